@@ -1,0 +1,318 @@
+"""Edge scores by attribution patching: EAP, EAP-IG and their kin, at about the price of their forward and backward passes.
+
+What is computed. For an edge u->v, with the clean and the corrupted run's output of u and the metric's gradient at the input of v,
+
+    score(u->v) = mean over examples, sum over positions, of  (corrupted_u - clean_u) . d metric / d input_v.
+
+Methods differ only in the points at which the gradient is taken and their weights (`METHODS`). EAP (Syed et al., arXiv 2310.10348): the
+clean input. EAP-IG (Hanna et al., arXiv 2403.17806): points on the line from the corrupted to the clean token embeddings, so that
+the integral of the gradient along it is approximated. The scores of all edges out of `input` then sum to metric(corrupted) -
+metric(clean), the *completeness* of integrated gradients (Sundararajan et al., arXiv 1703.01365), and what is missing is reported.
+
+Why it is cheap. Every head reads the same residual stream x through the same norm, so no head needs its own copy of the stream: only
+the gradient must be split. Let x^ = (x - mean x) / s, W' = W_h diag(norm weight) with its mean over d_model taken out, and
+G = d metric / d (x^ W'), which an ordinary backward pass delivers at the output of the fused q-k-v projection. LayerNorm's
+derivative gives
+
+    d metric / d input_h = (1/s) [ y - mean(y) - x^ mean(y x^) ],   y = W' G
+                         = W' (G/s) - x^ (D/s),                     D = G . (x^ W') / d_model,
+
+since the columns of W' have mean zero; and x^ W' is the projection's own output less a constant. This is linear in G/s, so the sum over
+points is taken *before* the multiplication with W'. The gradient at an MLP's and at the logits' input is their branch's own.
+
+    1. run the corrupted and the clean input; keep the differences of what every node writes
+    2. for every point: a forward and a backward pass of the unmodified model; keep sums of G/s, and D/s and x^ of the point
+    3. per example, in chunks of positions: W' (G/s) - sum over points of x^ (D/s), and its products with all parents' differences
+
+Step 3 costs two matrix products a layer, once per example whatever the number of points, and memory for one chunk.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from eap import InputError, hooks, metrics
+from eap.dataset import Batch, Pair, batches
+from eap.graph import Graph
+from eap.hooks import Activations
+from eap.models import adapt
+
+CHUNK_ELEMENTS = 2**23  # of the differences of all nodes at once: 32 MB in float32, small enough to stay near the processor
+
+
+# ---------------------------------------------------------------- methods: points and weights
+
+
+class Point(NamedTuple):
+    """One forward and backward pass: `where` ("input", "a3", "m3") carries ablated + share (clean - ablated)."""
+
+    where: str
+    share: float
+    weight: float
+
+
+def left(n: int):
+    """The reference's rule: k/n for k = 0..n-1."""
+    return np.arange(n) / n, np.full(n, 1 / n)
+
+
+def midpoint(n: int):
+    """The middles of n equal parts."""
+    return (np.arange(n) + 0.5) / n, np.full(n, 1 / n)
+
+
+def gauss_legendre(n: int):
+    """Gauss-Legendre points on [0, 1]: exact for polynomials of degree 2n - 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return (nodes + 1) / 2, weights / 2
+
+
+RULES = {"left": left, "midpoint": midpoint, "gauss-legendre": gauss_legendre}
+
+
+def _clean_end(graph: Graph, steps: int, rule: str) -> list[Point]:
+    return [Point("input", 1.0, 1.0)]
+
+
+def _both_ends(graph: Graph, steps: int, rule: str) -> list[Point]:
+    return [Point("input", 0.0, 0.5), Point("input", 1.0, 0.5)]
+
+
+def _line_of_inputs(graph: Graph, steps: int, rule: str) -> list[Point]:
+    return [Point("input", float(share), float(weight)) for share, weight in zip(*RULES[rule](steps), strict=True)]
+
+
+def _line_of_activations(graph: Graph, steps: int, rule: str) -> list[Point]:
+    # One group of nodes at a time moves from ablated to clean, the reference's variant: shares 1/n .. n/n, whatever the rule.
+    groups = ["input"] + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
+    return [Point(group, k / steps, 1 / (len(groups) * steps)) for group in groups for k in range(1, steps + 1)]
+
+
+@dataclass(frozen=True)
+class Method:
+    """`points(graph, steps, rule)`; None stands for exact patching, one run per edge."""
+
+    points: Callable[[Graph, int, str], list[Point]] | None
+    path_of_inputs: bool = False  # runs inputs between corrupted and clean: means nothing for zero and mean ablation
+    complete: bool = False  # integrates from the corrupted to the clean input, so completeness can be checked
+    nodes: bool = False  # scores nodes: sums over a node's outgoing edges
+
+
+METHODS = {
+    "EAP": Method(_clean_end),
+    "EAP-IG-inputs": Method(_line_of_inputs, path_of_inputs=True, complete=True),
+    "EAP-IG-activations": Method(_line_of_activations),
+    "clean-corrupted": Method(_both_ends, path_of_inputs=True),
+    "exact": Method(None),
+    "NAP": Method(_clean_end, nodes=True),
+    "NAP-IG": Method(_line_of_inputs, path_of_inputs=True, complete=True, nodes=True),
+}
+ABLATIONS = ("patching", "zero", "mean")
+
+
+def check(method: str, metric: str, rule: str, ablation: str, steps: int) -> None:
+    """Raise InputError for a name that is unknown or a combination without meaning."""
+    for what, name, known in (("method", method, METHODS), ("metric", metric, metrics.METRICS), ("rule", rule, RULES),
+                              ("ablation", ablation, ABLATIONS)):  # fmt: skip
+        if name not in known:
+            raise InputError(f"expected a {what} of {', '.join(known)}, got {name!r}")
+    if METHODS[method].path_of_inputs and ablation != "patching":
+        raise InputError(f"{method} runs inputs between corrupted and clean, which {ablation} ablation has not; use patching, EAP or exact")
+    if steps < 1:
+        raise InputError(f"expected at least 1 step, got {steps}")
+
+
+# ---------------------------------------------------------------- scores
+
+
+class Scores(NamedTuple):
+    """Edge scores of some examples and the metric of their two plain runs. `rows` are the examples' numbers."""
+
+    rows: list[int]
+    edges: torch.Tensor  # (examples, edges)
+    clean: torch.Tensor  # (examples,) metric of the clean run
+    corrupted: torch.Tensor  # (examples,) metric of the ablated run
+
+
+def attribute(model, pairs: list[Pair], method: str = "EAP-IG-inputs", metric: str = "kl", batch_size: int = 4, **options) -> Scores:
+    """`Scores` of all pairs, in their order. `options` are those of `attribute_batches`.
+
+    Mean scores are `attribute(...).edges.mean(0)`. The model may be anything `eap.models` has an adapter for; its parameters and mode
+    come back as they were. Raises InputError as `check` does, and for scores that are not finite.
+    """
+    adapter = adapt(model)
+    parts = list(attribute_batches(adapter, batches(pairs, batch_size), method, metric, **options))
+    order = torch.tensor([row for part in parts for row in part.rows]).argsort()
+    return Scores(list(range(len(pairs))), *(torch.cat([part[i] for part in parts])[order] for i in (1, 2, 3)))
+
+
+def attribute_batches(
+    adapter, batches: Iterable[Batch], method: str = "EAP-IG-inputs", metric: str = "kl", steps: int = 5,
+    rule: str = "gauss-legendre", ablation: str = "patching", means: Activations | None = None, autocast: torch.dtype | None = None,
+) -> Iterator[Scores]:  # fmt: skip
+    """Yield the `Scores` of each batch, on the CPU. `means` is for mean ablation (`mean_activations`).
+
+    `autocast=torch.bfloat16` runs matrix products in bfloat16, residual stream and differences stay in the model's dtype.
+    """
+    check(method, metric, rule, ablation, steps)
+    if METHODS[method].points is None:
+        from eap.evaluate import exact_scores
+
+        yield from exact_scores(adapter, batches, metric, ablation, means)
+        return
+    points = METHODS[method].points(adapter.graph, steps, rule)
+    device = next(adapter.model.parameters()).device
+    with hooks.frozen(adapter.model):
+        for batch in batches:
+            yield _attribute_batch(adapter, batch.to(device), points, metric, ablation, means, autocast)
+
+
+def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, autocast) -> Scores:
+    device, n = batch.clean_ids.device, len(batch.rows)
+    # 1. the two plain runs
+    with hooks.autocast(device, autocast):
+        clean, clean_logits = run(adapter, batch.clean_ids, batch)
+        corrupted, corrupted_logits = run(adapter, batch.corrupted_ids, batch)
+    reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
+    ends = [metrics.per_example(metric, logits, reference, batch.target_rows, n) for logits in (clean_logits, corrupted_logits)]
+    del clean_logits, corrupted_logits
+    needs_clean = any(point.where != "input" for point in points)
+    differences = (ablated(corrupted, ablation, means).map(torch.sub, clean)) if needs_clean else _subtract(corrupted, clean, ablation, means)
+    del corrupted
+    clean = clean if needs_clean else None
+    # 2. a forward and a backward pass per point
+    gradients = hooks.Gradients(adapter)
+    for point in points:
+        with hooks.autocast(device, autocast), gradients.collecting(point.weight):
+            _differentiate(adapter, batch, point, clean, differences, metric, reference)
+    # 3. contraction, example by example
+    scores = torch.stack([_contract(adapter, differences, gradients, i) for i in range(n)])
+    return Scores(batch.rows, _finite(adapter.graph, adapter.graph.vector(scores.cpu()), batch), *(end.cpu() for end in ends))
+
+
+def run(adapter, ids: torch.Tensor, batch: Batch) -> tuple[Activations, torch.Tensor]:
+    """A plain run: what every node writes, and the logits at the target positions (targets, vocabulary)."""
+    activations, hidden = hooks.record(adapter, ids)
+    with torch.no_grad():
+        return activations, adapter.unembed(hidden[batch.target_rows, batch.target_positions])
+
+
+def ablated(corrupted: Activations, ablation: str, means: Activations | None) -> Activations:
+    """What nodes write when they are ablated: the corrupted run's output, zero, or the mean over a set of examples."""
+    if ablation == "zero":
+        return corrupted.map(torch.zeros_like)
+    if ablation == "mean":
+        return corrupted.map(lambda like, mean: mean.expand_as(like), means)
+    return corrupted
+
+
+def _subtract(corrupted: Activations, clean: Activations, ablation: str, means) -> Activations:
+    # In place where it can be: at articles' length a copy of every node's output counts.
+    if ablation == "patching":
+        return corrupted.map(lambda c, x: c.sub_(x), clean)
+    return ablated(corrupted, ablation, means).map(torch.sub, clean)
+
+
+def _differentiate(adapter, batch: Batch, point: Point, clean, differences: Activations, metric: str, reference) -> None:
+    embeddings = adapter.embed(batch.clean_ids)
+    patch = nullcontext()
+    if point.where == "input":
+        embeddings = embeddings + (1 - point.share) * differences.input if point.share != 1 else embeddings
+    else:
+        kind, layer = ("heads" if point.where[0] == "a" else "mlps"), int(point.where[1:])
+        value = getattr(clean, kind)[layer] + (1 - point.share) * getattr(differences, kind)[layer]
+        patch = hooks.patched(adapter, point.where, value)
+    with torch.enable_grad(), patch:
+        hidden = adapter.hidden(embeddings.detach().requires_grad_())
+        logits = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
+        metrics.per_example(metric, logits, reference, batch.target_rows, len(batch.rows)).sum().backward()
+
+
+def _contract(adapter, differences: Activations, gradients: hooks.Gradients, example: int) -> torch.Tensor:
+    """(sources, destinations) scores of one example: differences of what sources write times gradients of what slots read."""
+    graph, length = adapter.graph, differences.input.shape[1]
+    width, n_sources = 3 * graph.n_heads, len(graph.sources)
+    scores = differences.input.new_zeros(n_sources, len(graph.destinations))
+    chunk = max(1, min(length, CHUNK_ELEMENTS // (n_sources * graph.d_model)))
+    for start in range(0, length, chunk):
+        part = slice(start, min(start + chunk, length))
+        written = written_by_all(adapter, differences, example, part).flatten(1)
+        for layer in range(graph.n_layers):
+            parents = graph.n_parents[layer * (width + 1)]
+            heads = _head_gradients(adapter, gradients, layer, example, part).flatten(1)
+            first = layer * (width + 1)
+            scores[:parents, first : first + width] += written[:parents] @ heads.T
+        direct = torch.stack([each[example, part] for each in gradients.direct]).flatten(1)
+        columns = [layer * (width + 1) + width for layer in range(graph.n_layers)] + [-1]
+        scores[:, columns] += written @ direct.T
+    return scores
+
+
+def written_by_all(adapter, activations: Activations, example: int, part: slice) -> torch.Tensor:
+    """(sources, positions, d_model): what every source adds to the residual stream of one example, at a slice of positions."""
+    graph, (layers, width) = adapter.graph, (adapter.graph.n_layers, adapter.graph.n_heads + 1)
+    like = activations.input[example, part]
+    written = like.new_empty(len(graph.sources), *like.shape)
+    written[0] = like
+    for layer in range(layers):
+        first = 1 + layer * width
+        results = activations.heads[layer][example, part].unflatten(-1, (graph.n_heads, -1)).transpose(0, 1)
+        torch.bmm(results, adapter.write_weight(layer), out=written[first : first + graph.n_heads])
+        written[first + graph.n_heads] = activations.mlps[layer][example, part]
+    return written
+
+
+def _head_gradients(adapter, gradients: hooks.Gradients, layer: int, example: int, part: slice) -> torch.Tensor:
+    """(3 heads, positions, d_model): sum over points of the gradient at every slot's input, W' (G/s) - x^ (D/s)."""
+    projected = gradients.projected[layer][example, part].unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
+    summed = torch.bmm(projected, adapter.read_weights[layer])
+    for along, normalised in zip(gradients.along[layer], gradients.normalised[layer], strict=True):
+        summed.addcmul_(along[example, part].T[:, :, None], normalised[example, part], value=-1)
+    return summed
+
+
+def _finite(graph: Graph, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+    wrong = ~torch.isfinite(scores)
+    if wrong.any():
+        example, edge = (int(i) for i in wrong.nonzero()[0])
+        name = graph.edges[edge]
+        raise InputError(
+            f"expected finite scores, got {scores[example, edge]} for edge {name} (layer {graph.layer_of(name.split('->')[1])}) "
+            f"of example {batch.pairs[example].id}; use --dtype float32 and check the weights"
+        )
+    return scores
+
+
+@torch.no_grad()
+def mean_activations(adapter, batches: Iterable[Batch]) -> Activations:
+    """What every node writes in the clean runs, averaged over all positions that are not padding: (1, 1, d_model) each."""
+    total, count = None, 0
+    device = next(adapter.model.parameters()).device
+    with hooks.frozen(adapter.model):
+        for batch in batches:
+            mask = batch.mask.to(device)
+            summed = hooks.record(adapter, batch.clean_ids.to(device))[0].map(lambda x, m=mask: x[m].sum(0)[None, None])
+            total = summed if total is None else total.map(torch.add, summed)
+            count += int(mask.sum())
+    return total.map(lambda x: x / count)
+
+
+def completeness_gap(graph: Graph, scores: Scores) -> tuple[float, torch.Tensor]:
+    """How far the scores of all edges out of `input` are from metric(corrupted) - metric(clean): overall, and per example.
+
+    gap = |sum - change| / max(|change|, mean over examples of |change|); for methods with `complete` only.
+    """
+    from_input = scores.edges[:, graph.edge_index[0] == 0].double().sum(1)
+    change = (scores.corrupted - scores.clean).double()
+    typical = change.abs().mean().clamp(min=torch.finfo(torch.float64).tiny)
+    overall = (from_input.mean() - change.mean()).abs() / torch.maximum(change.mean().abs(), typical)
+    return float(overall), (from_input - change).abs() / torch.maximum(change.abs(), typical)
+
+
+def node_scores(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
+    """(..., sources): the score of what a node writes is the sum of its edges' scores, since all its readers hear the same."""
+    return graph.matrix(edge_scores).sum(-1)

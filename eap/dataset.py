@@ -1,0 +1,107 @@
+"""Clean/corrupted pairs of token sequences, read from a file, checked, and put into batches."""
+
+import json
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from eap import InputError
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A clean and a corrupted input of the same length; the targets are `clean_ids[summary_start:]`."""
+
+    id: str
+    clean_ids: list[int]
+    corrupted_ids: list[int]
+    summary_start: int
+    control_ids: list[int] | None = None  # as many tokens of non-salient sentences corrupted instead
+    masked: tuple = ()  # [start, end) of the corrupted, salient sentences
+    sentences: tuple = ()  # [start, end) of every sentence of the article
+
+    def control(self) -> "Pair":
+        """The causal control: the same pair with the non-salient sentences corrupted. Raises InputError when the file has none."""
+        if self.control_ids is None:
+            raise InputError(f"pair {self.id}: expected control_ids, found none; build the pairs with create_causal_summarization_data.py")
+        return Pair(self.id, self.clean_ids, self.control_ids, self.summary_start, None, self.masked, self.sentences)
+
+
+def read_pairs(path, vocabulary_size: int | None = None, context_length: int | None = None, max_examples: int | None = None) -> list[Pair]:
+    """The pairs of a .jsonl file, checked. Raises InputError naming the file and the row.
+
+    A row needs `id`, `clean_ids`, `corrupted_ids` (as many) and `summary_start`; the other fields may be absent.
+    """
+    pairs = []
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if max_examples is not None and len(pairs) == max_examples:
+                    break
+                if line.strip():
+                    pairs.append(_pair(line, f"{path}, row {number}", vocabulary_size, context_length))
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a file of pairs, found none; run create_causal_summarization_data.py first") from error
+    if not pairs:
+        raise InputError(f"{path}: expected at least one pair, got an empty file; run create_causal_summarization_data.py again")
+    if len({pair.id for pair in pairs}) < len(pairs):
+        raise InputError(f"{path}: expected a different id in every row, got one twice; give each row its own id")
+    return pairs
+
+
+def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
+    try:
+        row = json.loads(line)
+        pair = Pair(str(row["id"]), row["clean_ids"], row["corrupted_ids"], row["summary_start"], row.get("control_ids"),
+                    tuple(map(tuple, row.get("masked") or ())), tuple(map(tuple, row.get("sentences") or ())))  # fmt: skip
+        sequences = [ids for ids in (pair.clean_ids, pair.corrupted_ids, pair.control_ids) if ids is not None]
+        largest, smallest = max(map(max, sequences)), min(map(min, sequences))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{where}: expected id, clean_ids, corrupted_ids and summary_start, but {error!r}; build the pairs again") from error
+    lengths = {len(ids) for ids in sequences}
+    if len(lengths) > 1:
+        raise InputError(f"{where}: expected clean and corrupted inputs of the same number of tokens, got {sorted(lengths)}; align the pair")
+    if not 1 <= pair.summary_start < len(pair.clean_ids):
+        raise InputError(f"{where}: expected summary_start from 1 to {len(pair.clean_ids) - 1}, got {pair.summary_start}; correct the row")
+    if smallest < 0 or (vocabulary_size is not None and largest >= vocabulary_size):
+        raise InputError(f"{where}: expected token ids below {vocabulary_size}, got {largest}; build the pairs with this model's tokenizer")
+    if context_length is not None and len(pair.clean_ids) > context_length:
+        raise InputError(f"{where}: expected at most {context_length} tokens, got {len(pair.clean_ids)}; build the pairs for this model")
+    return pair
+
+
+class Batch(NamedTuple):
+    """Pairs padded on the right. `rows` are their numbers in the list; the `target_*` have one entry per target token."""
+
+    rows: list[int]
+    pairs: list[Pair]
+    clean_ids: torch.Tensor  # (batch, pos)
+    corrupted_ids: torch.Tensor  # (batch, pos)
+    mask: torch.Tensor  # (batch, pos) True where there is a token
+    target_rows: torch.Tensor  # (targets,) which pair of the batch
+    target_positions: torch.Tensor  # (targets,) where the logits that predict it stand: one before the token itself
+    target_ids: torch.Tensor  # (targets,)
+
+    def to(self, device) -> "Batch":
+        """The batch with its tensors on `device`."""
+        return Batch(self.rows, self.pairs, *(tensor.to(device) for tensor in self[2:]))
+
+
+def collate(rows: list[int], pairs: list[Pair]) -> Batch:
+    """One batch of the given pairs."""
+    length = max(len(pair.clean_ids) for pair in pairs)
+    clean, corrupted = torch.zeros(2, len(pairs), length, dtype=torch.long)
+    mask, targets = torch.zeros(len(pairs), length, dtype=torch.bool), []
+    for i, pair in enumerate(pairs):
+        n = len(pair.clean_ids)
+        clean[i, :n], corrupted[i, :n], mask[i, :n] = torch.tensor(pair.clean_ids), torch.tensor(pair.corrupted_ids), True
+        targets += [(i, position - 1, pair.clean_ids[position]) for position in range(pair.summary_start, n)]
+    return Batch(rows, pairs, clean, corrupted, mask, *torch.tensor(targets).T.contiguous())
+
+
+def batches(pairs: list[Pair], batch_size: int) -> list[Batch]:
+    """All pairs in batches of at most `batch_size`, longest first, so that neighbours need little padding."""
+    order = sorted(range(len(pairs)), key=lambda i: (-len(pairs[i].clean_ids), i))
+    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [collate(group, [pairs[i] for i in group]) for group in groups]

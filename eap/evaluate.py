@@ -1,0 +1,265 @@
+"""Run the model as a circuit, and say how much of the model's behaviour the circuit carries.
+
+Edges in the circuit carry the running circuit's own output of their source; all others carry the ablated output: the corrupted run's,
+zero, or a mean. With delta_u = running_u - ablated_u, the input of a slot v is
+
+    x_v = ablated stream at v + sum over kept edges u->v of delta_u
+        = ablated stream at v + sum over all u of delta_u - sum over edges not kept of delta_u,
+
+and delta_u is zero for every node that the circuit does not reach. So work goes with the edges: a node outside the circuit costs
+nothing, a slot without kept edges reads what it reads in the ablated run, and a slot takes whichever of the two forms has fewer
+terms. Slots that keep the same edges share one stream. Attention is computed exactly. The ablated run of a batch is made once and serves every
+circuit.
+
+    f(C) = (m(C) - m(empty)) / (m(full) - m(empty))        faithfulness, a ratio of means over examples
+
+Source: Hanna et al., arXiv 2403.17806; the areas CPR and CMD: Mueller et al. (MIB), arXiv 2504.13151.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from eap import hooks, metrics
+from eap.attribute import Scores, ablated, run
+from eap.dataset import Batch
+from eap.graph import Graph, prune
+from eap.hooks import Activations
+
+FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+CHUNK_ELEMENTS = 2**20  # of the streams that slots read at once: 4 MB in float32
+
+
+class CircuitRunner:
+    """The plain runs of a batch, made once; runs any number of circuits against them."""
+
+    @torch.no_grad()
+    def __init__(self, adapter, batch: Batch, ablation: str = "patching", means: Activations | None = None):
+        self.adapter, self.graph = adapter, adapter.graph
+        self.batch = batch.to(next(adapter.model.parameters()).device)
+        _, clean_logits = run(adapter, self.batch.clean_ids, self.batch)
+        corrupted, corrupted_logits = run(adapter, self.batch.corrupted_ids, self.batch)
+        self.reference = metrics.reference(clean_logits, corrupted_logits, self.batch.target_ids)
+        self.plain_logits = {"clean": clean_logits, "corrupted": corrupted_logits}
+        self.ablated = ablated(corrupted, ablation, means)
+        self._add_up_streams()
+        self.projections = [None] * self.graph.n_layers
+
+    def _add_up_streams(self) -> None:
+        """The ablated stream at every place where it is read: before attention and MLP of each layer, and at the targets."""
+        stream, self.before_attention, self.before_mlp = self.ablated.input, [], []
+        for layer in range(self.graph.n_layers):
+            self.before_attention.append(stream)
+            weight = self.adapter.write_weight(layer).flatten(0, 1)
+            stream = stream + self.ablated.heads[layer] @ weight + self.adapter.write_bias(layer)
+            self.before_mlp.append(stream)
+            stream = stream + self.ablated.mlps[layer]
+        self.at_targets = stream[self.batch.target_rows, self.batch.target_positions]
+
+    def plain_metric(self, which: str, metric: str) -> torch.Tensor:
+        """(examples,) the metric of the plain "clean" or "corrupted" run."""
+        return self._metric(metric, self.plain_logits[which])
+
+    def metric(self, metric: str, kept: torch.Tensor) -> torch.Tensor:
+        """(examples,) the metric with only the `kept` edges (booleans per edge) running."""
+        return self._metric(metric, self.logits(kept))
+
+    def metrics(self, names, kept: torch.Tensor) -> dict[str, torch.Tensor]:
+        """{metric: (examples,)} of one run of the circuit."""
+        logits = self.logits(kept)
+        return {name: self._metric(name, logits) for name in names}
+
+    def _metric(self, metric, logits):
+        return metrics.per_example(metric, logits, self.reference, self.batch.target_rows, len(self.batch.rows)).cpu()
+
+    @torch.no_grad()
+    def logits(self, kept: torch.Tensor) -> torch.Tensor:
+        """(targets, vocabulary) logits at the target positions with only the `kept` edges running."""
+        return _CircuitRun(self, _Recipe(self.graph, prune(self.graph, kept))).logits()
+
+    def projection(self, layer: int) -> torch.Tensor:
+        """(3 heads, batch, pos, d_head): what every slot of a layer projects from the ablated stream; computed when first asked for."""
+        if self.projections[layer] is None:
+            stream = self.before_attention[layer]
+            self.projections[layer] = _project(self.adapter, layer, stream[None], [list(range(3 * self.graph.n_heads))])
+        return self.projections[layer]
+
+
+class _Recipe:
+    """How each slot's stream is put together: coefficients of [sum of all deltas, delta of every needed source]."""
+
+    def __init__(self, graph: Graph, kept: torch.Tensor):
+        dense = graph.matrix(kept).T  # (destinations, sources)
+        self.alive = graph.nodes_kept(kept)
+        behind = torch.arange(len(graph.sources)) < torch.tensor(graph.n_parents)[:, None]
+        missing = behind & self.alive[:-1] & ~dense
+        self.by_total = missing.sum(1) + 1 < dense.sum(1)
+        coefficients = torch.where(self.by_total[:, None], -missing.float(), dense.float())
+        self.reads = dense.any(1)  # slots with a kept edge
+        coefficients[~self.reads] = 0
+        self.needed = coefficients.any(0).nonzero()[:, 0]  # sources whose own delta somebody needs
+        self.slot_of_source = {source: i for i, source in enumerate(self.needed.tolist())}
+        self.coefficients = coefficients[:, self.needed]
+        self.by_total &= self.reads
+
+
+class _CircuitRun:
+    """One run of one circuit: grows `deltas` of the needed sources and their `total` layer by layer."""
+
+    def __init__(self, runner: CircuitRunner, recipe: _Recipe):
+        self.runner, self.recipe, self.adapter, self.graph = runner, recipe, runner.adapter, runner.graph
+        like = runner.ablated.input
+        self.shape = like.shape
+        self.deltas = like.new_empty(len(recipe.needed), like[..., 0].numel(), like.shape[-1])
+        self.known = 0  # how many of the needed sources have run
+        self.total = like.new_zeros(self.deltas.shape[1:]) if recipe.by_total.any() else None
+
+    def logits(self) -> torch.Tensor:
+        """Run all nodes of the circuit; (targets, vocabulary)."""
+        runner, batch = self.runner, self.runner.batch
+        if self.recipe.alive[0]:
+            embeddings = self.adapter.embed(batch.clean_ids) + self.adapter.positions(batch.clean_ids.shape[1])
+            self._wrote(0, (embeddings - runner.ablated.input).flatten(0, 1))
+        for layer in range(self.graph.n_layers):
+            self._heads(layer)
+            self._mlp(layer)
+        stream = runner.at_targets
+        if self.recipe.reads[-1]:
+            targets = batch.target_rows * self.shape[1] + batch.target_positions
+            stream = self._streams([len(self.graph.destinations) - 1], stream, targets)[0]
+        return self.adapter.unembed(self.adapter.final_norm(stream))
+
+    def _wrote(self, source: int, delta: torch.Tensor) -> None:
+        if source in self.recipe.slot_of_source:
+            self.deltas[self.recipe.slot_of_source[source]] = delta
+            self.known += 1
+        if self.total is not None:
+            self.total += delta
+
+    def _streams(self, destinations: list[int], ablated: torch.Tensor, positions) -> torch.Tensor:
+        """(destinations, positions, d_model): the streams that slots read, at a slice or index of positions."""
+        coefficients = self.recipe.coefficients[destinations, : self.known].to(ablated)
+        deltas = self.deltas[: self.known, positions]
+        streams = (coefficients @ deltas.flatten(1)).unflatten(1, deltas.shape[1:])
+        streams += ablated
+        whole = self.recipe.by_total[destinations]
+        if whole.any():
+            streams[whole.to(streams.device)] += self.total[positions]
+        return streams
+
+    def _heads(self, layer: int) -> None:
+        n_heads = self.graph.n_heads
+        first = 1 + layer * (n_heads + 1)
+        heads = self.recipe.alive[first : first + n_heads].nonzero()[:, 0]
+        if len(heads) == 0:
+            return
+        slots = torch.cat([heads + slot * n_heads for slot in range(3)])
+        projected = self.runner.projection(layer)[slots.to(self.deltas.device)]
+        self._project_changed(layer, slots.tolist(), projected)
+        q, k, v = projected.unflatten(0, (3, -1)).transpose(1, 2)
+        results = self.adapter.attend(q, k, v).permute(1, 0, 2, 3).flatten(1, 2)  # (heads, batch pos, d_head)
+        before = self.runner.ablated.heads[layer].flatten(0, 1).unflatten(-1, (n_heads, -1)).transpose(0, 1)
+        self._write_heads(layer, first, heads.tolist(), results - before[heads.to(results.device)])
+
+    def _write_heads(self, layer: int, first: int, heads: list[int], changes: torch.Tensor) -> None:
+        weight = self.adapter.write_weight(layer)
+        wanted = [i for i, head in enumerate(heads) if first + head in self.recipe.slot_of_source]
+        if wanted:
+            chosen = (changes, weight[heads]) if len(wanted) == len(heads) else (changes[wanted], weight[[heads[i] for i in wanted]])
+            torch.bmm(*chosen, out=self.deltas[self.known : self.known + len(wanted)])
+            self.known += len(wanted)
+        if self.total is not None:
+            self.total += changes.transpose(0, 1).flatten(1) @ weight[heads].flatten(0, 1)
+
+    def _project_changed(self, layer: int, slots: list[int], projected: torch.Tensor) -> None:
+        """Overwrite, in `projected` (slots, batch, pos, d_head), the slots that have kept edges; equal streams are made once."""
+        offset = layer * (3 * self.graph.n_heads + 1)
+        groups = {}
+        for i, slot in enumerate(slots):
+            if self.recipe.reads[offset + slot]:
+                key = (bool(self.recipe.by_total[offset + slot]), self.recipe.coefficients[offset + slot, : self.known].numpy().tobytes())
+                groups.setdefault(key, []).append(i)
+        members = list(groups.values())
+        if not members:
+            return
+        ablated, flat = self.runner.before_attention[layer].flatten(0, 1), projected.flatten(1, 2)
+        chunk = max(1, CHUNK_ELEMENTS // (len(members) * self.shape[-1]))
+        for start in range(0, len(ablated), chunk):
+            part = slice(start, start + chunk)
+            streams = self._streams([offset + slots[group[0]] for group in members], ablated[part], part)
+            _project(self.adapter, layer, streams, [[slots[i] for i in group] for group in members], flat[:, part], members)
+
+    def _mlp(self, layer: int) -> None:
+        source = 1 + layer * (self.graph.n_heads + 1) + self.graph.n_heads
+        if not self.recipe.alive[source]:
+            return
+        destination = layer * (3 * self.graph.n_heads + 1) + 3 * self.graph.n_heads
+        stream = self._streams([destination], self.runner.before_mlp[layer].flatten(0, 1), slice(None))[0]
+        block = self.adapter.blocks[layer]
+        self._wrote(source, block.mlp(block.mlp_norm(stream)) - self.runner.ablated.mlps[layer].flatten(0, 1))
+
+
+def _project(adapter, layer: int, streams: torch.Tensor, slots: list[list[int]], out=None, places=None) -> torch.Tensor:
+    """What slots project: (slots, ..., d_head) from the streams (groups, ..., d_model), `slots[g]` all reading stream g."""
+    constants = adapter.read_constants[layer].unflatten(0, (-1, adapter.d_head))
+    if out is None:
+        out, places = streams.new_empty(sum(map(len, slots)), *streams.shape[1:-1], adapter.d_head), slots
+    normalised = F.layer_norm(streams, streams.shape[-1:], eps=adapter.epsilon)
+    for stream, group, where in zip(normalised, slots, places, strict=True):
+        product = stream @ adapter.read_weights[layer][group].flatten(0, 1).T
+        values = product.unflatten(-1, (len(group), adapter.d_head)) + constants[group]
+        out[where] = values.movedim(-2, 0)
+    return out
+
+
+# ---------------------------------------------------------------- faithfulness
+
+
+class Curve(NamedTuple):
+    """Circuits of several sizes on some examples."""
+
+    fractions: tuple[float, ...]
+    circuit: torch.Tensor  # (sizes, examples) metric of the circuit
+    full: torch.Tensor  # (examples,) metric of the clean run
+    empty: torch.Tensor  # (examples,) metric with no edge kept
+
+
+def faithfulness(circuit, full, empty):
+    """f = (mean m(C) - mean m(empty)) / (mean m(full) - mean m(empty)) over the last axis, the examples."""
+    return (circuit.mean(-1) - empty.mean(-1)) / (full.mean(-1) - empty.mean(-1))
+
+
+def areas(fractions, f) -> dict[str, float]:
+    """CPR, the area under f, and CMD, the area between f and 1: trapezoids over k and over log k, divided by the interval's length.
+
+    `fractions` ascend; `f` is one number for each. Source: MIB, arXiv 2504.13151.
+    """
+    f, result = np.asarray(f, dtype=float), {}
+    for name, x in (("", np.asarray(fractions)), ("_log", np.log(fractions))):
+        result["CPR" + name] = float(np.trapezoid(f, x) / (x[-1] - x[0]))
+        result["CMD" + name] = float(np.trapezoid(np.abs(1 - f), x) / (x[-1] - x[0]))
+    return result
+
+
+def exact_patching(runner: CircuitRunner, metric: str, edges: Iterable[int]) -> torch.Tensor:
+    """(examples, edges): the metric with only that one edge ablated, minus the metric with none. One run an edge: the oracle."""
+    everything = torch.ones(runner.graph.n_edges, dtype=torch.bool)
+    whole, columns = runner.metric(metric, everything), []
+    for edge in edges:
+        everything[edge] = False
+        columns.append(runner.metric(metric, everything) - whole)
+        everything[edge] = True
+    return torch.stack(columns, 1)
+
+
+def exact_scores(adapter, batches: Iterable[Batch], metric: str, ablation: str, means: Activations | None) -> Iterator[Scores]:
+    """Yield the exact score of every edge for each batch: as many runs of the model as there are edges."""
+    with hooks.frozen(adapter.model):
+        for batch in batches:
+            runner = CircuitRunner(adapter, batch, ablation, means)
+            scores = exact_patching(runner, metric, range(adapter.graph.n_edges))
+            none = torch.zeros(adapter.graph.n_edges, dtype=torch.bool)
+            yield Scores(batch.rows, scores, runner.plain_metric("clean", metric), runner.metric(metric, none))

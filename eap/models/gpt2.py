@@ -1,0 +1,83 @@
+"""GPT-2 (transformers' GPT2LMHeadModel): pre-norm blocks, one fused q-k-v projection, learned positions, LayerNorm with bias."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from eap import InputError
+from eap.graph import Graph
+
+# Variants that change what a head computes; none of OpenAI's checkpoints uses them.
+UNSUPPORTED = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention")
+
+
+class Block(NamedTuple):
+    """The modules of one block at which the residual stream is read and written."""
+
+    attn_norm: nn.Module  # its input is what q, k and v of every head read
+    qkv: nn.Module  # its output is q of all heads, then k, then v
+    attn_out: nn.Module  # its input is the heads' results side by side
+    mlp_norm: nn.Module  # its input is what the MLP reads
+    mlp: nn.Module  # its output is what the MLP writes
+
+
+class GPT2:
+    """GPT-2's parts under the names that the rest of `eap` uses."""
+
+    def __init__(self, model):
+        config = model.config
+        for option in UNSUPPORTED:
+            if getattr(config, option, False):
+                raise InputError(f"expected a GPT-2 without {option}, got one with it; there is no adapter for it")
+        self.model, self.trunk, self.unembed = model, model.transformer, model.lm_head
+        self.graph = Graph(config.n_layer, config.n_head, config.n_embd)
+        self.d_head = config.n_embd // config.n_head
+        self.context_length, self.vocabulary_size = config.n_positions, config.vocab_size
+        self.epsilon = config.layer_norm_epsilon
+        self.final_norm = self.trunk.ln_f
+        self.blocks = [Block(block.ln_1, block.attn.c_attn, block.attn.c_proj, block.ln_2, block.mlp) for block in self.trunk.h]
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token embeddings (..., pos, d_model), without positions."""
+        return self.trunk.wte(ids)
+
+    def positions(self, length: int) -> torch.Tensor:
+        """Position embeddings (pos, d_model)."""
+        return self.trunk.wpe.weight[:length]
+
+    def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """The final norm's output (batch, pos, d_model), given token embeddings; padding on the right needs no mask."""
+        return self.trunk(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+
+    def write_weight(self, layer: int) -> torch.Tensor:
+        """(heads, d_head, d_model): what each head multiplies its result with to write it to the residual stream."""
+        return self.blocks[layer].attn_out.weight.view(self.graph.n_heads, self.d_head, -1)
+
+    def write_bias(self, layer: int) -> torch.Tensor:
+        """(d_model,): what the attention of a layer writes besides its heads' results; it belongs to no node."""
+        return self.blocks[layer].attn_out.bias
+
+    @cached_property
+    def read_weights(self) -> list[torch.Tensor]:
+        """Per layer (3 heads, d_head, d_model): W' = W_h diag(norm weight), transposed, its mean over d_model taken out.
+
+        With it a slot reads x^ W' + `read_constants`, x^ the normalised stream; centring changes nothing, since x^ has mean zero.
+        """
+        folded = []
+        for block in self.blocks:
+            weight = block.qkv.weight * block.attn_norm.weight[:, None]
+            weight = (weight - weight.mean(0)).T.reshape(3 * self.graph.n_heads, self.d_head, -1)
+            folded.append(weight.detach().contiguous())
+        return folded
+
+    @cached_property
+    def read_constants(self) -> list[torch.Tensor]:
+        """Per layer (3 d_model,): the part of the q-k-v projection's output that does not depend on the stream."""
+        return [(block.qkv.bias + block.attn_norm.bias @ block.qkv.weight).detach() for block in self.blocks]
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Causal attention of (batch, heads, pos, d_head) tensors, as the model itself computes it."""
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)

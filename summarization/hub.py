@@ -1,0 +1,104 @@
+"""Models and tokenizers by name: a Hub id, a folder, a checkpoint, a LoRA adapter folder, or `demo`."""
+
+import os
+from pathlib import Path
+
+from eap import InputError
+from summarization.runs import ROOT, read_json
+
+DEMO = ROOT / "demo" / "model"
+HUB_TIMEOUT_SECONDS = 3  # waiting longer than this for the Hub helps nobody; a local path needs no Hub
+
+
+def resolve_model(name: str, flag: str = "--model_path") -> str:
+    """The folder or Hub id that a `--model_path` names, known to be within reach. Imports nothing heavy.
+
+    Raises InputError for a folder without weights, for pickled weights, and for a Hub id that is neither cached nor reachable.
+    """
+    if name == "demo":
+        return str(DEMO)
+    path = Path(name)
+    if not path.is_dir():
+        if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise InputError(f"{flag} {name}: expected a model folder or a Hub id, found no such folder; check the path or use demo")
+        require_hub(name, "model", flag)
+        return name
+    if not list(path.glob("*.safetensors")):
+        pickled = [file.name for file in path.iterdir() if file.suffix in {".bin", ".pt", ".pth"}]
+        found = f"only pickled weights ({pickled[0]}), which are refused" if pickled else "no weights"
+        raise InputError(f"{flag} {name}: expected a folder with *.safetensors, found {found}; save it with save_pretrained")
+    return name
+
+
+def require_hub(name: str, kind: str, flag: str) -> None:
+    """Return if the Hub id is in the local cache or the Hub answers. Raises InputError within seconds otherwise."""
+    if _cached(name, kind):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; everything needed is here already
+        return
+    if os.environ.get("HF_HUB_OFFLINE") != "1" and _hub_answers():
+        return
+    raise InputError(
+        f"{flag} {name}: expected a local path or a reachable Hugging Face Hub, and the Hub cannot be reached from here; "
+        f"give {flag} a local path, or use the built-in one: {flag} demo"
+    )
+
+
+def _cached(name: str, kind: str) -> bool:
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    return any((cache / f"{kind}s--{name.replace('/', '--')}" / "snapshots").glob("*/*"))
+
+
+def _hub_answers() -> bool:
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_SECONDS)
+        return True
+    except Exception:  # whatever the HTTP library of the day raises, the answer is no
+        return False
+
+
+def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
+    """A causal language model in eval mode on `device`; a LoRA adapter folder comes back merged into its base model.
+
+    Raises InputError as `resolve_model` does, and when the folder holds no causal language model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = Path(resolve_model(name))
+    adapter = source / "adapter_config.json"
+    if adapter.is_file():
+        from peft import PeftModel
+
+        base = read_json(adapter, "LoRA adapter configuration")["base_model_name_or_path"]
+        model = PeftModel.from_pretrained(load_model(base, dtype, device, attn_implementation), source).merge_and_unload()
+        return model.to(device).eval()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(source), dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"--model_path {name}: expected a causal language model in safetensors, got {error}") from error
+    return model.to(device).eval()
+
+
+def load_tokenizer(name: str):
+    """The tokenizer that belongs to a model, or None if its folder has none. Padding is the end-of-text token, on the right."""
+    from transformers import AutoTokenizer
+
+    source = Path(resolve_model(name))
+    if source.is_dir() and not (source / "tokenizer.json").is_file():
+        return _base_tokenizer(source)
+    tokenizer = AutoTokenizer.from_pretrained(str(source))
+    tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _base_tokenizer(source: Path):
+    """The tokenizer of the base model of a LoRA adapter folder that holds none of its own; None for any other folder."""
+    adapter = source / "adapter_config.json"
+    if not adapter.is_file():
+        return None
+    return load_tokenizer(read_json(adapter, "LoRA adapter configuration")["base_model_name_or_path"])

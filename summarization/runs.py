@@ -1,0 +1,305 @@
+"""What every script shares: flags, one-line errors, seeds, device, atomic files, run.json. Imports nothing heavy."""
+
+import argparse
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from eap import InputError
+
+VERSION = "0.1.0"
+ROOT = Path(__file__).resolve().parents[1]
+# Flags that cannot change a result: a run that differs only in these is up to date.
+COSMETIC = {"overwrite", "quiet", "verbose", "max_memory"}
+LIBRARIES = ("torch", "transformers", "datasets", "peft", "accelerate", "rouge-score", "numpy", "matplotlib")
+# What a model folder is known by: weights, shape and tokenizer; optimizer state and logs are left out.
+MODEL_FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer*.json", "generation_config.json")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that also takes `--ig-steps` for `--ig_steps` and whose errors are one line."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args([_underscored(word) for word in words], namespace)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
+
+
+def _underscored(word):
+    name, equals, value = word.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if word.startswith("--") else word
+
+
+def parser(doc: str, output_dir: str | None) -> Parser:
+    """A parser with the flags that every script has; the script's docstring is its help text."""
+    made = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    if output_dir is not None:
+        made.add_argument("--output_dir", default=output_dir, help="folder for plots and numbers (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: %(default)s)")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    made.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float64"], help="of the model (default: %(default)s)")
+    made.add_argument("--max_examples", type=positive_int, help="use at most this many examples (default: all)")
+    made.add_argument("--batch_size", type=positive_int, help="examples at a time (default: planned from the free memory)")
+    made.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    made.add_argument("--quiet", action="store_true", help="no progress bars, no tables")
+    made.add_argument("--verbose", action="store_true", help="show a traceback with every error")
+    made.add_argument("--version", action="version", version=VERSION)
+    return made
+
+
+def positive_int(text: str) -> int:
+    """`text` as an integer of at least 1; argparse turns the error into one line."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """`text` as a number in [0, 1]; argparse turns the error into one line."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+
+
+def int_list(text: str) -> list[int]:
+    """Comma-separated whole numbers, as in `0,10,100`."""
+    if not all(part.strip().isdigit() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"expected whole numbers separated by commas, got {text!r}")
+    return [int(part) for part in text.split(",")]
+
+
+def run_script(main) -> None:
+    """Run a script's `main`; what a user can mend becomes one line on stderr and exit code 2."""
+    try:
+        main()
+    except InputError as error:
+        if "--verbose" in sys.argv:
+            raise
+        print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def say(args, *words) -> None:
+    """Print on stdout, unless `--quiet` or this process is not the first of a torchrun."""
+    if not args.quiet and is_main_process():
+        print(*words, flush=True)
+
+
+def progress(items, args, what: str, total: int | None = None):
+    """`items` with a progress bar on stderr (after two seconds, with time left); none with `--quiet`."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, total=total, delay=2, disable=args.quiet or not is_main_process(), file=sys.stderr, leave=False)
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files: true unless torchrun started it with another rank than 0."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def torch_device(args):
+    """The torch.device of `--device`; auto is cuda, then mps, then cpu. Raises InputError for one that is not there."""
+    import torch
+
+    if args.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(1, device=args.device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {args.device}: expected a device of this machine; use --device auto or cpu") from error
+    return torch.device(args.device)
+
+
+def torch_dtype(args):
+    """The torch.dtype of `--dtype`."""
+    import torch
+
+    return getattr(torch, args.dtype)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch; called once, by a script."""
+    from transformers import set_seed
+
+    set_seed(seed)
+
+
+# ---------------------------------------------------------------- files
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """A temporary name beside `path`, of the same suffix; renamed to `path` when the block ends well, removed otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    try:
+        yield folder / path.name
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(path, text: str) -> None:
+    """Write `text` to `path` in one step."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, content) -> None:
+    """Write JSON in one step, with a final newline. Raises ValueError for NaN or infinity: they are not JSON."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path, rows) -> None:
+    """Write one JSON object a line, in one step."""
+    write_text(path, "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_json(path, what: str = "JSON file"):
+    """The content of a JSON file of `format` 1 or none. Raises InputError naming the file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected a {what}, found no such file; check the path, or run the script that writes it") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a {what}, got something unreadable ({error}); write it again") from error
+    found = content.get("format", 1) if isinstance(content, dict) else 1
+    if found != 1:
+        raise InputError(f"{path}: expected format 1, got {found}; update this software or write the file again")
+    return content
+
+
+def save_figure(figure, path) -> None:
+    """Write a matplotlib figure as PNG in one step, byte-identical between runs, and close it."""
+    import matplotlib.pyplot as plt
+
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
+# ---------------------------------------------------------------- fingerprints and run.json
+
+
+@functools.cache
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(source) -> str:
+    """SHA-256 of a file, or of what a model or dataset folder holds; a Hub id stands for itself."""
+    path = Path(source)
+    if path.is_file():
+        return sha256(path.resolve())
+    if not path.is_dir():
+        return f"hub:{source}"
+    files = sorted({file for pattern in MODEL_FILES for file in path.glob(pattern)})
+    files = files or sorted(file for file in path.rglob("*") if file.is_file())
+    listing = "".join(f"{file.relative_to(path)} {sha256(file.resolve())}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+class Run:
+    """One run of a script: what it reads and writes, whether that is there already, and its run.json.
+
+    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a path or Hub id.
+    The record is written when the run starts and again when it ends, so that an interrupted run is told from a foreign file.
+    """
+
+    def __init__(self, args, record, outputs, inputs):
+        self.args, self.record, self.outputs = args, Path(record), [Path(output) for output in outputs]
+        self.started = time.time()
+        arguments = {name: value for name, value in sorted(vars(args).items()) if name not in COSMETIC}
+        self.identity = {
+            "arguments": json.loads(json.dumps(arguments, default=str)),
+            "inputs": {name: {"source": str(source), "sha256": fingerprint(source)} for name, source in inputs.items()},
+        }
+        before = self._before()
+        self.same = before is not None and all(before.get(key) == value for key, value in self.identity.items())
+        self.up_to_date = self.same and before["complete"] and not args.overwrite and all(out.exists() for out in self.outputs)
+        self.resumed = before.get("times_resumed", 0) + 1 if self.same and not before["complete"] else 0
+        self._check_and_record()
+
+    def _before(self):
+        try:
+            return json.loads(self.record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def _check_and_record(self):
+        if self.up_to_date:
+            say(self.args, f"up to date: {', '.join(map(str, self.outputs[:3]))}")
+            return
+        there = [output for output in self.outputs if output.exists()]
+        if there and not self.same and not self.args.overwrite:
+            raise InputError(f"{there[0]} exists and was made from other inputs or arguments; add --overwrite or choose another output")
+        self._write(complete=False)
+
+    def finish(self) -> None:
+        """Record the run as complete; call when every output is written."""
+        self._write(complete=True)
+
+    def _write(self, complete: bool) -> None:
+        if not is_main_process():
+            return
+        ended = {"duration_seconds": round(time.time() - self.started, 2), "peak_memory_gb": peak_memory_gb()} if complete else {}
+        write_json(self.record, {
+            "format": 1, "script": Path(sys.argv[0]).name, "complete": complete, **self.identity, "seed": self.args.seed,
+            "versions": versions(), "git_commit": git_commit(), "times_resumed": self.resumed, **ended,
+        })
+
+
+def record_beside(output) -> Path:
+    """`outputs/C.json` -> `outputs/C.run.json`."""
+    return Path(output).with_suffix(".run.json")
+
+
+def record_in(output_dir, script: str) -> Path:
+    """The record of a script that fills a folder: `run.<script>.json`."""
+    return Path(output_dir) / f"run.{Path(script).stem}.json"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can change a number."""
+    found = {"python": platform.python_version(), "this": VERSION}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of this software's checkout, with `+changes` when files differ from it; None outside a repository."""
+    try:
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def peak_memory_gb() -> float:
+    """Peak resident memory of this process in GB; on a GPU machine see also torch.cuda.max_memory_allocated."""
+    scale = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9, 3)
