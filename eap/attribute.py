@@ -117,7 +117,7 @@ ABLATIONS = ("patching", "zero", "mean")
 def check(method: str, metric: str, rule: str, ablation: str, steps: int) -> None:
     """Raise InputError for a name that is unknown or a combination without meaning."""
     for what, name, known in (("method", method, METHODS), ("metric", metric, metrics.METRICS), ("rule", rule, RULES),
-                              ("ablation", ablation, ABLATIONS)):  # fmt: skip
+                              ("ablation", ablation, ABLATIONS)):
         if name not in known:
             raise InputError(f"expected a {what} of {', '.join(known)}, got {name!r}")
     if METHODS[method].path_of_inputs and ablation != "patching":
@@ -153,7 +153,7 @@ def attribute(model, pairs: list[Pair], method: str = "EAP-IG-inputs", metric: s
 def attribute_batches(
     adapter, batches: Iterable[Batch], method: str = "EAP-IG-inputs", metric: str = "kl", steps: int = 5,
     rule: str = "gauss-legendre", ablation: str = "patching", means: Activations | None = None, autocast: torch.dtype | None = None,
-) -> Iterator[Scores]:  # fmt: skip
+) -> Iterator[Scores]:
     """Yield the `Scores` of each batch, on the CPU. `means` is for mean ablation (`mean_activations`).
 
     `autocast=torch.bfloat16` runs matrix products in bfloat16, residual stream and differences stay in the model's dtype.
@@ -181,9 +181,11 @@ def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, aut
     ends = [metrics.per_example(metric, logits, reference, batch.target_rows, n) for logits in (clean_logits, corrupted_logits)]
     del clean_logits, corrupted_logits
     needs_clean = any(point.where != "input" for point in points)
-    differences = (ablated(corrupted, ablation, means).map(torch.sub, clean)) if needs_clean else _subtract(corrupted, clean, ablation, means)
+    if ablation == "patching" and not needs_clean:  # in place: at articles' length a copy of every node's output counts
+        differences, clean = corrupted.map(lambda ablated, plain: ablated.sub_(plain), clean), None
+    else:
+        differences = ablated(corrupted, ablation, means).map(torch.sub, clean)
     del corrupted
-    clean = clean if needs_clean else None
     # 2. a forward and a backward pass per point
     gradients = hooks.Gradients(adapter)
     for point in points:
@@ -208,13 +210,6 @@ def ablated(corrupted: Activations, ablation: str, means: Activations | None) ->
     if ablation == "mean":
         return corrupted.map(lambda like, mean: mean.expand_as(like), means)
     return corrupted
-
-
-def _subtract(corrupted: Activations, clean: Activations, ablation: str, means) -> Activations:
-    # In place where it can be: at articles' length a copy of every node's output counts.
-    if ablation == "patching":
-        return corrupted.map(lambda c, x: c.sub_(x), clean)
-    return ablated(corrupted, ablation, means).map(torch.sub, clean)
 
 
 def _differentiate(adapter, batch: Batch, point: Point, clean, differences: Activations, metric: str, reference) -> None:
@@ -301,16 +296,20 @@ def mean_activations(adapter, batches: Iterable[Batch]) -> Activations:
     return total.map(lambda x: x / count)
 
 
-def completeness_gap(graph: Graph, scores: Scores) -> tuple[float, torch.Tensor]:
-    """How far the scores of all edges out of `input` are from metric(corrupted) - metric(clean): overall, and per example.
+def input_sums(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
+    """(examples,) the sum of the scores of all edges out of `input`."""
+    return edge_scores[:, graph.edge_index[0] == 0].double().sum(1)
+
+
+def completeness_gap(sums: torch.Tensor, clean: torch.Tensor, corrupted: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """How far `input_sums` are from metric(corrupted) - metric(clean): overall, and (examples,) per example.
 
     gap = |sum - change| / max(|change|, mean over examples of |change|); for methods with `complete` only.
     """
-    from_input = scores.edges[:, graph.edge_index[0] == 0].double().sum(1)
-    change = (scores.corrupted - scores.clean).double()
+    change = (corrupted - clean).double()
     typical = change.abs().mean().clamp(min=torch.finfo(torch.float64).tiny)
-    overall = (from_input.mean() - change.mean()).abs() / torch.maximum(change.mean().abs(), typical)
-    return float(overall), (from_input - change).abs() / torch.maximum(change.abs(), typical)
+    overall = (sums.mean() - change.mean()).abs() / torch.maximum(change.mean().abs(), typical)
+    return float(overall), (sums - change).abs() / torch.maximum(change.abs(), typical)
 
 
 def node_scores(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:

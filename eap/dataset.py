@@ -1,7 +1,7 @@
 """Clean/corrupted pairs of token sequences, read from a file, checked, and put into batches."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -20,12 +20,13 @@ class Pair:
     control_ids: list[int] | None = None  # as many tokens of non-salient sentences corrupted instead
     masked: tuple = ()  # [start, end) of the corrupted, salient sentences
     sentences: tuple = ()  # [start, end) of every sentence of the article
+    summary: str | None = None
 
     def control(self) -> "Pair":
         """The causal control: the same pair with the non-salient sentences corrupted. Raises InputError when the file has none."""
         if self.control_ids is None:
             raise InputError(f"pair {self.id}: expected control_ids, found none; build the pairs with create_causal_summarization_data.py")
-        return Pair(self.id, self.clean_ids, self.control_ids, self.summary_start, None, self.masked, self.sentences)
+        return replace(self, corrupted_ids=self.control_ids, control_ids=None)
 
 
 def read_pairs(path, vocabulary_size: int | None = None, context_length: int | None = None, max_examples: int | None = None) -> list[Pair]:
@@ -53,15 +54,18 @@ def read_pairs(path, vocabulary_size: int | None = None, context_length: int | N
 def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
     try:
         row = json.loads(line)
-        pair = Pair(str(row["id"]), row["clean_ids"], row["corrupted_ids"], row["summary_start"], row.get("control_ids"),
-                    tuple(map(tuple, row.get("masked") or ())), tuple(map(tuple, row.get("sentences") or ())))  # fmt: skip
-        sequences = [ids for ids in (pair.clean_ids, pair.corrupted_ids, pair.control_ids) if ids is not None]
+        spans = [tuple(map(tuple, row.get(name) or ())) for name in ("masked", "sentences")]
+        pair = Pair(str(row["id"]), row["clean_ids"], row["corrupted_ids"], row["summary_start"], row.get("control_ids"), *spans,
+                    row.get("summary"))
+        sequences = [pair.clean_ids, pair.corrupted_ids] + ([] if pair.control_ids is None else [pair.control_ids])
         largest, smallest = max(map(max, sequences)), min(map(min, sequences))
+        if not all(type(number) is int for ids in (*sequences, [pair.summary_start]) for number in ids):
+            raise TypeError("a number that is not whole")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where}: expected id, clean_ids, corrupted_ids and summary_start, but {error!r}; build the pairs again") from error
+        raise InputError(f"{where}: expected id, clean_ids, corrupted_ids and summary_start, got {error!r}; build them again") from error
     lengths = {len(ids) for ids in sequences}
     if len(lengths) > 1:
-        raise InputError(f"{where}: expected clean and corrupted inputs of the same number of tokens, got {sorted(lengths)}; align the pair")
+        raise InputError(f"{where}: expected clean and corrupted inputs of the same length, got {sorted(lengths)} tokens; align the pair")
     if not 1 <= pair.summary_start < len(pair.clean_ids):
         raise InputError(f"{where}: expected summary_start from 1 to {len(pair.clean_ids) - 1}, got {pair.summary_start}; correct the row")
     if smallest < 0 or (vocabulary_size is not None and largest >= vocabulary_size):
@@ -69,6 +73,31 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
     if context_length is not None and len(pair.clean_ids) > context_length:
         raise InputError(f"{where}: expected at most {context_length} tokens, got {len(pair.clean_ids)}; build the pairs for this model")
     return pair
+
+
+def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:
+    """The pair with only a random `share` of its differing tokens corrupted (rounded, at least one); the others are clean."""
+    differing = [i for i, (clean, corrupted) in enumerate(zip(pair.clean_ids, pair.corrupted_ids, strict=True)) if clean != corrupted]
+    chosen = torch.randperm(len(differing), generator=generator)[: max(1, round(share * len(differing)))]
+    ids = list(pair.clean_ids)
+    for place in chosen.tolist():
+        ids[differing[place]] = pair.corrupted_ids[differing[place]]
+    return replace(pair, corrupted_ids=ids)
+
+
+def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
+    """Raise InputError if `tokenizer` did not make the pairs, judged by the first row's summary; return a note if it cannot be judged."""
+    pair = pairs[0]
+    if tokenizer is None or pair.summary is None:
+        missing = "the model folder has no tokenizer" if tokenizer is None else f"{path} holds no summary texts"
+        return f"note: {missing}, so whether model and pairs share a tokenizer was not checked"
+    decoded = tokenizer.decode(pair.clean_ids[pair.summary_start :], skip_special_tokens=True)
+    if decoded.split() != pair.summary.split():
+        raise InputError(
+            f"{path}: expected pairs made with this model's tokenizer, got others (pair {pair.id} reads {decoded[:40]!r}); "
+            "build the pairs with create_causal_summarization_data.py --model_path and this model"
+        )
+    return None
 
 
 class Batch(NamedTuple):

@@ -8,8 +8,8 @@ zero, or a mean. With delta_u = running_u - ablated_u, the input of a slot v is
 
 and delta_u is zero for every node that the circuit does not reach. So work goes with the edges: a node outside the circuit costs
 nothing, a slot without kept edges reads what it reads in the ablated run, and a slot takes whichever of the two forms has fewer
-terms. Slots that keep the same edges share one stream. Attention is computed exactly. The ablated run of a batch is made once and serves every
-circuit.
+terms. Slots that keep the same edges share one stream. Attention is computed exactly. The ablated run of a batch is made once and
+serves every circuit.
 
     f(C) = (m(C) - m(empty)) / (m(full) - m(empty))        faithfulness, a ratio of means over examples
 

@@ -220,6 +220,20 @@ def sign_consistent(graph: Graph, per_example: torch.Tensor, n: int, absolute: b
     return top_n(graph, scores, n, absolute) & (share >= 0.95)
 
 
+def select(graph: Graph, per_example: torch.Tensor, selection: str, n: int, absolute: bool = True, seed: int = 0) -> torch.Tensor:
+    """Booleans per edge: `n` edges chosen by one of `SELECTIONS` from per-example scores (examples, edges)."""
+    if selection not in SELECTIONS:
+        raise InputError(f"expected a selection of {', '.join(SELECTIONS)}, got {selection!r}")
+    return SELECTIONS[selection](graph, per_example, n, absolute, seed)
+
+
+SELECTIONS = {
+    "topn": lambda graph, per_example, n, absolute, seed: top_n(graph, per_example.double().mean(0), n, absolute),
+    "greedy": lambda graph, per_example, n, absolute, seed: greedy(graph, per_example.double().mean(0), n, absolute),
+    "sign-consistent": lambda graph, per_example, n, absolute, seed: sign_consistent(graph, per_example, n, absolute, seed=seed),
+}
+
+
 def bootstrap_means(per_example: torch.Tensor, resamples: int, seed: int, chunk: int = 200):
     """Yield mean scores of resampled examples, (up to `chunk`, edges) at a time: one matrix product of counts with scores."""
     generator = torch.Generator().manual_seed(seed)
@@ -254,12 +268,15 @@ def chance_jaccard(size_a: int, size_b: int, total: int) -> float:
 
 def spearman(a: torch.Tensor, b: torch.Tensor) -> float:
     """Spearman's rank correlation of two score vectors, ties at their mean rank; 0 when one of them is constant."""
-    from scipy.stats import rankdata
-
-    ranks = torch.tensor([rankdata(a.numpy()), rankdata(b.numpy())])
+    ranks = torch.stack([_ranks(a), _ranks(b)])
     if (ranks.std(1) == 0).any():
         return 0.0
     return float(torch.corrcoef(ranks)[0, 1])
+
+
+def _ranks(values: torch.Tensor) -> torch.Tensor:
+    _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts - 1) / 2)[place].double()
 
 
 # ---------------------------------------------------------------- the file
@@ -348,3 +365,39 @@ def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
     if slots[0] in graph.edge_number:
         return [graph.edge_number[slot] for slot in slots]
     raise InputError(f"{path}: expected edges of a model with {graph.n_layers} layers of {graph.n_heads} heads, got {name!r}")
+
+
+def require_comparable(a: Circuit, b: Circuit, path) -> None:
+    """Raise InputError if two circuits are of different graphs or were found with different tokenizers."""
+    if a.graph != b.graph:
+        raise InputError(f"{path}: expected a circuit of {a.graph}, got one of {b.graph}; compare circuits of one architecture")
+    tokenizers = {each.metadata.get("tokenizer_sha256") for each in (a, b)} - {None}
+    if len(tokenizers) > 1:
+        raise InputError(f"{path}: expected a circuit found with the same tokenizer as the first, got another's; extract it again")
+
+
+def choose_again(circuit: Circuit, per_example: torch.Tensor) -> torch.Tensor:
+    """Booleans per edge: what the circuit's own selection, of its own size, keeps of other per-example scores (examples, edges).
+
+    A threshold is taken as the size it gave; sign-consistent resampling as top-n.
+    """
+    selection, absolute = circuit.metadata.get("selection", "topn"), circuit.metadata.get("absolute", True)
+    size = circuit.metadata.get("sizes", {}).get("selected") or int(circuit.in_graph.sum())
+    chooser = "greedy" if selection == "greedy" else "topn"
+    return prune(circuit.graph, select(circuit.graph, per_example, chooser, size, absolute))
+
+
+def resampled_choices(circuit: Circuit, per_example: torch.Tensor, resamples: int, seed: int):
+    """Yield pairs of circuits (booleans per edge) from two bootstrap resamples of the same examples each: the noise floor."""
+    first, second = (bootstrap_means(per_example, resamples, seed + shift, chunk=50) for shift in (0, 10**6))
+    for a, b in zip(first, second, strict=True):
+        for mean_a, mean_b in zip(a, b, strict=True):
+            yield choose_again(circuit, mean_a[None]), choose_again(circuit, mean_b[None])
+
+
+def resampled_pairs(circuit: Circuit, per_example_a: torch.Tensor, per_example_b: torch.Tensor, resamples: int, seed: int):
+    """Yield pairs of circuits from two score sets, both resampled by the same examples: for a paired interval."""
+    both = (bootstrap_means(each, resamples, seed, chunk=50) for each in (per_example_a, per_example_b))
+    for a, b in zip(*both, strict=True):
+        for mean_a, mean_b in zip(a, b, strict=True):
+            yield choose_again(circuit, mean_a[None]), choose_again(circuit, mean_b[None])

@@ -1,5 +1,7 @@
 """Models and tokenizers by name: a Hub id, a folder, a checkpoint, a LoRA adapter folder, or `demo`."""
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -66,7 +68,9 @@ def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
     Raises InputError as `resolve_model` does, and when the folder holds no causal language model.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     source = Path(resolve_model(name))
     adapter = source / "adapter_config.json"
     if adapter.is_file():
@@ -102,3 +106,10 @@ def _base_tokenizer(source: Path):
     if not adapter.is_file():
         return None
     return load_tokenizer(read_json(adapter, "LoRA adapter configuration")["base_model_name_or_path"])
+
+
+def tokenizer_sha256(tokenizer) -> str | None:
+    """SHA-256 of a tokenizer's vocabulary, the same however and wherever the tokenizer was saved; None for None."""
+    if tokenizer is None:
+        return None
+    return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()

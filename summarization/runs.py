@@ -102,6 +102,12 @@ def say(args, *words) -> None:
         print(*words, flush=True)
 
 
+def warn(message: str) -> None:
+    """Print a warning on stderr, also with `--quiet`."""
+    if is_main_process():
+        print(message, file=sys.stderr, flush=True)
+
+
 def progress(items, args, what: str, total: int | None = None):
     """`items` with a progress bar on stderr (after two seconds, with time left); none with `--quiet`."""
     from tqdm import tqdm

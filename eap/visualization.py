@@ -1,0 +1,101 @@
+"""Drawings of circuits and plots of scores. Functions take plain data and return a Figure, or write a drawing to a path."""
+
+import contextlib
+import math
+import os
+import sys
+
+import torch
+
+from eap.graph import Graph
+from eap.style import COLOURS, SEQUENTIAL, subplots
+
+DRAWN_EDGES = 60  # more cannot be told apart on a page
+
+
+def layer_names(graph: Graph) -> tuple[list[str], list[str]]:
+    """Names of the rows (who writes) and columns (who reads) of a layer-by-layer heat map, layers counted from 0."""
+    writers = ["input"] + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
+    readers = [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"] + ["logits"]
+    return writers, readers
+
+
+def layer_matrix(graph: Graph, values: torch.Tensor) -> torch.Tensor:
+    """(writers, readers): sums of a vector over edges, heads of a layer together. Give absolute values: signed ones cancel."""
+    writers, readers = layer_names(graph)
+    row = torch.tensor([writers.index(name.split(".")[0]) for name in graph.sources])
+    column = torch.tensor([readers.index(name.split(".")[0].split("<")[0]) for name in graph.destinations])
+    src, dst = graph.edge_index
+    flat = torch.zeros(len(writers) * len(readers), dtype=torch.float64)
+    return flat.index_add(0, row[src] * len(readers) + column[dst], values.double()).view(len(writers), len(readers))
+
+
+def heat_map(graph: Graph, scores: torch.Tensor, title: str):
+    """A Figure: sum of |score| from every layer's attention or MLP to every other's, on a logarithmic scale."""
+    from matplotlib.colors import LogNorm
+
+    writers, readers = layer_names(graph)
+    values = layer_matrix(graph, scores.abs())
+    positive = values[values > 0]
+    figure, axis = subplots(figsize=(7.4, 6.4))
+    norm = LogNorm(max(float(positive.min()), float(positive.max()) / 1e4), float(positive.max())) if len(positive) else None
+    shown = torch.where(values > 0, values, torch.nan).numpy()
+    image = axis.imshow(shown, cmap=SEQUENTIAL, norm=norm, aspect="auto", interpolation="nearest")
+    axis.set_xticks(range(len(readers)), readers, rotation=90, fontsize=7)
+    axis.set_yticks(range(len(writers)), writers, fontsize=7)
+    axis.set(xlabel="reads (a: attention heads, m: MLP; layer)", ylabel="writes", title=title)
+    axis.grid(False)
+    figure.colorbar(image, ax=axis, label="sum of |score| over edges (metric's unit)")
+    return figure
+
+
+def draw_circuit(graph: Graph, scores: torch.Tensor, kept: torch.Tensor, path, title: str, most: int = DRAWN_EDGES) -> list[str]:
+    """Write a drawing (.png or .svg) of the strongest kept edges; returns their names, strongest first.
+
+    Width grows with |score|; a positive score (ablating the edge raises the metric) is orange, a negative one blue and dashed.
+    """
+    import pygraphviz
+
+    strongest = sorted(kept.nonzero()[:, 0].tolist(), key=lambda edge: -abs(float(scores[edge])))[:most]
+    drawing = pygraphviz.AGraph(directed=True, strict=False, rankdir="BT", label=title, labelloc="t", fontname="Helvetica",
+                                nodesep="0.12", ranksep="0.35", splines="true")
+    drawing.node_attr.update(shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11", margin="0.06,0.03", height="0.2")
+    largest = max((abs(float(scores[edge])) for edge in strongest), default=1.0) or 1.0
+    src, dst = graph.edge_index
+    for edge in strongest:
+        reader, _, slot = graph.destinations[dst[edge]].partition("<")
+        writer, score = graph.sources[src[edge]], float(scores[edge])
+        for node in (writer, reader):
+            drawing.add_node(node, fillcolor="#e8f0f7" if node.startswith("a") else "#fbe9dd" if node.startswith("m") else "#eeeeee")
+        drawing.add_edge(writer, reader, key=str(edge), label=slot.rstrip(">"), fontsize="9", fontname="Helvetica", arrowsize="0.5",
+                         color=COLOURS["finetuned"] if score >= 0 else COLOURS["base"], style="solid" if score >= 0 else "dashed",
+                         penwidth=f"{0.6 + 3.4 * math.sqrt(abs(score) / largest):.2f}")
+    _rank_by_layer(graph, drawing)
+    with _quiet_stderr():
+        drawing.draw(str(path), prog="dot", args="-Gdpi=110" if str(path).endswith(".png") else "")
+    return [graph.edges[edge] for edge in strongest]
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    # Graphviz's C library writes font configuration warnings to the process's stderr; errors still come as exceptions.
+    sys.stderr.flush()
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
+
+
+def _rank_by_layer(graph: Graph, drawing) -> None:
+    """One row per attention or MLP layer, in the order of the model: rows that are present are chained by invisible edges."""
+    order = ["input"] + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"] + ["logits"]
+    rows = [[node for node in drawing.nodes() if node.split(".")[0] == name] for name in order]
+    rows = [row for row in rows if row]
+    for row in rows:
+        drawing.add_subgraph(row, rank="same")
+    for lower, upper in zip(rows, rows[1:], strict=False):
+        drawing.add_edge(lower[0], upper[0], key="order", style="invis")

@@ -1,0 +1,159 @@
+"""The whole study: every script in order, each command printed as one would type it.
+
+A stage whose outputs are complete and whose inputs and arguments are unchanged says "up to date"; after an interruption the same
+command goes on where it stopped. Any printed line can be pasted and run alone.
+
+Reads   nothing but what the preset names: the embedded demo, or gpt2 and CNN/DailyMail from the Hub
+Writes  one folder per stage in --output_dir, and report.html
+
+    python run_pipeline.py --preset demo
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eap import InputError
+from summarization import runs
+
+# ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+PRESET = "demo"  # demo: 15 minutes on two cores; demo-full: an hour; gpt2-cnn: the study; smoke: does everything run, 2 minutes
+# --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What differs between presets. Sizes are numbers of examples; `model` and `dataset` as in every script."""
+
+    model: str
+    dataset: str
+    pairs: int  # half for extraction, half for evaluation
+    training: str  # flags of run_finetuning_with_checkpoints.py
+    trajectory: int  # pairs per checkpoint in the evolution
+    texts: int  # of the differential analysis
+    test: int  # articles of the ROUGE table
+    random_circuits: int
+    levels: str  # of the perturbation curve
+    arms: str  # flags of run_peft_bakeoff.py
+    extract: str = ""  # further flags of the extraction
+
+
+DEMO = Preset(
+    model="demo", dataset="demo", pairs=128,
+    training="--subset_train_size 3200 --max_steps 200 --per_device_train_batch_size 16 --learning_rate 1e-3 "
+    "--checkpoint_steps 0,10,30,60,100,200 --validation_size 64",
+    trajectory=32, texts=64, test=100, random_circuits=10, levels=".1,.3,.5,.7,.9",
+    arms="--arms all late paper observed circuit random --seeds 1 --max_steps 60 --subset_train_size 960 --max_examples 64",
+)
+PRESETS = {
+    "demo": DEMO,
+    "demo-full": replace(
+        DEMO, pairs=256, trajectory=64, texts=200, test=200, levels=".1,.2,.3,.4,.5,.6,.7,.8,.9",
+        arms="--seeds 3 --max_steps 100 --subset_train_size 1600 --max_examples 100",
+    ),
+    "gpt2-cnn": Preset(
+        model="gpt2", dataset="abisee/cnn_dailymail", pairs=400,
+        training="--subset_train_size 20000 --num_train_epochs 3 --per_device_train_batch_size 8 --learning_rate 5e-5",
+        trajectory=100, texts=200, test=500, random_circuits=10, levels=".1,.2,.3,.4,.5,.6,.7,.8,.9",
+        arms="--seeds 3 --subset_train_size 20000 --max_examples 500",
+    ),
+    "smoke": replace(
+        DEMO, pairs=8, training="--subset_train_size 32 --max_steps 4 --per_device_train_batch_size 8 --checkpoint_steps 0,2,4 "
+        "--validation_size 8 --probe_examples 4", trajectory=4, texts=4, test=4, random_circuits=1, levels=".5",
+        arms="--arms all paper random --seeds 1 --max_steps 2 --subset_train_size 32 --per_device_train_batch_size 8 --max_examples 4",
+    ),
+}
+
+
+def commands(preset: Preset, out: Path) -> list[list[str]]:
+    """The command lines, script first, in order; every path lies in `out`."""
+    tuned, pairs, held_out = out / "model_outputs" / "finetuned", out / "data" / "pairs.jsonl", out / "data" / "pairs_eval.jsonl"
+    before, after, circuits = out / "C_before_summarization.json", out / "C_after_summarization.json", out / "circuits"
+    half = preset.pairs // 2
+    lines = [
+        f"create_causal_summarization_data.py --dataset {preset.dataset} --model_path {preset.model} --max_examples {preset.pairs} "
+        f"--output {pairs}",
+        f"run_finetuning_with_checkpoints.py --model_path {preset.model} --dataset {preset.dataset} {preset.training} --output_dir {tuned}",
+        f"extract_summarization_circuit.py --model_path {preset.model} --pairs {pairs} --output {before} {preset.extract}",
+        f"extract_summarization_circuit.py --model_path {tuned} --pairs {pairs} --output {after} {preset.extract}",
+        f"extract_summarization_circuit.py --all_checkpoints --model_path {tuned} --pairs {pairs} --max_examples {preset.trajectory} "
+        f"--output_dir {circuits} {preset.extract}",
+        f"analyze_circuit_evolution.py --circuits {circuits} --training {tuned}",
+        f"differential_analysis.py --base_model_path {preset.model} --finetuned_model_path {tuned} --dataset {preset.dataset} "
+        f"--max_examples {preset.texts}",
+        f"evaluate_faithfulness.py --circuit {after} --model_path {tuned} --pairs {held_out} --max_examples {half} "
+        f"--n_random {preset.random_circuits}",
+        f"evaluate_robustness.py --circuits {after} {before} --model_path {tuned} --pairs {pairs} --max_examples {preset.trajectory} "
+        f"--levels {preset.levels}",
+        f"test_set_evaluation.py --model_paths {preset.model} {tuned} --dataset {preset.dataset} --max_examples {preset.test}",
+        f"run_peft_bakeoff.py --model_path {preset.model} --dataset {preset.dataset} {preset.arms} "
+        f"--layers_observed {out / 'differential_analysis' / 'layers.differential.json'} "
+        f"--layers_circuit {out / 'analyze_circuit_evolution' / 'layers.evolution.json'}",
+        f"make_report.py --output_dir {out}",
+    ]
+    return [with_output_dir(shlex.split(line), out) for line in lines]
+
+
+def with_output_dir(command: list[str], out: Path) -> list[str]:
+    """The command with its stage's folder in `out` as --output_dir, unless it names one."""
+    return command if "--output_dir" in command else [*command, "--output_dir", str(out / Path(command[0]).stem)]
+
+
+STAGES = (
+    "create_causal_summarization_data", "run_finetuning_with_checkpoints", "extract_summarization_circuit", "analyze_circuit_evolution",
+    "differential_analysis", "evaluate_faithfulness", "evaluate_robustness", "test_set_evaluation", "run_peft_bakeoff", "make_report",
+)
+
+
+def parse(argv=None):
+    """The script's arguments."""
+    parser = runs.parser(__doc__, None)
+    parser.add_argument("--output_dir", help="folder of everything (default: outputs/<preset>)")
+    parser.add_argument("--preset", default=PRESET, choices=list(PRESETS), help="(default: %(default)s)")
+    parser.add_argument("--from", dest="first", default=STAGES[0], metavar="STAGE", help="first stage: a script's name without .py")
+    parser.add_argument("--to", dest="last", default=STAGES[-1], metavar="STAGE", help="last stage")
+    parser.add_argument("--dry_run", action="store_true", help="print the commands only")
+    args = parser.parse_args(argv)
+    for flag, stage in (("--from", args.first), ("--to", args.last)):
+        if stage not in STAGES:
+            raise InputError(f"{flag} {stage}: expected a stage of {', '.join(STAGES)}")
+    if STAGES.index(args.first) > STAGES.index(args.last):
+        raise InputError(f"--from {args.first} --to {args.last}: expected the first stage before the last; swap them")
+    return args
+
+
+def passed_on(args) -> list[str]:
+    """The common flags that were given, for every script."""
+    values = {"--seed": args.seed or None, "--device": None if args.device == "auto" else args.device, "--batch_size": args.batch_size,
+              "--dtype": None if args.dtype == "float32" else args.dtype, "--max_examples": args.max_examples}
+    switches = [flag for flag in ("overwrite", "quiet", "verbose") if getattr(args, flag)]
+    return [word for flag, value in values.items() if value is not None for word in (flag, str(value))] + [f"--{flag}" for flag in switches]
+
+
+def main(argv=None):
+    """Run the stages."""
+    args = parse(argv)
+    out = Path(args.output_dir or Path("outputs") / args.preset)
+    wanted = STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]
+    chosen = [command for command in commands(PRESETS[args.preset], out) if Path(command[0]).stem in wanted]
+    here, python = Path.cwd(), Path(sys.executable)
+    shown = str(python.relative_to(here)) if python.is_relative_to(here) else str(python)
+    started = time.time()
+    for number, (script, *words) in enumerate(chosen, 1):
+        path = os.path.relpath(runs.ROOT / script)
+        line = shlex.join([shown, path, *words, *passed_on(args)])
+        print(f"\n[{number}/{len(chosen)}, {(time.time() - started) / 60:.1f} min] {line}" if not args.dry_run else line, flush=True)
+        if not args.dry_run and (code := subprocess.run([sys.executable, path, *words, *passed_on(args)]).returncode):
+            print(f"{Path(__file__).name}: {script} ended with code {code}; mend the cause and run the same command: it goes on from here",
+                  file=sys.stderr)
+            sys.exit(code)
+    if not args.dry_run:
+        print(f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look first at {out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    runs.run_script(main)

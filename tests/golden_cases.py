@@ -1,0 +1,56 @@
+"""The golden cases: small GPT-2s, their pairs, and what the reference implementation (EAP-IG, commit 795f560) computed for them."""
+
+import functools
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from eap.dataset import Pair
+from eap.graph import Graph
+
+FOLDER = Path(__file__).parent / "golden"
+NAMES = ("tiny_kl", "tiny_nll_padded", "small_kl_padded")
+N_TARGETS = 5
+
+
+class Golden:
+    """One case: `case` (its JSON), `tensors`, `graph`, `pairs` without padding, and `model(dtype)`."""
+
+    def __init__(self, name: str):
+        self.folder = FOLDER / name
+        self.case = json.loads((self.folder / "case.json").read_text())
+        self.tensors = load_file(self.folder / "case.safetensors")
+        config = self.case["config"]
+        self.graph = Graph(config["n_layer"], config["n_head"], config["n_embd"])
+        self.metric = self.case["metric"]
+        self.pairs = [self._pair(batch, row) for batch in range(self.case["batches"]) for row in range(len(self.mask(batch)))]
+
+    def mask(self, batch: int) -> torch.Tensor:
+        return self.tensors[f"attention_mask.{batch}"]
+
+    def _pair(self, batch: int, row: int) -> Pair:
+        n = int(self.mask(batch)[row].sum())
+        clean, corrupted = (self.tensors[f"{kind}_ids.{batch}"][row, :n].tolist() for kind in ("clean", "corrupted"))
+        return Pair(f"{batch}.{row}", clean, corrupted, n - N_TARGETS)
+
+    def model(self, dtype=torch.float64):
+        model = GPT2LMHeadModel(GPT2Config(**self.case["config"], bos_token_id=0, eos_token_id=0))
+        weights = {name.removeprefix("model."): value for name, value in self.tensors.items() if name.startswith("model.")}
+        model.load_state_dict(weights, strict=False)
+        model.tie_weights()
+        return model.to(dtype).eval()
+
+    def circuits(self):
+        """(selection, n, booleans per edge, metric per example) of every golden circuit."""
+        for key in self.tensors:
+            if key.startswith("circuit.") and key.endswith(".in_graph"):
+                _, selection, n, _ = key.split(".")
+                yield selection, int(n), self.tensors[key].bool(), self.tensors[key.replace("in_graph", "metric")]
+
+
+@functools.cache
+def golden(name: str) -> Golden:
+    return Golden(name)

@@ -1,0 +1,205 @@
+"""Scores against a slow oracle written from the definition, completeness, and what must not change a score."""
+
+import pytest
+import torch
+from golden_cases import golden
+
+from eap import InputError, hooks, metrics
+from eap.attribute import METHODS, RULES, attribute, attribute_batches, completeness_gap, input_sums, mean_activations, node_scores, run
+from eap.dataset import Pair, batches, collate
+from eap.evaluate import CircuitRunner
+from eap.graph import Graph
+from eap.models import adapt
+
+
+def slow_scores(case, share):
+    """The definition, edge by edge: every slot gets a copy of its input of its own, whose gradient autograd delivers."""
+    adapter, graph = adapt(case.model()), case.graph
+    rows = []
+    for i, pair in enumerate(case.pairs):
+        batch = collate([i], [pair])
+        ends, clean_logits = zip(*(run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids)), strict=True)
+        difference = [b - a for a, b in zip(*(written(adapter, end) for end in ends), strict=True)]
+        reference = metrics.reference(*clean_logits, batch.target_ids)
+        slots, logits = forward_with_copies(adapter, ends[1].input + share * (ends[0].input - ends[1].input), batch)
+        value = metrics.per_example(case.metric, logits, reference, batch.target_rows, 1).sum()
+        gradients = torch.autograd.grad(value, slots)
+        matrix = torch.stack([torch.stack([(u * g).sum() for g in gradients]) for u in difference])
+        rows.append(graph.vector(matrix))
+    return torch.stack(rows)
+
+
+def written(adapter, activations):
+    out = [activations.input]
+    for layer in range(adapter.graph.n_layers):
+        heads = activations.heads[layer].unflatten(-1, (adapter.graph.n_heads, -1))
+        out += [heads[..., h, :] @ adapter.write_weight(layer)[h] for h in range(adapter.graph.n_heads)] + [activations.mlps[layer]]
+    return out
+
+
+def forward_with_copies(adapter, stream, batch):
+    slots, d, n = [], adapter.graph.d_model, adapter.graph.n_heads
+
+    def copy(x):
+        slots.append(x.clone().requires_grad_() if not x.requires_grad else x + torch.zeros_like(x, requires_grad=True))
+        return slots[-1]
+
+    for layer, block in enumerate(adapter.blocks):
+        weight, bias = block.qkv.weight, block.qkv.bias
+        projected = []
+        for slot in range(3):
+            columns = [slice(slot * d + h * adapter.d_head, slot * d + (h + 1) * adapter.d_head) for h in range(n)]
+            projected.append(torch.stack([block.attn_norm(copy(stream)) @ weight[:, c] + bias[c] for c in columns], 1))
+        result = adapter.attend(*projected)
+        stream = stream + sum(result[:, h] @ adapter.write_weight(layer)[h] for h in range(n)) + adapter.write_bias(layer)
+        stream = stream + block.mlp(block.mlp_norm(copy(stream)))
+    hidden = adapter.final_norm(copy(stream))
+    return slots, adapter.unembed(hidden[batch.target_rows, batch.target_positions])
+
+
+@pytest.mark.parametrize("name", ["tiny_nll_padded", "small_kl_padded"])
+def test_every_edge_of_every_example_equals_the_definition(name):
+    case = golden(name)
+    expected = (slow_scores(case, 0.0) + slow_scores(case, 1.0)) / 2
+    found = attribute(case.model(), case.pairs, "clean-corrupted", case.metric, batch_size=3).edges
+    assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
+
+
+def test_scores_do_not_depend_on_batch_size_or_padding():
+    case = golden("tiny_nll_padded")
+    pairs = [Pair(str(i), pair.clean_ids[i:], pair.corrupted_ids[i:], pair.summary_start - i) for i, pair in enumerate(case.pairs)]
+    alone, together = (attribute(case.model(), pairs, metric="nll", batch_size=size) for size in (1, 6))
+    for a, b in zip(alone[1:], together[1:], strict=True):
+        assert (a - b).abs().max() <= 1e-10 * a.abs().max()
+
+
+def test_completeness_improves_with_points_and_with_the_rule():
+    case, gaps = golden("tiny_nll_padded"), {}
+    for rule in RULES:
+        for steps in (5, 40):
+            scores = attribute(case.model(), case.pairs, "EAP-IG-inputs", "nll", 6, steps=steps, rule=rule)
+            gaps[rule, steps] = completeness_gap(input_sums(case.graph, scores.edges), scores.clean, scores.corrupted)[0]
+    assert gaps["gauss-legendre", 40] < 1e-6
+    assert gaps["left", 40] < gaps["left", 5] / 4
+    assert gaps["gauss-legendre", 5] < gaps["left", 5] / 20
+
+
+@pytest.mark.parametrize(("rule", "degree"), [("left", 0), ("midpoint", 1), ("gauss-legendre", 9)])
+def test_rules_integrate_polynomials(rule, degree):
+    points, weights = RULES[rule](5)
+    for power in range(degree + 1):
+        assert sum(weights * points**power) == pytest.approx(1 / (power + 1))
+    assert abs(sum(weights * points ** (degree + 1)) - 1 / (degree + 2)) > 1e-7
+
+
+def test_node_scores_are_the_metric_gradient_at_what_a_node_writes():
+    case = golden("tiny_nll_padded")
+    adapter, pair = adapt(case.model()), case.pairs[0]
+    scores = attribute(case.model(), [pair], "NAP", "nll")
+    batch = collate([0], [pair])
+    (clean, clean_logits), (corrupted, corrupted_logits) = (run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids))
+    reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
+    with hooks.frozen(adapter.model), torch.enable_grad():
+        value = clean.mlps[1].detach().requires_grad_()
+        with hooks.patched(adapter, "m1", value):
+            hidden = adapter.hidden(adapter.embed(batch.clean_ids))
+        logits = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
+        metrics.per_example("nll", logits, reference, batch.target_rows, 1).sum().backward()
+    expected = ((corrupted.mlps[1] - clean.mlps[1]) * value.grad).sum()
+    assert float(node_scores(case.graph, scores.edges)[0, case.graph.sources.index("m1")]) == pytest.approx(float(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
+    # EAP is the first-order term: for a tiny part of the way from clean to ablated, exact patching and EAP agree.
+    case = golden("tiny_nll_padded")
+    adapter = adapt(case.model())
+    work = batches(case.pairs[:2], 2)
+    with hooks.frozen(adapter.model):
+        means = mean_activations(adapter, work) if ablation == "mean" else None
+        found = next(attribute_batches(adapter, work, "EAP", "nll", ablation=ablation, means=means)).edges
+        edge = case.graph.edge_number["m0->logits"]
+        runner = CircuitRunner(adapter, work[0], ablation, means)
+        clean = hooks.record(adapter, work[0].clean_ids)[0].mlps[0]
+        difference, step = runner.ablated.mlps[0] - clean, 1e-6
+        stream = []
+        with hooks.hooked(before=[(adapter.final_norm, lambda x: stream.append(x))]):
+            adapter.hidden(adapter.embed(work[0].clean_ids))
+        hidden = adapter.final_norm(stream[0] + step * difference)[work[0].target_rows, work[0].target_positions]
+        moved = metrics.per_example("nll", adapter.unembed(hidden), runner.reference, work[0].target_rows, 2)
+    assert torch.allclose((moved - runner.plain_metric("clean", "nll")) / step, found[:, edge], rtol=1e-4, atol=1e-7)
+
+
+def test_combinations_without_meaning_are_refused():
+    case = golden("tiny_kl")
+    for options in ({"ablation": "zero"}, {"method": "nonsense"}, {"rule": "simpson"}, {"metric": "bleu"}, {"steps": 0}):
+        with pytest.raises(InputError):
+            attribute(case.model(), case.pairs, **options)
+
+
+def test_scores_that_are_not_finite_name_the_edge():
+    case = golden("tiny_kl")
+    model = case.model()
+    model.transformer.h[1].mlp.c_fc.weight.data[0, 0] = float("nan")
+    with pytest.raises(InputError, match="->"):
+        attribute(model, case.pairs, metric="nll")
+
+
+def test_a_frozen_model_comes_back_as_it_was_and_hooks_never_outlive_their_context():
+    case = golden("tiny_kl")
+    model = case.model().train()
+    model.transformer.wte.weight.requires_grad_(False)
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    with pytest.raises(RuntimeError, match="inside"), hooks.frozen(model), hooks.hooked([(model.transformer.ln_f, lambda x: None)]):
+        raise RuntimeError("inside")
+    attribute(model, case.pairs)
+    assert model.training and [parameter.requires_grad for parameter in model.parameters()] == wanted
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_recording_and_differentiating_change_no_bit_of_the_logits():
+    case = golden("small_kl_padded")
+    adapter = adapt(case.model(torch.float32))
+    ids = torch.tensor([case.pairs[0].clean_ids])
+    with hooks.frozen(adapter.model):
+        plain = adapter.hidden(adapter.embed(ids))
+        assert torch.equal(hooks.record(adapter, ids)[1], plain)
+        with hooks.Gradients(adapter).collecting(1.0):
+            watched = adapter.hidden(adapter.embed(ids).requires_grad_())
+    assert torch.equal(watched, plain)
+
+
+def test_what_nodes_write_adds_up_to_the_residual_stream():
+    case = golden("small_kl_padded")
+    adapter = adapt(case.model())
+    ids, streams = torch.tensor([case.pairs[0].clean_ids]), []
+    with hooks.frozen(adapter.model), hooks.hooked(before=[(adapter.final_norm, lambda x: streams.append(x))]):
+        activations, _ = hooks.record(adapter, ids)
+        total = sum(written(adapter, activations)) + sum(adapter.write_bias(layer) for layer in range(case.graph.n_layers))
+    assert (total - streams[0]).abs().max() < 1e-12
+
+
+def test_an_unknown_architecture_is_refused():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    small = LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=10)
+    with pytest.raises(InputError, match="llama"):
+        adapt(LlamaForCausalLM(small))
+
+
+def test_bfloat16_products_keep_the_strongest_edges():
+    case = golden("small_kl_padded")
+    exact = attribute(case.model(torch.float32), case.pairs).edges.mean(0)
+    rough = attribute(case.model(torch.float32), case.pairs, autocast=torch.bfloat16).edges.mean(0)
+    assert rough.dtype == torch.float32
+    strongest = exact.abs().topk(50).indices
+    assert torch.corrcoef(torch.stack([exact[strongest], rough[strongest]]))[0, 1] > 0.99
+
+
+def test_methods_name_their_needs():
+    assert {name for name, method in METHODS.items() if method.complete} == {"EAP-IG-inputs", "NAP-IG"}
+    for name, method in METHODS.items():
+        if method.points:
+            weights = sum(point.weight for point in method.points(Graph(2, 2, 8), 5, "midpoint"))
+            assert weights == pytest.approx(1.0), name

@@ -1,0 +1,74 @@
+"""Pairs: what is refused, what is padded, where the targets stand."""
+
+import json
+
+import pytest
+import torch
+
+from eap import InputError, dataset
+from eap.dataset import Pair
+
+ROW = {"id": "a", "clean_ids": [1, 2, 3, 4], "corrupted_ids": [1, 9, 3, 4], "summary_start": 2}
+
+
+def write(tmp_path, *rows):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_reads_what_is_required_and_what_is_optional(tmp_path):
+    pair = dataset.read_pairs(write(tmp_path, ROW | {"masked": [[1, 2]], "control_ids": [7, 2, 3, 4]}))[0]
+    assert pair.masked == ((1, 2),)
+    assert pair.control().corrupted_ids == [7, 2, 3, 4]
+    with pytest.raises(InputError, match="control_ids"):
+        dataset.read_pairs(write(tmp_path, ROW))[0].control()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"corrupted_ids": [1, 2]}, "same length"), ({"summary_start": 4}, "summary_start"), ({"clean_ids": [1, 2, 3, 99]}, "below 50"),
+     ({"clean_ids": None}, "row 2"), ({"id": "first"}, "different id")],
+)
+def test_bad_rows_are_named(tmp_path, change, message):
+    path = write(tmp_path, ROW | {"id": "first"}, ROW | change)
+    with pytest.raises(InputError, match=message):
+        dataset.read_pairs(path, vocabulary_size=50)
+
+
+def test_too_long_for_the_model_or_missing(tmp_path):
+    with pytest.raises(InputError, match="at most 3 tokens"):
+        dataset.read_pairs(write(tmp_path, ROW), context_length=3)
+    with pytest.raises(InputError, match="create_causal"):
+        dataset.read_pairs(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="at least one"):
+        dataset.read_pairs(write(tmp_path))
+
+
+def test_batches_hold_targets_one_position_before_their_token():
+    pairs = [Pair("a", [1, 2, 3], [1, 5, 3], 2), Pair("b", [4, 5, 6, 7, 8], [4, 0, 6, 7, 8], 3)]
+    (batch,) = dataset.batches(pairs, 2)
+    assert batch.rows == [1, 0]  # longest first
+    assert batch.clean_ids.tolist() == [[4, 5, 6, 7, 8], [1, 2, 3, 0, 0]]
+    assert batch.mask.sum(1).tolist() == [5, 3]
+    assert list(zip(batch.target_rows.tolist(), batch.target_positions.tolist(), batch.target_ids.tolist(), strict=True)) == [
+        (0, 2, 7), (0, 3, 8), (1, 1, 3)]
+
+
+def test_partly_corrupted_changes_that_share_of_the_differing_tokens():
+    pair = Pair("a", list(range(10)), [100 + i if 2 <= i < 8 else i for i in range(10)], 9)
+    half = dataset.partly_corrupted(pair, 0.5, torch.Generator().manual_seed(0))
+    assert sum(a != b for a, b in zip(half.corrupted_ids, pair.clean_ids, strict=True)) == 3
+    assert dataset.partly_corrupted(pair, 1.0, torch.Generator()).corrupted_ids == pair.corrupted_ids
+
+
+def test_pairs_of_another_tokenizer_are_refused():
+    class Letters:
+        def decode(self, ids, skip_special_tokens):
+            return "".join(chr(97 + i) for i in ids)
+
+    pair = Pair("a", [0, 1, 2], [0, 0, 2], 1, summary="bc")
+    assert dataset.check_tokenizer([pair], Letters(), "pairs.jsonl") is None
+    with pytest.raises(InputError, match="tokenizer"):
+        dataset.check_tokenizer([Pair("a", [0, 2, 1], [0, 0, 1], 1, summary="bc")], Letters(), "pairs.jsonl")
+    assert "not checked" in dataset.check_tokenizer([pair], None, "pairs.jsonl")

@@ -1,0 +1,138 @@
+"""Flags, one-line errors, atomic files, and when a script runs, skips, resumes or refuses."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from eap import InputError
+from summarization import hub, runs
+
+
+def args(**options):
+    return SimpleNamespace(**{"seed": 0, "overwrite": False, "quiet": True, "verbose": False, "steps": 5} | options)
+
+
+def test_both_spellings_of_a_flag_work_and_abbreviations_do_not():
+    parser = runs.parser("doc", "outputs/x")
+    parser.add_argument("--ig_steps", type=int)
+    assert parser.parse_args(["--ig-steps", "3"]).ig_steps == parser.parse_args(["--ig_steps=3"]).ig_steps == 3
+    assert parser.parse_args(["--output-dir", "a-b"]).output_dir == "a-b"
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(["--ig_st", "3"])
+    assert stop.value.code == 2
+
+
+def test_a_wrong_flag_is_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        runs.parser("doc", "outputs/x").parse_args(["--nonsense"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+CONVERTERS = [(runs.positive_int, "3", "0"), (runs.fraction, "0.5", "1.5"), (runs.int_list, "0,10", "1,x")]
+
+
+@pytest.mark.parametrize(("function", "good", "bad"), CONVERTERS)
+def test_converters(function, good, bad):
+    import argparse
+
+    assert function(good) in (3, 0.5, [0, 10])
+    with pytest.raises(argparse.ArgumentTypeError):
+        function(bad)
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    runs.write_json(path, {"x": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        runs.write_json(path, {"x": float("nan")})
+    with pytest.raises(KeyError), runs.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert json.loads(path.read_text()) == {"x": 1} and path.read_text().endswith("\n")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    runs.write_json(path, {"format": 2})
+    with pytest.raises(InputError, match="format 1"):
+        runs.read_json(path)
+
+
+def make_run(tmp_path, source, **options):
+    return runs.Run(args(**options), tmp_path / "run.json", [tmp_path / "out.json"], {"source": source})
+
+
+def test_a_run_is_up_to_date_until_an_input_or_an_argument_changes(tmp_path):
+    source = tmp_path / "source.txt"
+    source.write_text("1")
+    run = make_run(tmp_path, source)
+    assert not run.up_to_date
+    runs.write_json(tmp_path / "out.json", 1)
+    run.finish()
+    assert make_run(tmp_path, source).up_to_date
+    assert make_run(tmp_path, source, quiet=False).up_to_date
+    with pytest.raises(InputError, match="--overwrite"):
+        make_run(tmp_path, source, steps=6)
+    other = tmp_path / "other.txt"
+    other.write_text("2")
+    with pytest.raises(InputError, match="--overwrite"):
+        make_run(tmp_path, other)
+    assert not make_run(tmp_path, source, overwrite=True).up_to_date
+
+
+def test_an_interrupted_run_goes_on_and_counts_it(tmp_path):
+    source = tmp_path / "source.txt"
+    source.write_text("1")
+    make_run(tmp_path, source)
+    runs.write_json(tmp_path / "out.json", 1)
+    again = make_run(tmp_path, source)
+    assert not again.up_to_date and again.resumed == 1
+    again.finish()
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["times_resumed"] == 1 and record["complete"] and record["duration_seconds"] >= 0
+
+
+def test_a_file_made_by_somebody_else_is_not_overwritten(tmp_path):
+    source = tmp_path / "source.txt"
+    source.write_text("1")
+    runs.write_json(tmp_path / "out.json", "mine")
+    with pytest.raises(InputError, match="--overwrite"):
+        make_run(tmp_path, source)
+    assert json.loads((tmp_path / "out.json").read_text()) == "mine"
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(InputError, match="pickled"):
+        hub.resolve_model(str(tmp_path))
+
+
+def test_a_hub_that_cannot_be_reached_names_the_way_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="demo"):
+        hub.resolve_model("gpt2")
+    with pytest.raises(InputError, match="no such folder"):
+        hub.resolve_model("./not/there")
+
+
+def test_fingerprint_sees_weights_and_not_optimizer_state(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    before = runs.fingerprint(tmp_path)
+    (tmp_path / "optimizer.pt").write_bytes(b"x")
+    assert runs.fingerprint(tmp_path) == before
+    runs.sha256.cache_clear()
+    (tmp_path / "model.safetensors").write_bytes(b"2")
+    assert runs.fingerprint(tmp_path) != before
+
+
+def test_an_error_is_one_line_and_exit_code_2():
+    code = "from summarization import runs\nfrom eap import InputError\ndef main(): raise InputError('a\\nb')\nruns.run_script(main)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.ROOT)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.endswith("error: a b\n")
