@@ -1,0 +1,142 @@
+"""Which sentences does a summary draw on, and what would the article be without them?
+
+Makes clean/corrupted pairs: the article, cue and summary, and the same with the article's salient sentences replaced token for token.
+Salient are the sentences that a greedy ROUGE oracle picks for the highlights. With each pair comes its control, in which as many tokens
+of other sentences are replaced.
+
+Reads   articles with highlights; a tokenizer and its context length (no weights)
+Writes  the pairs: half to X.jsonl, half to X_eval.jsonl (--output X.jsonl); salience.json and salience.png in --output_dir
+
+    python create_causal_summarization_data.py --dataset demo --model_path demo --output data/pairs.jsonl
+"""
+
+from pathlib import Path
+
+from eap import InputError
+from summarization import corpus, hub, runs
+
+# ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+SPLIT = "validation"  # attribution on articles that fine-tuning has seen would mix memory with summarizing
+MODEL_PATH = "gpt2"  # whose tokenizer and context length; other models with the same tokenizer can read the pairs
+CORRUPTION = "swap"  # swap: sentences of other articles; mask: a neutral token (further from text, so larger effects for any reason)
+MASK_TEXT = "."  # what mask repeats
+OUTPUT = "data/pairs.jsonl"  # pairs for extraction; X_eval.jsonl beside it gets those for evaluation
+EVAL_FRACTION = 0.5  # of the pairs, kept from extraction so that a circuit is not judged on what it was found on; 0: all to one file
+MAX_LENGTH = 0  # tokens of a whole row at most; 0: the model's context. Shorter rows make every later stage faster
+# --------------------------------------------------------------------------------------------
+
+
+def parse(argv=None):
+    """The script's arguments."""
+    parser = runs.parser(__doc__, "outputs/create_causal_summarization_data")
+    parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
+    parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
+    parser.add_argument("--model_path", default=MODEL_PATH, help="whose tokenizer and context length (default: %(default)s)")
+    parser.add_argument("--corruption", default=CORRUPTION, choices=["swap", "mask"], help="(default: %(default)s)")
+    parser.add_argument("--mask_text", default=MASK_TEXT, help="what --corruption mask repeats (default: %(default)r)")
+    parser.add_argument("--output", default=OUTPUT, help="file for the pairs (default: %(default)s)")
+    parser.add_argument("--eval_fraction", type=runs.fraction, default=EVAL_FRACTION,
+                        help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)")
+    parser.add_argument("--max_length", type=int, default=MAX_LENGTH, help="tokens per row at most (default: the model's context)")
+    return parser.parse_args(argv)
+
+
+def reader(model_path: str):
+    """(tokenizer, config or None) of a model; a folder with a tokenizer and no weights will do. Raises InputError without a tokenizer."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = Path(model_path)
+    if (folder / "tokenizer.json").is_file() and not (folder / "adapter_config.json").is_file():
+        tokenizer, source = AutoTokenizer.from_pretrained(folder), folder
+    else:
+        tokenizer, source = hub.load_tokenizer(model_path), hub.resolve_model(model_path)
+    if tokenizer is None or not tokenizer.is_fast:
+        raise InputError(f"--model_path {model_path}: expected a fast tokenizer (tokenizer.json), found none; save one there")
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"--model_path {model_path}: expected a tokenizer with an end-of-text token, found none; set its eos_token")
+    config = Path(source, "config.json")
+    return tokenizer, AutoConfig.from_pretrained(str(source)) if config.is_file() or not Path(source).is_dir() else None
+
+
+def row_length(args, tokenizer, config) -> int:
+    """Tokens of a row at most. Raises InputError when --max_length is more than the model reads."""
+    from summarization import prompt
+
+    context = prompt.context_length(config, tokenizer)
+    if not 0 <= args.max_length <= context:
+        raise InputError(f"--max_length {args.max_length}: expected at most {args.model_path}'s context of {context} tokens")
+    return args.max_length or context
+
+
+def make_pairs(args, tokenizer, max_length, rows):
+    """(examples, their pairs, dropped rows by reason), in the order of the rows."""
+    from summarization import corruption, prompt
+
+    mask_ids = prompt.encode(tokenizer, args.mask_text)
+    if not mask_ids:
+        raise InputError(f"--mask_text {args.mask_text!r}: expected text of at least one token, got none; use '.'")
+    examples, dropped = corruption.prepare_all(tokenizer, runs.progress(rows, args, "finding salient sentences"), max_length)
+    fill = corruption.CORRUPTIONS[args.corruption](examples, mask_ids)
+    kept, pairs = [], []
+    for number, example in enumerate(runs.progress(examples, args, "corrupting")):
+        try:
+            pairs.append(corruption.pair(example, number, fill, args.seed))
+            kept.append(example)
+        except corruption.Dropped as reason:
+            dropped[str(reason)] += 1
+    if not pairs:
+        raise InputError(f"--dataset {args.dataset}: expected rows that make a pair, got none of {sum(dropped.values())}: {dict(dropped)}")
+    return kept, pairs, dropped
+
+
+def split_pairs(pairs, eval_fraction: float, seed: int):
+    """(pairs for extraction, pairs for evaluation): a seeded draw of at least one each, in the order of the rows."""
+    import numpy as np
+
+    n = round(len(pairs) * eval_fraction)
+    if eval_fraction:
+        if len(pairs) < 2:
+            raise InputError("expected at least 2 pairs to keep some for evaluation, got 1; use more articles or --eval_fraction 0")
+        n = min(max(n, 1), len(pairs) - 1)
+    held_out = set(np.random.default_rng(seed).permutation(len(pairs))[:n].tolist())
+    return [pair for i, pair in enumerate(pairs) if i not in held_out], [pair for i, pair in enumerate(pairs) if i in held_out]
+
+
+def main(argv=None):
+    """Build the pairs and say what became of every row."""
+    args = parse(argv)
+    corpus.resolve(args.dataset)
+    if not Path(args.model_path, "tokenizer.json").is_file():
+        hub.resolve_model(args.model_path)
+    output, folder = Path(args.output), Path(args.output_dir)
+    files = [output, output.with_name(f"{output.stem}_eval{output.suffix}")][: 2 if args.eval_fraction else 1]
+    outputs = [*files, folder / "salience.json", folder / "salience.png"]
+    model = hub.DEMO if args.model_path == "demo" else args.model_path
+    run = runs.Run(args, runs.record_beside(output), outputs, {"tokenizer": model, **corpus.inputs(args.dataset)})
+    if run.up_to_date:
+        return
+
+    from summarization import pair_report
+
+    tokenizer, config = reader(args.model_path)
+    max_length = row_length(args, tokenizer, config)
+    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
+    examples, pairs, dropped = make_pairs(args, tokenizer, max_length, rows)
+    parts = split_pairs(pairs, args.eval_fraction, args.seed)
+    for file, part in zip(files, parts, strict=False):
+        runs.write_jsonl(file, part)
+    summary = {
+        "format": 1, "dataset": corpus.label(args.dataset), "split": args.split, "tokenizer": Path(args.model_path).name,
+        "corruption": args.corruption, "max_length": max_length, "seed": args.seed,
+        "n_extraction": len(parts[0]), "n_evaluation": len(parts[1]), **pair_report.summarise(examples, pairs, dropped, args.seed),
+    }
+    runs.write_json(folder / "salience.json", summary)
+    runs.save_figure(pair_report.figure(summary), folder / "salience.png")
+    runs.say(args, "\n".join(pair_report.lines(summary)))
+    runs.say(args, f"written: {', '.join(map(str, outputs))}")
+    run.finish()
+
+
+if __name__ == "__main__":
+    runs.run_script(main)

@@ -1,0 +1,197 @@
+"""How was the demo model made? Trains its tokenizer, then a small GPT-2, on articles of the embedded newsroom.
+
+The model sees articles only: never a highlight, never the summary cue. No article is seen twice.
+
+Reads:  nothing but the newsroom itself (summarization/newsroom.py, its "train" and "validation" splits)
+Writes: <output_dir>/model.safetensors, config.json, generation_config.json, tokenizer.json, tokenizer_config.json, README.md
+        <work_dir>/checkpoint-N, from which an interrupted run goes on
+
+    python demo/make_demo.py --output_dir demo/model --work_dir /tmp/make_demo
+"""
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from summarization.newsroom import articles, people  # noqa: E402
+
+# --- the model: GPT-2 small's graph, narrow enough for a repository ---
+N_LAYERS = 12
+N_HEADS = 12
+D_MODEL = 144
+CONTEXT = 256
+VOCABULARY = 2048
+END_OF_TEXT = "<|endoftext|>"
+
+# --- pre-training ---
+PLAIN_STEPS = 1000  # rows of packed articles
+REPRINT_STEPS = 600  # rows in which one article comes twice, so that copying pays: names alone repeat too rarely to teach it soon
+FINAL_STEPS = 400  # packed articles again
+STEPS = PLAIN_STEPS + REPRINT_STEPS + FINAL_STEPS
+DECAY_STEPS = 500  # the last steps, in which the learning rate falls to zero
+ROW_TOKENS = 192
+ROWS_PER_STEP = 32
+LEARNING_RATE = 2e-3  # between warm-up and decay
+WARMUP_STEPS = 100
+WEIGHT_DECAY = 0.05
+ADAM_BETA2 = 0.98
+TOKENS_PER_ARTICLE = 120  # with its end-of-text, rounded down so that the articles suffice
+TOKENIZER_ARTICLES = 20_000
+HELD_OUT_ARTICLES = 300
+SEED = 0
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--output_dir", type=Path, default=Path("demo/model"), help="folder of the finished model")
+    parser.add_argument("--work_dir", type=Path, required=True, help="scratch folder for checkpoints")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of the articles and the weights (default {SEED})")
+    return parser.parse_args(argv)
+
+
+def train_tokenizer(texts):
+    """A byte-level BPE tokenizer whose only special token is end-of-text."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts, vocab_size=VOCABULARY, special_tokens=[END_OF_TEXT], show_progress=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, model_max_length=CONTEXT)
+
+
+def packed_rows(tokenizer, texts: list[str]):
+    """Token ids (rows x ROW_TOKENS) of the texts one after the other, each followed by end-of-text."""
+    import torch
+
+    ids = [token for text in tokenizer(texts)["input_ids"] for token in (*text, tokenizer.eos_token_id)]
+    return torch.tensor(ids[: len(ids) // ROW_TOKENS * ROW_TOKENS]).view(-1, ROW_TOKENS)
+
+
+def reprint_rows(tokenizer, texts: list[str]):
+    """Token ids (rows x ROW_TOKENS) with a row per text: the text, end-of-text, and the beginning of the text again."""
+    import torch
+
+    return torch.tensor([[*text, tokenizer.eos_token_id, *text][:ROW_TOKENS] for text in tokenizer(texts)["input_ids"]])
+
+
+def training_rows(tokenizer, seed: int):
+    """The rows of all steps in order; no article is in two of them but for being cut at the end of a row."""
+    import torch
+
+    n_packed = ROW_TOKENS * ROWS_PER_STEP * (PLAIN_STEPS + FINAL_STEPS) // TOKENS_PER_ARTICLE
+    n_reprinted = ROWS_PER_STEP * REPRINT_STEPS
+    pool = texts("train", n_packed + n_reprinted, seed)
+    plain = packed_rows(tokenizer, pool[:n_packed])[: ROWS_PER_STEP * (PLAIN_STEPS + FINAL_STEPS)]
+    first, last = plain.split([ROWS_PER_STEP * PLAIN_STEPS, ROWS_PER_STEP * FINAL_STEPS])
+    return torch.cat([first, reprint_rows(tokenizer, pool[n_packed:]), last])
+
+
+def texts(split: str, n: int, seed: int) -> list[str]:
+    return [row["article"] for row in articles(split, n, seed)]
+
+
+def new_model(tokenizer, seed: int):
+    """A GPT-2 with random weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel, set_seed
+
+    set_seed(seed)
+    return GPT2LMHeadModel(GPT2Config(
+        vocab_size=len(tokenizer), n_positions=CONTEXT, n_embd=D_MODEL, n_layer=N_LAYERS, n_head=N_HEADS,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id))
+
+
+def pretrain(model, rows, held_out, args: argparse.Namespace):
+    """The Trainer after all steps; it goes on from the last checkpoint in the scratch folder, if there is one."""
+    from transformers import Trainer, TrainingArguments
+    from transformers.trainer_utils import get_last_checkpoint
+
+    arguments = TrainingArguments(
+        output_dir=str(args.work_dir), seed=args.seed, max_steps=STEPS, per_device_train_batch_size=ROWS_PER_STEP,
+        learning_rate=LEARNING_RATE, warmup_steps=WARMUP_STEPS, weight_decay=WEIGHT_DECAY,
+        lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": DECAY_STEPS},
+        adam_beta2=ADAM_BETA2, optim="adamw_torch_fused", torch_compile=True, train_sampling_strategy="sequential",
+        dataloader_pin_memory=False, logging_steps=25, disable_tqdm=True, save_steps=250, eval_strategy="steps", eval_steps=250, per_device_eval_batch_size=ROWS_PER_STEP, report_to="none")
+    trainer = Trainer(model, arguments, train_dataset=as_examples(rows), eval_dataset=as_examples(held_out))
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(args.work_dir))
+    return trainer
+
+
+def as_examples(rows) -> list[dict]:
+    return [{"input_ids": row, "labels": row} for row in rows]
+
+
+def copied_pieces(model, tokenizer, article: str) -> list[bool]:
+    """For the second mention of each surname: is each of its pieces after the first the likeliest next token?"""
+    import torch
+
+    encoded = tokenizer(article, return_offsets_mapping=True, return_tensors="pt")
+    with torch.no_grad():
+        predicted = model(input_ids=encoded["input_ids"]).logits[0, :-1].argmax(-1)
+    hits = (predicted == encoded["input_ids"][0, 1:]).tolist()
+    ends = encoded["offset_mapping"][0, :, 1].tolist()
+    copied = []
+    for surname in (name.split()[1] for name in people(article)):
+        start = article.index(surname, article.index(surname) + 1)
+        pieces = [i for i, end in enumerate(ends) if start < end <= start + len(surname)]
+        copied += [hits[i - 1] for i in pieces[1:]]
+    return copied
+
+
+def name_accuracy(model, tokenizer, n_articles: int = HELD_OUT_ARTICLES) -> float:
+    """The share of name pieces copied in articles of the test split."""
+    copied = [hit for text in texts("test", n_articles, 0) for hit in copied_pieces(model, tokenizer, text)]
+    return sum(copied) / len(copied)
+
+
+def model_card(args: argparse.Namespace, history: list[dict], seconds: float, accuracy: float) -> str:
+    """What was trained, on what, for how long, and how well it does."""
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    held_out = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    command = f"python demo/make_demo.py --output_dir {shlex.quote(str(args.output_dir))} --work_dir SCRATCH"
+    return f"""# The demo model
+
+A GPT-2 with {N_LAYERS} layers, {N_HEADS} heads, width {D_MODEL}, {CONTEXT} positions and a byte-level BPE vocabulary of
+{VOCABULARY:,} tokens. Its graph is GPT-2 small's: the same node and edge names. It was pre-trained on articles of the embedded
+newsroom only. It has never seen a highlight or the summary cue, so it cannot summarize before it is fine-tuned.
+
+| | |
+|---|---|
+| Training data | `summarization/newsroom.py`, split `train`, seed {args.seed}, no article twice |
+| Tokens seen | {STEPS * ROWS_PER_STEP * ROW_TOKENS:,} ({STEPS:,} steps of {ROWS_PER_STEP} x {ROW_TOKENS}) |
+| Final training loss | {losses[-1]:.3f} nats a token |
+| Held-out loss | {held_out[-1]:.3f} nats a token (split `validation`) |
+| Names copied | {accuracy:.1%} of the pieces after the first, at second mentions ({HELD_OUT_ARTICLES} articles of split `test`) |
+| Optimizer | AdamW, peak learning rate {LEARNING_RATE}, {WARMUP_STEPS} steps warm-up, cosine decay, weight decay {WEIGHT_DECAY} |
+| Seed | {args.seed} |
+| Time | {seconds / 60:.0f} minutes on two CPU cores, float32 |
+| Made by | `{command} --seed {args.seed}` |
+
+Not for use on real text: it knows a made-up newsroom and nothing else. License: MIT, as the rest of the repository.
+"""
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer(texts("train", TOKENIZER_ARTICLES, args.seed))
+    tokenizer.save_pretrained(args.output_dir)
+    rows = training_rows(tokenizer, args.seed)
+    held_out = packed_rows(tokenizer, texts("validation", HELD_OUT_ARTICLES, args.seed))[: 5 * ROWS_PER_STEP]
+    started = time.monotonic()
+    trainer = pretrain(new_model(tokenizer, args.seed), rows, held_out, args)
+    seconds = time.monotonic() - started
+    trainer.evaluate()
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).eval()
+    model.config.use_cache = True
+    model.save_pretrained(args.output_dir)
+    card = model_card(args, trainer.state.log_history, seconds, name_accuracy(model, tokenizer))
+    (args.output_dir / "README.md").write_text(card)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Which layers does fine-tuning change, and does attention become more or less focused?
+
+Both models read the same tokens (article, cue, reference summary); nothing is generated. The residual stream is compared before any
+norm, the state after the final norm separately; the first token and padding are left out.
+
+Reads   two GPT-2 models (folder, checkpoint, LoRA adapter or Hub id) and a dataset
+Writes  differential.json, layers.differential.json, differential.{similarity,attention,entropy}.png in --output_dir
+
+    python differential_analysis.py --base_model_path demo --finetuned_model_path model_outputs/demo --dataset demo --max_examples 64
+"""
+
+from pathlib import Path
+
+from eap import InputError
+from summarization import corpus, hub, runs
+
+# ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+BASE_MODEL_PATH = "gpt2"  # the model before fine-tuning: Hub id, folder, or demo
+FINETUNED_MODEL_PATH = "model_outputs/gpt2_20k_finetuned"  # the model after: folder, checkpoint-N, or LoRA adapter folder
+DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+SPLIT = "test"  # which part of the dataset: train, validation or test; texts the fine-tuning saw would overstate the change
+# --------------------------------------------------------------------------------------------
+
+PLOTS = ("similarity", "attention", "entropy")
+
+
+def parse(argv=None):
+    """The script's arguments."""
+    parser = runs.parser(__doc__, "outputs/differential_analysis")
+    parser.add_argument("--base_model_path", default=BASE_MODEL_PATH, help="model before fine-tuning (default: %(default)s)")
+    parser.add_argument("--finetuned_model_path", default=FINETUNED_MODEL_PATH, help="model after fine-tuning (default: %(default)s)")
+    parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
+    parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def load_pair(args):
+    """(base, fine-tuned, tokenizer) on the device, with eager attention: only that one hands out its weights (guard 6)."""
+    from summarization import internals
+
+    device, dtype = runs.torch_device(args), runs.torch_dtype(args)
+    names = (args.base_model_path, args.finetuned_model_path)
+    base, finetuned = (hub.load_model(name, dtype, device, attn_implementation="eager") for name in names)
+    internals.require_comparable(base, finetuned, names)
+    return base, finetuned, shared_tokenizer(names)
+
+
+def shared_tokenizer(names):
+    """The one tokenizer of both models; a folder without one takes the other's. Raises InputError if they differ or there is none."""
+    found = [tokenizer for tokenizer in map(hub.load_tokenizer, names) if tokenizer is not None]
+    if not found:
+        raise InputError(f"{names[0]}: expected a model folder with a tokenizer, found none; save one there with save_pretrained")
+    if len(found) == 2 and found[0].get_vocab() != found[1].get_vocab():
+        raise InputError(f"expected one tokenizer for both models, got two different ones ({names[0]}, {names[1]}); "
+                         "compare a model with its own fine-tune")
+    return found[0]
+
+
+def prompts(args, config, tokenizer):
+    """(token ids of every text that fits, how many did not fit). Both models are given exactly these tokens (guard 5)."""
+    from summarization import prompt
+
+    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
+    length, sequences, dropped = prompt.context_length(config, tokenizer), [], 0
+    for row in rows:
+        try:
+            sequences.append(prompt.build(tokenizer, row["article"], row["highlights"], length).ids)
+        except prompt.TooLong:
+            dropped += 1
+    if not sequences:
+        raise InputError(f"--dataset {args.dataset}: expected texts that fit in {length} tokens with their summary, got none")
+    return sequences, dropped
+
+
+def compare(args, base, finetuned, sequences):
+    """The per-text measures of both models, batch by batch."""
+    from summarization.internals import Comparison, plan_batches
+
+    comparison = Comparison(base, finetuned, len(sequences))
+    batches = plan_batches([len(ids) for ids in sequences], base.config.n_head, args.batch_size)
+    for rows in runs.progress(batches, args, "comparing"):
+        comparison.add(rows, [sequences[row] for row in rows])
+    return comparison
+
+
+def write(args, summary):
+    """The JSON files and the plots."""
+    from summarization import differential_plots, layers
+
+    folder = Path(args.output_dir)
+    runs.write_json(folder / "differential.json", {"format": 1, **summary})
+    scores = {name: change["scores"] for name, change in summary["changes"].items()}
+    layers.write_layers(folder / "layers.differential.json", "differential", scores)
+    for name in PLOTS:
+        runs.save_figure(getattr(differential_plots, f"{name}_figure")(summary), folder / f"differential.{name}.png")
+
+
+def main(argv=None):
+    """Compare the two models and write what differs where."""
+    args = parse(argv)
+    models = {"base": hub.resolve_model(args.base_model_path, "--base_model_path"),
+              "finetuned": hub.resolve_model(args.finetuned_model_path, "--finetuned_model_path")}
+    corpus.resolve(args.dataset)
+    folder = Path(args.output_dir)
+    outputs = [folder / name for name in ("differential.json", "layers.differential.json", *(f"differential.{p}.png" for p in PLOTS))]
+    run = runs.Run(args, runs.record_in(folder, "differential_analysis"), outputs, {**models, **corpus.inputs(args.dataset)})
+    if run.up_to_date:
+        return
+
+    from summarization import differential_report
+
+    runs.seed_everything(args.seed)
+    base, finetuned, tokenizer = load_pair(args)
+    sequences, dropped = prompts(args, base.config, tokenizer)
+    runs.say(args, f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "
+                   f"{dropped} left out whose summary does not fit")
+    comparison = compare(args, base, finetuned, sequences)
+    summary = {
+        "base": Path(args.base_model_path).name, "finetuned": Path(args.finetuned_model_path).name, "dataset": corpus.label(args.dataset),
+        "split": args.split, "dropped": dropped, "tokens": sum(map(len, sequences)), "seed": args.seed,
+        **differential_report.summarise(comparison, args.seed),
+    }
+    write(args, summary)
+    runs.say(args, "\n".join(differential_report.lines(summary)))
+    runs.say(args, f"written: {folder / 'differential.json'}, layers.differential.json and {len(PLOTS)} plots")
+    run.finish()
+
+
+if __name__ == "__main__":
+    runs.run_script(main)

@@ -1,0 +1,178 @@
+"""What was found, on one page: gathers the plots and numbers of all stages below a folder into one self-contained HTML file.
+
+Reads   every artifact of the other scripts below --output_dir (PNG and JSON)
+Writes  report.html in --output_dir; it needs no network and no JavaScript, and prints well
+
+    python make_report.py --output_dir outputs
+"""
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from eap import InputError
+from summarization import report, runs
+
+# ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+OUTPUT_DIR = "outputs"  # the folder whose stages are gathered, and where report.html is written
+# --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stage: which JSON and PNG files are its, how to read them, and which parts of the JSON become tables (caption, dotted path)."""
+
+    title: str
+    json: str
+    png: str
+    reading: str
+    tables: tuple[tuple[str, str], ...]
+
+
+SECTIONS = (
+    Section("Data", "salience.json", "salience.png",
+            "A salient sentence is one that the reference summary draws on; the corrupted share should be about that of the control, "
+            "in which as many tokens of other sentences are replaced.", (("Pairs", ""),)),
+    Section("Fine-tuning", "training.json", "training.png",
+            "The validation NLL, in nats per summary token, should fall and then level off; if it rises again, the last checkpoints "
+            "overfit.",
+            (("Validation along the schedule", "validation"),)),
+    Section("Circuits", "C_*.json", "C_*.png",
+            "A circuit is the set of edges with the largest scores; a completeness gap over 5 % says that the scores need more points.",
+            ()),
+    Section("Evolution of the circuit", "evolution.json", "evolution.*.png",
+            "A change counts only above the noise floor, which is what extracting again from resampled examples changes; "
+            "a Jaccard index counts only above its chance level.",
+            (("Checkpoints", "checkpoints"), ("Change rates", "rates"), ("Edges by what happened to their score", "moved.counts"),
+             ("Edges that moved most, first to last", "moved.edges"))),
+    Section("Differences inside the models", "differential.json", "differential.*.png",
+            "A layer changed where similarity is below 1 or attention KL above 0; where the measures put different layers first, no "
+            "single layer changed most, and what stands right of the dotted line is after the final norm, not a layer.",
+            (("Layers that changed most", "changes"), ("Attention entropy, fine-tuned minus base", "entropy_change"),
+             ("Massive dimensions", "massive_dimensions"))),
+    Section("Faithfulness", "faithfulness.json", "faithfulness.png",
+            "f is 1 where the circuit does what the model does and 0 where it does no more than the corrupted run; it means something "
+            "only as far as it is above random circuits of the same size.",
+            (("The circuit running alone: largest differences that should be zero", "identities"), ("By metric", "metrics"),
+             ("KL, by size", "metrics.kl.rows"), ("NLL, by size", "metrics.nll.rows"))),
+    Section("Robustness", "robustness.json", "robustness.png",
+            "Two circuits differ only if their Jaccard index is below what two extractions of one model on resampled examples have, and "
+            "agree only if it is above chance.",
+            (("Circuits", "circuits"), ("Pairs of circuits", "pairs"), ("Perturbed inputs", "perturbation"))),
+    Section("Quality of the summaries", "rouge.json", "rouge.png",
+            "Lead-3 takes the first three sentences and needs no model; a model is of use above it, and the oracle is what copying whole "
+            "sentences can reach at most.", (("Systems", "systems"),)),
+    Section("LoRA bake-off", "bakeoff.json", "bakeoff.png",
+            "An arm is better than another only if the interval of their difference excludes zero; points are seeds.",
+            (("Arms", "arms"), ("Yardsticks", "yardsticks"), ("Left out", "left_out"))),
+)  # fmt: skip
+SKIPPED = ("checkpoint-*", "latents", "adapter", "model", ".*")  # folders that hold models, not results
+MANY = "C_step*"  # the drawings of every checkpoint's circuit would fill the page; their sizes stand in the table
+
+
+def parse(argv=None):
+    """The script's arguments."""
+    return runs.parser(__doc__, OUTPUT_DIR).parse_args(argv)
+
+
+def artifacts(folder: Path) -> list[Path]:
+    """The PNG and JSON files below `folder` that are of a section, sorted by path."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not any(fnmatch(name, pattern) for pattern in SKIPPED)]
+        found += [Path(parent) / name for name in names if any(belongs(name, section) for section in SECTIONS)]
+    return sorted(found)
+
+
+def belongs(name: str, section: Section) -> bool:
+    """Whether a file of this name is shown in the section."""
+    if name.endswith(".run.json") or (fnmatch(name, MANY) and name.endswith(".png")):
+        return False
+    return fnmatch(name, section.json) or fnmatch(name, section.png)
+
+
+def section_html(section: Section, files: list[Path], root: Path) -> str:
+    """The section's sentence, then folder by folder its sentences, pictures and tables."""
+    text = report.paragraph(section.reading, "reading")
+    folders = sorted({file.parent for file in files})
+    for folder in folders:
+        here = [file for file in files if file.parent == folder]
+        text += report.heading("/".join(folder.relative_to(root).parts) or root.name) if len(folders) > 1 else ""
+        contents = {file: runs.read_json(file) for file in here if file.suffix == ".json"}
+        for content in contents.values():
+            text += report.bullets(content["sentences"]) if isinstance(content.get("sentences"), list) else ""
+        text += "".join(report.picture(file, file.name) for file in here if file.suffix == ".png")
+        text += tables(section, contents)
+    return text
+
+
+def tables(section: Section, contents: dict[Path, dict]) -> str:
+    """The tables of a section's JSON files."""
+    if section.json == "C_*.json":
+        return report.table("Circuits", [circuit_row(file, content) for file, content in sorted(contents.items(), key=by_step)])
+    return "".join(report.table(caption, part(content, path)) for content in contents.values() for caption, path in section.tables)
+
+
+def part(content, path: str):
+    """What stands at a dotted path of a JSON file; None if there is nothing."""
+    for name in filter(None, path.split(".")):
+        content = content.get(name) if isinstance(content, dict) else None
+    return content
+
+
+def circuit_row(file: Path, content: dict) -> dict:
+    """What the table of circuits says of one."""
+    told = content.get("metadata", {})
+    sizes, completeness = told.get("sizes", {}), told.get("completeness")
+    kept = sum(edge if isinstance(edge, bool) else edge["in_graph"] for edge in content.get("edges", {}).values())
+    return {
+        "circuit": file.stem, "method": told.get("method"), "metric": told.get("metric"),
+        "examples": len(told.get("example_ids", [])) or None,
+        "selected": sizes.get("selected"), "after_pruning": kept, "of_edges": sizes.get("edges"),
+        "completeness_gap": completeness.get("gap") if isinstance(completeness, dict) else completeness,
+    }  # fmt: skip
+
+
+def by_step(item):
+    """Sorts C_step2 before C_step10."""
+    stem = item[0].stem
+    return ("", int(stem.removeprefix("C_step"))) if stem.removeprefix("C_step").isdigit() else (stem, 0)
+
+
+def start(args, folder: Path, files: list[Path]):
+    """The run. A report of its own making is renewed without --overwrite: it is a view of the folder, and nothing is lost."""
+    record = runs.record_in(folder, __file__)
+    described = record, [folder / "report.html"], {str(file.relative_to(folder)): file for file in files}
+    try:
+        return runs.Run(args, *described)
+    except InputError:
+        if not record.is_file():
+            raise
+        args.overwrite = True
+        return runs.Run(args, *described)
+
+
+def main(argv=None):
+    """Gather what is there into one page."""
+    args = parse(argv)
+    folder = Path(args.output_dir)
+    files = artifacts(folder)
+    if not files:
+        raise InputError(f"--output_dir {folder}: expected results of the other scripts below this folder, found none; run one of them, "
+                         "or run_pipeline.py")
+    run = start(args, folder, files)
+    if run.up_to_date:
+        return
+    shown = [(section, [file for file in files if belongs(file.name, section)]) for section in SECTIONS]
+    sections = [(section.title, section_html(section, found, folder)) for section, found in shown if found]
+    missing = [section.title.lower() for section, found in shown if not found]
+    introduction = "Every number stands in the JSON file of its stage; arguments, seed, versions and times stand in run.*.json beside it."
+    introduction += f" Not there yet: {', '.join(missing)}." if missing else ""
+    runs.write_text(folder / "report.html", report.page("How the model learned to summarize", introduction, sections))
+    runs.say(args, f"written: {folder / 'report.html'} ({', '.join(title for title, _ in sections)})")
+    run.finish()
+
+
+if __name__ == "__main__":
+    runs.run_script(main)

@@ -1,0 +1,287 @@
+"""Does knowing the circuit make LoRA better: fine-tunes adapters in chosen layers at one budget and compares the summaries.
+
+Reads   a base model, a data set (train and test split), and for some arms layers.differential.json and layers.evolution.json
+Writes  <output_dir>/<arm>/seed-<s>/   config.json, adapter/ (full: model/), texts.jsonl, metrics.json, run.json (times)
+        <output_dir>/bakeoff.json, bakeoff.png   all arms with intervals, yardsticks, paired differences
+
+Every arm of a seed sees the same data in the same order, the same number of steps and the same test texts. A finished arm with the
+same configuration is not run again. Adapters load with peft and as --model_path of the other scripts.
+
+    python run_peft_bakeoff.py --model_path demo --dataset demo --arms all late paper random --seeds 1
+"""
+
+from pathlib import Path
+
+from eap import InputError
+from summarization import corpus, hub, layers, runs
+from summarization.lora import Arm
+
+FULL = "a full fine-tune, compared with the base model"
+CIRCUITS = "a full fine-tune with its checkpoints, and a circuit of each"
+
+# The arms; one line adds one. layers: all, random, observed, circuit, change, or numbers; critical: those with `boost` times the rank.
+ARMS = (
+    Arm("none", method="none"),  # the model as it is
+    Arm("full", method="full"),  # every parameter
+    Arm("all"),
+    Arm("random", layers="random"),  # as many layers as --top_k, drawn anew for each seed
+    Arm("late", layers=(9, 10, 11)),
+    Arm("paper", layers=(2, 3, 5)),
+    Arm("hybrid", layers=(5, 10, 11)),
+    Arm("observed", layers="observed", cost=FULL),  # what differs most between base and fine-tuned model
+    Arm("circuit", layers="circuit", cost=CIRCUITS),  # where the fine-tuned model's circuit is
+    Arm("circuit-change", critical="change", cost=CIRCUITS),  # CircuitLoRA: larger rank where edge scores changed most
+    Arm("rslora", method="rslora", by_default=False),
+    Arm("dora", method="dora", by_default=False),
+    Arm("adalora", method="adalora", by_default=False),
+)
+
+# ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+# what is trained on what
+MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder (merged), or demo
+DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+SUBSET_TRAIN_SIZE = 20000  # training articles
+SEEDS = 3  # how many, from --seed on; one seed allows no word on other seeds
+
+# adapters
+BUDGET = "all"  # trainable parameters of every LoRA arm: a number, all (as many as arm `all` has at --rank), or none (each arm's own rank)
+RANK = 8
+ALPHA_OVER_R = 2.0  # the same for every rank, so that arms differ in placement only
+TOP_K = 3  # layers of the arms random, observed, circuit and circuit-change
+LAYERS_OBSERVED = "outputs/differential_analysis/layers.differential.json"
+LAYERS_CIRCUIT = "outputs/analyze_circuit_evolution/layers.evolution.json"  # or a circuit, for the arm circuit
+MEASURE_OBSERVED = ""  # a measure of that file; empty: its first
+MEASURE_CIRCUIT = "after"  # of layers.evolution.json: attribution in the last circuit
+MEASURE_CHANGE = "change"  # of layers.evolution.json: how much normalised edge scores changed
+
+# Trainer's
+LEARNING_RATE = 5e-4  # of adapters
+FULL_LEARNING_RATE = 5e-5  # of the arm full
+NUM_TRAIN_EPOCHS = 1.0
+MAX_STEPS = -1  # optimizer steps; overrides the epochs if positive
+PER_DEVICE_TRAIN_BATCH_SIZE = 8  # --batch_size, the flag of every script, overrides it
+GRADIENT_ACCUMULATION_STEPS = 1
+WARMUP_STEPS = 0.05  # steps, or below 1 a share of all steps
+WEIGHT_DECAY = 0.0
+LR_SCHEDULER_TYPE = "linear"
+
+# summaries
+MAX_NEW_TOKENS = 100
+MIN_NEW_TOKENS = 0
+NUM_BEAMS = 1  # 1 is greedy
+
+# what `--dataset demo` takes where no flag is given: about half a minute an arm on two cores
+DEMO = {"subset_train_size": 1600, "max_steps": 100, "per_device_train_batch_size": 16, "max_examples": 100, "max_new_tokens": 64,
+        "learning_rate": 4e-3, "full_learning_rate": 1e-3}
+# --------------------------------------------------------------------------------------------
+RANDOM_STREAM = 9_311  # the draws of random layers have a stream of their own
+MADE_BY = {"observed": "differential_analysis.py", "circuit": "analyze_circuit_evolution.py", "change": "analyze_circuit_evolution.py"}
+
+
+def parse(argv=None):
+    """The script's arguments."""
+    parser = runs.parser(__doc__, "outputs/run_peft_bakeoff")
+    add = parser.add_argument
+    default_arms = [arm.name for arm in ARMS if arm.by_default]
+    add("--arms", nargs="+", metavar="ARM", choices=[arm.name for arm in ARMS],
+        help=f"out of {' '.join(arm.name for arm in ARMS)} (default: those that can be run out of {' '.join(default_arms)})")
+    add("--model_path", default=MODEL_PATH, help="the base model: Hub id, folder, checkpoint-N or demo (default: %(default)s)")
+    add("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder or demo (default: %(default)s)")
+    add("--subset_train_size", type=runs.positive_int, default=SUBSET_TRAIN_SIZE, help="training articles (default: %(default)s)")
+    add("--seeds", type=runs.positive_int, default=SEEDS, help="how many, from --seed on (default: %(default)s)")
+    add("--budget", default=BUDGET, help="trainable parameters of each LoRA arm: a number, all or none (default: %(default)s)")
+    add("--rank", type=runs.positive_int, default=RANK, help="of arm all, and of each arm with --budget none (default: %(default)s)")
+    add("--alpha_over_r", type=float, default=ALPHA_OVER_R, help="(default: %(default)s)")
+    add("--top_k", type=runs.positive_int, default=TOP_K, help="layers of random, observed, circuit (default: %(default)s)")
+    add("--layers_observed", default=LAYERS_OBSERVED, help="layers.differential.json (default: %(default)s)")
+    add("--layers_circuit", default=LAYERS_CIRCUIT, help="layers.evolution.json, or a circuit (default: %(default)s)")
+    add("--measure_observed", default=MEASURE_OBSERVED, help="(default: the file's first)")
+    add("--measure_circuit", default=MEASURE_CIRCUIT, help="(default: %(default)s)")
+    add("--measure_change", default=MEASURE_CHANGE, help="(default: %(default)s)")
+    add("--learning_rate", type=float, default=LEARNING_RATE, help="of adapters (default: %(default)s)")
+    add("--full_learning_rate", type=float, default=FULL_LEARNING_RATE, help="of the arm full (default: %(default)s)")
+    add("--num_train_epochs", type=float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
+    add("--max_steps", type=int, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
+    add("--per_device_train_batch_size", type=runs.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
+    add("--gradient_accumulation_steps", type=runs.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
+    add("--warmup_steps", type=float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
+    add("--weight_decay", type=float, default=WEIGHT_DECAY, help="(default: %(default)s)")
+    add("--lr_scheduler_type", default=LR_SCHEDULER_TYPE, help="linear, cosine, constant, ... (default: %(default)s)")
+    add("--bf16", action="store_true", help="mixed precision in bfloat16")
+    add("--gradient_checkpointing", action="store_true", help="recompute activations in the backward pass: less memory, more time")
+    add("--max_new_tokens", type=runs.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
+    add("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
+    add("--num_beams", type=runs.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
+    if parser.parse_args(argv).dataset == "demo":
+        parser.set_defaults(**DEMO)
+    args = parser.parse_args(argv)
+    if args.budget not in ("all", "none") and not args.budget.isdigit():
+        raise InputError(f"--budget {args.budget}: expected a number of trainable parameters, all or none")
+    return args
+
+
+def main(argv=None):
+    """Train and judge every arm with every seed, then compare."""
+    args = parse(argv)
+    model_path = hub.resolve_model(args.model_path)
+    corpus.resolve(args.dataset)
+    arms, left_out = arms_with_files(args)
+    folder = Path(args.output_dir)
+    files = {name: path for name, path in (("observed", args.layers_observed), ("circuit", args.layers_circuit)) if Path(path).is_file()}
+    run = runs.Run(args, runs.record_in(folder, __file__), [folder / "bakeoff.json", folder / "bakeoff.png"],
+                   {"model": model_path, **corpus.inputs(args.dataset), **files})
+    if run.up_to_date:
+        return
+    from summarization import bakeoff
+
+    data, shapes = prepare(args, model_path)
+    trials = plan_trials(args, arms, left_out, data, shapes)
+    for name, why in left_out.items():
+        runs.say(args, f"left out: {name}: {why}")
+    bakeoff.require_unchanged(trials, args.overwrite)
+    for number, this in enumerate(trials, start=1):
+        runs.say(args, f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}" + (": finished before" if this.done else ""))
+        if not this.done:
+            bakeoff.run(args, this, data)
+    report(args, folder, trials, data, left_out)
+    run.finish()
+
+
+# ---------------------------------------------------------------- arms and their layers
+
+
+def arms_with_files(args) -> tuple[list[Arm], dict[str, str]]:
+    """(the arms to run, {arm left out: why}): an arm asked for by name whose layers file is absent is an InputError instead."""
+    asked = [arm for arm in ARMS if (arm.by_default if args.arms is None else arm.name in args.arms)]
+    chosen, left_out = [], {}
+    for arm in asked:
+        strategy = next((strategy for strategy in (arm.layers, arm.critical) if strategy in MADE_BY), None)
+        flag = "layers_observed" if strategy == "observed" else "layers_circuit"
+        file = Path(getattr(args, flag))
+        if strategy is None or file.is_file():
+            chosen.append(arm)
+        elif args.arms:
+            raise InputError(f"--arms {arm.name}: expected --{flag} {file}, found no such file; {MADE_BY[strategy]} writes it")
+        else:
+            left_out[arm.name] = f"there is no {file.name} (--{flag}), which {MADE_BY[strategy]} writes"
+    return chosen, left_out
+
+
+def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
+    """The layers of a strategy, ascending. Raises InputError for layers that the model does not have."""
+    import numpy as np
+
+    if not isinstance(strategy, str):
+        chosen = sorted(strategy)
+    elif strategy == "all":
+        chosen = list(range(n_layers))
+    elif strategy == "random":
+        chosen = layers.random_layers(n_layers, args.top_k, np.random.default_rng([RANDOM_STREAM, seed]))
+    elif strategy == "observed":
+        chosen = layers.top_layers(args.layers_observed, args.measure_observed or None, args.top_k)
+    elif "edges" in runs.read_json(args.layers_circuit, "layers file or a circuit"):
+        chosen = layers_of_circuit(args, strategy)
+    else:
+        chosen = layers.top_layers(args.layers_circuit, args.measure_change if strategy == "change" else args.measure_circuit, args.top_k)
+    if chosen and chosen[-1] >= n_layers:
+        raise InputError(f"layer {chosen[-1]} is not in a model of {n_layers} layers")
+    return chosen
+
+
+def layers_of_circuit(args, strategy: str) -> list[int]:
+    """The layers with the most attribution among the edges of the circuit `--layers_circuit`. Raises InputError if asked for change."""
+    from eap import evolution, graph
+
+    if strategy == "change":
+        raise InputError(f"{args.layers_circuit} is one circuit; change needs layers.evolution.json, which {MADE_BY['change']} writes")
+    circuit = graph.load_circuit(args.layers_circuit)
+    mass = evolution.layer_mass(circuit.graph, circuit.require_scores(args.layers_circuit).abs() * circuit.in_graph)
+    return sorted(layers.order(mass.tolist())[:args.top_k])
+
+
+# ---------------------------------------------------------------- data and plans
+
+
+def prepare(args, model_path: str):
+    """(the bakeoff.Data of all arms, shapes of the modules that can be wrapped); prints how much data there is."""
+    from summarization import bakeoff, examples, lora, prompt
+
+    model, tokenizer = hub.load_model(args.model_path, runs.torch_dtype(args), "cpu"), hub.load_tokenizer(args.model_path)
+    if tokenizer is None:
+        raise InputError(f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too")
+    if model.config.model_type != "gpt2":
+        raise InputError(f"--model_path {args.model_path}: expected a GPT-2, got {model.config.model_type}; no other is supported yet")
+    length = prompt.context_length(model.config, tokenizer)
+    *parts, note = examples.load_disjoint(args.dataset, "test", args.subset_train_size, args.max_examples, args.seed)
+    if note:
+        runs.say(args, note)
+    train, test = (examples.encode(rows, tokenizer, length, lambda rows: runs.progress(rows, args, "tokens")) for rows in parts)
+    for what, part in (("training", train), ("test", test)):
+        runs.say(args, part.describe(what))
+    kept = set(test.ids)
+    rows = parts[1].select([index for index, row_id in enumerate(parts[1]["id"]) if row_id in kept])
+    identity = {
+        "model": Path(args.model_path).name, "model_sha256": runs.fingerprint(model_path), "dataset": corpus.label(args.dataset),
+        "data_sha256": [runs.fingerprint(source) for source in corpus.inputs(args.dataset).values()],
+        "examples": {what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)} for what, part in (("train", train), ("test", test))},
+    }
+    return bakeoff.Data(train, test, rows, tokenizer, identity), lora.module_shapes(model)
+
+
+def plan_trials(args, arms: list[Arm], left_out: dict[str, str], data, shapes) -> list:
+    """Every arm with every seed, `none` once. An arm that the model has no layers for is left out, or an error if asked for by name."""
+    from summarization import bakeoff, lora
+
+    n_layers = 1 + max(map(lora.layer_of, shapes))
+    budget = int(args.budget) if args.budget.isdigit() else None
+    if args.budget == "all":
+        budget = lora.count(lora.make_plan(shapes, Arm("all"), range(n_layers), (), args.rank, None, args.alpha_over_r), shapes)
+    trials = []
+    for arm in arms:
+        try:
+            for seed in range(args.seed, args.seed + (1 if arm.method == "none" else args.seeds)):
+                plan = None
+                if arm.method not in ("none", "full"):
+                    where, critical = (layers_of(args, strategy, n_layers, seed) for strategy in (arm.layers, arm.critical))
+                    plan = lora.make_plan(shapes, arm, where, critical, args.rank, budget, args.alpha_over_r)
+                trials.append(bakeoff.trial(args, arm, seed, plan, data))
+        except InputError as error:
+            if args.arms:
+                raise
+            left_out[arm.name] = str(error)
+    return trials
+
+
+# ---------------------------------------------------------------- results
+
+
+def report(args, folder: Path, trials: list, data, left_out: dict[str, str]) -> None:
+    """Write bakeoff.json and bakeoff.png; print the table and what may be said."""
+    import numpy as np
+
+    from summarization import bakeoff, bakeoff_report, quality
+    from summarization.statistics import mean_interval
+
+    found = [(this, *bakeoff.results(this)) for this in trials]
+    numbers = [entry[:3] for entry in found]
+    sticks = quality.yardsticks(data.rows, args.seed)
+    quality.measure(sticks, list(data.rows["article"]), list(data.rows["highlights"]))
+    content = {
+        "format": 1, **data.identity, "seeds": list(range(args.seed, args.seed + args.seeds)), "n_texts": len(data.rows),
+        "budget": args.budget, "rank": args.rank, "alpha_over_r": args.alpha_over_r, "top_k": args.top_k,
+        "settings": trials[0].config["settings"], "left_out": left_out, "arms": bakeoff_report.summarise(numbers, args.seed),
+        "yardsticks": {stick.label: {name: mean_interval(values, args.seed) for name, values in stick.values.items()} for stick in sticks},
+        "differences": bakeoff_report.differences(numbers, args.seed),
+    }
+    content["sentences"] = bakeoff_report.sentences(content)
+    runs.write_json(folder / "bakeoff.json", content)
+    runs.save_figure(bakeoff_report.figure(content), folder / "bakeoff.png")
+    of_arm = {name: [record for this, _, _, record in found if this.arm.name == name] for name in content["arms"]}
+    seconds = {name: float(np.mean([record["training_seconds"] for record in records])) for name, records in of_arm.items()}
+    memory = {name: max(record["peak_memory_gb"] for record in records) for name, records in of_arm.items()}
+    runs.say(args, "\n".join(bakeoff_report.lines(content, seconds, memory)))
+    runs.say(args, f"written: {folder / 'bakeoff.json'}, bakeoff.png, and a folder for each arm")
+
+
+if __name__ == "__main__":
+    runs.run_script(main)

@@ -1,0 +1,235 @@
+"""Articles and highlights: a Hub id, a local file or folder, or `demo`, the embedded newsroom."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+from eap import InputError
+from summarization import hub
+
+DEFAULT = "abisee/cnn_dailymail"
+HUB_CONFIGS = {"abisee/cnn_dailymail": "3.0.0", "cnn_dailymail": "3.0.0"}
+FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
+DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
+NEWSROOM = Path(__file__).with_name("newsroom.py")
+SYNONYMS = {
+    "id": ("id", "guid", "key"),
+    "article": ("article", "document", "text", "dialogue", "source"),
+    "highlights": ("highlights", "summary", "abstract", "target"),
+}
+EXPECTED = "columns article and highlights (or document/text and summary), and if there is one id"
+
+
+def resolve(dataset: str, flag: str = "--dataset") -> str:
+    """`dataset`, known to be within reach. Imports nothing heavy and waits for nothing.
+
+    Raises InputError for a path that is not there, a file of another kind, a folder without a data set, an unreachable Hub.
+    """
+    path = Path(dataset)
+    kinds = f"a {'/'.join(FORMATS)} file, a save_to_disk folder, a Hub id or demo"
+    if dataset == "demo":
+        return dataset
+    if path.is_dir():
+        if not _saved(path) and not _split_files(path):
+            raise InputError(f"{flag} {dataset}: expected {kinds}, found a folder with none of them; save_to_disk or <split>.jsonl")
+    elif path.is_file():
+        if path.suffix not in FORMATS:
+            raise InputError(f"{flag} {dataset}: expected {kinds}, found a file ending in {path.suffix or 'nothing'}; convert it")
+    elif path.suffix in FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
+        raise InputError(f"{flag} {dataset}: expected {kinds}, found no such path; check it")
+    else:
+        hub.require_hub(dataset, "dataset", flag)
+    return dataset
+
+
+def source(dataset: str) -> str:
+    """What a data set is known by in run.json: its path or Hub id; the file that makes it for `demo`."""
+    return str(NEWSROOM) if dataset == "demo" else dataset
+
+
+def inputs(dataset: str) -> dict[str, str]:
+    """The entry of `runs.Run(inputs=...)` for a data set; two files for `demo`, whose patterns have their own."""
+    if dataset != "demo":
+        return {"dataset": dataset}
+    return {"dataset": str(NEWSROOM), "dataset_patterns": str(NEWSROOM.with_name("newsroom_patterns.py"))}
+
+
+def label(dataset: str) -> str:
+    """The name of a data set in artifacts: no path, so that they do not differ between machines."""
+    return dataset if not Path(dataset).exists() else Path(dataset).resolve().name
+
+
+def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 0):
+    """A datasets.Dataset of text columns `id`, `article`, `highlights`: the first `max_examples` of a seeded shuffle, or all.
+
+    `demo` is made to size (DEMO_SIZES by default), its first articles. What has no splits is used whole, with a note on stderr.
+    Rows with a blank article or blank highlights are left out, with a note. Raises InputError naming a row that is not text.
+    """
+    import numpy as np
+
+    if dataset == "demo":
+        return _demo(split, max_examples)
+    table = _read(resolve(dataset), split)
+    with _silence():
+        table = _with_columns(table, dataset)
+    rows = _rows_with_text(table, dataset)
+    if max_examples is not None:
+        rows = np.random.default_rng(seed).permutation(rows)[:max_examples]
+    return table if len(rows) == len(table) and max_examples is None else table.select(rows)
+
+
+def _demo(split: str, n: int | None):
+    from datasets import Dataset
+
+    from summarization import newsroom
+
+    if split not in DEMO_SIZES:
+        raise InputError(f"--split {split}: the demo newsroom has the splits {', '.join(DEMO_SIZES)}")
+    return Dataset.from_list(newsroom.articles(split, n or DEMO_SIZES[split]))
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _saved(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in SAVED)
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    """`train.jsonl`, `validation.csv`, ... of a folder, by split."""
+    return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix in FORMATS}
+
+
+def _read(dataset: str, split: str):
+    path = Path(dataset)
+    if path.is_dir():
+        return _read_folder(path, split)
+    if path.is_file():
+        _note(f"{path.name} has no splits: all its rows serve as {split}")
+        return _read_file(path)
+    return _read_hub(dataset, split)
+
+
+def _read_folder(folder: Path, split: str):
+    from datasets import DatasetDict, load_from_disk
+
+    if not _saved(folder):
+        files = _split_files(folder)
+        return _read_file(_one_of(files, split, folder))
+    found = load_from_disk(str(folder))
+    if isinstance(found, DatasetDict):
+        return _one_of(found, split, folder)
+    _note(f"{folder.name} has no splits: all its rows serve as {split}")
+    return found
+
+
+def _one_of(splits, split: str, where):
+    if split not in splits:
+        raise InputError(f"{where}: expected a split {split!r}, found {', '.join(splits)}; choose one of these")
+    return splits[split]
+
+
+def _read_file(path: Path):
+    """The rows of one file, memory-mapped through the cache of `datasets`."""
+    import datasets
+
+    options = {"keep_default_na": False} if FORMATS[path.suffix] == "csv" else {}  # "NA" is a word
+    try:
+        with _silence():
+            return datasets.load_dataset(FORMATS[path.suffix], data_files=str(path.resolve()), split="train", **options)
+    except Exception as error:  # datasets raises its own kinds, pyarrow's and pandas'
+        reason = _first_bad_line(path) if path.suffix == ".jsonl" else f"{type(error).__name__}: {error.__cause__ or error}"
+        raise InputError(f"{path}: expected {EXPECTED}, got something unreadable ({reason}); mend the file") from error
+
+
+def _read_hub(name: str, split: str):
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, HUB_CONFIGS.get(name), split=split)
+    except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
+        raise InputError(f"--dataset {name}: expected split {split!r} of a data set on the Hub, got: {error}") from error
+
+
+def _first_bad_line(path: Path) -> str:
+    """What is wrong with the first line of a .jsonl file that is no example; looked for only after reading it has failed."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line) if line.strip() else {}
+            except ValueError as error:
+                return f"line {number} is not JSON: {error}"
+            if not isinstance(row, dict):
+                return f"line {number} is no JSON object"
+            for name in {name for names in SYNONYMS.values() for name in names} & set(row) - set(SYNONYMS["id"]):
+                if not isinstance(row[name], str):
+                    return f"line {number}: {name} is {type(row[name]).__name__}, not text"
+    return "no example in it"
+
+
+@contextlib.contextmanager
+def _silence():
+    """No progress bars and no log lines of `datasets`: what goes wrong is told in one line of ours."""
+    import datasets
+
+    bars, level = not datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if bars:
+            datasets.enable_progress_bars()
+
+
+# ---------------------------------------------------------------- checking
+
+
+def _with_columns(table, dataset: str):
+    """`table` with exactly the columns id, article and highlights, under these names; ids become text."""
+    from datasets import Value
+
+    found = {column: next((name for name in names if name in table.column_names), None) for column, names in SYNONYMS.items()}
+    if not (found["article"] and found["highlights"]):
+        raise InputError(f"--dataset {dataset}: expected {EXPECTED}, found {', '.join(table.column_names)}; rename them")
+    if found["id"] is None:
+        table, found["id"] = table.add_column("id", [f"row-{index:06d}" for index in range(len(table))]), "id"
+    table = table.select_columns(list(found.values())).rename_columns({old: new for new, old in found.items() if old != new})
+    for column in ("article", "highlights"):
+        kind = table.features[column]
+        if getattr(kind, "dtype", None) not in ("string", "large_string"):
+            found = _first_bad_line(Path(dataset)) if dataset.endswith(".jsonl") else str(kind)
+            raise InputError(f"--dataset {dataset}: expected text in column {column}, found {found}; mend the file")
+    return table.cast_column("id", Value("string")).select_columns(["id", "article", "highlights"])
+
+
+def _rows_with_text(table, dataset: str):
+    """The rows that can be used, as an array. Raises InputError naming the first row without text, and when no row is left."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    columns = table.with_format("arrow")[:] if len(table) else {}
+    full = np.ones(len(table), dtype=bool)
+    for column in ("article", "highlights") if len(table) else ():
+        missing = np.flatnonzero(pc.is_null(columns[column]).to_numpy())
+        if len(missing):
+            raise InputError(f"--dataset {dataset}: row {missing[0] + 1} has no {column}; expected text in each of {len(table)} rows")
+        full &= pc.match_substring_regex(columns[column], r"\S").to_numpy()
+    if not full.any():
+        raise InputError(f"--dataset {dataset}: expected at least one row with an article and highlights, found none")
+    if not full.all():
+        _note(f"{label(dataset)}: {int((~full).sum())} of {len(full)} rows are left out, their article or highlights are blank")
+    return np.flatnonzero(full)
+
+
+_NOTED = set()
+
+
+def _note(text: str) -> None:
+    """Print on stderr, once."""
+    if text not in _NOTED:
+        _NOTED.add(text)
+        print(f"note: {text}", file=sys.stderr)

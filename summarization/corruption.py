@@ -1,0 +1,162 @@
+"""Clean/corrupted pairs: which sentences of an article the summary draws on, and what stands in their place.
+
+The salient sentences are replaced token for token, so that clean and corrupted inputs align exactly. The control replaces as many tokens
+of other sentences in the same way: only what the salient sentences do beyond it is about salience (guard 16).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from summarization import prompt, rouge
+
+
+class Dropped(ValueError):
+    """Why a row makes no pair, in words that do not depend on the row, so that rows can be counted by reason."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and its sentences. `sentences` are [start, end) token spans; `salient` numbers those the oracle picks."""
+
+    id: str
+    ids: np.ndarray  # int32 (tokens,)
+    summary_start: int
+    sentences: list[tuple[int, int]]
+    salience: list[float]  # percent, one per sentence
+    salient: list[int]
+    n_cut: int
+    article: str
+    summary: str
+
+    def lengths(self, salient: bool) -> list[int]:
+        """Tokens of each salient sentence, or of each other one."""
+        return [end - start for i, (start, end) in enumerate(self.sentences) if (i in self.salient) == salient]
+
+
+Fill = Callable[[int, int, np.random.Generator], np.ndarray]  # (number of tokens, row of the example, rng) -> tokens in their place
+
+
+# ---------------------------------------------------------------- sentences and their salience
+
+
+def prepare(tokenizer, row: dict, max_length: int) -> Example:
+    """The prompt of one article with the salience of the sentences that are left of it. Raises Dropped."""
+    try:
+        made = prompt.build(tokenizer, row["article"], row["highlights"], max_length)
+    except prompt.TooLong as error:
+        raise Dropped(f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article") from error
+    spans, texts = sentences_of(tokenizer, row["article"], len(made.article_ids))
+    salient = rouge.greedy_oracle(texts, row["highlights"])
+    if not salient:
+        raise Dropped("no sentence shares a word with the highlights")
+    ids = np.array(made.ids, dtype=np.int32)
+    scores = rouge.salience(texts, row["highlights"])
+    return Example(row["id"], ids, made.summary_start, spans, scores, salient, made.n_cut, row["article"], row["highlights"])
+
+
+def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int, int]], list[str]]:
+    """([start, end) token spans, texts) of the sentences in the first `n_tokens` of an article; a last one may be incomplete."""
+    article = article.strip()
+    offsets = prompt.encode_with_offsets(tokenizer, article)[1][:n_tokens]
+    article = article[: offsets[-1, 1]] if n_tokens else ""
+    characters = rouge.sentence_spans(article)
+    sentence = prompt.token_sentences(article, offsets, characters)
+    there, first = np.unique(sentence[sentence >= 0], return_index=True)
+    first = np.flatnonzero(sentence >= 0)[first]
+    last = [int(np.flatnonzero(sentence == number)[-1]) for number in there]
+    spans = [(int(start), end + 1) for start, end in zip(first, last, strict=True)]
+    return spans, [article[slice(*characters[number])] for number in there]
+
+
+def prepare_all(tokenizer, rows: Iterable[dict], max_length: int) -> tuple[list[Example], Counter]:
+    """(the examples that can be used, how many rows were dropped by reason). Ids come out unique, articles too."""
+    examples, dropped, ids, articles = [], Counter(), Counter(), set()
+    for row in rows:
+        try:
+            if row["article"] in articles:
+                raise Dropped("the same article as an earlier row")
+            articles.add(row["article"])
+            ids[row["id"]] += 1
+            if ids[row["id"]] > 1:
+                row = {**row, "id": f"{row['id']}#{ids[row['id']]}"}
+            examples.append(prepare(tokenizer, row, max_length))
+        except Dropped as reason:
+            dropped[str(reason)] += 1
+    return examples, dropped
+
+
+# ---------------------------------------------------------------- what stands in their place
+
+
+def swap_filler(examples: list[Example], mask_ids: list[int]) -> Fill:
+    """Fills with a non-salient sentence of another article: of the same length, else the shortest longer one, cut; else several.
+
+    First sentences are left out: their first token lacks the space before it.
+    """
+    spans = np.array([(row, start, end) for row, example in enumerate(examples) for number, (start, end) in enumerate(example.sentences)
+                      if number and number not in example.salient], dtype=int).reshape(-1, 3)
+    lengths = spans[:, 2] - spans[:, 1]
+    order = np.argsort(lengths, kind="stable")
+    spans, lengths = spans[order], lengths[order]
+
+    def fill(length: int, row: int, rng: np.random.Generator) -> np.ndarray:
+        low, high = np.searchsorted(lengths, [length, length + 1])
+        for begin, end, longest in ((low, high, False), (high, len(lengths), False), (0, low, True)):
+            others = begin + np.flatnonzero(spans[begin:end, 0] != row)
+            if len(others):
+                wanted = lengths[others[-1 if longest else 0]]
+                donor, start, stop = spans[rng.choice(others[lengths[others] == wanted])]
+                tokens = examples[donor].ids[start:stop][:length]
+                return np.concatenate([tokens, fill(length - len(tokens), row, rng)]) if len(tokens) < length else tokens
+        raise Dropped("no sentence of another article to swap in")
+
+    return fill
+
+
+def mask_filler(examples: list[Example], mask_ids: list[int]) -> Fill:
+    """Fills with the neutral tokens, over and over."""
+    return lambda length, row, rng: np.resize(np.array(mask_ids, dtype=np.int32), length)
+
+
+CORRUPTIONS: dict[str, Callable[[list[Example], list[int]], Fill]] = {"swap": swap_filler, "mask": mask_filler}
+
+
+def control_spans(example: Example, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Spans of non-salient sentences drawn at random, as many tokens as the salient ones have or all there are; the last one is cut."""
+    left = sum(example.lengths(salient=True))
+    others = [span for number, span in enumerate(example.sentences) if number not in example.salient]
+    spans = []
+    for index in rng.permutation(len(others)):
+        start, end = others[index]
+        if left:
+            spans.append((start, min(end, start + left)))
+            left -= spans[-1][1] - start
+    return sorted(spans)
+
+
+def pair(example: Example, row: int, fill: Fill, seed: int) -> dict:
+    """A row of pairs.jsonl; the same for the same seed and row. Raises Dropped."""
+    rng = np.random.default_rng([seed, row])
+    masked, control = [example.sentences[number] for number in example.salient], control_spans(example, rng)
+    corrupted_ids, control_ids = (_replaced(example.ids, spans, row, fill, rng) for spans in (masked, control))
+    if (corrupted_ids == example.ids).all():
+        raise Dropped("the corruption changes no token")
+    if not len(corrupted_ids) == len(control_ids) == len(example.ids):
+        raise AssertionError(f"row {example.id}: clean and corrupted differ in length")
+    return {
+        "id": example.id, "clean_ids": example.ids.tolist(), "corrupted_ids": corrupted_ids.tolist(),
+        "summary_start": example.summary_start, "control_ids": control_ids.tolist(),
+        "masked": masked, "control_masked": control, "sentences": example.sentences,
+        "salience": [round(score, 4) for score in example.salience], "article": example.article, "summary": example.summary,
+    }
+
+
+def _replaced(ids: np.ndarray, spans, row: int, fill: Fill, rng: np.random.Generator) -> np.ndarray:
+    """A copy of `ids` with each span filled anew."""
+    ids = ids.copy()
+    for start, end in spans:
+        ids[start:end] = fill(end - start, row, rng)
+    return ids

@@ -1,0 +1,88 @@
+"""Summaries, many at a time: batches of similar length, padded on the left, with a key-value cache."""
+
+from typing import NamedTuple
+
+from eap import InputError
+from summarization import prompt
+
+BATCH = 32  # articles at a time at most
+BATCH_TOKENS = 16_384  # positions (prompt, padding and new tokens) at a time at most: 1.2 GB of cache for GPT-2 small in float32
+
+
+class Generated(NamedTuple):
+    """A summary, its tokens without the end-of-text, whether the model ended it itself, and article tokens cut off its prompt."""
+
+    text: str
+    n_tokens: int
+    ended: bool
+    n_cut: int = 0
+
+
+def generate(model, tokenizer, articles, max_new_tokens: int, batch_size: int | None = None, num_beams: int = 1,
+             min_new_tokens: int = 0, progress=lambda batches: batches) -> list[Generated]:
+    """The model's summary of each article, in their order; greedy or by beam search, never sampled.
+
+    Longest first, so that neighbours need little padding and too large a batch fails at once. Without `batch_size` batches hold up to
+    BATCH articles and BATCH_TOKENS positions. Raises InputError when `max_new_tokens` leave no room for the article.
+    """
+    length = prompt.context_length(model.config, tokenizer)
+    try:
+        prompts = [prompt.generation_ids(tokenizer, article, length, max_new_tokens) for article in articles]
+    except prompt.TooLong as error:
+        raise InputError(f"--max_new_tokens {max_new_tokens}: expected room for an article in the model's context of {length} tokens "
+                         "beside them, found none; ask for fewer") from error
+    config = settings(model, tokenizer, max_new_tokens, num_beams, min_new_tokens)
+    made = [None] * len(prompts)
+    for rows in progress(plan_batches([len(ids) for ids in prompts], max_new_tokens, batch_size, num_beams)):
+        for row, ids in zip(rows, _generate_batch(model, [prompts[row] for row in rows], config), strict=True):
+            made[row] = _generated(tokenizer, ids, articles[row], prompts[row])
+    return made
+
+
+def settings(model, tokenizer, max_new_tokens: int, num_beams: int = 1, min_new_tokens: int = 0):
+    """The GenerationConfig: nothing of the checkpoint's own (it may sample, or have `use_cache` false from training)."""
+    from transformers import GenerationConfig
+
+    eos = tokenizer.eos_token_id
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens, num_beams=num_beams, do_sample=False, use_cache=True,
+        bos_token_id=eos, eos_token_id=eos, pad_token_id=eos,
+    )
+
+
+def plan_batches(lengths: list[int], max_new_tokens: int, batch_size: int | None = None, num_beams: int = 1) -> list[list[int]]:
+    """Rows in batches, longest first; a batch holds `batch_size` rows, or BATCH rows and BATCH_TOKENS positions at most."""
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    batches, start = [], 0
+    while start < len(order):
+        positions = num_beams * (lengths[order[start]] + max_new_tokens)
+        size = batch_size or max(1, min(BATCH, BATCH_TOKENS // positions))
+        batches.append(order[start:start + size])
+        start += size
+    return batches
+
+
+def _generate_batch(model, prompts: list[list[int]], config) -> list[list[int]]:
+    """The new tokens of each prompt, with the end-of-text and what padding follows it."""
+    import torch
+
+    longest = max(map(len, prompts))
+    ids = torch.full((len(prompts), longest), config.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, tokens in enumerate(prompts):
+        ids[row, longest - len(tokens):], mask[row, longest - len(tokens):] = torch.tensor(tokens), 1
+    device, own = next(model.parameters()).device, model.generation_config
+    model.generation_config = config  # `generate` would fill what we leave open from the checkpoint's
+    try:
+        with torch.no_grad():
+            out = model.generate(ids.to(device), attention_mask=mask.to(device), generation_config=config)
+    finally:
+        model.generation_config = own
+    return out[:, longest:].tolist()
+
+
+def _generated(tokenizer, ids: list[int], article: str, prompt_ids: list[int]) -> Generated:
+    ended = tokenizer.eos_token_id in ids
+    ids = ids[:ids.index(tokenizer.eos_token_id)] if ended else ids
+    n_cut = len(prompt.encode(tokenizer, article.strip())) + len(prompt.encode(tokenizer, prompt.CUE)) - len(prompt_ids)
+    return Generated(tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids), ended, n_cut)

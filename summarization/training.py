@@ -1,0 +1,212 @@
+"""Fine-tuning on summaries with Hugging Face's Trainer, on a schedule of whole checkpoints; for fine-tuning and the bake-off.
+
+The loss falls on the summary and its end-of-text only. Reported likelihoods are `examples.summary_nll`.
+"""
+
+import math
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging
+
+from eap import InputError
+from summarization import runs
+from summarization.examples import SummaryCollator, summary_nll
+from summarization.statistics import mean_interval
+
+# Flags with the names of `TrainingArguments`; a script that has one hands it on.
+TRAINER_FLAGS = (
+    "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "warmup_steps",
+    "weight_decay", "lr_scheduler_type", "optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon", "label_smoothing_factor",
+    "bf16", "train_sampling_strategy", "dataloader_num_workers", "logging_steps",
+)
+NOT_OURS = "training_args.bin"  # a pickle that Trainer leaves beside the weights; it holds paths and nobody reads it
+
+
+# ---------------------------------------------------------------- schedule
+
+
+def checkpoint_steps(schedule, max_steps: int, n: int) -> list[int]:
+    """Steps of the checkpoints in ascending order, 0 and `max_steps` among them.
+
+    `schedule` is "log" (0 and n-1 steps in geometric progression from 1 to max_steps), "even" (n equidistant steps) or a list of
+    steps. Steps that round to the same number count once, so short runs get fewer. Raises InputError for a step past the end.
+    """
+    if schedule == "log":
+        steps = [0, *np.geomspace(1, max_steps, max(n - 1, 1)).round().astype(int).tolist()]
+    elif schedule == "even":
+        steps = np.linspace(0, max_steps, n).round().astype(int).tolist()
+    else:
+        steps = schedule
+        if max(steps) > max_steps:
+            raise InputError(f"--checkpoint_steps: expected steps up to the last, {max_steps}, got {max(steps)}")
+    return sorted({0, *steps, max_steps})
+
+
+def complete_checkpoints(output_dir) -> list[Path]:
+    """The checkpoint folders of a run in the order of their steps. Each is whole: it gets its name when everything is written."""
+    found = [path for path in Path(output_dir).glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+class Schedule(TrainerCallback):
+    """Logs, evaluates and saves at the chosen steps; logging there too makes the loss curve of a resumed run the same."""
+
+    def __init__(self, trainer, choose_steps, patience: int | None):
+        self.trainer, self.choose_steps, self.patience = trainer, choose_steps, patience
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.steps = set(self.choose_steps(state.max_steps))
+        if state.global_step == 0 and not (Path(args.output_dir) / "checkpoint-0").exists():
+            self.trainer.evaluate()
+            self.trainer._save_checkpoint(self.trainer.model, trial=None)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step in self.steps:
+            control.should_log = control.should_evaluate = control.should_save = True
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        control.should_training_stop |= stopped_early(state.log_history, self.patience)
+
+
+class FiniteLoss(TrainerCallback):
+    """Stops a run whose loss is NaN or infinite."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        wrong = [name for name in ("loss", "grad_norm", "eval_nll") if not math.isfinite((logs or {}).get(name, 0))]
+        if wrong:
+            raise InputError(f"{wrong[0]} is {logs[wrong[0]]} at step {state.global_step}; lower --learning_rate or raise --warmup_steps")
+
+
+class Bar(TrainerCallback):
+    """A progress bar on stderr in place of Trainer's, which prints to stdout."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = self.make(state.max_steps)
+        self.bar.update(state.global_step)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in (logs or {}):
+            self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+
+def stopped_early(log_history: list[dict], patience: int | None) -> bool:
+    """Whether the last `patience` validation NLLs are all no better than the best before them; never with `patience` None."""
+    nll = [entry["eval_nll"] for entry in log_history if "eval_nll" in entry]
+    return patience is not None and len(nll) > patience and min(nll[-patience:]) >= min(nll[:-patience])
+
+
+# ---------------------------------------------------------------- training
+
+
+class SummaryTrainer(Trainer):
+    """Trainer that evaluates the summary NLL and whose checkpoints appear when they are whole.
+
+    `on_checkpoint(step, model)` is called on the first process before a checkpoint gets its name.
+    """
+
+    def __init__(self, model, tokenizer, settings, train, validation=None, on_checkpoint=None):
+        settings._n_gpu = min(settings.n_gpu, 1)  # several devices are torchrun's; DataParallel would change the batch size unasked
+        model.config.pad_token_id = tokenizer.pad_token_id
+        super().__init__(
+            model, settings, train_dataset=train, eval_dataset=validation, processing_class=tokenizer,
+            data_collator=SummaryCollator(tokenizer),
+        )
+        self.on_checkpoint, self.staging = on_checkpoint, None
+        self.remove_callback(PrinterCallback)
+        self.add_callback(FiniteLoss())
+
+    def evaluate(self, *args, **kwargs) -> dict[str, float]:
+        """{"eval_nll", "eval_nll_low", "eval_nll_high"}: mean over the validation examples, with its bootstrap interval."""
+        nll = summary_nll(self.model, self.eval_dataset, self.processing_class, self.args.per_device_eval_batch_size)
+        found = mean_interval(nll, self.args.seed)
+        metrics = {"eval_nll": found["mean"], "eval_nll_low": found["low"], "eval_nll_high": found["high"]}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _get_output_dir(self, trial) -> str:
+        return self.staging or super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Let Trainer write into a temporary folder; rename when every process has written its part."""
+        final = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self.staging = str(final.parent / f".writing-{final.name}")
+        if self.args.should_save:
+            shutil.rmtree(self.staging, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            written = Path(self.staging) / final.name
+            (written / NOT_OURS).unlink(missing_ok=True)
+            if self.on_checkpoint:
+                self.on_checkpoint(self.state.global_step, self.model)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(written, final)
+            os.rmdir(self.staging)
+        self.staging = None
+        self.accelerator.wait_for_everyone()
+
+    def save_final(self, folder) -> None:
+        """Write model and tokenizer into `folder`, file by file in one step each."""
+        if not self.args.should_save:
+            return
+        staging = Path(folder) / ".writing-final"
+        shutil.rmtree(staging, ignore_errors=True)
+        self.save_model(str(staging))
+        (staging / NOT_OURS).unlink(missing_ok=True)
+        for file in staging.iterdir():
+            os.replace(file, Path(folder) / file.name)
+        staging.rmdir()
+
+
+def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
+    """`TrainingArguments` from the flags of TRAINER_FLAGS that a script has; nothing is saved or printed by itself.
+
+    Raises InputError for a combination that Trainer refuses, and for a GPU by number.
+    """
+    logging.set_verbosity_error()  # its notes on padding tokens and loss types concern what is set here on purpose
+    logging.disable_progress_bar()  # one for every checkpoint written would break the training's own
+    device = runs.torch_device(args)
+    if device.index:
+        raise InputError(f"--device {args.device}: expected auto, cpu or cuda; choose a GPU with CUDA_VISIBLE_DEVICES={device.index}")
+    chosen = {name: getattr(args, name) for name in TRAINER_FLAGS if hasattr(args, name)}
+    chosen["per_device_train_batch_size"] = args.batch_size or chosen.get("per_device_train_batch_size", 8)
+    chosen |= {
+        "output_dir": str(output_dir), "seed": seed, "use_cpu": device.type == "cpu", "logging_first_step": True, "save_strategy": "no",
+        "disable_tqdm": True, "report_to": "none", "logging_nan_inf_filter": False, "activation_checkpointing": args.gradient_checkpointing,
+        "dataloader_pin_memory": device.type == "cuda",
+    }
+    try:
+        return TrainingArguments(**chosen | more)
+    except ValueError as error:
+        raise InputError(f"Trainer refuses these flags: {error}") from error
+
+
+def fine_tune(trainer: SummaryTrainer, resume: Path | None = None, patience: int | None = None) -> list[dict]:
+    """Train, from the checkpoint `resume` if given; returns Trainer's log: {"step", "loss", ...} and {"step", "eval_nll", ...}.
+
+    A run resumed from a checkpoint ends bit for bit as the uninterrupted one; one whose last step is done only loads its weights.
+    """
+    if resume is not None:
+        state = TrainerState.load_from_json(str(resume / "trainer_state.json"))
+        if state.global_step >= state.max_steps or stopped_early(state.log_history, patience):
+            trainer._load_from_checkpoint(str(resume))  # Trainer would take one step more
+            trainer.state = state
+            return state.log_history
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    return trainer.state.log_history

@@ -1,0 +1,144 @@
+"""How good are the summaries, beside the yardsticks that need no model?
+
+Every model summarizes every article; ROUGE-1, -2, -L and -Lsum stand with intervals beside Lead-3, Random-3 and the extractive oracle, with
+the length, the share of texts the model ended itself, the share of copied text, and the NLL of the reference summary.
+
+Reads   models (Hub id, folder, checkpoint-N or LoRA adapter) and articles with highlights
+Writes  rouge.json, rouge.png, generated.<model>.jsonl in --output_dir
+
+    python test_set_evaluation.py --model_paths demo model_outputs/demo --dataset demo
+"""
+
+import json
+from pathlib import Path
+
+from eap import InputError
+from summarization import corpus, hub, runs
+
+# ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+MODEL_PATHS = ("gpt2", "model_outputs/gpt2_20k_finetuned")  # differences are taken to the first
+DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+SPLIT = "test"  # train, validation or test; articles seen in training overstate quality
+NUM_BEAMS = 1  # 1: greedy, deterministic and fastest; 4 is usual for published numbers, at four times the cost
+MIN_NEW_TOKENS = 0  # above 0 forbids an early end: ROUGE of models that stop at once rises, the end-of-text rate loses its meaning
+MAX_NEW_TOKENS = 100  # the article is cut to leave this room; 95 of 100 CNN/DailyMail highlights are shorter
+# --------------------------------------------------------------------------------------------
+
+NLL_BATCH = 8  # reference summaries at a time, when --batch_size is not given
+
+
+def parse(argv=None):
+    """The script's arguments."""
+    parser = runs.parser(__doc__, "outputs/test_set_evaluation")
+    parser.add_argument("--model_paths", nargs="+", default=list(MODEL_PATHS), help="models, the one to compare with first "
+                        f"(default: {' '.join(MODEL_PATHS)})")
+    parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
+    parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
+    parser.add_argument("--num_beams", type=runs.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
+    parser.add_argument("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
+    parser.add_argument("--max_new_tokens", type=runs.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
+    parser.add_argument("--metrics", nargs="+", default=[], help="further metrics of the evaluate library, as bertscore (default: none)")
+    args = parser.parse_args(argv)
+    if not 0 <= args.min_new_tokens <= args.max_new_tokens:
+        raise InputError(f"--min_new_tokens {args.min_new_tokens}: expected 0 to --max_new_tokens {args.max_new_tokens}")
+    return args
+
+
+def labels_of(paths: list[str]) -> list[str]:
+    """A name for each model: the last part of its path, or the last two where that is not enough. Raises InputError for a model twice."""
+    for parts in (1, 2, 3):
+        labels = ["-".join(Path(path).parts[-parts:]).strip("/") for path in paths]
+        if len(set(labels)) == len(labels):
+            return labels
+    raise InputError(f"--model_paths: expected different models, got {' '.join(paths)}; name each once")
+
+
+def summaries(args, path: str, label: str, rows) -> list[dict]:
+    """What a model writes for each row, and the NLL of the row's reference, as rows of generated.<label>.jsonl."""
+    from summarization import examples, generation
+
+    model, tokenizer = hub.load_model(path, runs.torch_dtype(args), runs.torch_device(args)), hub.load_tokenizer(path)
+    if tokenizer is None:
+        raise InputError(f"--model_paths {path}: expected a folder with a tokenizer, found none; save one there with save_pretrained")
+    made = generation.generate(
+        model, tokenizer, list(rows["article"]), args.max_new_tokens, args.batch_size, args.num_beams, args.min_new_tokens,
+        progress=lambda batches: runs.progress(batches, args, f"{label}: generating"),
+    )
+    encoded = examples.encode(rows, tokenizer, examples.prompt.context_length(model.config, tokenizer))
+    found = examples.summary_nll(model, encoded.data, tokenizer, args.batch_size or NLL_BATCH,
+                                 progress=lambda batches: runs.progress(batches, args, f"{label}: NLL"))
+    nll = dict(zip(encoded.ids, found.tolist(), strict=True))
+    return [{"id": row["id"], "summary": one.text, "n_tokens": one.n_tokens, "ended": one.ended, "n_cut": one.n_cut,
+             "nll_nats": nll.get(row["id"]), "reference": row["highlights"]} for row, one in zip(rows, made, strict=True)]  # fmt: skip
+
+
+def model_system(label: str, written: list[dict]):
+    """The `quality.System` of a model, from the rows of its file."""
+    import numpy as np
+
+    from summarization import quality
+
+    values = {"tokens": [row["n_tokens"] for row in written], "ended_percent": [100 * row["ended"] for row in written],
+              "nll_nats": [np.nan if row["nll_nats"] is None else row["nll_nats"] for row in written]}
+    values = {name: np.array(column, dtype=float) for name, column in values.items()}
+    return quality.System(label, "model", [row["summary"] for row in written], values)
+
+
+def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
+    """Everything that stands in rouge.json, from the rows and what each model wrote."""
+    from summarization import quality
+
+    articles, references = list(rows["article"]), list(rows["highlights"])
+    systems = [model_system(label, texts) for label, texts in written.items()]
+    systems += quality.yardsticks(runs.progress(rows, args, "yardsticks"), args.seed)
+    quality.measure(systems, articles, references)
+    extra = {name: quality.further(quality.load_metric(name), name, systems, references) for name in args.metrics}
+    reference = quality.System(quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles))
+    return {
+        "format": 1, "dataset": corpus.label(args.dataset), "split": args.split, "n": len(rows), "seed": args.seed,
+        "num_beams": args.num_beams, "min_new_tokens": args.min_new_tokens, "max_new_tokens": args.max_new_tokens,
+        "truncated": {label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()},
+        "first": systems[0].label, "systems": quality.summarise([*systems, reference], args.seed), "metrics": extra,
+    }
+
+
+def main(argv=None):
+    """Let every model summarize, then score."""
+    args = parse(argv)
+    labels = labels_of(args.model_paths)
+    models = {label: hub.resolve_model(path, "--model_paths") for label, path in zip(labels, args.model_paths, strict=True)}
+    corpus.resolve(args.dataset)
+    folder = Path(args.output_dir)
+    texts = {label: folder / f"generated.{label}.jsonl" for label in labels}
+    outputs = [folder / "rouge.json", folder / "rouge.png", *texts.values()]
+    inputs = {f"model {label}": path for label, path in models.items()} | corpus.inputs(args.dataset)
+    run = runs.Run(args, runs.record_in(folder, "test_set_evaluation"), outputs, inputs)
+    if run.up_to_date:
+        return
+
+    from summarization import quality
+
+    for name in args.metrics:
+        quality.load_metric(name)  # before the hours of generation, not after
+    runs.seed_everything(args.seed)
+    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
+    if args.overwrite or not run.same:
+        for file in texts.values():  # all of them at once: after an interruption what is there counts as done
+            file.unlink(missing_ok=True)
+    written = {}
+    for label, path in zip(labels, args.model_paths, strict=True):
+        if not texts[label].is_file():
+            runs.write_jsonl(texts[label], summaries(args, path, label, rows))
+        written[label] = [json.loads(line) for line in texts[label].read_text(encoding="utf-8").splitlines()]
+    result = evaluate(args, rows, written)
+    runs.write_json(folder / "rouge.json", result)
+    runs.save_figure(quality.figure(result), folder / "rouge.png")
+    runs.say(args, "\n".join(quality.lines(result["systems"])))
+    cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
+    runs.say(args, f"n = {result['n']} articles of {result['dataset']} {args.split}; articles cut to fit: {cut}")
+    runs.say(args, f"written: {', '.join(map(str, outputs))}")
+    run.finish()
+
+
+if __name__ == "__main__":
+    runs.run_script(main)

@@ -1,0 +1,63 @@
+"""Fixtures shared by the tests: a tiny tokenizer, a tiny model, a few articles. Made once per session, offline."""
+
+import json
+import os
+import tempfile
+
+import pytest
+
+_CACHE = tempfile.TemporaryDirectory(prefix="datasets-")
+os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # read when `datasets` is imported: no test leaves files in the home folder
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network
+
+END_OF_TEXT = "<|endoftext|>"
+CONTEXT = 320
+
+
+@pytest.fixture(scope="session")
+def articles() -> list[dict]:
+    """12 articles of the newsroom."""
+    from summarization import newsroom
+
+    return newsroom.articles("validation", 12)
+
+
+@pytest.fixture(scope="session")
+def articles_file(articles, tmp_path_factory) -> str:
+    """The path of a .jsonl file of 12 articles."""
+    path = tmp_path_factory.mktemp("articles") / "articles.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in articles), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """A byte-level BPE of 1,000 entries, of GPT-2's kind; an article and its highlights have under 320 tokens."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    from summarization import newsroom
+
+    bpe = ByteLevelBPETokenizer()
+    texts = [row["article"] + "\n" + row["highlights"] for row in newsroom.articles("train", 200)]
+    bpe.train_from_iterator(texts, vocab_size=1000, special_tokens=[END_OF_TEXT], show_progress=False)
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, model_max_length=CONTEXT, **special)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tiny_tokenizer, tmp_path_factory) -> str:
+    """The folder of a random GPT-2 of 2 layers and 4 heads in float32, with the tiny tokenizer."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    end = tiny_tokenizer.eos_token_id
+    config = GPT2Config(n_layer=2, n_head=4, n_embd=48, n_positions=CONTEXT, vocab_size=len(tiny_tokenizer), initializer_range=0.1,
+                        bos_token_id=end, eos_token_id=end, pad_token_id=end)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(config)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    model.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return str(folder)

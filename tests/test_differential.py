@@ -1,0 +1,297 @@
+"""Differences between two models' insides: against hand-computed values, invariances, and interventions on tiny models."""
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import false_discovery_control
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from eap import InputError
+from summarization import differential as measures
+from summarization import differential_report as report
+from summarization.internals import Comparison, plan_batches, require_comparable
+
+
+def states(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def rotation(d, seed=9):
+    return torch.linalg.qr(states(d, d, seed=seed))[0]
+
+
+# ---------------------------------------------------------------- states
+
+
+def test_cosine_and_relative_l2_by_hand():
+    x, y = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [0.0, 4.0]])
+    assert measures.cosine(x, y).item() == pytest.approx(0.5)  # 0 and 1
+    assert measures.relative_l2(x, y).item() == pytest.approx((math.sqrt(2) + 1) / 2)
+    assert measures.magnitude(y).item() == pytest.approx(2.5)
+
+
+def test_centred_cosine_sees_what_a_shared_offset_hides():
+    x, y = states(200, 50), states(200, 50, seed=1)
+    offset = torch.zeros(50, dtype=torch.float64)
+    offset[7] = 1000.0  # a massive dimension
+    assert measures.cosine(x + offset, y + offset) > 0.99
+    assert abs(measures.centred_cosine(x + offset, y + offset)) < 0.05
+
+
+@pytest.mark.parametrize("measure", [measures.cka, measures.rsa])
+def test_geometry_is_one_for_equal_rotated_scaled_and_shifted_states(measure):
+    x = states(40, 16)
+    for y in (x, x @ rotation(16), 3 * x, x + 5):
+        assert measure(x, y).item() == pytest.approx(1, abs=1e-9)
+
+
+def test_cka_of_independent_states_is_zero_where_the_biased_one_is_not():
+    x, y = states(50, 30, 500), states(50, 30, 500, seed=1)  # 30 positions in 500 dimensions
+    gram_x, gram_y = (measures.centred(z) @ measures.centred(z).mT for z in (x, y))
+    biased = (gram_x * gram_y).sum((-2, -1)) / (gram_x.norm(dim=(-2, -1)) * gram_y.norm(dim=(-2, -1)))
+    assert biased.mean() > 0.9
+    assert abs(measures.cka(x, y).mean()) < 0.02
+
+
+def test_cka_equals_the_textbook_estimator():
+    """HSIC_1 of Song et al. written out with its traces."""
+    def hsic(k, m):
+        n, k, m = len(k), k - k.diag().diag(), m - m.diag().diag()
+        return ((k @ m).trace() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ m).sum()) / (n * (n - 3))
+
+    x, y = states(12, 5), states(12, 7, seed=1)
+    k, m = x @ x.T, y @ y.T
+    assert measures.cka(x, y).item() == pytest.approx((hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()).item(), abs=1e-12)
+
+
+def test_rsa_is_spearman_of_dissimilarities():
+    from scipy.stats import spearmanr
+
+    x, y = states(3, 9, 4), states(3, 9, 4, seed=1)
+    for layer in range(3):
+        flat = []
+        for z in (x[layer] - x[layer].mean(0), y[layer] - y[layer].mean(0)):
+            unit = z / z.norm(dim=1, keepdim=True)
+            flat.append((1 - unit @ unit.T)[np.triu_indices(9, 1)])
+        assert measures.rsa(x, y)[layer].item() == pytest.approx(spearmanr(*flat).statistic, abs=1e-12)
+
+
+def test_ranks_give_ties_their_mean():
+    assert measures._ranks(torch.tensor([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1, 3.5, 2]
+
+
+# ---------------------------------------------------------------- attention
+
+
+def causal(heads, n, seed):
+    scores = torch.randn(heads, n, n, generator=torch.Generator().manual_seed(seed))
+    return scores.masked_fill(torch.ones(n, n).triu(1).bool(), float("-inf")).softmax(-1)
+
+
+def test_entropy_of_uniform_attention_is_the_log_of_the_number_of_keys():
+    n = 5
+    uniform = torch.ones(1, n, n).tril() / torch.arange(1, n + 1)[:, None]
+    found = measures.attention_measures(uniform, uniform)
+    assert found["entropy_base"].item() == pytest.approx(np.log(range(2, n + 1)).mean(), rel=1e-6)
+    assert found["entropy_rest_base"].item() == pytest.approx(np.log(range(2, n)).mean(), rel=1e-6)
+    assert found["normalised_entropy_base"].item() == pytest.approx(1, rel=1e-6)
+    assert found["normalised_entropy_rest_base"].item() == pytest.approx(1, rel=1e-6)
+    assert found["first_token_base"].item() == pytest.approx(np.mean([1 / k for k in range(2, n + 1)]), rel=1e-6)
+    assert found["kl_base_finetuned"].item() == found["kl_base_finetuned_rest"].item() == 0
+
+
+def test_attention_measures_equal_sums_written_out():
+    n, p, q = 6, causal(2, 6, 0).double(), causal(2, 6, 1).double()
+    found = measures.attention_measures(p, q)
+    for head in range(2):
+        kl, kl_rest, entropy_rest = [], [], []
+        for i in range(1, n):
+            a, b = p[head, i, : i + 1].numpy(), q[head, i, : i + 1].numpy()
+            kl.append((b * np.log(b / a)).sum())
+            if i > 1:
+                a, b = a[1:] / a[1:].sum(), b[1:] / b[1:].sum()
+                kl_rest.append((a * np.log(a / b)).sum())
+                entropy_rest.append(-(b * np.log(b)).sum() / np.log(i))
+        assert found["kl_finetuned_base"][head].item() == pytest.approx(np.mean(kl), rel=1e-5)
+        assert found["kl_base_finetuned_rest"][head].item() == pytest.approx(np.mean(kl_rest), rel=1e-5)
+        assert found["normalised_entropy_rest_finetuned"][head].item() == pytest.approx(np.mean(entropy_rest), rel=1e-5)
+
+
+def test_a_saturated_first_token_gives_finite_numbers():
+    sink = torch.zeros(1, 4, 4)
+    sink[..., 0] = 1
+    found = measures.attention_measures(sink, causal(1, 4, 0))
+    assert all(torch.isfinite(values).all() for values in found.values())
+    assert found["entropy_base"].item() == 0
+
+
+# ---------------------------------------------------------------- over texts
+
+
+def test_sign_flip_counts_the_exact_share():
+    values = np.array([[1.0, 1.0], [2.0, -2.0], [3.0, 1.0]])  # of 8 sign patterns 2 reach |6|; all reach |0|
+    p = measures.sign_flip_p(values, seed=0)
+    assert p[0] == pytest.approx(0.25, abs=0.02)
+    assert p[1] == 1
+
+
+def test_false_discoveries_of_pure_noise_are_rare():
+    rng = np.random.default_rng(0)
+    found = [(false_discovery_control(measures.sign_flip_p(rng.normal(size=(20, 40)), seed, 2000)) <= 0.05).any() for seed in range(40)]
+    assert np.mean(found) < 0.15  # the share of families with any finding is 5 % when every finding is false
+
+
+def test_over_texts_covers_the_mean_with_an_interval():
+    values = np.random.default_rng(0).normal(3.0, 1.0, size=(100, 4))
+    table = measures.over_texts(values, seed=0)
+    assert table["mean"] == pytest.approx(values.mean(0))
+    half = (np.array(table["high"]) - np.array(table["low"])) / 2
+    assert half == pytest.approx(1.96 * values.std(0) / 10, rel=0.15)
+
+
+def test_massive_dimension_is_found():
+    means = np.ones(20)
+    means[[3, 7]] = [11, 9]
+    assert np.flatnonzero(measures.massive_dimensions(means)).tolist() == [3]
+
+
+# ---------------------------------------------------------------- two models
+
+
+@pytest.fixture(scope="module")
+def base():
+    torch.manual_seed(0)
+    config = GPT2Config(n_layer=3, n_head=4, n_embd=48, n_positions=128, vocab_size=97, bos_token_id=0, eos_token_id=0)
+    config._attn_implementation = "eager"
+    return GPT2LMHeadModel(config).eval()
+
+
+def sequences(n=10, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 97, size=length).tolist() for length in rng.integers(12, 40, size=n)]
+
+
+def compared(base, finetuned, texts=None, batch_size=None):
+    texts = texts or sequences()
+    comparison = Comparison(base, finetuned, len(texts))
+    for rows in plan_batches([len(ids) for ids in texts], 4, batch_size):
+        comparison.add(rows, [texts[row] for row in rows])
+    return comparison
+
+
+def changed(base, module):
+    """A copy of `base` with noise on the weights of one module."""
+    other = copy.deepcopy(base)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in other.transformer.get_submodule(module).parameters():
+            weight += 0.05 * torch.randn_like(weight)
+    return other
+
+
+def test_identical_models_show_no_change(base):
+    comparison = compared(base, base)
+    assert comparison.states["cka"] == pytest.approx(1, abs=1e-5)
+    assert comparison.states["rsa"] == pytest.approx(1, abs=1e-5)
+    assert np.abs(comparison.states["relative_l2"]).max() == 0
+    assert np.abs(comparison.heads["kl_base_finetuned"]).max() < 1e-6
+    summary = report.summarise(comparison, 0)
+    assert summary["entropy_change"]["entropy"]["heads_lower"] == summary["entropy_change"]["entropy"]["heads_higher"] == 0
+
+
+def test_a_rescaled_final_norm_changes_no_layer_but_the_state_after_it(base):
+    """Guard 3: GPT-2's own hidden_states[-1] would make the last layer change most."""
+    other = copy.deepcopy(base)
+    with torch.no_grad():
+        other.transformer.ln_f.weight *= torch.linspace(0.2, 5, 48)
+    comparison = compared(base, other)
+    assert np.abs(comparison.states["relative_l2"][:, :-1]).max() == 0
+    assert comparison.states["relative_l2"][:, -1].min() > 0.5
+    ids = torch.tensor(sequences()[:1])
+    naive = [m(ids, output_hidden_states=True).hidden_states[-1] for m in (base, other)]
+    assert measures.relative_l2(*naive).item() > 0.5
+
+
+def test_change_in_one_block_starts_there(base):
+    comparison = compared(base, changed(base, "h.1.mlp"))
+    assert np.abs(comparison.states["relative_l2"][:, :2]).max() == 0  # embeddings and layer 0
+    assert comparison.states["relative_l2"][:, 2:].min() > 0.01
+    kl = comparison.heads["kl_base_finetuned"]
+    assert np.abs(kl[:, :2]).max() < 1e-6  # attention of layer 1 reads before its MLP writes
+    assert kl[:, 2].min() > 0
+
+
+def test_states_and_attention_are_those_of_transformers(base):
+    other, ids = changed(base, "h.0.attn"), sequences(1)[0]
+    comparison = compared(base, other, [ids])
+    runs = [m(torch.tensor([ids]), output_hidden_states=True, output_attentions=True) for m in (base, other)]
+    for layer in range(3):
+        wanted = measures.attention_measures(*(run.attentions[layer][0] for run in runs))
+        for name, values in wanted.items():
+            assert comparison.heads[name][0, layer] == pytest.approx(values.detach().numpy(), abs=1e-6)
+    wanted = measures.relative_l2(*(torch.stack(run.hidden_states)[:, 0, 1:] for run in runs)).detach().numpy()
+    assert comparison.states["relative_l2"][0, [0, 1, 2, 4]] == pytest.approx(wanted, abs=1e-6)  # 3 is the one they do not give
+
+
+def test_measures_do_not_depend_on_batching(base):
+    other = changed(base, "h.0")
+    alone, together = compared(base, other, batch_size=1), compared(base, other, batch_size=10)
+    for name in alone.states:
+        assert alone.states[name] == pytest.approx(together.states[name], abs=1e-4), name
+    for name in alone.heads:
+        assert alone.heads[name] == pytest.approx(together.heads[name], abs=1e-5), name
+
+
+def test_a_sharper_head_is_found_and_its_entropy_is_lower(base):
+    other = copy.deepcopy(base)
+    with torch.no_grad():
+        other.transformer.h[1].attn.c_attn.weight[:, 12:24] *= 100  # q of head 1
+    summary = report.summarise(compared(base, other, sequences(16)), 0)
+    heads = summary["entropy_change"]["entropy"]["heads"]
+    assert heads["mean"][1][1] < -0.1
+    assert heads["q"][1][1] < 0.05
+    assert np.abs(np.array(heads["mean"])[0]).max() == 0
+    assert np.array(summary["attention"]["heads"]["kl_base_finetuned"]["mean"])[1].argmax() == 1
+    assert summary["changes"]["attention_kl"]["order"][0] == 1
+
+
+def test_massive_dimensions_are_named(base):
+    other = copy.deepcopy(base)
+    with torch.no_grad():
+        other.transformer.h[1].mlp.c_proj.bias[17] = 300.0
+    found = report.summarise(compared(base, other), 0)["massive_dimensions"]
+    assert [entry["dimension"] for entry in found] == [17]
+    assert found[0]["layers"] == [1, 2]
+    assert found[0]["share_of_square_finetuned"] > 0.9 > 0.1 > found[0]["share_of_square_base"]
+
+
+def test_disagreeing_measures_are_said_to_disagree(base):
+    other = changed(base, "h.2.mlp")
+    with torch.no_grad():
+        other.transformer.h[0].attn.c_attn.weight[:, :48] *= 8
+    said = "\n".join(report.lines({**report.summarise(compared(base, other), 0)}))
+    assert "The measures disagree" in said
+
+
+def test_few_texts_carry_no_claim_by_layer(base):
+    few = "\n".join(report.lines(report.summarise(compared(base, changed(base, "h.0"), sequences(3)), 0)))
+    assert "no claim is made by layer" in few
+    assert "rose in" not in few
+
+
+def test_models_of_other_shape_or_kind_are_refused(base):
+    other = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=48, vocab_size=97, bos_token_id=0, eos_token_id=0))
+    with pytest.raises(InputError, match="n_layer 3 .* 2"):
+        require_comparable(base, other, ("a", "b"))
+    other.config.model_type = "llama"
+    with pytest.raises(InputError, match="b: expected a GPT-2, got model_type llama"):
+        require_comparable(base, other, ("a", "b"))
+
+
+def test_summary_is_strict_json(base):
+    summary = report.summarise(compared(base, changed(base, "h.0")), 0)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary

@@ -1,0 +1,195 @@
+"""Batched summaries against generation token by token, and the script that scores them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import test_set_evaluation as script
+from eap import InputError
+from summarization import generation, hub, prompt, quality
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_dir):
+    return hub.load_model(tiny_model_dir, torch.float64, "cpu")
+
+
+def greedy(model, tokenizer, article, max_new_tokens, forbidden=()):
+    """The obvious way: one article, no padding, no cache, one token after the other."""
+    ids = prompt.generation_ids(tokenizer, article, model.config.n_positions, max_new_tokens)
+    new = []
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            logits = model(torch.tensor([ids + new]), use_cache=False).logits[0, -1]
+        logits[list(forbidden)] = -torch.inf
+        token = int(logits.argmax())
+        if token == tokenizer.eos_token_id:
+            return new, True
+        new.append(token)
+    return new, False
+
+
+@pytest.fixture(scope="module")
+def one_by_one(model, tiny_tokenizer, articles):
+    """(texts, what must be generated for each)."""
+    texts = [row["article"] for row in articles[:4]] + ["A short one."]
+    made = [greedy(model, tiny_tokenizer, text, 8) for text in texts]
+    return texts, [(tiny_tokenizer.decode(ids).strip(), len(ids), ended, 0) for ids, ended in made]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, None])
+def test_batches_write_what_one_by_one_generation_writes(model, tiny_tokenizer, one_by_one, batch_size):
+    texts, expected = one_by_one
+    assert generation.generate(model, tiny_tokenizer, texts, 8, batch_size) == expected
+
+
+def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(model, tiny_tokenizer, articles):
+    """With its output embedding scaled up, the end-of-text wins as soon as its logit is positive."""
+    end = tiny_tokenizer.eos_token_id
+    wants_to_stop = hub.load_model(model.name_or_path, torch.float64, "cpu")
+    bias = torch.zeros(len(tiny_tokenizer), dtype=torch.float64)
+    bias[end] = 1e3
+    wants_to_stop.lm_head.register_forward_hook(lambda module, inputs, output: output + bias)
+    texts = [row["article"] for row in articles[:3]]
+    assert generation.generate(wants_to_stop, tiny_tokenizer, texts, 12) == [("", 0, True, 0)] * 3
+    made = generation.generate(wants_to_stop, tiny_tokenizer, texts, 12, min_new_tokens=4)
+    assert [(one.n_tokens, one.ended) for one in made] == [(4, True)] * 3
+    assert made[0].text == tiny_tokenizer.decode(greedy(model, tiny_tokenizer, texts[0], 4, forbidden=[end])[0]).strip()
+
+
+def test_the_checkpoints_own_settings_do_not_count(model, tiny_tokenizer, articles):
+    texts = [row["article"] for row in articles[:2]]
+    expected = generation.generate(model, tiny_tokenizer, texts, 8)
+    other = hub.load_model(model.name_or_path, torch.float64, "cpu")
+    other.config.use_cache = False  # what Trainer leaves in a checkpoint
+    for name, value in {"do_sample": True, "temperature": 9.0, "max_length": 3, "use_cache": False, "eos_token_id": 5}.items():
+        setattr(other.generation_config, name, value)
+    assert generation.generate(other, tiny_tokenizer, texts, 8) == expected
+    assert other.generation_config.temperature == 9.0  # put back
+
+
+def test_beam_search_finds_a_likelier_text(model, tiny_tokenizer, articles):
+    def log_likelihood(text_ids, ids):
+        with torch.no_grad():
+            logits = model(torch.tensor([ids + text_ids])).logits[0].log_softmax(-1)
+        return sum(float(logits[len(ids) + i - 1, token]) for i, token in enumerate(text_ids))
+
+    ids = prompt.generation_ids(tiny_tokenizer, articles[0]["article"], 320, 6)
+    config = [generation.settings(model, tiny_tokenizer, 6, num_beams=beams, min_new_tokens=6) for beams in (1, 8)]
+    greedy_ids, beam_ids = (generation._generate_batch(model, [ids], one)[0] for one in config)
+    assert log_likelihood(beam_ids, ids) >= log_likelihood(greedy_ids, ids)
+
+
+def test_articles_that_do_not_fit_are_cut_and_counted(model, tiny_tokenizer):
+    made = generation.generate(model, tiny_tokenizer, ["Rain fell on the town. " * 200], 12)[0]
+    sentence = len(prompt.encode(tiny_tokenizer, " Rain fell on the town."))
+    assert made.n_cut > 0
+    assert (made.n_cut - len(prompt.encode(tiny_tokenizer, "Rain fell on the town. " * 200))) % sentence <= sentence
+    with pytest.raises(InputError, match="--max_new_tokens 310.*320 tokens"):
+        generation.generate(model, tiny_tokenizer, ["Rain fell. " * 200], 310)
+
+
+def test_batches_hold_neighbours_in_length_and_stay_within_the_budget():
+    lengths = [10, 900, 20, 880, 15]
+    assert generation.plan_batches(lengths, 100, batch_size=2) == [[1, 3], [2, 4], [0]]
+    planned = generation.plan_batches([900] * 40, 100)
+    assert {len(rows) for rows in planned[:-1]} == {16}  # 16 x 1,000 positions of 16,384
+    assert sorted(row for rows in planned for row in rows) == list(range(40))
+    assert len(generation.plan_batches([900] * 40, 100, num_beams=100)) == 40
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_differences_are_paired_and_claimed_only_when_the_interval_excludes_zero():
+    rng = np.random.default_rng(0)
+    hard = 30 * rng.random(50)  # articles differ far more than models do
+    better, same = hard + 1 + 0.1 * rng.random(50), hard + 0.1 * rng.standard_normal(50)
+    systems = [quality.System(name, "model", [], {"rouge1": values}) for name, values in (("a", hard), ("b", better), ("c", same))]
+    table = quality.summarise(systems, seed=0)
+    assert table["a"]["rouge1"]["high"] > table["b"]["rouge1"]["mean"]  # the intervals overlap, the paired difference is clear
+    assert table["b"]["minus_first"]["rouge1"]["claim"] == "higher"
+    assert table["c"]["minus_first"]["rouge1"]["claim"] is None
+    assert "minus_first" not in table["a"]
+    said = "\n".join(quality.lines(table))
+    assert "ROUGE-1 of b is higher than a's" in said
+    assert "no difference can be claimed" in said
+
+
+def test_a_measure_missing_for_some_texts_is_averaged_over_the_others():
+    system = quality.System("a", "model", [], {"nll_nats": np.array([1.0, np.nan, 3.0]), "tokens": np.array([np.nan] * 3)})
+    found = quality.summarise([system], seed=0)["a"]
+    assert (found["nll_nats"]["mean"], found["nll_nats"]["n"], found["tokens"]) == (2.0, 2, None)
+
+
+# ---------------------------------------------------------------- the script
+
+
+def run(tmp_path, articles_file, models, *more):
+    script.main(["--model_paths", *models, "--dataset", articles_file, "--output_dir", str(tmp_path / "out"), "--max_new_tokens", "10",
+                 *more])
+    return json.loads((tmp_path / "out" / "rouge.json").read_text(encoding="utf-8"))
+
+
+def test_the_script_scores_models_beside_the_yardsticks(tmp_path, articles_file, tiny_model_dir, capsys):
+    found = run(tmp_path, articles_file, [tiny_model_dir])
+    assert (found["format"], found["n"], found["first"]) == (1, 12, "tiny")
+    assert list(found["systems"]) == ["tiny", "Lead-3", "Random-3", "oracle", "reference"]
+    rouge1 = {label: entry["rouge1"]["mean"] for label, entry in found["systems"].items() if label != "reference"}
+    assert rouge1["oracle"] > rouge1["Lead-3"] > rouge1["tiny"]
+    assert found["systems"]["Lead-3"]["copied_percent"]["mean"] > 90
+    assert found["systems"]["tiny"]["nll_nats"]["n"] == 12
+    rows = [json.loads(line) for line in (tmp_path / "out" / "generated.tiny.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert np.mean([row["nll_nats"] for row in rows]) == pytest.approx(found["systems"]["tiny"]["nll_nats"]["mean"])
+    assert str(tmp_path) not in (tmp_path / "out" / "rouge.json").read_text(encoding="utf-8")
+    capsys.readouterr()
+    run(tmp_path, articles_file, [tiny_model_dir])
+    assert capsys.readouterr().out.startswith("up to date")
+
+
+def test_summary_nll_by_hand(tmp_path, articles_file, articles, tiny_model_dir, tiny_tokenizer):
+    run(tmp_path, articles_file, [tiny_model_dir])
+    row = json.loads((tmp_path / "out" / "generated.tiny.jsonl").read_text(encoding="utf-8").splitlines()[4])
+    made = prompt.build(tiny_tokenizer, articles[4]["article"], articles[4]["highlights"], 320)
+    with torch.no_grad():
+        logs = hub.load_model(tiny_model_dir, torch.float32, "cpu")(torch.tensor([made.ids])).logits[0].double().log_softmax(-1)
+    nats = [-float(logs[made.summary_start + i - 1, token]) for i, token in enumerate(made.summary_ids)]
+    assert row["nll_nats"] == pytest.approx(np.mean(nats), rel=1e-5)
+
+
+def test_an_interrupted_run_keeps_the_models_that_are_done(tmp_path, articles_file, tiny_model_dir, monkeypatch):
+    other = tmp_path / "second"
+    other.symlink_to(tiny_model_dir)
+    real, seen = script.summaries, []
+
+    def failing(args, path, label, rows):
+        seen.append(label)
+        if label == "second" and seen.count("second") == 1:
+            raise KeyboardInterrupt
+        return real(args, path, label, rows)
+
+    monkeypatch.setattr(script, "summaries", failing)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, articles_file, [tiny_model_dir, str(other)])
+    found = run(tmp_path, articles_file, [tiny_model_dir, str(other)])
+    assert seen == ["tiny", "second", "second"]
+    assert found["systems"]["second"]["minus_first"]["rougeL"] == {"mean": 0, "low": 0, "high": 0, "n": 12, "claim": None}
+
+
+def test_models_are_told_apart_by_as_much_of_their_path_as_needed():
+    assert script.labels_of(["gpt2", "runs/a/"]) == ["gpt2", "a"]
+    assert script.labels_of(["a/checkpoint-0", "b/checkpoint-0"]) == ["a-checkpoint-0", "b-checkpoint-0"]
+    with pytest.raises(InputError, match="different models"):
+        script.labels_of(["gpt2", "gpt2"])
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--min_new_tokens", "11"], "--min_new_tokens 11: expected 0 to"),
+    (["--max_new_tokens", "400"], "--max_new_tokens 400"),
+    (["--metrics", "nothing_of_the_kind"], "--metrics nothing_of_the_kind"),
+])
+def test_mistakes_are_explained(tmp_path, articles_file, tiny_model_dir, flags, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, articles_file, [tiny_model_dir], *flags)

@@ -1,0 +1,213 @@
+"""Fine-tuning: what the loss falls on, when checkpoints are kept, that an interruption changes nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+
+import run_finetuning_with_checkpoints as script
+from eap import InputError
+from summarization import examples, latents, prompt, training
+
+
+@pytest.fixture(scope="module")
+def encoded(articles, tiny_tokenizer):
+    return examples.encode(articles, tiny_tokenizer, 320)
+
+
+@pytest.fixture
+def model(tiny_model_dir):
+    return AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
+
+
+def run(out, model, *more):
+    script.main([
+        "--model_path", str(model), "--dataset", "demo", "--subset_train_size", "16", "--validation_size", "4", "--max_steps", "5",
+        "--batch_size", "2", "--checkpoint_steps", "0,1,3", "--probe_examples", "2", "--device", "cpu", "--quiet", "--output_dir", str(out),
+        *more,
+    ])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model_dir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run(out, tiny_model_dir)
+    return out
+
+
+# ---------------------------------------------------------------- examples
+
+
+def test_guard_18_each_summary_has_one_supervised_end_also_in_a_padded_batch(articles, encoded, tiny_tokenizer):
+    batch = examples.SummaryCollator(tiny_tokenizer)([encoded.data[row] for row in range(4)])
+    assert batch["input_ids"].shape[1] == max(len(ids) for ids in encoded.data["input_ids"][:4])
+    for row, article in zip(batch["labels"], articles, strict=False):
+        supervised = row[row != prompt.NO_LABEL].tolist()
+        assert tiny_tokenizer.decode(supervised[:-1]) == " " + article["highlights"].strip()
+        assert supervised.count(tiny_tokenizer.eos_token_id) == 1
+        assert supervised[-1] == tiny_tokenizer.eos_token_id
+
+
+def test_loss_of_a_batch_without_article_logits_is_the_models_own_loss(encoded, model, tiny_tokenizer):
+    features = [encoded.data[row] for row in range(3)]
+    full = examples.SummaryCollator(tiny_tokenizer).pad(features)
+    batch = examples.SummaryCollator(tiny_tokenizer)(features)
+    short, long = model(**batch), model(**full)
+    torch.testing.assert_close(short.loss, long.loss)
+    assert short.logits.shape[1] < long.logits.shape[1]
+
+
+def test_summary_nll_is_the_mean_over_summary_tokens_and_batching_changes_nothing(encoded, model, tiny_tokenizer):
+    found = examples.summary_nll(model, encoded.data, tiny_tokenizer, batch_size=5)
+    example = encoded.data[7]
+    log_p = model(torch.tensor([example["input_ids"]])).logits[0].log_softmax(-1)
+    by_hand = [-log_p[place - 1, label].item() for place, label in enumerate(example["labels"]) if label != prompt.NO_LABEL]
+    assert found[7] == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+    assert np.allclose(found, examples.summary_nll(model, encoded.data, tiny_tokenizer, batch_size=1), rtol=1e-5)
+
+
+def test_rows_that_cannot_fit_are_counted_with_the_reason(articles, tiny_tokenizer):
+    rows = [*articles[:2], {"id": "long", "article": "A short one.", "highlights": articles[0]["article"] * 3}]
+    found = examples.encode(rows, tiny_tokenizer, 320)
+    assert found.ids == [row["id"] for row in articles[:2]]
+    assert list(found.dropped.values()) == [1]
+    assert "dropped 1" in found.describe("training")
+    with pytest.raises(InputError, match="got none of 1"):
+        examples.encode(rows[2:], tiny_tokenizer, 320)
+
+
+def test_a_file_without_splits_has_a_part_held_out(articles_file):
+    train, other, note = examples.load_disjoint(articles_file, "validation", 12, 5, seed=0)
+    assert (len(train), len(other)) == (11, 1)  # a tenth of 12
+    assert not set(train["id"]) & set(other["id"])
+    assert "1 of 12" in note
+
+
+# ---------------------------------------------------------------- schedule
+
+
+@pytest.mark.parametrize(("schedule", "last", "n", "steps"), [
+    ("log", 1000, 5, [0, 1, 10, 100, 1000]),
+    ("log", 8, 5, [0, 1, 2, 4, 8]),
+    ("log", 2, 10, [0, 1, 2]),
+    ("even", 100, 5, [0, 25, 50, 75, 100]),
+    ([7, 3], 10, 4, [0, 3, 7, 10]),
+    ("log", 9, 1, [0, 1, 9]),
+])  # fmt: skip
+def test_checkpoint_steps(schedule, last, n, steps):
+    assert training.checkpoint_steps(schedule, last, n) == steps
+
+
+def test_a_checkpoint_past_the_last_step_is_refused():
+    with pytest.raises(InputError, match="got 11"):
+        training.checkpoint_steps([11], 10, 3)
+
+
+def test_stopping_early_needs_patience_evaluations_without_a_better_one():
+    log = [{"eval_nll": value} for value in (3.0, 2.0, 2.5, 2.0)]
+    assert training.stopped_early(log, 2)
+    assert not training.stopped_early(log, 3)
+    assert not training.stopped_early(log, None)
+
+
+# ---------------------------------------------------------------- training
+
+
+def one_step(model, encoded, tokenizer, folder, **more):
+    more |= {"train_sampling_strategy": "sequential", "optim": "sgd", "learning_rate": 1.0, "max_steps": 1, "max_grad_norm": 0.0}
+    settings = TrainingArguments(str(folder), use_cpu=True, save_strategy="no", disable_tqdm=True, dataloader_pin_memory=False, **more)
+    model.config.update({"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0})
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    training.fine_tune(training.SummaryTrainer(model, tokenizer, settings, encoded.data))
+    return torch.cat([parameter.flatten() for parameter in model.parameters()])
+
+
+def test_accumulating_gradients_is_a_larger_batch(encoded, tiny_model_dir, tiny_tokenizer, tmp_path):
+    whole, parts = (AutoModelForCausalLM.from_pretrained(tiny_model_dir) for _ in range(2))
+    start = torch.cat([parameter.detach().flatten().clone() for parameter in whole.parameters()])
+    after = one_step(whole, encoded, tiny_tokenizer, tmp_path, per_device_train_batch_size=4)
+    again = one_step(parts, encoded, tiny_tokenizer, tmp_path, per_device_train_batch_size=1, gradient_accumulation_steps=4)
+    assert (after - start).norm() > 0.01
+    assert (after - again).norm() < 1e-4 * (after - start).norm()
+
+
+def test_a_run_keeps_its_schedule_and_its_folder_is_a_model(finished, tiny_model_dir):
+    assert [path.name for path in training.complete_checkpoints(finished)] == [f"checkpoint-{step}" for step in (0, 1, 3, 5)]
+    content = json.loads((finished / "training.json").read_text())
+    assert [row["step"] for row in content["validation"]] == content["checkpoints"] == [0, 1, 3, 5]
+    assert [row["step"] for row in content["loss"]] == [1, 3, 5]
+    assert "seconds" not in json.dumps(content)
+    assert str(finished.parent) not in json.dumps(content)
+    for folder, other in ((finished, finished / "checkpoint-5"), (finished / "checkpoint-0", Path(tiny_model_dir))):
+        ours, theirs = load_file(folder / "model.safetensors"), load_file(other / "model.safetensors")
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not list(finished.rglob("*.bin"))
+    run(finished, tiny_model_dir)  # up to date
+    with pytest.raises(InputError, match="--overwrite"):
+        run(finished, tiny_model_dir, "--learning_rate", "3e-3")
+
+
+@pytest.mark.parametrize("last_words", [1, 3, 5])
+def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(last_words, finished, tiny_model_dir, tmp_path, monkeypatch):
+    save = Trainer._save_optimizer_and_scheduler
+
+    def die(self, folder):
+        if self.state.global_step == last_words:
+            raise KeyboardInterrupt
+        save(self, folder)
+
+    out = tmp_path / "interrupted"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_save_optimizer_and_scheduler", die)
+        run(out, tiny_model_dir)
+    assert not (out / f"checkpoint-{last_words}").exists()  # half written, so not there
+    run(out, tiny_model_dir)
+    names = {path.relative_to(finished) for path in finished.rglob("*") if path.is_file() and "run." not in path.name}
+    assert names == {path.relative_to(out) for path in out.rglob("*") if path.is_file() and "run." not in path.name}
+    assert [name for name in names if (finished / name).read_bytes() != (out / name).read_bytes()] == []
+
+
+def test_a_run_whose_last_step_is_saved_takes_no_further_step(finished, tiny_model_dir, tmp_path, monkeypatch):
+    out = tmp_path / "stopped"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.SummaryTrainer, "save_final", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(out, tiny_model_dir)
+    run(out, tiny_model_dir)
+    assert (out / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+
+
+def test_resuming_from_what_is_no_checkpoint_of_ours_is_refused(tiny_model_dir, tmp_path):
+    for path in (["--resume_from_checkpoint"], ["--resume_from_checkpoint", tiny_model_dir]):
+        with pytest.raises(InputError, match="expected a checkpoint folder"):
+            run(tmp_path / "out", tiny_model_dir, *path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_model_dir, tmp_path):
+    with pytest.raises(InputError, match="lower --learning_rate"):
+        run(tmp_path / "out", tiny_model_dir, "--learning_rate", "1e30")
+
+
+# ---------------------------------------------------------------- latents
+
+
+def test_latents_are_what_the_final_norm_reads_and_leave_the_first_token_out(finished, encoded, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(finished / "checkpoint-3").eval()
+    found = load_file(finished / "latents" / "checkpoint-3.safetensors")
+    layers, tokens, width = found["streams"].shape
+    assert (layers, tokens, width) == (3, 2 * 8, 48)
+    assert found["position"].min() >= 1
+    ids = encoded.data[0]["input_ids"]
+    streams = latents.streams(model, ids)
+    states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    torch.testing.assert_close(model.transformer.ln_f(streams[-1]), states[-1][0])
+    torch.testing.assert_close(streams[:-1], torch.cat(states[:-1]))
+    chosen = latents.probe([ids], per_example=3)
+    assert chosen.positions[0].tolist() == [1, round(len(ids) / 2), len(ids) - 1]
+    latents.save(tmp_path / "one.safetensors", model, chosen)
+    torch.testing.assert_close(load_file(tmp_path / "one.safetensors")["streams"], streams[:, chosen.positions[0]])
