@@ -69,9 +69,8 @@ def training_file(given: str) -> Path | None:
 
 def load_checkpoints(paths: list[Path], max_examples: int | None):
     """A `Checkpoint` for every file. Raises InputError for circuits of different models or tokenizers (guard 25)."""
-    from eap.evolution import require_comparable
+    from eap.circuit import load_circuit, require_comparable
     from eap.evolution_report import Checkpoint
-    from eap.graph import load_circuit
 
     circuits, names = [load_circuit(path) for path in paths], [path.stem for path in paths]
     require_comparable(circuits, [str(path) for path in paths])

@@ -79,14 +79,15 @@ def main(argv=None):
 
 def load(args):
     """(adapter, circuit, pairs not used for extraction). Raises InputError for a circuit of another model or no pairs left."""
-    from eap import attribute, dataset, graph
+    from eap import attribute, dataset
+    from eap.circuit import load_circuit
     from eap.models import adapt
 
     for metric in args.metrics.split(","):
         attribute.check("exact", metric, "left", args.ablation, 1)
     adapter = adapt(hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)))
     tokenizer = hub.load_tokenizer(args.model_path)
-    circuit = graph.load_circuit(args.circuit)
+    circuit = load_circuit(args.circuit)
     circuit.require_scores(args.circuit)
     if circuit.graph != adapter.graph:
         raise InputError(f"{args.circuit}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model")
@@ -129,16 +130,16 @@ def circuits(args, circuit) -> dict:
     """{key: (booleans per edge, what it is)}: the circuit by size, the file's own choice, random ones."""
     import torch
 
-    from eap import graph
+    from eap import selection
 
     edges, absolute = circuit.graph, circuit.metadata.get("absolute", True)
     chosen = {"file": (circuit.in_graph, {"kind": "file", "fraction": int(circuit.in_graph.sum()) / edges.n_edges})}
     for share in args.fractions:
         n = max(1, round(share * edges.n_edges))
         if circuit.node_scores is not None:
-            kept = graph.top_nodes(edges, circuit.node_scores, n, absolute)
+            kept = selection.top_nodes(edges, circuit.node_scores, n, absolute)
         else:
-            kept = graph.top_n(edges, circuit.scores, n, absolute)
+            kept = selection.top_n(edges, circuit.scores, n, absolute)
         chosen["circuit", share] = kept, {"kind": "circuit", "fraction": share}
     generator = torch.Generator().manual_seed(args.seed)
     for share in args.random_fractions:
@@ -147,7 +148,7 @@ def circuits(args, circuit) -> dict:
             kept[torch.randperm(edges.n_edges, generator=generator)[: max(1, round(share * edges.n_edges))]] = True
             chosen["random", share, draw] = kept, {"kind": "random", "fraction": share, "draw": draw}
     for kept, about in chosen.values():
-        about.update(selected=int(kept.sum()), pruned=int(graph.prune(edges, kept).sum()))
+        about.update(selected=int(kept.sum()), pruned=int(selection.prune(edges, kept).sum()))
     return chosen
 
 

@@ -56,7 +56,7 @@ def main(argv=None):
         return
     circuits = load(args)
     result = {"format": 1, "circuits": [describe(args, name, circuit, scores) for name, circuit, scores in circuits],
-              "pairs": compare(circuits), "perturbation": perturb(args, *circuits[0][1:]) if args.model_path else []}
+              "pairs": compare(circuits), "perturbation": perturb(args, circuits[0][1]) if args.model_path else []}
     report(args, result)
     runs.write_json(out / "robustness.json", result)
     runs.save_figure(plot(result), out / "robustness.png")
@@ -65,53 +65,51 @@ def main(argv=None):
 
 def load(args) -> list:
     """[(name, circuit, per-example scores or None)]. Raises InputError for circuits of different graphs or tokenizers."""
-    from eap import files, graph
+    from eap import circuit as circuits
+    from eap import files
 
-    found = []
-    for path in args.circuits:
-        circuit, beside = graph.load_circuit(path), files.examples_beside(path)
-        found.append((Path(path).stem, circuit, files.load_example_scores(beside) if beside.is_file() else None))
-        graph.require_comparable(found[0][1], circuit, path)
-    return found
+    found = [circuits.load_circuit(path) for path in args.circuits]
+    circuits.require_comparable(found, args.circuits)
+    besides = [files.examples_beside(path) for path in args.circuits]
+    scores = [files.load_example_scores(path) if path.is_file() else None for path in besides]
+    return list(zip([Path(path).stem for path in args.circuits], found, scores, strict=True))
 
 
 def describe(args, name, circuit, per_example) -> dict:
-    """Size, and the noise floor: agreement between pairs of circuits extracted from bootstrap resamples of the examples."""
-    from eap import graph
-    from summarization import statistics
+    """Size, and the noise floor: agreement between circuits extracted from bootstrap resamples of the examples."""
+    from eap import evolution
 
     about = {"name": name, "size": int(circuit.in_graph.sum()), "edges": circuit.graph.n_edges, "noise_floor": None}
     if per_example is None or len(per_example) < 2:
         return about
-    values = [graph.jaccard(*pair) for pair in graph.resampled_choices(circuit, per_example, args.resamples, args.seed)]
-    low, high = statistics.interval(values)
-    mean = sum(values) / len(values)
-    return about | {"noise_floor": {"mean": mean, "low": low, "high": high, "examples": len(per_example)}, "stable": mean > STABLE}
+    floor = evolution.floor(evolution.noise(circuit, per_example, args.resamples, args.seed).edges_jaccard)
+    return about | {"noise_floor": floor | {"examples": len(per_example)}, "stable": floor["mean"] > STABLE}
 
 
 def compare(circuits) -> list[dict]:
     """Every pair of circuits: Jaccard of edges and nodes, the edges' chance level, Spearman of all scores."""
     from itertools import combinations
 
-    from eap import graph
+    from eap.circuit import chance_jaccard, jaccard, spearman
 
     rows = []
     for (name_a, a, _), (name_b, b, _) in combinations(circuits, 2):
         sizes = int(a.in_graph.sum()), int(b.in_graph.sum())
         nodes = (each.graph.nodes_kept(each.in_graph) for each in (a, b))
         rows.append({
-            "a": name_a, "b": name_b, "jaccard_edges": graph.jaccard(a.in_graph, b.in_graph), "jaccard_nodes": graph.jaccard(*nodes),
-            "chance": graph.chance_jaccard(*sizes, a.graph.n_edges),
-            "spearman": graph.spearman(a.scores, b.scores) if a.scores is not None and b.scores is not None else None,
+            "a": name_a, "b": name_b, "jaccard_edges": jaccard(a.in_graph, b.in_graph), "jaccard_nodes": jaccard(*nodes),
+            "chance": chance_jaccard(*sizes, a.graph.n_edges),
+            "spearman": spearman(a.scores.abs(), b.scores.abs()) if a.scores is not None and b.scores is not None else None,
         })
     return rows
 
 
-def perturb(args, circuit, per_example) -> list[dict]:
+def perturb(args, circuit) -> list[dict]:
     """For each level: the circuit found when only that share of the salient tokens is corrupted, against the one from all of them."""
     import torch
 
-    from eap import attribute, dataset, graph, memory
+    from eap import attribute, dataset, memory
+    from eap.circuit import chance_jaccard, jaccard, reselect, spearman
     from eap.models import adapt
 
     about = circuit.metadata
@@ -128,21 +126,25 @@ def perturb(args, circuit, per_example) -> list[dict]:
         generator = torch.Generator().manual_seed(args.seed)
         perturbed = [dataset.partly_corrupted(pair, level, generator) for pair in pairs]
         found[level] = attribute.attribute(adapter.model, perturbed, batch_size=batch_size, **options).edges.double()
-    whole = graph.choose_again(circuit, found[1.0])
+    means = {level: scores.mean(0) for level, scores in found.items()}
+    whole = reselect(circuit, means[1.0])
     for level in args.levels:
-        kept, n = graph.choose_again(circuit, found[level]), len(pairs)
-        resampled = graph.resampled_pairs(circuit, found[level], found[1.0], args.resamples, args.seed)
-        rows.append({"level": level, "examples": n, "jaccard_edges": graph.jaccard(kept, whole), **_interval(resampled),
-                     "spearman": graph.spearman(found[level].mean(0), found[1.0].mean(0)),
-                     "chance": graph.chance_jaccard(int(kept.sum()), int(whole.sum()), adapter.graph.n_edges)})
+        kept = reselect(circuit, means[level])
+        rows.append({"level": level, "examples": len(pairs), "jaccard_edges": jaccard(kept, whole),
+                     **_interval(args, circuit, found[level], found[1.0]), "spearman": spearman(means[level].abs(), means[1.0].abs()),
+                     "chance": chance_jaccard(int(kept.sum()), int(whole.sum()), adapter.graph.n_edges)})
     return rows
 
 
-def _interval(pairs) -> dict[str, float]:
-    from eap import graph
+def _interval(args, circuit, some, every) -> dict[str, float]:
+    """The interval of the Jaccard index of two extractions when the same resampled examples go into both."""
+    from eap.circuit import jaccard, reselect
+    from eap.selection import bootstrap_means
     from summarization import statistics
 
-    low, high = statistics.interval([graph.jaccard(*pair) for pair in pairs])
+    chunks = zip(*(bootstrap_means(scores, args.resamples, args.seed) for scores in (some, every)), strict=True)
+    pairs = [pair for a, b in chunks for pair in zip(a, b, strict=True)]
+    low, high = statistics.interval([jaccard(*(reselect(circuit, scores) for scores in pair)) for pair in pairs])
     return {"low": low, "high": high}
 
 
@@ -155,13 +157,13 @@ def report(args, result) -> None:
             f"{floor['examples']} examples: {'stable' if row['stable'] else 'not stable'} (over {STABLE})")
         runs.say(args, f"{row['name']}: {row['size']} edges; {shown}")
     for row in result["pairs"]:
-        rank = "" if row["spearman"] is None else f", Spearman of scores {row['spearman']:.3f}"
+        rank = "" if row["spearman"] is None else f", Spearman of |score| {row['spearman']:.3f}"
         runs.say(args, f"{row['a']} and {row['b']}: Jaccard {row['jaccard_edges']:.3f} of edges (chance {row['chance']:.3f}), "
                  f"{row['jaccard_nodes']:.3f} of nodes{rank}")
     for row in result["perturbation"]:
         runs.say(args, f"{row['level']:.0%} of the salient tokens corrupted: Jaccard {row['jaccard_edges']:.3f} "
                  f"[{row['low']:.3f}, {row['high']:.3f}] with all of them corrupted (chance {row['chance']:.3f}), "
-                 f"Spearman {row['spearman']:.3f}, n = {row['examples']}")
+                 f"Spearman of |score| {row['spearman']:.3f}, n = {row['examples']}")
 
 
 def plot(result):
@@ -194,7 +196,7 @@ def _plot_curve(axis, curve, colours) -> None:
     x = [100 * row["level"] for row in curve]
     axis.fill_between(x, [row["low"] for row in curve], [row["high"] for row in curve], color=colours["circuit"], alpha=0.25, lw=0)
     axis.plot(x, [row["jaccard_edges"] for row in curve], "o-", color=colours["circuit"], label="Jaccard of edges (95 % interval)")
-    axis.plot(x, [row["spearman"] for row in curve], "s--", color=colours["highlight"], label="Spearman of scores")
+    axis.plot(x, [row["spearman"] for row in curve], "s--", color=colours["highlight"], label="Spearman of |score|")
     axis.plot(x, [row["chance"] for row in curve], ":", color=colours["chance"], label="chance Jaccard")
     lowest = min(0, *[row["spearman"] for row in curve])
     axis.set(xlabel="salient tokens corrupted (%)", ylabel="agreement with 100 % corrupted", ylim=(lowest, 1))

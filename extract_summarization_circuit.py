@@ -182,7 +182,8 @@ def completeness(method, parts):
 
 def choose(args, adapter, pairs, scores_file, summary: dict, device):
     """The `Circuit`: mean scores, chosen and pruned edges, metadata. Raises InputError when no edge is left."""
-    from eap import attribute, graph
+    from eap import attribute, selection
+    from eap.circuit import Circuit
     from eap.files import load_example_scores
 
     edges = adapter.graph
@@ -191,12 +192,12 @@ def choose(args, adapter, pairs, scores_file, summary: dict, device):
     wanted = args.top_n or max(1, round(args.fraction * edges.n_edges))
     nodes = attribute.node_scores(edges, scores) if attribute.METHODS[args.method].nodes else None
     if nodes is not None:
-        kept = graph.top_nodes(edges, nodes, wanted, args.absolute)
+        kept = selection.top_nodes(edges, nodes, wanted, args.absolute)
     elif args.threshold is not None:
-        kept = graph.above_threshold(edges, scores, args.threshold, args.absolute)
+        kept = selection.above_threshold(edges, scores, args.threshold, args.absolute)
     else:
-        kept = graph.select(edges, per_example, args.selection, wanted, args.absolute, args.seed)
-    pruned = graph.prune(edges, kept)
+        kept = selection.select(edges, per_example, args.selection, wanted, args.absolute, args.seed)
+    pruned = selection.prune(edges, kept)
     sizes = {"requested": None if args.threshold is not None else wanted, "selected": int(kept.sum()), "pruned": int(pruned.sum()),
              "edges": edges.n_edges}
     if not pruned.any():
@@ -213,16 +214,16 @@ def choose(args, adapter, pairs, scores_file, summary: dict, device):
     }
     if args.exact_top:
         metadata["exact"] = check_exactly(args, adapter, pairs, scores, per_example, device)
-    return graph.Circuit(edges, pruned, scores, nodes, metadata)
+    return Circuit(edges, pruned, scores, nodes, metadata)
 
 
 def check_exactly(args, adapter, pairs, scores, per_example, device) -> dict:
     """Exact patching of the strongest edges on the first pairs, and its correlation with their scores on the same pairs."""
     import torch
 
-    from eap import dataset, evaluate, graph, hooks
+    from eap import dataset, evaluate, hooks, selection
 
-    edges = graph.ranking(scores)[: args.exact_top].tolist()
+    edges = selection.ranking(scores)[: args.exact_top].tolist()
     chosen = pairs[: args.batch_size or 8]
     with hooks.frozen(adapter.model):
         runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(chosen))), chosen), "patching")

@@ -190,11 +190,12 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
 
 def layers_of_circuit(args, strategy: str) -> list[int]:
     """The layers with the most attribution among the edges of the circuit `--layers_circuit`. Raises InputError if asked for change."""
-    from eap import evolution, graph
+    from eap import circuit as circuits
+    from eap import evolution
 
     if strategy == "change":
         raise InputError(f"{args.layers_circuit} is one circuit; change needs layers.evolution.json, which {MADE_BY['change']} writes")
-    circuit = graph.load_circuit(args.layers_circuit)
+    circuit = circuits.load_circuit(args.layers_circuit)
     mass = evolution.layer_mass(circuit.graph, circuit.require_scores(args.layers_circuit).abs() * circuit.in_graph)
     return sorted(layers.order(mass.tolist())[:args.top_k])
 

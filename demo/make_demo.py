@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from summarization.newsroom import articles, people  # noqa: E402
+from summarization.newsroom import articles, people, retellings  # noqa: E402
 
 # --- the model: GPT-2 small's graph, narrow enough for a repository ---
 N_LAYERS = 12
@@ -27,10 +27,10 @@ VOCABULARY = 2048
 END_OF_TEXT = "<|endoftext|>"
 
 # --- pre-training ---
-PLAIN_STEPS = 1000  # rows of packed articles
-REPRINT_STEPS = 600  # rows in which one article comes twice, so that copying pays: names alone repeat too rarely to teach it soon
-FINAL_STEPS = 400  # packed articles again
-STEPS = PLAIN_STEPS + REPRINT_STEPS + FINAL_STEPS
+PHASES = (  # (steps, share of rows in which a story is told twice, so that copying pays; the other rows are packed articles)
+    (1000, 0.0), (600, 1.0), (400, 0.0), (800, 0.6),
+)
+STEPS = sum(steps for steps, _ in PHASES)
 DECAY_STEPS = 500  # the last steps, in which the learning rate falls to zero
 ROW_TOKENS = 192
 ROWS_PER_STEP = 32
@@ -67,27 +67,30 @@ def packed_rows(tokenizer, texts: list[str]):
     """Token ids (rows x ROW_TOKENS) of the texts one after the other, each followed by end-of-text."""
     import torch
 
-    ids = [token for text in tokenizer(texts)["input_ids"] for token in (*text, tokenizer.eos_token_id)]
-    return torch.tensor(ids[: len(ids) // ROW_TOKENS * ROW_TOKENS]).view(-1, ROW_TOKENS)
+    ids = [token for text in texts for token in (*tokenizer(text)["input_ids"], tokenizer.eos_token_id)]
+    return torch.tensor(ids[: len(ids) // ROW_TOKENS * ROW_TOKENS], dtype=torch.long).view(-1, ROW_TOKENS)
 
 
-def reprint_rows(tokenizer, texts: list[str]):
-    """Token ids (rows x ROW_TOKENS) with a row per text: the text, end-of-text, and the beginning of the text again."""
+def retold_rows(tokenizer, pairs: list[tuple[str, str]]):
+    """Token ids (rows x ROW_TOKENS) with a row per story: one article, end-of-text, and the beginning of the other."""
     import torch
 
-    return torch.tensor([[*text, tokenizer.eos_token_id, *text][:ROW_TOKENS] for text in tokenizer(texts)["input_ids"]])
+    ids = [[*tokenizer(one)["input_ids"], tokenizer.eos_token_id, *tokenizer(other)["input_ids"]] for one, other in pairs]
+    return torch.tensor([row[:ROW_TOKENS] for row in ids], dtype=torch.long).view(-1, ROW_TOKENS)
 
 
 def training_rows(tokenizer, seed: int):
-    """The rows of all steps in order; no article is in two of them but for being cut at the end of a row."""
+    """The rows of all steps in order, made of articles that differ from each other."""
     import torch
 
-    n_packed = ROW_TOKENS * ROWS_PER_STEP * (PLAIN_STEPS + FINAL_STEPS) // TOKENS_PER_ARTICLE
-    n_reprinted = ROWS_PER_STEP * REPRINT_STEPS
-    pool = texts("train", n_packed + n_reprinted, seed)
-    plain = packed_rows(tokenizer, pool[:n_packed])[: ROWS_PER_STEP * (PLAIN_STEPS + FINAL_STEPS)]
-    first, last = plain.split([ROWS_PER_STEP * PLAIN_STEPS, ROWS_PER_STEP * FINAL_STEPS])
-    return torch.cat([first, reprint_rows(tokenizer, pool[n_packed:]), last])
+    shuffle = torch.Generator().manual_seed(seed)
+    sizes = [(int(steps * ROWS_PER_STEP * (1 - share)), int(steps * ROWS_PER_STEP * share)) for steps, share in PHASES]
+    n_packed, n_retold = (sum(column) for column in zip(*sizes, strict=True))
+    packed = packed_rows(tokenizer, texts("train", n_packed * ROW_TOKENS // TOKENS_PER_ARTICLE, seed))[:n_packed]
+    retold = retold_rows(tokenizer, retellings("train", n_retold, seed))
+    phases = zip(packed.split([size for size, _ in sizes]), retold.split([size for _, size in sizes]), strict=True)
+    phases = [torch.cat(rows) for rows in phases]
+    return torch.cat([rows[torch.randperm(len(rows), generator=shuffle)] for rows in phases])
 
 
 def texts(split: str, n: int, seed: int) -> list[str]:
@@ -115,7 +118,8 @@ def pretrain(model, rows, held_out, args: argparse.Namespace):
         learning_rate=LEARNING_RATE, warmup_steps=WARMUP_STEPS, weight_decay=WEIGHT_DECAY,
         lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": DECAY_STEPS},
         adam_beta2=ADAM_BETA2, optim="adamw_torch_fused", torch_compile=True, train_sampling_strategy="sequential",
-        dataloader_pin_memory=False, logging_steps=25, disable_tqdm=True, save_steps=250, eval_strategy="steps", eval_steps=250, per_device_eval_batch_size=ROWS_PER_STEP, report_to="none")
+        dataloader_pin_memory=False, logging_steps=25, disable_tqdm=True, save_steps=200, eval_strategy="steps", eval_steps=200,
+        per_device_eval_batch_size=ROWS_PER_STEP, report_to="none")
     trainer = Trainer(model, arguments, train_dataset=as_examples(rows), eval_dataset=as_examples(held_out))
     trainer.train(resume_from_checkpoint=get_last_checkpoint(args.work_dir))
     return trainer

@@ -26,8 +26,9 @@ import torch.nn.functional as F
 from eap import hooks, metrics
 from eap.attribute import Scores, ablated, run
 from eap.dataset import Batch
-from eap.graph import Graph, prune
+from eap.graph import Graph
 from eap.hooks import Activations
+from eap.selection import prune
 
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 CHUNK_ELEMENTS = 2**20  # of the streams that slots read at once: 4 MB in float32

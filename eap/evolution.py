@@ -11,29 +11,14 @@ from scipy.special import stdtr
 from scipy.stats import false_discovery_control, rankdata
 
 from eap import InputError
-from eap.attribute import node_scores
-from eap.graph import Circuit, Graph, above_threshold, bootstrap_means, chance_jaccard, greedy, jaccard, prune, top_nodes
+from eap.circuit import Circuit, chance_jaccard, jaccard, reselect, strongest
+from eap.graph import Graph
+from eap.selection import bootstrap_means
 
 FALSE_DISCOVERY = 0.05  # share of false findings allowed among the edges that are said to have moved
 LEVEL = 0.95
 # circuits that differ in these measure different things
 SETTING_KEYS = ("method", "metric", "ablation", "selection", "absolute", "pairs_sha256")
-
-
-def require_comparable(circuits: list[Circuit], names: list[str]) -> None:
-    """Raise InputError unless all circuits are of one graph and, where the files say so, of one tokenizer (guard 25)."""
-    first, *others = zip(circuits, names, strict=True)
-    for circuit, name in others:
-        if circuit.graph != first[0].graph:
-            raise InputError(f"expected circuits of one model shape, got {_shape(first[0].graph)} ({first[1]}) and "
-                             f"{_shape(circuit.graph)} ({name}); compare circuits of one model only")
-        tokenizers = {each.metadata.get("tokenizer_sha256") for each in (first[0], circuit)} - {None}  # unknown: nothing to refuse
-        if len(tokenizers) > 1:
-            raise InputError(f"expected circuits of one tokenizer, got two different ones ({first[1]}, {name}): their tokens differ")
-
-
-def _shape(graph: Graph) -> str:
-    return f"{graph.n_layers} layers of {graph.n_heads} heads, d_model {graph.d_model}"
 
 
 def differing_settings(circuits: list[Circuit]) -> list[str]:
@@ -94,37 +79,6 @@ def noise(circuit: Circuit, per_example: torch.Tensor, resamples: int, seed: int
                 found.append([*(int((a ^ b).sum()) for a, b in pairs), *(jaccard(a, b) for a, b in pairs[:2])])
             previous = now
     return Noise(*np.array(found, dtype=float).T)
-
-
-def strongest(scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
-    """(..., edges) booleans: the n edges of largest |score| (or signed score), without pruning, of any number of score vectors."""
-    values = scores.abs() if absolute else scores
-    return torch.zeros(scores.shape, dtype=torch.bool).scatter_(-1, values.topk(n).indices, True)
-
-
-def asked_for(circuit: Circuit) -> int:
-    """How many edges were selected before pruning; as many as there are for a file that does not say."""
-    return circuit.metadata.get("sizes", {}).get("selected", int(circuit.in_graph.sum()))
-
-
-def reselect(circuit: Circuit, scores: torch.Tensor) -> torch.Tensor:
-    """Edges that the circuit's own rule takes by other scores: as many as were asked for, pruned as extraction does.
-
-    A file without `sizes` is from elsewhere: as many edges as it has, not pruned. `sign-consistent` is redone as plain top-n.
-    """
-    graph, told, absolute = circuit.graph, circuit.metadata, bool(circuit.metadata.get("absolute", True))
-    sizes = told.get("sizes")
-    if sizes is None:
-        return strongest(scores, int(circuit.in_graph.sum()), absolute)
-    if told.get("selection") == "threshold":
-        kept = above_threshold(graph, scores, told["threshold"], absolute)
-    elif circuit.node_scores is not None:
-        kept = top_nodes(graph, node_scores(graph, scores), sizes["requested"], absolute)
-    elif told.get("selection") == "greedy":
-        kept = greedy(graph, scores, sizes["selected"], absolute)
-    else:
-        kept = strongest(scores, sizes["selected"], absolute)
-    return prune(graph, kept)
 
 
 def floor(values: np.ndarray) -> dict[str, float]:

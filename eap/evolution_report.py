@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from eap import evolution
-from eap.graph import Circuit, bootstrap_means
+from eap.circuit import Circuit, asked_for, strongest
+from eap.selection import bootstrap_means
 
 INTERVAL_RESAMPLES = 200  # of the examples, for the bands of the score trajectories
 LISTED = 50  # edges in the table of those that moved
@@ -32,11 +33,11 @@ def evolve(checkpoints: list[Checkpoint], resamples: int, trajectories: int, see
     edges = torch.stack([circuit.in_graph for circuit in circuits])
     nodes = graph.nodes_kept(edges)
     scores = _scores(circuits)
-    size = evolution.asked_for(circuits[0])
+    size = asked_for(circuits[0])
     noises = [_noise(checkpoint, resamples, seed, size) for checkpoint in progress(checkpoints)]
     sets = {"edges": edges, "nodes": nodes}
     if scores is not None:
-        sets["edges_equal_size"] = evolution.strongest(scores, size, bool(circuits[0].metadata.get("absolute", True)))
+        sets["edges_equal_size"] = strongest(scores, size, bool(circuits[0].metadata.get("absolute", True)))
     content = {
         "checkpoints": [_describe(*row) for row in zip(checkpoints, edges, nodes, strict=True)],
         "graph": {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "edges": graph.n_edges, "nodes": len(graph.nodes)},

@@ -58,27 +58,42 @@ def people(article: str) -> list[str]:
     return re.findall(rf"\b{first} {last}\b", article)
 
 
+def retellings(split: str, n: int, seed: int = 0) -> list[tuple[str, str]]:
+    """n stories, each told in two articles: the same people, places and figures in sentences chosen anew."""
+    pairs = []
+    for index in range(n):
+        rng = random.Random(f"retellings {split} {seed} {index}")
+        kind = rng.choice(list(KINDS.values()))
+        first, _, slots = _tell(rng, split, kind)
+        pairs.append((first, _tell(rng, split, kind, slots)[0]))
+    return pairs
+
+
 def _article(split: str, seed: int, index: int) -> dict:
     rng = random.Random(f"newsroom {split} {seed} {index}")
-    kind = rng.choice(list(KINDS.values()))
+    article, highlights, _ = _tell(rng, split, rng.choice(list(KINDS.values())))
+    return {"id": f"demo-{split}-{seed}-{index:06d}", "article": article, "highlights": highlights}
+
+
+def _tell(rng: random.Random, split: str, kind: dict, slots: dict | None = None) -> tuple[str, str, dict]:
+    """Article, highlights and slots of the first draft that has the right length and mentions both people again."""
     while True:
-        names, article, highlights = _draft(rng, split, kind)
-        if WORDS[0] <= len(article.split()) <= WORDS[1] and all(article.count(name) >= 2 for name in names):
-            return {"id": f"demo-{split}-{seed}-{index:06d}", "article": article, "highlights": highlights}
+        article, highlights, filled = _draft(rng, split, kind, slots)
+        mentions = [article.count(filled[person]) for person in ("chief", "other")]
+        if WORDS[0] <= len(article.split()) <= WORDS[1] and min(mentions) >= 2:
+            return article, highlights, filled
 
 
-def _draft(rng: random.Random, split: str, kind: dict) -> tuple[list[str], str, str]:
-    """Surnames, article and highlights, not yet checked for length and mentions."""
+def _draft(rng: random.Random, split: str, kind: dict, slots: dict | None) -> tuple[str, str, dict]:
     salient = [rng.choice(kind[part]) for part in SALIENT[:rng.choice((2, 3))]]
     body = [sentence for sentence, _ in salient[1:]]
     body += [rng.choice(part) for part in (kind["fact"], kind["quote"], kind["past"], FILLER)]
     rng.shuffle(body)
-    slots = _slots(rng, split, kind)
+    slots = slots or _slots(rng, split, kind)
     article = " ".join([salient[0][0], *body]).format(**slots)
-    names = [slots["chief"], slots["other"]]
-    for name in names:  # full at the first mention, surname afterwards
-        article = article.replace(f" {name}", f" {_join(rng, FIRST)} {name}", 1)
-    return names, article, "\n".join(highlight for _, highlight in salient).format(**slots)
+    for person in ("chief", "other"):  # full at the first mention, surname afterwards
+        article = article.replace(f" {slots[person]}", f" {slots[person + '_first']} {slots[person]}", 1)
+    return article, "\n".join(highlight for _, highlight in salient).format(**slots), slots
 
 
 def _slots(rng: random.Random, split: str, kind: dict) -> dict[str, object]:
@@ -93,6 +108,7 @@ def _slots(rng: random.Random, split: str, kind: dict) -> dict[str, object]:
         "n": n, "m": m, "few": rng.choice(("two", "three", "four", "five", "six")), "big": f"{rng.randint(12, 98)},{rng.randint(1, 9)}00",
         "money": f"${rng.randint(2, 98)}.{rng.randint(1, 9)} million", "money2": f"${rng.randint(2, 98)},{rng.randint(1, 9)}00",
         "pct": f"{rng.randint(3, 97)} percent", "k": rng.randint(3, 20), "age": rng.randint(31, 58),
+        "chief_first": _join(rng, FIRST), "other_first": _join(rng, FIRST),
     }
 
 

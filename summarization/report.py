@@ -4,7 +4,7 @@ import base64
 import html
 from pathlib import Path
 
-MOST_ROWS = 40  # of a table; the rest stands in the JSON
+MOST_ROWS = 25  # of a table; the rest stands in the JSON
 MOST_ITEMS = 12  # of a list in one cell
 STYLE = """
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; background: #fff; color: #1a1a1a; font: 16px/1.5 system-ui, sans-serif; }
@@ -13,10 +13,12 @@ h1 { margin-bottom: 0; } h2 { margin-top: 3rem; border-bottom: 2px solid #0072b2
 nav a { margin-right: 1rem; } a { color: #005a8d; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; } figcaption, .more { color: #555; font-size: .85rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+caption { text-align: left; font-weight: 600; padding: .3rem 0; white-space: nowrap; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom; }
-@media print { body { max-width: none; margin: 0; font-size: 10pt; } nav { display: none; } section { break-before: page; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom; }
+@media print { body { max-width: none; margin: 0; font-size: 10pt; } nav { display: none; } section + section { break-before: page; }
+img { max-height: 22cm; }
 figure, tr { break-inside: avoid; } .wide { overflow: visible; }
 th, td { white-space: normal; padding: .1rem .3rem; } table { font-size: 7pt; } }
 """

@@ -10,10 +10,13 @@ import torch
 from scipy.stats import false_discovery_control
 from transformers import GPT2Config, GPT2LMHeadModel
 
+import differential_analysis as script
 from eap import InputError
 from summarization import differential as measures
 from summarization import differential_report as report
+from summarization import hub
 from summarization.internals import Comparison, plan_batches, require_comparable
+from summarization.layers import top_layers
 
 
 def states(*shape, seed=0):
@@ -295,3 +298,56 @@ def test_models_of_other_shape_or_kind_are_refused(base):
 def test_summary_is_strict_json(base):
     summary = report.summarise(compared(base, changed(base, "h.0")), 0)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+# ---------------------------------------------------------------- the script
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A tiny base model, a changed copy, and one with another tokenizer, each with the demo's tokenizer; a file of articles."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = AutoTokenizer.from_pretrained(hub.DEMO)
+    torch.manual_seed(0)
+    config = GPT2Config(n_layer=2, n_head=2, n_embd=16, n_positions=96, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0)
+    base = GPT2LMHeadModel(config)
+    for name, model in (("base", base), ("tuned", changed(base, "h.1")), ("foreign", base)):
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    foreign = json.loads((folder / "foreign" / "tokenizer.json").read_text())
+    vocabulary = foreign["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (folder / "foreign" / "tokenizer.json").write_text(json.dumps(foreign))
+    article = "The town of Dal lost {} homes in a storm. " * 3
+    rows = [{"id": str(i), "article": article.replace("{}", str(i)), "highlights": f"Dal loses {i} homes."} for i in range(6)]
+    (folder / "articles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def analyse(folders, output_dir, finetuned="tuned", *flags):
+    script.main(["--base_model_path", str(folders / "base"), "--finetuned_model_path", str(folders / finetuned),
+                 "--dataset", str(folders / "articles.jsonl"), "--output_dir", str(output_dir), "--quiet", *flags])
+
+
+def test_script_writes_what_it_says_byte_for_byte_again(folders, tmp_path):
+    analyse(folders, tmp_path / "a")
+    analyse(folders, tmp_path / "b")
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names == {"differential.json", "layers.differential.json", "run.differential_analysis.json",
+                     *(f"differential.{plot}.png" for plot in ("similarity", "attention", "entropy"))}
+    for name in names - {"run.differential_analysis.json"}:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    content = json.loads((tmp_path / "a" / "differential.json").read_text())
+    assert (content["format"], content["base"], content["finetuned"], content["texts"]) == (1, "base", "tuned", 6)
+    assert str(tmp_path) not in json.dumps(content)
+    assert top_layers(tmp_path / "a" / "layers.differential.json", k=1) == [1]
+    stamp = (tmp_path / "a" / "differential.json").stat().st_mtime_ns
+    analyse(folders, tmp_path / "a")
+    assert (tmp_path / "a" / "differential.json").stat().st_mtime_ns == stamp
+
+
+def test_script_refuses_another_tokenizer(folders, tmp_path):
+    with pytest.raises(InputError, match="one tokenizer for both models"):
+        analyse(folders, tmp_path, "foreign")

@@ -53,7 +53,8 @@ def naive_logits(runner, kept):
         first, parts = layer * (3 * n + 1), []
         for slot in range(3):
             columns = [slice(slot * graph.d_model + h * adapter.d_head, slot * graph.d_model + (h + 1) * adapter.d_head) for h in range(n)]
-            parts.append(torch.stack([block.qkv(block.attn_norm(read(stream, first + slot * n + h)))[..., columns[h]] for h in range(n)], 1))
+            inputs = [block.attn_norm(read(stream, first + slot * n + h)) for h in range(n)]
+            parts.append(torch.stack([block.qkv(x)[..., columns[h]] for h, x in enumerate(inputs)], 1))
         before = runner.ablated.heads[layer].unflatten(-1, (n, -1)).transpose(1, 2)
         changed = adapter.attend(*parts) - before
         stream = stream + runner.ablated.heads[layer] @ adapter.write_weight(layer).flatten(0, 1) + adapter.write_bias(layer)
@@ -70,7 +71,7 @@ def naive_logits(runner, kept):
 @pytest.mark.parametrize("ablation", ["patching", "zero", "mean"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.8, 0.98])
 def test_fast_run_equals_the_naive_one(case, adapter, batch, ablation, share):
-    from eap.graph import prune
+    from eap.selection import prune
 
     means = mean_activations(adapter, [batch]) if ablation == "mean" else None
     runner = CircuitRunner(adapter, batch, ablation, means)

@@ -8,10 +8,11 @@ from golden_cases import NAMES, golden
 
 from eap import hooks
 from eap.attribute import attribute
+from eap.circuit import Circuit, load_circuit
 from eap.dataset import collate
 from eap.evaluate import CircuitRunner, exact_patching
-from eap.graph import Circuit, greedy, load_circuit, prune, top_n
 from eap.models import adapt
+from eap.selection import greedy, prune, top_n
 
 METHODS = [("EAP", 5), ("EAP-IG-inputs", 5), ("clean-corrupted", 5), ("EAP-IG-activations", 3)]
 

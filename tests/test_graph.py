@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from eap import InputError
-from eap import graph as g
+from eap import InputError, circuit, selection
 from eap.graph import Graph
 
 ONE = Graph(1, 1, 4)  # input, a0.h0, m0, logits: 8 edges
@@ -29,26 +28,26 @@ def test_edges_of_the_smallest_graph():
 
 
 def test_prune_removes_what_is_not_on_a_path():
-    assert not g.prune(ONE, kept("a0.h0->logits", "input->m0")).any()
+    assert not selection.prune(ONE, kept("a0.h0->logits", "input->m0")).any()
     alive = kept("input->a0.h0<k>", "a0.h0->logits", "input->m0")
-    assert torch.equal(g.prune(ONE, alive), kept("input->a0.h0<k>", "a0.h0->logits"))
+    assert torch.equal(selection.prune(ONE, alive), kept("input->a0.h0<k>", "a0.h0->logits"))
 
 
 def test_greedy_reaches_only_through_chosen_nodes():
     scores = vector(**{"input->a0.h0<q>": 9, "m0->logits": 2, "input->m0": 1, "input->logits": 0.5})
-    assert torch.equal(g.greedy(ONE, scores, 2), kept("m0->logits", "input->m0"))
-    assert torch.equal(g.top_n(ONE, scores, 2), kept("input->a0.h0<q>", "m0->logits"))
+    assert torch.equal(selection.greedy(ONE, scores, 2), kept("m0->logits", "input->m0"))
+    assert torch.equal(selection.top_n(ONE, scores, 2), kept("input->a0.h0<q>", "m0->logits"))
 
 
 def test_signed_and_absolute_ranking_differ():
     scores = vector(**{"input->logits": -3, "m0->logits": 1})
-    assert torch.equal(g.top_n(ONE, scores, 1), kept("input->logits"))
-    assert torch.equal(g.top_n(ONE, scores, 1, absolute=False), kept("m0->logits"))
+    assert torch.equal(selection.top_n(ONE, scores, 1), kept("input->logits"))
+    assert torch.equal(selection.top_n(ONE, scores, 1, absolute=False), kept("m0->logits"))
 
 
 def test_nan_is_refused_not_ranked_first():
     with pytest.raises(InputError, match="finite"):
-        g.top_n(ONE, vector(**{"input->logits": float("nan")}), 1)
+        selection.top_n(ONE, vector(**{"input->logits": float("nan")}), 1)
 
 
 def test_sign_consistent_drops_an_edge_that_flips():
@@ -56,40 +55,40 @@ def test_sign_consistent_drops_an_edge_that_flips():
     per_example = torch.zeros(10, ONE.n_edges)
     per_example[:, steady] = 1.0
     per_example[:, flips] = torch.tensor([10.0, -9.0] * 5)
-    chosen = g.sign_consistent(ONE, per_example, 1)
+    chosen = selection.sign_consistent(ONE, per_example, 1)
     assert chosen[steady] and not chosen[flips]
-    assert g.top_n(ONE, per_example.mean(0) * 10, 1)[steady]
+    assert selection.top_n(ONE, per_example.mean(0) * 10, 1)[steady]
 
 
 def test_top_nodes_takes_whole_nodes_within_the_budget():
     node_scores = torch.tensor([0.0, 1.0, 5.0])  # input, a0.h0, m0
-    assert torch.equal(g.top_nodes(ONE, node_scores, 3), kept("input->m0", "input->logits", "m0->logits"))
-    assert g.top_nodes(ONE, node_scores, 8).all()
+    assert torch.equal(selection.top_nodes(ONE, node_scores, 3), kept("input->m0", "input->logits", "m0->logits"))
+    assert selection.top_nodes(ONE, node_scores, 8).all()
 
 
 def test_jaccard_and_its_chance_level():
-    assert g.jaccard(kept("input->m0", "m0->logits"), kept("m0->logits", "input->logits")) == pytest.approx(1 / 3)
+    assert circuit.jaccard(kept("input->m0", "m0->logits"), kept("m0->logits", "input->logits")) == pytest.approx(1 / 3)
     share = 0.05
-    assert g.chance_jaccard(50, 50, 1000) == pytest.approx(share / (2 - share))
+    assert circuit.chance_jaccard(50, 50, 1000) == pytest.approx(share / (2 - share))
     generator, n, values = torch.Generator().manual_seed(0), 1000, []
     for _ in range(300):
         a, b = (torch.zeros(n, dtype=torch.bool).index_fill(0, torch.randperm(n, generator=generator)[:50], True) for _ in range(2))
-        values.append(g.jaccard(a, b))
-    assert sum(values) / len(values) == pytest.approx(g.chance_jaccard(50, 50, n), abs=0.003)
+        values.append(circuit.jaccard(a, b))
+    assert sum(values) / len(values) == pytest.approx(circuit.chance_jaccard(50, 50, n), abs=0.003)
 
 
 def test_spearman_by_hand():
-    assert g.spearman(torch.tensor([1.0, 2, 3, 4]), torch.tensor([10.0, 20, 40, 30])) == pytest.approx(0.8)
-    assert g.spearman(torch.tensor([1.0, 1, 1]), torch.tensor([1.0, 2, 3])) == 0
+    assert circuit.spearman(torch.tensor([1.0, 2, 3, 4]), torch.tensor([10.0, 20, 40, 30])) == pytest.approx(0.8)
+    assert circuit.spearman(torch.tensor([1.0, 1, 1]), torch.tensor([1.0, 2, 3])) == 0
 
 
 def test_bootstrap_means_are_means_of_resamples():
     per_example = torch.eye(4)
-    means = torch.cat(list(g.bootstrap_means(per_example, 50, seed=0, chunk=20)))
+    means = torch.cat(list(selection.bootstrap_means(per_example, 50, seed=0, chunk=20)))
     assert means.shape == (50, 4)
     assert torch.allclose(means.sum(1), torch.ones(50))
     assert set((means * 4).flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
-    assert float(g.sign_stability(per_example - 2.0)[0]) == 1.0
+    assert float(selection.sign_stability(per_example - 2.0)[0]) == 1.0
 
 
 CFG = {"n_layers": 1, "n_heads": 1, "parallel_attn_mlp": False, "d_model": 4}
@@ -104,10 +103,10 @@ def write(tmp_path, **content):
 def test_older_dialects(tmp_path):
     nodes = {"input": True, "a0.h0": True, "m0": False, "logits": True}
     edges = {"input->a0.h0": {"score": 3.0, "in_graph": True}, "a0.h0->logits": {"score": -1.0, "in_graph": True}}
-    collapsed = g.load_circuit(write(tmp_path, nodes=nodes, edges=edges))
+    collapsed = circuit.load_circuit(write(tmp_path, nodes=nodes, edges=edges))
     assert collapsed.in_graph.tolist() == kept("input->a0.h0<q>", "input->a0.h0<k>", "input->a0.h0<v>", "a0.h0->logits").tolist()
     assert collapsed.scores.tolist() == [1, 1, 1, 0, 0, 0, -1, 0]
-    unscored = g.load_circuit(write(tmp_path, edges={"input->logits": {"in_graph": True}, "m0->logits": False}))
+    unscored = circuit.load_circuit(write(tmp_path, edges={"input->logits": {"in_graph": True}, "m0->logits": False}))
     assert unscored.scores is None and unscored.in_graph.tolist() == kept("input->logits").tolist()
     with pytest.raises(InputError, match="score"):
         unscored.require_scores()
@@ -120,13 +119,13 @@ def test_older_dialects(tmp_path):
 )
 def test_bad_files_are_named(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
-        g.load_circuit(write(tmp_path, **content))
+        circuit.load_circuit(write(tmp_path, **content))
     assert "C.json" in str(error.value)
 
 
 def test_circuits_of_other_models_are_refused():
-    a = g.Circuit(ONE, kept(), metadata={"tokenizer_sha256": "x"})
-    with pytest.raises(InputError, match="architecture"):
-        g.require_comparable(a, g.Circuit(Graph(2, 1, 4), torch.zeros(0)), "B.json")
+    a = circuit.Circuit(ONE, kept(), metadata={"tokenizer_sha256": "x"})
+    with pytest.raises(InputError, match="1 layers of 1 heads.*2 layers.*B.json"):
+        circuit.require_comparable([a, circuit.Circuit(Graph(2, 1, 4), torch.zeros(0))], ["A.json", "B.json"])
     with pytest.raises(InputError, match="tokenizer"):
-        g.require_comparable(a, g.Circuit(ONE, kept(), metadata={"tokenizer_sha256": "y"}), "B.json")
+        circuit.require_comparable([a, circuit.Circuit(ONE, kept(), metadata={"tokenizer_sha256": "y"})], ["A.json", "B.json"])

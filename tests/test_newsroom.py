@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from summarization.newsroom import KINDS, N_PATTERNS, SPLITS, articles, people, split_of
+from summarization.newsroom import KINDS, N_PATTERNS, SPLITS, articles, people, retellings, split_of
 from summarization.newsroom_patterns import FILLER
 
 
@@ -47,6 +47,15 @@ def test_each_article_mentions_two_people_again_after_naming_them(rows):
         surnames = [name.split()[1] for name in people(row["article"])]
         assert len(set(surnames)) == 2, row["article"]
         assert all(row["article"].count(surname) >= 2 for surname in surnames), row["article"]
+
+
+def test_a_story_told_twice_keeps_its_people_and_figures_but_not_its_sentences():
+    pairs = retellings("train", 100)
+    assert pairs[:10] == retellings("train", 10)
+    for one, other in pairs:
+        assert set(people(one)) == set(people(other))
+    shared = [len(set(sentences(one)) & set(sentences(other))) / len(sentences(one)) for one, other in pairs]
+    assert sum(shared) / len(shared) < 0.5
 
 
 def test_unknown_split_is_refused():

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from eap import InputError
+from eap.circuit import load_circuit
 from eap.files import load_example_scores
-from eap.graph import load_circuit
 from summarization.runs import ROOT
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
