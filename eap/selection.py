@@ -63,18 +63,18 @@ def prune(graph: Graph, kept: torch.Tensor) -> torch.Tensor:
     An edge goes when its source (other than `input`) has no kept incoming edge, or its reader (other than `logits`) no kept outgoing
     edge. q, k and v of a head count as one node.
     """
-    src, dst = graph.edge_index
-    reader = graph.reader[dst]
+    edges = kept.nonzero().flatten()
+    src, reader = graph.edge_index[0][edges], graph.reader[graph.edge_index[1][edges]]
     while True:
         fed = torch.zeros(len(graph.nodes), dtype=torch.bool)
         heard = fed.clone()
-        fed[reader[kept]] = True
-        heard[src[kept]] = True
+        fed[reader] = True
+        heard[src] = True
         fed[0] = heard[-1] = True
-        smaller = kept & fed[src] & heard[reader]
-        if torch.equal(smaller, kept):
-            return kept
-        kept = smaller
+        stay = fed[src] & heard[reader]
+        if stay.all():
+            return torch.zeros_like(kept).index_fill_(0, edges, True)
+        edges, src, reader = edges[stay], src[stay], reader[stay]
 
 
 def top_nodes(graph: Graph, node_scores: torch.Tensor, n_edges: int, absolute: bool = True) -> torch.Tensor:

@@ -35,5 +35,5 @@ def subplots(rows: int = 1, columns: int = 1, **options):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(STYLE):
-        return plt.subplots(rows, columns, **options)
+    plt.rcParams.update(STYLE)  # not a context: legends and ticks are drawn after this returns
+    return plt.subplots(rows, columns, **options)

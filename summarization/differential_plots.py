@@ -1,6 +1,7 @@
 """Figures of differential.json: plain numbers in, a matplotlib Figure out."""
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from eap import style
 
@@ -28,6 +29,9 @@ def similarity_figure(summary: dict):
         axis.axvline(len(summary["states"]) - 1.5, color=style.COLOURS["chance"], linestyle=":", linewidth=1)
         axis.legend(fontsize=8, frameon=False)
     axes[2].set_yscale("log")
+    axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[2].yaxis.set_major_formatter("{x:g}")
+    axes[2].yaxis.set_minor_formatter("")
     ticks = range(len(summary["states"]))
     axes[2].set_xticks(ticks, ["emb.", *summary["states"][1:-1], "final\nnorm"])
     axes[2].set_xlabel("residual stream after layer (before any norm); right of the dotted line: after the final norm")

@@ -12,7 +12,7 @@ from eap.hooks import hooked
 from summarization import differential as measures
 
 GEOMETRY_POSITIONS = 256  # CKA and RSA compare pairs of positions: at most so many, evenly spaced, of each text
-ATTENTION_BYTES = 64e6  # of one layer's weights of one model in a batch; about ten times that is needed at the peak
+ATTENTION_BYTES = 16e6  # of one layer's weights of one model in a batch: larger ones leave the cache; a long text alone may need more
 STATES = {  # name -> function of (base, finetuned) states (states, positions, d_model)
     "cosine": measures.cosine,
     "centred_cosine": measures.centred_cosine,

@@ -189,7 +189,8 @@ def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
     chosen |= {
         "output_dir": str(output_dir), "seed": seed, "use_cpu": device.type == "cpu", "logging_first_step": True, "save_strategy": "no",
         "disable_tqdm": True, "report_to": "none", "logging_nan_inf_filter": False, "activation_checkpointing": args.gradient_checkpointing,
-        "dataloader_pin_memory": device.type == "cuda",
+        "dataloader_pin_memory": device.type == "cuda", "log_level": "error", "log_level_replica": "error",
+        "ddp_find_unused_parameters": False,
     }
     try:
         return TrainingArguments(**chosen | more)
