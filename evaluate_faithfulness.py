@@ -244,7 +244,7 @@ def plot(result):
         axis.set_xscale("log")
         axis.set(xlabel=f"edges kept (% of {result['edges']:,})", title=f"{name}, n = {result['examples']}")
     axes[0][0].set_ylabel("faithfulness f")
-    axes[0][0].legend(loc="center left", fontsize=7)
+    axes[0][0].legend(loc="lower right", bbox_to_anchor=(1, 0.08), fontsize=7)
     return figure
 
 

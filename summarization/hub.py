@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 
 from eap import InputError
@@ -77,7 +78,9 @@ def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
         from peft import PeftModel
 
         base = read_json(adapter, "LoRA adapter configuration")["base_model_name_or_path"]
-        model = PeftModel.from_pretrained(load_model(base, dtype, device, attn_implementation), source).merge_and_unload()
+        with warnings.catch_warnings():  # peft still asks by a name that transformers has renamed
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            model = PeftModel.from_pretrained(load_model(base, dtype, device, attn_implementation), source).merge_and_unload()
         return model.to(device).eval()
     try:
         model = AutoModelForCausalLM.from_pretrained(
