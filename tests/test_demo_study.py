@@ -1,0 +1,60 @@
+"""The demo behaves like the real thing: fine-tuning teaches it to summarize, and it draws on the salient sentences. Minutes long."""
+
+import importlib
+import json
+
+import pytest
+import torch
+
+from eap import dataset, hooks, metrics
+from eap.attribute import run
+from eap.models import adapt
+from summarization import hub
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with pairs, the demo model fine-tuned for 200 steps, and the ROUGE of both on 100 test articles."""
+    folder = tmp_path_factory.mktemp("demo")
+    steps = [
+        ("create_causal_summarization_data", "--dataset demo --model_path demo --max_examples 64 --eval_fraction 0"),
+        ("run_finetuning_with_checkpoints", "--dataset demo --model_path demo --max_steps 200 --checkpoint_steps 0,200 --output_dir run"),
+        ("test_set_evaluation", "--dataset demo --model_paths demo run --max_examples 100"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, words in steps:
+            importlib.import_module(name).main([*words.split(), "--quiet"])
+    return folder
+
+
+def systems(study):
+    return json.loads((study / "outputs/test_set_evaluation/rouge.json").read_text())["systems"]
+
+
+def test_fine_tuning_teaches_it_to_summarize(study):
+    found = systems(study)
+    assert found["demo"]["rouge1"]["mean"] < 25
+    assert found["run"]["rouge1"]["mean"] > 60
+
+
+def test_the_tuned_model_stops_by_itself(study):
+    assert systems(study)["run"]["ended_percent"]["mean"] >= 90
+
+
+def test_salient_sentences_matter_three_times_as_much_as_others(study):
+    adapter = adapt(hub.load_model(str(study / "run"), torch.float32, "cpu"))
+    pairs = dataset.read_pairs(study / "data/pairs.jsonl")
+    change = {"salient": [], "control": []}
+    with hooks.frozen(adapter.model):
+        for pair in pairs:
+            for kind, each in (("salient", pair), ("control", pair.control())):
+                batch = dataset.collate([0], [each])
+                clean, corrupted = (run(adapter, ids, batch)[1] for ids in (batch.clean_ids, batch.corrupted_ids))
+                reference = metrics.reference(clean, corrupted, batch.target_ids)
+                both = [metrics.per_example("nll", logits, reference, batch.target_rows, 1) for logits in (clean, corrupted)]
+                change[kind].append(float(both[1] - both[0]))
+    salient, control = (sum(values) / len(values) for values in change.values())
+    assert salient > 0.3 and salient >= 3 * control
