@@ -195,7 +195,7 @@ def plot(result):
 def _plot_curve(axis, curve, colours) -> None:
     x = [100 * row["level"] for row in curve]
     axis.fill_between(x, [row["low"] for row in curve], [row["high"] for row in curve], color=colours["circuit"], alpha=0.25, lw=0)
-    axis.plot(x, [row["jaccard_edges"] for row in curve], "o-", color=colours["circuit"], label="Jaccard of edges (95 % interval)")
+    axis.plot(x, [row["jaccard_edges"] for row in curve], "o-", color=colours["circuit"], label="Jaccard of edges (95 % of resamples)")
     axis.plot(x, [row["spearman"] for row in curve], "s--", color=colours["highlight"], label="Spearman of |score|")
     axis.plot(x, [row["chance"] for row in curve], ":", color=colours["chance"], label="chance Jaccard")
     lowest = min(0, *[row["spearman"] for row in curve])

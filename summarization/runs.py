@@ -141,9 +141,11 @@ def torch_dtype(args):
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch; called once, by a script."""
+    """Seed Python, numpy and torch; called once, by a script. Fixes the number of threads too: MKL left to choose changes last digits."""
+    import torch
     from transformers import set_seed
 
+    torch.set_num_threads(torch.get_num_threads())
     set_seed(seed)
 
 

@@ -211,7 +211,9 @@ def test_what_was_saved_is_what_was_judged(arm, finished, tiny_tokenizer):
 def test_adapters_load_in_plain_peft(finished, model):
     from peft import PeftModel
 
-    PeftModel.from_pretrained(model, finished / "all" / "seed-0" / "adapter")
+    loaded = PeftModel.from_pretrained(model, finished / "all" / "seed-0" / "adapter")
+    trained = [weight for name, weight in loaded.named_parameters() if "lora_B" in name]
+    assert len(trained) == 8 and all(weight.abs().sum() > 0 for weight in trained)  # B starts at zero: two layers of four modules learned
 
 
 def test_a_finished_arm_is_not_run_again_and_a_changed_one_only_with_overwrite(finished, tiny_model_dir, capsys, monkeypatch):

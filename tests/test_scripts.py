@@ -259,4 +259,4 @@ def test_every_printed_command_is_one_that_its_script_takes(capsys):
         script("run_pipeline").main(["--dry_run", "--preset", preset])
         for line in capsys.readouterr().out.splitlines():
             _, path, *words = line.split()
-            script(Path(path).stem).parse(words)
+            assert script(Path(path).stem).parse(words).output_dir.startswith(f"outputs/{preset}")
