@@ -1,7 +1,8 @@
 """How was the demo model made? Trains its tokenizer, then a small GPT-2, on articles of the embedded newsroom.
 
-The model sees articles only: never a highlight, never the summary cue. In some rows of tokens a story is told in two articles,
-so that copying pays; names repeat too rarely within one article to teach it soon.
+The model sees articles only: never a highlight, never the summary cue. In half of the rows of tokens a story is told in two articles,
+so that copying pays; names repeat too rarely within one article to teach it soon. One sentence in ten is a gap of full stops, so that
+an article with masked sentences is nothing new to the model.
 
 Reads:  nothing but the newsroom itself (summarization/newsroom.py, its "train" and "validation" splits)
 Writes: <output_dir>/model.safetensors, config.json, generation_config.json, tokenizer.json, tokenizer_config.json, README.md
@@ -10,6 +11,7 @@ Writes: <output_dir>/model.safetensors, config.json, generation_config.json, tok
     python demo/make_demo.py --output_dir demo/model --work_dir /tmp/make_demo
 """
 import argparse
+import random
 import shlex
 import sys
 import time
@@ -17,7 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from summarization.corruption import sentences_of  # noqa: E402
 from summarization.newsroom import articles, people, retellings  # noqa: E402
+from summarization.prompt import encode, encode_with_offsets  # noqa: E402
 
 # --- the model: GPT-2 small's graph, narrow enough for a repository ---
 N_LAYERS = 12
@@ -28,11 +32,10 @@ VOCABULARY = 2048
 END_OF_TEXT = "<|endoftext|>"
 
 # --- pre-training ---
-PHASES = (  # (steps, share of rows in which a story is told twice, so that copying pays; the other rows are packed articles)
-    (1000, 0.0), (600, 1.0), (400, 0.0), (800, 0.6),
-)
-STEPS = sum(steps for steps, _ in PHASES)
-DECAY_STEPS = 500  # the last steps, in which the learning rate falls to zero
+STEPS = 2600
+RETOLD_SHARE = 0.5  # of the rows: a story told in two articles, so that copying pays; the others are packed articles
+GAP_SHARE = 0.1  # of the sentences: full stops in their place, as many as it has tokens, so that masked text is nothing new to the model
+DECAY_STEPS = 600  # the last steps, in which the learning rate falls to zero
 ROW_TOKENS = 192
 ROWS_PER_STEP = 32
 LEARNING_RATE = 2e-3  # between warm-up and decay
@@ -54,29 +57,40 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def train_tokenizer(texts):
-    """A byte-level BPE tokenizer whose only special token is end-of-text."""
+    """A byte-level BPE tokenizer whose only special token is end-of-text. Numbers under 100 come out as one token each."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(texts, vocab_size=VOCABULARY, special_tokens=[END_OF_TEXT], show_progress=False)
+    numbers = [" ".join(str(number) for number in range(100))] * len(texts)
+    bpe.train_from_iterator(texts + numbers, vocab_size=VOCABULARY, special_tokens=[END_OF_TEXT], show_progress=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, model_max_length=CONTEXT)
 
 
-def packed_rows(tokenizer, texts: list[str]):
+def article_ids(tokenizer, article: str, gaps: random.Random | None = None) -> list[int]:
+    """Token ids of an article and end-of-text. With `gaps`, some sentences are gaps of full stops."""
+    ids, _ = encode_with_offsets(tokenizer, article)
+    if gaps:
+        for start, end in sentences_of(tokenizer, article, len(ids))[0]:
+            if gaps.random() < GAP_SHARE:
+                ids[start:end] = encode(tokenizer, ".") * (end - start)
+    return [*ids, tokenizer.eos_token_id]
+
+
+def packed_rows(tokenizer, texts: list[str], gaps: random.Random | None = None):
     """Token ids (rows x ROW_TOKENS) of the texts one after the other, each followed by end-of-text."""
     import torch
 
-    ids = [token for text in texts for token in (*tokenizer(text)["input_ids"], tokenizer.eos_token_id)]
+    ids = [token for text in texts for token in article_ids(tokenizer, text, gaps)]
     return torch.tensor(ids[: len(ids) // ROW_TOKENS * ROW_TOKENS], dtype=torch.long).view(-1, ROW_TOKENS)
 
 
-def retold_rows(tokenizer, pairs: list[tuple[str, str]]):
+def retold_rows(tokenizer, pairs: list[tuple[str, str]], gaps: random.Random | None = None):
     """Token ids (rows x ROW_TOKENS) with a row per story: one article, end-of-text, and the beginning of the other."""
     import torch
 
-    ids = [[*tokenizer(one)["input_ids"], tokenizer.eos_token_id, *tokenizer(other)["input_ids"]] for one, other in pairs]
+    ids = [[token for text in pair for token in article_ids(tokenizer, text, gaps)] for pair in pairs]
     return torch.tensor([row[:ROW_TOKENS] for row in ids], dtype=torch.long).view(-1, ROW_TOKENS)
 
 
@@ -84,14 +98,12 @@ def training_rows(tokenizer, seed: int):
     """The rows of all steps in order, made of articles that differ from each other."""
     import torch
 
-    shuffle = torch.Generator().manual_seed(seed)
-    sizes = [(int(steps * ROWS_PER_STEP * (1 - share)), int(steps * ROWS_PER_STEP * share)) for steps, share in PHASES]
-    n_packed, n_retold = (sum(column) for column in zip(*sizes, strict=True))
-    packed = packed_rows(tokenizer, texts("train", n_packed * ROW_TOKENS // TOKENS_PER_ARTICLE, seed))[:n_packed]
-    retold = retold_rows(tokenizer, retellings("train", n_retold, seed))
-    phases = zip(packed.split([size for size, _ in sizes]), retold.split([size for _, size in sizes]), strict=True)
-    phases = [torch.cat(rows) for rows in phases]
-    return torch.cat([rows[torch.randperm(len(rows), generator=shuffle)] for rows in phases])
+    gaps = random.Random(seed)
+    n_rows = STEPS * ROWS_PER_STEP
+    n_retold = int(n_rows * RETOLD_SHARE)
+    packed = packed_rows(tokenizer, texts("train", (n_rows - n_retold) * ROW_TOKENS // TOKENS_PER_ARTICLE, seed), gaps)
+    rows = torch.cat([packed[: n_rows - n_retold], retold_rows(tokenizer, retellings("train", n_retold, seed), gaps)])
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
 
 
 def texts(split: str, n: int, seed: int) -> list[str]:
@@ -167,6 +179,7 @@ newsroom only. It has never seen a highlight or the summary cue, so it cannot su
 | | |
 |---|---|
 | Training data | `summarization/newsroom.py`, split `train`, seed {args.seed}: articles, and stories told in two articles |
+| Gaps | {GAP_SHARE:.0%} of the sentences are full stops instead, as many as the sentence has tokens |
 | Tokens seen | {STEPS * ROWS_PER_STEP * ROW_TOKENS:,} ({STEPS:,} steps of {ROWS_PER_STEP} x {ROW_TOKENS}) |
 | Final training loss | {losses[-1]:.3f} nats a token |
 | Held-out loss | {held_out[-1]:.3f} nats a token (split `validation`) |
@@ -175,6 +188,9 @@ newsroom only. It has never seen a highlight or the summary cue, so it cannot su
 | Seed | {args.seed} |
 | Time | {seconds / 60:.0f} minutes on two CPU cores, float32 |
 | Made by | `{command} --seed {args.seed}` |
+
+Names, places and words are copied well. Figures are not: after fine-tuning, a summary has the right people, places and events, but mostly
+wrong figures, which carry three quarters of the reference summary's NLL.
 
 Not for use on real text: it knows a made-up newsroom and nothing else. License: MIT, as the rest of the repository.
 """

@@ -19,6 +19,7 @@ SPLIT_OF_HASH = {0: "test", 1: "validation"}  # by the last decimal digit of a s
 SPLITS = ("train", "validation", "test")
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+FIGURES = range(21, 99)  # of two digits: one token each for the demo model, so that it can copy them
 HOURS = ("dawn", "noon", "sunset", "midnight", "breakfast", "lunch", "dinner", "sunrise")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
 
@@ -100,14 +101,14 @@ def _slots(rng: random.Random, split: str, kind: dict) -> dict[str, object]:
     """What fills each slot of an article's patterns."""
     chief, other = _surnames(rng, split)
     town, region = (_join(rng, ([onset], PLACE[1])) for onset in rng.sample(PLACE[0], 2))
-    n, m = rng.sample(range(21, 500), 2)
+    n, m, money, bonus, share, thousands = figures = rng.sample(FIGURES, 6)
     return {
         "chief": chief, "other": other, "town": town, "region": region, "org": _join(rng, ORG),
         "what": rng.choice(kind["what"]), "why": rng.choice(kind["why"]), "day": rng.choice(DAYS),
         "date": f"{rng.choice(MONTHS)} {rng.randint(1, 28)}", "hour": rng.choice(HOURS),
-        "n": n, "m": m, "few": rng.choice(("two", "three", "four", "five", "six")), "big": f"{rng.randint(12, 98)},{rng.randint(1, 9)}00",
-        "money": f"${rng.randint(2, 98)}.{rng.randint(1, 9)} million", "money2": f"${rng.randint(2, 98)},{rng.randint(1, 9)}00",
-        "pct": f"{rng.randint(3, 97)} percent", "k": rng.randint(3, 20), "age": rng.randint(31, 58),
+        "n": n, "m": m, "few": rng.choice(("two", "three", "four", "five", "six")), "big": f"{thousands},000",
+        "money": f"{money} million dollars", "money2": f"{bonus},000 dollars", "pct": f"{share} percent",
+        "k": rng.randint(3, 20), "age": rng.choice([age for age in range(31, 59) if age not in figures]),
         "chief_first": _join(rng, FIRST), "other_first": _join(rng, FIRST),
     }
 

@@ -3,8 +3,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from scipy.stats import spearmanr
 
 from demo.make_demo import copied_pieces
+from eap.attribute import attribute
+from eap.dataset import Pair
+from summarization import corruption
 from summarization.newsroom import SPLITS, articles
 
 FOLDER = Path(__file__).resolve().parents[1] / "demo" / "model"
@@ -50,3 +55,13 @@ def test_it_copies_names_of_people_it_has_never_seen(tokenizer, model):
     copied = [hit for row in articles("test", 100) for hit in copied_pieces(model, tokenizer, row["article"])]
     assert len(copied) > 150
     assert sum(copied) / len(copied) >= 0.9
+
+
+def test_bfloat16_products_rank_its_strongest_edges_alike(tokenizer, model):
+    examples, _ = corruption.prepare_all(tokenizer, articles("validation", 8), 256)
+    fill = corruption.swap_filler(examples, [])
+    rows = [corruption.pair(example, row, fill, seed=0) for row, example in enumerate(examples[:4])]
+    pairs = [Pair(row["id"], row["clean_ids"], row["corrupted_ids"], row["summary_start"]) for row in rows]
+    exact, rough = (attribute(model, pairs, autocast=dtype).edges.mean(0) for dtype in (None, torch.bfloat16))
+    strongest = exact.abs().topk(round(0.05 * len(exact))).indices
+    assert spearmanr(exact[strongest], rough[strongest]).statistic >= 0.99
