@@ -1,11 +1,13 @@
 """How does the circuit move while the model is fine-tuned, and is that more than noise?
 
 Reads   circuits in training order: a folder of C_step{N}.json, or files; C_*.examples.safetensors beside them, if there, for the noise
-        floor and the intervals; with --training the loss of the fine-tuning run
-Writes  evolution.json, layers.evolution.json, evolution.{change,jaccard,layers}.png and, if the circuits have scores,
-        evolution.trajectories.png in --output_dir
+        floor, the intervals and the test of every edge; with --training the loss of the fine-tuning run; with --pairs also its
+        checkpoint-N and pairs that extraction did not see, for the faithfulness of the circuits at each checkpoint
+Writes  evolution.json, layers.evolution.json, evolution.{change,jaccard,layers}.png and, with what they need,
+        evolution.{trajectories,moved,faithfulness}.png in --output_dir
 
-    python analyze_circuit_evolution.py --circuits outputs/circuits --training model_outputs/gpt2_20k_finetuned
+    python analyze_circuit_evolution.py --circuits outputs/circuits --training model_outputs/gpt2_20k_finetuned \
+        --pairs data/pairs_eval.jsonl
 """
 
 import contextlib
@@ -13,13 +15,16 @@ import re
 from pathlib import Path
 
 from eap import InputError
-from summarization import runs
+from summarization import hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]  # or a folder of C_step{N}.json
-TRAINING = ""  # training.json of the fine-tuning run, or its folder: draws the loss above the change; empty for none
-RESAMPLES = 100  # extractions on resampled examples per checkpoint, 0.03 s each; more make the edges of the noise floor surer; 0: none
-TRAJECTORIES = 10  # how many edges' scores are drawn over the checkpoints: those that moved most
+TRAINING = ""  # folder of the fine-tuning run, or its training.json: draws the loss above the change; empty for none
+PAIRS = ""  # pairs that extraction did not see, data/pairs_eval.jsonl: runs the circuits in the run's checkpoints; empty: left out
+METRICS = "kl,nll"  # of the faithfulness. kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
+N_RANDOM = 3  # random circuits beside them at the first and the last checkpoint; each costs about as much as the circuit itself
+RESAMPLES = 100  # extractions on resampled examples per checkpoint, 0.03 s each; more make the edges of the noise floor surer; 0 or 1: none
+TRAJECTORIES = 10  # at most so many edges' scores are drawn over the checkpoints: those that changed most beyond noise
 # --------------------------------------------------------------------------------------------
 
 PLOTS = ("change", "jaccard", "layers")
@@ -30,8 +35,12 @@ def parse(argv=None):
     parser = runs.parser(__doc__, "outputs/analyze_circuit_evolution")
     parser.add_argument("--circuits", nargs="+", default=CIRCUITS,
                         help="a folder of C_step{N}.json, or files in order (default: %(default)s)")
-    parser.add_argument("--training", default=TRAINING, help="training.json of the fine-tuning run, or its folder (default: none)")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="resamplings for the noise floor; 0: none (default: %(default)s)")
+    parser.add_argument("--training", default=TRAINING, help="folder of the fine-tuning run, or its training.json (default: none)")
+    parser.add_argument("--pairs", default=PAIRS, help="unseen pairs, for faithfulness at each checkpoint of --training (default: none)")
+    parser.add_argument("--metrics", type=runs.name_list, default=METRICS,
+                        help="of the faithfulness: kl, nll, js, logit_diff (default: %(default)s)")
+    parser.add_argument("--n_random", type=runs.count, default=N_RANDOM, help="circuits drawn at both ends; 0: none (default: %(default)s)")
+    parser.add_argument("--resamples", type=runs.count, default=RESAMPLES, help="for the noise floor; 0: none (default: %(default)s)")
     parser.add_argument("--trajectories", type=runs.positive_int, default=TRAJECTORIES, help="edges drawn (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -67,6 +76,21 @@ def training_file(given: str) -> Path | None:
     return path
 
 
+def models_of(args, paths: list[Path], training: Path | None) -> list[Path]:
+    """The run's checkpoint folder of every circuit; empty without `--pairs`. Raises InputError when one is missing."""
+    if not args.pairs:
+        return []
+    if not Path(args.pairs).is_file():
+        raise InputError(f"--pairs {args.pairs}: expected a file of pairs, found none; create_causal_summarization_data.py makes it")
+    if training is None or None in map(step_of, paths):
+        raise InputError("--pairs: expected --training with the run's folder too, and circuits named C_step{N}.json, whose models are the "
+                         "run's checkpoint-N; give both, or leave --pairs out")
+    folders = [training.parent / f"checkpoint-{step_of(path)}" for path in paths]
+    for folder in folders:
+        hub.resolve_model(str(folder), "--training")
+    return folders
+
+
 def load_checkpoints(paths: list[Path], max_examples: int | None):
     """A `Checkpoint` for every file. Raises InputError for circuits of different models or tokenizers (guard 25)."""
     from eap.circuit import load_circuit, require_comparable
@@ -95,6 +119,69 @@ def per_example_reader(circuit: Path, n_edges: int, max_examples: int | None):
     return read
 
 
+# ---------------------------------------------------------------- faithfulness
+
+
+def unseen_pairs(args, checkpoints, adapter):
+    """The pairs that no circuit was found on, at most `--max_examples`. Raises InputError if there is none."""
+    from eap import dataset
+
+    pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
+    unseen = dataset.unseen(pairs, [checkpoint.circuit.metadata for checkpoint in checkpoints], args.pairs)
+    chosen = unseen[: args.max_examples]
+    runs.say(args, f"faithfulness on {len(chosen)} of {len(unseen)} unseen pairs; {len(pairs) - len(unseen)} that extraction saw left out")
+    return chosen
+
+
+def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
+    """f of every checkpoint's own circuit and of the last circuit in every checkpoint: what evolution.json holds of them."""
+    from eap import attribute, evolution_faithfulness
+    from eap.models import adapt
+
+    runs.seed_everything(args.seed)
+    runs.say_circuit_dtype(args)
+    names, final = args.metrics, checkpoints[-1].circuit
+    ablation = final.metadata.get("ablation", "patching")
+    for name in names:
+        attribute.check("exact", name, "left", ablation, 1)
+    drawn = evolution_faithfulness.random_circuits(final, args.n_random, args.seed)
+    beside = [drawn, *[[]] * (len(checkpoints) - 2), drawn]  # they carry next to nothing anywhere: both ends show it
+    wanted = [evolution_faithfulness.circuits_at(each.circuit, final, kept) for each, kept in zip(checkpoints, beside, strict=True)]
+    rows, bar, batches = {name: [] for name in names}, None, None
+    for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
+        require_own_model(checkpoint, folder)
+        adapter = adapt(hub.load_model(str(folder), runs.circuit_dtype(args), runs.torch_device(args)))
+        if batches is None:
+            pairs = unseen_pairs(args, checkpoints, adapter)
+            batches = plan(args, adapter, pairs)
+            bar = runs.progress(None, args, "running circuits", len(batches) * sum(map(len, wanted)))
+        means = attribute.mean_activations(adapter, batches) if ablation == "mean" else None
+        found = evolution_faithfulness.run_circuits(adapter, batches, circuits, names, ablation, means, bar.update)
+        about = {"name": checkpoint.name, "step": checkpoint.step}
+        for name in names:
+            rows[name].append(about | evolution_faithfulness.summarise(found[name], args.seed))
+    bar.close()
+    return {"examples": len(pairs), "ablation": ablation, "metrics": rows}
+
+
+def require_own_model(checkpoint, folder: Path) -> None:
+    """Raise InputError if a circuit says that it was found in other weights than the checkpoint's."""
+    told = checkpoint.circuit.metadata.get("weights_sha256")
+    if told and told != runs.fingerprint(folder):
+        raise InputError(f"{folder}: expected the model that {checkpoint.name} was found in, got other weights; give the run it belongs to")
+
+
+def plan(args, adapter, pairs):
+    """The pairs in batches that fit into half of the free memory."""
+    from eap import dataset, memory
+
+    size = args.batch_size or memory.plan_batch_size(adapter, pairs, 5, memory.free_bytes(runs.torch_device(args)) // 2)
+    return dataset.batches(pairs, size)
+
+
+# ---------------------------------------------------------------- the script
+
+
 @contextlib.contextmanager
 def one_thread():
     """Run a block with torch on one thread: a circuit is a small tensor, and handing it to several costs more than it saves."""
@@ -112,16 +199,17 @@ def main(argv=None):
     """Compare the circuits of all checkpoints and write how they moved."""
     args = parse(argv)
     paths, training, folder = circuit_files(args.circuits), training_file(args.training), Path(args.output_dir)
+    models = models_of(args, paths, training)
     from eap.files import examples_beside
 
     outputs = [folder / name for name in ("evolution.json", "layers.evolution.json", *(f"evolution.{plot}.png" for plot in PLOTS))]
-    files = [*paths, *filter(Path.is_file, map(examples_beside, paths)), *([training] if training else [])]
+    given = [Path(path) for path in (training, args.pairs) if path]
+    files = [*paths, *filter(Path.is_file, map(examples_beside, paths)), *given, *models]
     run = runs.Run(args, runs.record_in(folder, __file__), outputs, {str(path): path for path in files})
     if run.up_to_date:
         return
 
-    from eap import evolution_plots, evolution_report
-    from summarization import layers
+    from eap import evolution_report
 
     checkpoints = load_checkpoints(paths, args.max_examples)
     with one_thread():
@@ -131,13 +219,30 @@ def main(argv=None):
     if training:
         log = runs.read_json(training, "training.json")
         content["training"] = {name: log.get(name, []) for name in ("loss", "validation")}
+    content["faithfulness"] = faithfulness(args, checkpoints, models) if models else None
+    write(args, content)
+    run.finish()
+
+
+def write(args, content) -> None:
+    """The JSON files, the plots, and the tables on stdout."""
+    from eap import evolution_faithfulness, evolution_plots, evolution_words
+    from summarization import layers
+
+    folder, found = Path(args.output_dir), content["faithfulness"]
+    tables = evolution_faithfulness.table(found) if found else [
+        "Faithfulness at each checkpoint left out: give --training with the run's folder and --pairs data/pairs_eval.jsonl."]
+    content["sentences"] += evolution_faithfulness.sentences(found) if found else []
     runs.write_json(folder / "evolution.json", content)
     layers.write_layers(folder / "layers.evolution.json", "evolution", content["layers"])
-    for name in (*PLOTS, *(["trajectories"] if content["trajectories"] else [])):
+    known = [name for name in ("trajectories", "faithfulness") if content[name]]
+    for name in (*PLOTS, *known):
         runs.save_figure(getattr(evolution_plots, f"{name}_figure")(content), folder / f"evolution.{name}.png")
-    runs.say(args, "\n".join(evolution_report.lines(content)))
+    if content["moved"]:
+        with runs.atomic(folder / "evolution.moved.png") as path:
+            evolution_plots.moved_drawing(content, path)
+    runs.say(args, "\n".join([*tables, "", *evolution_words.lines(content)]))
     runs.say(args, f"written: {folder / 'evolution.json'}, layers.evolution.json and plots")
-    run.finish()
 
 
 if __name__ == "__main__":

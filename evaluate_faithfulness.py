@@ -1,9 +1,11 @@
 """How much of the model's behaviour does a circuit carry, on examples that it was not found on?
 
-f = (m(circuit) - m(empty)) / (m(full) - m(empty)), a ratio of means over examples, with KL(model || circuit) in nats, over circuit sizes,
-against random circuits of the same size. 1: the circuit does what the model does; 0: no more than the corrupted run.
+f = (m(circuit) - m(empty)) / (m(full) - m(empty)), a ratio of means over examples, with KL(model || circuit) in nats, over circuit sizes.
+1: the circuit does what the model does; 0: no more than the corrupted run. Beside it stand its nulls: random circuits of the same size,
+random ones with the same edges per pair of layers, and the complement; the causal control, in which other sentences are corrupted; and
+with --other_circuit and --other_model_path cross-faithfulness: each circuit run in the other model.
 
-Reads   a circuit, the model it belongs to, pairs kept from extraction
+Reads   a circuit, the model it belongs to, pairs kept from extraction; another circuit, another model
 Writes  faithfulness.json and faithfulness.png in --output_dir
 
     python evaluate_faithfulness.py --circuit C_before_summarization.json --model_path demo
@@ -16,17 +18,16 @@ from summarization import hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUIT = "C_before_summarization.json"  # from extract_summarization_circuit.py, or EAP-IG's JSON
-MODEL_PATH = "gpt2"  # the model the circuit was found in; another one of the same shape gives cross-faithfulness
+MODEL_PATH = "gpt2"  # the model the circuit was found in
 PAIRS = "data/pairs_eval.jsonl"  # examples that extraction did not see
 FRACTIONS = ".001,.002,.005,.01,.02,.05,.1,.2,.5,1"  # of all edges, by |score|; the areas CPR and CMD integrate over them
-RANDOM_FRACTIONS = ".01,.02,.05,.1"  # sizes at which random circuits are drawn
-N_RANDOM = 10  # random circuits per size; fewer make the grey band rougher
+RANDOM_FRACTIONS = ".01,.02,.05,.1"  # sizes at which random circuits and complements are run
+CROSS_FRACTIONS = ".001,.002,.005,.01,.02,.05,.1,.2,.5,1"  # sizes for the causal control and cross-faithfulness; fewer save time
+N_RANDOM = 10  # random circuits per size, and as many matched ones; fewer make their range rougher
 METRICS = "kl,nll"  # kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
 ABLATION = "patching"  # what edges outside carry: the corrupted run, zero, mean
 RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals
 # --------------------------------------------------------------------------------------------
-
-GOALS = (0.8, 0.9)  # the sizes that reach them are reported
 
 
 def parse(argv=None):
@@ -34,15 +35,20 @@ def parse(argv=None):
     parser = runs.parser(__doc__, "outputs/evaluate_faithfulness")
     parser.add_argument("--circuit", default=CIRCUIT, help="circuit JSON (default: %(default)s)")
     parser.add_argument("--model_path", default=MODEL_PATH, help="Hub id, folder, adapter, or demo (default: %(default)s)")
+    parser.add_argument("--other_circuit", help="run this circuit too, beside the first: before or after fine-tuning")
+    parser.add_argument("--other_model_path", help="run the circuits in this model too: the base or the fine-tuned one")
     parser.add_argument("--pairs", default=PAIRS, help="pairs that extraction did not see (default: %(default)s)")
     parser.add_argument("--fractions", type=_fractions, default=FRACTIONS, help="of all edges (default: %(default)s)")
     parser.add_argument("--random_fractions", type=_fractions, default=RANDOM_FRACTIONS, help="of random circuits (default: %(default)s)")
-    parser.add_argument("--n_random", type=int, default=N_RANDOM, help="random circuits per size (default: %(default)s)")
-    parser.add_argument("--metrics", default=METRICS, help="kl, nll, js, logit_diff, by commas (default: %(default)s)")
+    parser.add_argument("--cross_fractions", type=_fractions, default=CROSS_FRACTIONS,
+                        help="of the causal control and of cross-faithfulness (default: %(default)s)")
+    parser.add_argument("--n_random", type=runs.count, default=N_RANDOM,
+                        help="random circuits per size and kind; 0: none (default: %(default)s)")
+    parser.add_argument("--metrics", type=runs.name_list, default=METRICS, help="kl, nll, js, logit_diff, by commas (default: %(default)s)")
     parser.add_argument("--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)")
     parser.add_argument("--resamples", type=runs.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
     parser.add_argument("--allow_same_examples", action="store_true", help="also evaluate on examples the circuit was found on")
-    parser.add_argument("--max_memory", type=float, help="GB that the plan may use (default: what is free)")
+    parser.add_argument("--max_memory", type=runs.positive_float, help="GB that the plan may use (default: what is free)")
     return parser.parse_args(argv)
 
 
@@ -58,194 +64,240 @@ def _fractions(text: str) -> list[float]:
 def main(argv=None):
     """Evaluate a circuit over sizes."""
     args = parse(argv)
-    hub.resolve_model(args.model_path)
-    for flag, path in (("--circuit", args.circuit), ("--pairs", args.pairs)):
+    inputs = {"model": hub.resolve_model(args.model_path)}
+    if args.other_model_path:
+        inputs["other_model"] = hub.resolve_model(args.other_model_path)
+    for name in ("circuit", "pairs", "other_circuit"):
+        path = getattr(args, name)
+        if path is None:
+            continue
         if not Path(path).is_file():
-            raise InputError(f"{flag} {path}: expected a file, found none; extract_summarization_circuit.py and "
+            raise InputError(f"--{name} {path}: expected a file, found none; extract_summarization_circuit.py and "
                              "create_causal_summarization_data.py make them, for instance with --model_path demo")
+        inputs[name] = path
     out = Path(args.output_dir)
-    inputs = {"model": hub.resolve_model(args.model_path), "circuit": args.circuit, "pairs": args.pairs}
     run = runs.Run(args, runs.record_in(out, __file__), [out / "faithfulness.json", out / "faithfulness.png"], inputs)
     if run.up_to_date:
         return
+    from eap import faithfulness_plots, faithfulness_report
+
     runs.seed_everything(args.seed)
-    adapter, circuit, pairs = load(args)
-    result = {"format": 1, **evaluate(args, adapter, circuit, pairs)}
-    report(args, result)
+    runs.say_circuit_dtype(args)
+    *loaded, unused = load(args)
+    result = {"format": 1, **evaluate(args, *loaded)}
+    result["left_out"] = unused + result["left_out"]
+    runs.say(args, "\n".join(faithfulness_report.lines(result)))
     runs.write_json(out / "faithfulness.json", result)
-    runs.save_figure(plot(result), out / "faithfulness.png")
+    runs.save_figure(faithfulness_plots.figure(result), out / "faithfulness.png")
     run.finish()
 
 
+# ---------------------------------------------------------------- what is read
+
+
 def load(args):
-    """(adapter, circuit, pairs not used for extraction). Raises InputError for a circuit of another model or no pairs left."""
+    """(adapter, {name: circuit}, pairs that no circuit was found on, how many pairs are not used and why, in words).
+
+    Raises InputError for a circuit of another model or no pairs left.
+    """
     from eap import attribute, dataset
     from eap.circuit import load_circuit
-    from eap.models import adapt
 
-    for metric in args.metrics.split(","):
+    for metric in args.metrics:
         attribute.check("exact", metric, "left", args.ablation, 1)
-    adapter = adapt(hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)))
-    tokenizer = hub.load_tokenizer(args.model_path)
-    circuit = load_circuit(args.circuit)
-    circuit.require_scores(args.circuit)
-    if circuit.graph != adapter.graph:
-        raise InputError(f"{args.circuit}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model")
-    theirs, ours = circuit.metadata.get("tokenizer_sha256"), hub.tokenizer_sha256(tokenizer)
-    if theirs and ours and theirs != ours:
-        raise InputError(f"{args.circuit}: expected a circuit found with the tokenizer of {args.model_path}, got another tokenizer's")
+    circuits = {Path(path).stem: load_circuit(path) for path in (args.circuit, args.other_circuit) if path}
+    if args.other_circuit and len(circuits) < 2:
+        raise InputError(f"--other_circuit {args.other_circuit}: expected a file of another name than --circuit, got the same; rename one")
+    adapter, tokenizer = load_model(args, args.model_path, circuits)
     pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
     if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
         runs.say(args, note)
-    seen = set() if args.allow_same_examples else set(circuit.metadata.get("example_ids", ()))
-    unseen = [pair for pair in pairs if pair.id not in seen][: args.max_examples]
-    if not unseen:
-        raise InputError(f"--pairs {args.pairs}: expected examples that extraction did not see, got none; build pairs with "
-                         "--eval_fraction, or add --allow_same_examples")
-    runs.say(args, f"{len(unseen)} examples; {sum(pair.id in seen for pair in pairs)} that extraction saw are left out")
-    return adapter, circuit, unseen
+    found_on = [] if args.allow_same_examples else [circuit.metadata for circuit in circuits.values()]
+    unseen = dataset.unseen(pairs, found_on, args.pairs)
+    used, unused = unseen[: args.max_examples], []
+    runs.say(args, f"{len(used)} of {len(unseen)} examples that extraction did not see; {len(pairs) - len(unseen)} that it saw left out")
+    if len(unseen) < len(pairs):
+        unused.append(f"{len(pairs) - len(unseen)} of {len(pairs)} pairs, which extraction saw")
+    if len(used) < len(unseen):
+        unused.append(f"{len(unseen) - len(used)} of {len(unseen)} unseen pairs, by --max_examples {args.max_examples}")
+    return adapter, circuits, used, unused
 
 
-def evaluate(args, adapter, circuit, pairs) -> dict:
+def load_model(args, model_path: str, circuits: dict):
+    """(adapter, tokenizer) of a model. Raises InputError when a circuit is not of its shape or tokenizer (guard 25)."""
+    from eap.models import adapt
+
+    adapter = adapt(hub.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args)))
+    tokenizer = hub.load_tokenizer(model_path)
+    ours = hub.tokenizer_sha256(tokenizer)
+    for name, circuit in circuits.items():
+        circuit.require_scores(name)
+        if circuit.graph != adapter.graph:
+            raise InputError(f"{name}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model")
+        theirs = circuit.metadata.get("tokenizer_sha256")
+        if theirs and ours and theirs != ours:
+            raise InputError(f"{name}: expected a circuit found with the tokenizer of {model_path}, got another tokenizer's")
+    return adapter, tokenizer
+
+
+# ---------------------------------------------------------------- what is run
+
+
+def evaluate(args, adapter, circuits: dict, pairs) -> dict:
     """Every number of faithfulness.json."""
+    from eap import faithfulness
     from summarization import statistics
 
-    names = args.metrics.split(",")
-    chosen = circuits(args, circuit)
-    values, ends, identities = run_all(args, adapter, pairs, {key: kept for key, (kept, _) in chosen.items()}, names)
-    result = {"examples": len(pairs), "edges": circuit.graph.n_edges, "identities": identities, "metrics": {}}
-    for name in names:
-        full, empty = ends["full"][name], ends["empty"][name]
-        rows = [summarise(args, values[key][name], full, empty) | about for key, (_, about) in chosen.items()]
-        curve = [row for row in rows if row["kind"] == "circuit"]
-        result["metrics"][name] = {
-            "full": float(full.mean()), "empty": float(empty.mean()), "change": statistics.mean_interval(empty - full, args.seed),
-            "rows": rows, **area(curve),
-            "smallest_fraction_reaching": {str(goal): next((r["fraction"] for r in curve if r["f"] >= goal), None) for goal in GOALS},
+    name, circuit = next(iter(circuits.items()))
+    plan = entries(args, circuits)
+    main = run(args, adapter, pairs, plan, "running circuits")
+    control_pairs = [i for i, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)]
+    sizes = faithfulness.by_size(circuit, args.cross_fractions)
+    control = run(args, adapter, [pairs[i].control() for i in control_pairs], sizes, "causal control") if control_pairs else None
+    adapter = None  # one model in memory at a time
+    there = cross_entries(args, circuits)
+    other = run(args, load_model(args, args.other_model_path, circuits)[0], pairs, there, "other model") if args.other_model_path else None
+    rows, result = statistics.resample(len(pairs), args.seed, args.resamples), {}
+    for metric in args.metrics:
+        here = faithfulness.setting(main, plan, metric)
+        result[metric] = describe(args, here, circuit.graph, rows) | {
+            "control": controlled(args, here, control, control_pairs, sizes, metric, circuit.graph),
+            "cross": crossed(args, here, other and faithfulness.setting(other, there, metric), list(circuits), circuit.graph, rows),
         }
-    return result
+    return {"circuit": name, "model": label(args.model_path), "ablation": args.ablation, "examples": len(pairs),
+            "edges": circuit.graph.n_edges, "identities": main.identities, "compared": compared(circuits),
+            "tokens_changed": tokens_changed(pairs, control_pairs), "left_out": left_out(args, pairs, control_pairs), "metrics": result}
 
 
-def circuits(args, circuit) -> dict:
-    """{key: (booleans per edge, what it is)}: the circuit by size, the file's own choice, random ones."""
+def entries(args, circuits: dict) -> list:
+    """What is run in the circuit's own model: the file's choice, the sizes, their nulls, the other circuit's sizes."""
     import torch
 
-    from eap import selection
+    from eap.faithfulness import Entry, by_size, nulls
 
-    edges, absolute = circuit.graph, circuit.metadata.get("absolute", True)
-    chosen = {"file": (circuit.in_graph, {"kind": "file", "fraction": int(circuit.in_graph.sum()) / edges.n_edges})}
-    for share in args.fractions:
-        n = max(1, round(share * edges.n_edges))
-        if circuit.node_scores is not None:
-            kept = selection.top_nodes(edges, circuit.node_scores, n, absolute)
-        else:
-            kept = selection.top_n(edges, circuit.scores, n, absolute)
-        chosen["circuit", share] = kept, {"kind": "circuit", "fraction": share}
-    generator = torch.Generator().manual_seed(args.seed)
-    for share in args.random_fractions:
-        for draw in range(args.n_random):
-            kept = torch.zeros(edges.n_edges, dtype=torch.bool)
-            kept[torch.randperm(edges.n_edges, generator=generator)[: max(1, round(share * edges.n_edges))]] = True
-            chosen["random", share, draw] = kept, {"kind": "random", "fraction": share, "draw": draw}
-    for kept, about in chosen.values():
-        about.update(selected=int(kept.sum()), pruned=int(selection.prune(edges, kept).sum()))
-    return chosen
+    circuit, *others = circuits.values()
+    chosen = [Entry("file", int(circuit.in_graph.sum()) / circuit.graph.n_edges, circuit.in_graph)]
+    curve = by_size(circuit, sorted({*args.fractions, *args.random_fractions, *args.cross_fractions}))
+    compared_with = [entry for entry in curve if entry.fraction in args.random_fractions]
+    chosen += curve + nulls(circuit.graph, compared_with, args.n_random, torch.Generator().manual_seed(args.seed))
+    return chosen + [entry for other in others for entry in by_size(other, args.cross_fractions, "other circuit")]
 
 
-def run_all(args, adapter, pairs, chosen, names):
-    """({key: {metric: per example}}, the same for "full" and "empty", the largest deviations of the two identities)."""
-    import torch
+def cross_entries(args, circuits: dict) -> list:
+    """What is run in the other model: every circuit's sizes."""
+    from eap.faithfulness import by_size
 
-    from eap import attribute, dataset, hooks, memory
-    from eap.evaluate import CircuitRunner
+    kinds = ("circuit", "other circuit")
+    return [entry for kind, each in zip(kinds, circuits.values(), strict=False) for entry in by_size(each, args.cross_fractions, kind)]
 
-    device = runs.torch_device(args)
-    budget = int(args.max_memory * 1e9) if args.max_memory else memory.free_bytes(device)
-    batches = dataset.batches(pairs, args.batch_size or memory.plan_batch_size(adapter, pairs, 5, budget // 2))
-    means = attribute.mean_activations(adapter, batches) if args.ablation == "mean" else None
-    none = torch.zeros(adapter.graph.n_edges, dtype=torch.bool)
-    collected, identities = {key: [] for key in (*chosen, "full", "empty")}, {"all_edges": 0.0, "no_edge": 0.0}
-    bar = runs.progress(range(len(batches) * len(chosen)), args, "running circuits")
-    steps = iter(bar)
-    with hooks.frozen(adapter.model):
-        for batch in batches:
-            runner = CircuitRunner(adapter, batch, args.ablation, means)
-            for key, kept in chosen.items():
-                collected[key].append(runner.metrics(names, kept))
-                next(steps)
-            collected["full"].append({name: runner.plain_metric("clean", name) for name in names})
-            collected["empty"].append(runner.metrics(names, none))
-            for name, ends in (("all_edges", (runner.metric("nll", ~none), runner.plain_metric("clean", "nll"))),
-                               ("no_edge", (runner.metric("nll", none), runner.plain_metric("corrupted", "nll")))):
-                if name == "all_edges" or args.ablation == "patching":
-                    identities[name] = max(identities[name], float((ends[0] - ends[1]).abs().max()))
+
+def run(args, adapter, pairs, chosen, what: str):
+    """The `Measured` of the chosen circuits."""
+    from eap import attribute, dataset, faithfulness, memory
+
+    batches = dataset.batches(pairs, args.batch_size or memory.plan_batch_size(adapter, pairs, 5, runs.memory_budget(args) // 2))
+    means = attribute.mean_activations(adapter, batches, runs.warn) if args.ablation == "mean" else None
+    bar = runs.progress(range(len(batches) * len(chosen)), args, what)
+    found = faithfulness.measure(adapter, batches, chosen, args.metrics, args.ablation, means, bar.update, runs.warn)
     bar.close()
-    values = {key: {name: torch.cat([part[name] for part in parts]).numpy() for name in names} for key, parts in collected.items()}
-    return values, {key: values.pop(key) for key in ("full", "empty")}, identities
+    return found
 
 
-def summarise(args, values, full, empty) -> dict:
-    """f with its interval and the metric's mean, from per-example values."""
-    from eap.evaluate import faithfulness
+# ---------------------------------------------------------------- what is said of it
+
+
+def describe(args, here, graph, rows) -> dict:
+    """One metric of the circuit in its own model."""
+    from eap import faithfulness
     from summarization import statistics
 
-    rows = statistics.resample(len(values), args.seed, args.resamples)
-    low, high = statistics.interval(faithfulness(values[rows], full[rows], empty[rows]))
-    return {"f": float(faithfulness(values, full, empty)), "low": low, "high": high, "metric": float(values.mean())}
+    return {
+        "full": float(here.full.mean()), "empty": float(here.empty.mean()),
+        "change": statistics.mean_interval(here.empty - here.full, args.seed, args.resamples),
+        "rows": faithfulness.table(here, graph, rows), "areas": faithfulness.curve_areas(here, rows),
+        "areas_at_cross_sizes": faithfulness.curve_areas(here, rows, sizes=args.cross_fractions),
+        "sizes_reaching": faithfulness.sizes_reaching(here, rows), "nulls": faithfulness.against_nulls(here, rows),
+    }
 
 
-def area(curve) -> dict[str, float]:
-    """CPR and CMD over the curve, when it has two sizes or more."""
-    from eap.evaluate import areas
+def controlled(args, here, control, which, sizes, metric, graph) -> dict | None:
+    """The causal control: the same circuit on the same pairs with other sentences corrupted, against the salient ones (guard 16)."""
+    from eap import faithfulness
+    from summarization import statistics
 
-    return areas([row["fraction"] for row in curve], [row["f"] for row in curve]) if len(curve) > 1 else {}
-
-
-def report(args, result) -> None:
-    """Print the identities and a table per metric."""
-    same = result["identities"]
-    runs.say(args, f"identities (largest difference of nll over examples): all edges kept and clean run {same['all_edges']:.1e}; "
-             f"no edge kept and corrupted run {same['no_edge']:.1e}")
-    for name, content in result["metrics"].items():
-        change = content["change"]
-        runs.say(args, f"\n{name} per summary token: full {content['full']:.4f}, empty {content['empty']:.4f}, n = {result['examples']}")
-        if change["low"] <= 0 <= change["high"]:
-            runs.say(args, f"note: corrupting the input changes {name} by {change['mean']:.4f}, interval [{change['low']:.4f}, "
-                     f"{change['high']:.4f}], which includes zero: f divides by it and means nothing here")
-        runs.say(args, f"{'edges':>8} {'pruned':>7} {'f':>7} {'95 % interval':>17} {name:>8}   random circuits (lowest to highest f)")
-        for row in content["rows"]:
-            if row["kind"] == "circuit":
-                drawn = [r["f"] for r in content["rows"] if r["kind"] == "random" and r["fraction"] == row["fraction"]]
-                shown = f"{min(drawn):.3f} to {max(drawn):.3f} ({len(drawn)})" if drawn else ""
-                runs.say(args, f"{row['fraction']:>8.1%} {row['pruned']:>7} {row['f']:>7.3f} [{row['low']:>6.3f}, {row['high']:>6.3f}] "
-                         f"{row['metric']:>9.4f}   {shown}")
-        if "CPR" in content:
-            runs.say(args, f"CPR {content['CPR']:.3f}  CMD {content['CMD']:.3f}  over log k: CPR {content['CPR_log']:.3f}  "
-                     f"CMD {content['CMD_log']:.3f}; smallest size with f >= 0.8: {content['smallest_fraction_reaching']['0.8']}")
+    if control is None:
+        return None
+    there = faithfulness.setting(control, sizes, metric)
+    salient = here._replace(values=here.values[:, which], full=here.full[which], empty=here.empty[which])
+    rows = statistics.resample(len(which), args.seed, args.resamples)
+    change = there.empty - there.full
+    return {
+        "examples": len(which), "change": statistics.mean_interval(change, args.seed, args.resamples),
+        "salient_minus_control": statistics.mean_interval(salient.empty - salient.full - change, args.seed, args.resamples),
+        "rows": faithfulness.table(there, graph, rows), "areas": faithfulness.curve_areas(there, rows),
+        "differences": faithfulness.differences(there, "circuit", salient, "circuit", rows),
+    }
 
 
-def plot(result):
-    """A Figure: f over circuit sizes with intervals, random circuits, 0 and 1 marked; one panel per metric."""
-    from eap.style import COLOURS, subplots
+def crossed(args, here, there, names, graph, rows) -> list[dict]:
+    """Cross-faithfulness (guard 11): each circuit in the other model, and by how much it falls short of the circuit found there."""
+    from eap import faithfulness
+    from summarization import statistics
 
-    names = list(result["metrics"])
-    figure, axes = subplots(1, len(names), figsize=(4.6 * len(names), 3.8), squeeze=False, sharey=True)
-    for axis, name in zip(axes[0], names, strict=True):
-        rows = result["metrics"][name]["rows"]
-        curve, drawn = ([row for row in rows if row["kind"] == kind] for kind in ("circuit", "random"))
-        x = [100 * row["fraction"] for row in curve]
-        axis.fill_between(x, [row["low"] for row in curve], [row["high"] for row in curve], color=COLOURS["circuit"], alpha=0.25, lw=0)
-        axis.plot(x, [row["f"] for row in curve], "o-", color=COLOURS["circuit"], label="circuit, by |score| (95 % interval)")
-        shares = [100 * row["fraction"] for row in drawn]
-        axis.plot(shares, [row["f"] for row in drawn], "x", color=COLOURS["random"], label="random circuits")
-        for level, text in ((1, "whole model"), (0, "corrupted run")):
-            axis.axhline(level, color=COLOURS["chance"], lw=0.9, ls="--")
-            axis.annotate(text, (x[0], level), xytext=(0, 3), textcoords="offset points", fontsize=7, color=COLOURS["chance"])
-        axis.set_xscale("log")
-        axis.set(xlabel=f"edges kept (% of {result['edges']:,})", title=f"{name}, n = {result['examples']}")
-    axes[0][0].set_ylabel("faithfulness f")
-    axes[0][0].legend(loc="lower right", bbox_to_anchor=(1, 0.08), fontsize=7)
-    return figure
+    kinds, found = ("circuit", "other circuit")[: len(names)], []
+    for setting, model, native in ((here, args.model_path, "circuit"), (there, args.other_model_path, "other circuit")):
+        for name, kind in zip(names, kinds, strict=True):
+            if setting is None or (setting is here and kind == native):
+                continue
+            listed, compare = setting.only(kind), kind != native and setting.rows_of(native)
+            found.append({
+                "circuit": name, "model": label(model), "found_there": kind == native, "rows": faithfulness.table(listed, graph, rows),
+                "change": statistics.mean_interval(setting.empty - setting.full, args.seed, args.resamples),
+                "areas": faithfulness.curve_areas(listed, rows, kind), "sizes_reaching": faithfulness.sizes_reaching(listed, rows, kind),
+                "minus_own": faithfulness.differences(setting, kind, setting, native, rows) if compare else None,
+            })
+    return found
+
+
+def compared(circuits: dict) -> dict | None:
+    """How far two circuits overlap, beside chance and noise floors (guard 11); None for one circuit."""
+    from eap.circuit import chance_jaccard, jaccard, spearman
+
+    if len(circuits) < 2:
+        return None
+    a, b = circuits.values()
+    floors = {name: (circuit.metadata.get("bootstrap") or {}).get("noise_floor") for name, circuit in circuits.items()}
+    return {"circuits": list(circuits), "jaccard_edges": jaccard(a.in_graph, b.in_graph),
+            "spearman": spearman(a.scores.abs(), b.scores.abs()),
+            "chance": chance_jaccard(int(a.in_graph.sum()), int(b.in_graph.sum()), a.graph.n_edges), "noise_floors": floors}
+
+
+def tokens_changed(pairs, control_pairs) -> dict:
+    """How many tokens differ from the clean input, on average: in corrupted pairs, and in their controls (guard 16)."""
+    counts = {"salient": [pair.corrupted_ids for pair in pairs], "control": [pairs[i].control_ids for i in control_pairs]}
+    clean = {"salient": [pair.clean_ids for pair in pairs], "control": [pairs[i].clean_ids for i in control_pairs]}
+    return {kind: sum(sum(a != b for a, b in zip(*row, strict=True)) for row in zip(ids, clean[kind], strict=True)) / max(len(ids), 1)
+            for kind, ids in counts.items()}
+
+
+def left_out(args, pairs, control_pairs) -> list[str]:
+    """What a full evaluation would add, in words."""
+    notes = []
+    if args.n_random < N_RANDOM:
+        notes.append(f"{args.n_random} instead of {N_RANDOM} random circuits of each kind and size")
+    if args.cross_fractions != _fractions(FRACTIONS):
+        notes.append(f"causal control and cross-faithfulness at {len(args.cross_fractions)} sizes only, so without most of their curve")
+    if len(control_pairs) < len(pairs):
+        notes.append(f"the causal control of {len(pairs) - len(control_pairs)} pairs, which have no control that changes a token")
+    missing = [f"--{flag}" for flag in ("other_circuit", "other_model_path") if not getattr(args, flag)]
+    if missing:
+        notes.append(f"cross-faithfulness for want of {' and '.join(missing)}")
+    return notes
+
+
+def label(model_path: str) -> str:
+    """A model's name without its path."""
+    return Path(model_path).name or model_path
 
 
 if __name__ == "__main__":

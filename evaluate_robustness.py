@@ -1,10 +1,12 @@
 """How stable is a circuit? Overlap of circuits with its chance level, and of one circuit with itself on other examples and inputs.
 
 Jaccard stands beside what two random circuits of the same sizes would have, the noise floor (the same extraction on resampled
-examples), and the Spearman correlation of all scores, which does not depend on where the circuit is cut.
+examples), and the Spearman correlation of all scores, which does not depend on where the circuit is cut. Whether two circuits differ
+is answered by a p value from swapping the two models' labels example by example.
 
-Reads   circuits with their per-example scores; with --model_path also the pairs, for extractions from perturbed inputs
-Writes  robustness.json and robustness.png in --output_dir
+Reads   circuits with their per-example scores; with --model_path also the pairs, for the first circuit's extraction from perturbed
+        inputs and by other corruptions, metrics and methods
+Writes  robustness.json, robustness.png and, with --model_path, robustness.matrix.png in --output_dir
 
     python evaluate_robustness.py --circuits C_before_summarization.json --model_path demo --pairs data/pairs.jsonl
 """
@@ -16,23 +18,28 @@ from summarization import hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 PAIRS = "data/pairs.jsonl"  # with --model_path: the pairs that the first circuit was extracted from
-LEVELS = ".1,.3,.5,.7,.9"  # shares of the salient tokens that are corrupted; 1 is the circuit itself
-RESAMPLES = 200  # bootstrap resamples of the examples: pairs of circuits for the noise floor
+LEVELS = ".1,.2,.3,.4,.5,.6,.7,.8,.9"  # shares of the salient tokens that are corrupted; 1 is the circuit itself
+# The first circuit is extracted again for each of these: mask, swap:SEED (other drawings of the corruption), control (other sentences
+# corrupted); a metric; a method (EAP with nll where the metric is flat). Each costs an extraction.
+VARIANTS = "mask,swap:1,swap:2,control,kl,nll,js,logit_diff,EAP-IG-inputs,clean-corrupted,EAP"
+MASK_TEXT = "."  # what mask repeats
+RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals
 # --------------------------------------------------------------------------------------------
 
 CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]
-STABLE = 0.8  # mean pairwise bootstrap Jaccard above which a circuit is called stable (arXiv 2510.00845)
 
 
 def parse(argv=None):
     """The script's arguments."""
     parser = runs.parser(__doc__, "outputs/evaluate_robustness")
     parser.add_argument("--circuits", nargs="+", default=CIRCUITS, help="circuit files (default: before and after)")
-    parser.add_argument("--model_path", help="extract the first circuit again from perturbed inputs in this model")
+    parser.add_argument("--model_path", help="extract the first circuit again in this model, its own")
     parser.add_argument("--pairs", default=PAIRS, help="pairs for that (default: %(default)s)")
     parser.add_argument("--levels", type=_levels, default=LEVELS, help="shares of salient tokens corrupted (default: %(default)s)")
-    parser.add_argument("--resamples", type=runs.positive_int, default=RESAMPLES, help="for the noise floor (default: %(default)s)")
-    parser.add_argument("--max_memory", type=float, help="GB that the plan may use (default: what is free)")
+    parser.add_argument("--variants", default=VARIANTS, help="other ways of extracting, by commas (default: %(default)s)")
+    parser.add_argument("--mask_text", default=MASK_TEXT, help="what the variant mask repeats (default: %(default)r)")
+    parser.add_argument("--resamples", type=runs.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
+    parser.add_argument("--max_memory", type=runs.positive_float, help="GB that the plan may use (default: what is free)")
     return parser.parse_args(argv)
 
 
@@ -51,16 +58,27 @@ def main(argv=None):
     if args.model_path:
         inputs |= {"model": hub.resolve_model(args.model_path), "pairs": args.pairs}
     out = Path(args.output_dir)
-    run = runs.Run(args, runs.record_in(out, __file__), [out / "robustness.json", out / "robustness.png"], inputs)
+    outputs = [out / name for name in ("robustness.json", "robustness.png", "robustness.matrix.png")[: 3 if args.model_path else 2]]
+    run = runs.Run(args, runs.record_in(out, __file__), outputs, inputs)
     if run.up_to_date:
         return
+    from eap import robustness, robustness_plots
+
+    runs.seed_everything(args.seed)
+    runs.say_circuit_dtype(args)
     circuits = load(args)
-    result = {"format": 1, "circuits": [describe(args, name, circuit, scores) for name, circuit, scores in circuits],
-              "pairs": compare(circuits), "perturbation": perturb(args, circuits[0][1]) if args.model_path else []}
-    report(args, result)
+    result = {"format": 1, "circuits": [describe(args, *row) for row in circuits], "pairs": compare(args, circuits)}
+    result |= extract_again(args, run, *circuits[0][1:]) if args.model_path else {
+        "perturbation": [], "agreement": None, "left_out": ["perturbed inputs, corruptions, metrics and methods, for want of --model_path"]}
+    runs.say(args, "\n".join(robustness.lines(result)))
     runs.write_json(out / "robustness.json", result)
-    runs.save_figure(plot(result), out / "robustness.png")
+    runs.save_figure(robustness_plots.overlap(result), out / "robustness.png")
+    if args.model_path:
+        runs.save_figure(robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png")
     run.finish()
+
+
+# ---------------------------------------------------------------- circuits there are
 
 
 def load(args) -> list:
@@ -76,132 +94,130 @@ def load(args) -> list:
 
 
 def describe(args, name, circuit, per_example) -> dict:
-    """Size, and the noise floor: agreement between circuits extracted from bootstrap resamples of the examples."""
-    from eap import evolution
+    """Size, and what resampling the examples does to the circuit."""
+    from eap import bootstrap
 
-    about = {"name": name, "size": int(circuit.in_graph.sum()), "edges": circuit.graph.n_edges, "noise_floor": None}
-    if per_example is None or len(per_example) < 2:
-        return about
-    floor = evolution.floor(evolution.noise(circuit, per_example, args.resamples, args.seed).edges_jaccard)
-    return about | {"noise_floor": floor | {"examples": len(per_example)}, "stable": floor["mean"] > STABLE}
+    about = bootstrap.of_circuit(circuit, per_example, args.seed)
+    shown = {key: value for key, value in about.items() if not isinstance(value, list)} if about else None
+    told = {"noise_floor": about["noise_floor"], "stable": about["stable"]} if about else {"noise_floor": None, "stable": None}
+    return {"name": name, "size": int(circuit.in_graph.sum()), "edges": circuit.graph.n_edges, **told, "bootstrap": shown}
 
 
-def compare(circuits) -> list[dict]:
-    """Every pair of circuits: Jaccard of edges and nodes, the edges' chance level, Spearman of all scores."""
+def compare(args, circuits) -> list[dict]:
+    """Every pair of circuits; the interval and the test where both were found on the same examples."""
     from itertools import combinations
 
-    from eap.circuit import chance_jaccard, jaccard, spearman
+    from eap import robustness
 
     rows = []
-    for (name_a, a, _), (name_b, b, _) in combinations(circuits, 2):
-        sizes = int(a.in_graph.sum()), int(b.in_graph.sum())
-        nodes = (each.graph.nodes_kept(each.in_graph) for each in (a, b))
-        rows.append({
-            "a": name_a, "b": name_b, "jaccard_edges": jaccard(a.in_graph, b.in_graph), "jaccard_nodes": jaccard(*nodes),
-            "chance": chance_jaccard(*sizes, a.graph.n_edges),
-            "spearman": spearman(a.scores.abs(), b.scores.abs()) if a.scores is not None and b.scores is not None else None,
-        })
+    for (name_a, a, scores_a), (name_b, b, scores_b) in combinations(circuits, 2):
+        ids = a.metadata.get("example_ids")
+        same = ids is not None and ids == b.metadata.get("example_ids") and scores_a is not None and scores_b is not None
+        both = (scores_a, scores_b) if same and len(ids) > 1 else None
+        rows.append({"a": name_a, "b": name_b, **robustness.pair(a, b, both, args.resamples, args.seed)})
     return rows
 
 
-def perturb(args, circuit) -> list[dict]:
-    """For each level: the circuit found when only that share of the salient tokens is corrupted, against the one from all of them."""
-    import torch
+# ---------------------------------------------------------------- extracting again
 
-    from eap import attribute, dataset, memory
-    from eap.circuit import chance_jaccard, jaccard, reselect, spearman
+
+def extract_again(args, run, circuit, per_example) -> dict:
+    """{"perturbation", "agreement", "left_out"}: the circuit from perturbed inputs, and by other corruptions, metrics and methods."""
+    from eap import dataset, robustness
     from eap.models import adapt
 
-    about = circuit.metadata
-    adapter = adapt(hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)))
+    adapter = adapt(hub.load_model(args.model_path, runs.circuit_dtype(args), runs.torch_device(args)))
     if circuit.graph != adapter.graph:
         raise InputError(f"{args.circuits[0]}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model")
-    pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length, args.max_examples)
-    options = {"method": about.get("method", "EAP-IG-inputs"), "metric": about.get("metric", "kl"), "steps": about.get("steps") or 5,
-               "rule": about.get("rule") or "gauss-legendre"}
-    budget = int(args.max_memory * 1e9) if args.max_memory else memory.free_bytes(runs.torch_device(args))
-    batch_size = args.batch_size or memory.plan_batch_size(adapter, pairs, options["steps"], budget)
-    rows, found = [], {}
-    for level in runs.progress([*args.levels, 1.0], args, "extracting from perturbed inputs"):
-        generator = torch.Generator().manual_seed(args.seed)
-        perturbed = [dataset.partly_corrupted(pair, level, generator) for pair in pairs]
-        found[level] = attribute.attribute(adapter.model, perturbed, batch_size=batch_size, **options).edges.double()
-    means = {level: scores.mean(0) for level, scores in found.items()}
-    whole = reselect(circuit, means[1.0])
-    for level in args.levels:
-        kept = reselect(circuit, means[level])
-        rows.append({"level": level, "examples": len(pairs), "jaccard_edges": jaccard(kept, whole),
-                     **_interval(args, circuit, found[level], found[1.0]), "spearman": spearman(means[level].abs(), means[1.0].abs()),
-                     "chance": chance_jaccard(int(kept.sum()), int(whole.sum()), adapter.graph.n_edges)})
-    return rows
+    there = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
+    pairs = there[: args.max_examples]
+    tokenizer = hub.load_tokenizer(args.model_path)
+    if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
+        runs.say(args, note)
+    own = options(circuit)
+    if own["ablation"] != "patching":
+        raise InputError(f"{args.circuits[0]}: expected a circuit of patching to extract it again from other inputs, got {own['ablation']} "
+                         "ablation, which does not look at corrupted inputs; leave out --model_path")
+    known = stored(args, run, circuit, per_example, pairs)
+    plan, left_out = variants(args, own, pairs, tokenizer)
+    jobs = {("level", level): (perturbed(args, pairs, level), own) for level in args.levels}
+    jobs |= {("variant", name): job for name, job in plan.items()} | ({} if known is not None else {("whole",): (pairs, own)})
+    bar = runs.progress(jobs.items(), args, "extracting again")
+    found = {key: extract(args, adapter, *job) for key, job in bar}
+    whole = known if known is not None else found["whole",]
+    missing = [f"{level:.0%}" for level in _levels(LEVELS) if level not in args.levels]
+    left_out += [f"{', '.join(missing)} of salient tokens corrupted"] if missing else []
+    if len(pairs) < len(there):
+        left_out.append(f"{len(there) - len(pairs)} of {len(there)} pairs, by --max_examples {args.max_examples}")
+    levels = {level: found["level", level] for level in args.levels}
+    named = {f"as extracted: {own['method']}, {own['metric']}": whole} | {name: found["variant", name] for name in plan}
+    return {"perturbation": robustness.curve(circuit, levels, whole, args.resamples, args.seed),
+            "agreement": robustness.agreement(circuit, named, args.resamples, args.seed), "left_out": left_out}
 
 
-def _interval(args, circuit, some, every) -> dict[str, float]:
-    """The interval of the Jaccard index of two extractions when the same resampled examples go into both."""
-    from eap.circuit import jaccard, reselect
-    from eap.selection import bootstrap_means
-    from summarization import statistics
-
-    chunks = zip(*(bootstrap_means(scores, args.resamples, args.seed) for scores in (some, every)), strict=True)
-    pairs = [pair for a, b in chunks for pair in zip(a, b, strict=True)]
-    low, high = statistics.interval([jaccard(*(reselect(circuit, scores) for scores in pair)) for pair in pairs])
-    return {"low": low, "high": high}
+def options(circuit) -> dict:
+    """How the circuit was extracted, as options of `attribute`; our defaults for a file that does not say."""
+    about = circuit.metadata
+    return {"method": about.get("method", "EAP-IG-inputs"), "metric": about.get("metric", "kl"), "steps": about.get("steps") or 5,
+            "rule": about.get("rule") or "gauss-legendre", "ablation": about.get("ablation", "patching")}
 
 
-def report(args, result) -> None:
-    """Print the noise floors, the pairs and the perturbation curve."""
-    for row in result["circuits"]:
-        floor = row["noise_floor"]
-        shown = "no per-example scores beside the file" if floor is None else (
-            f"noise floor: Jaccard {floor['mean']:.3f} [{floor['low']:.3f}, {floor['high']:.3f}] between resamples of "
-            f"{floor['examples']} examples: {'stable' if row['stable'] else 'not stable'} (over {STABLE})")
-        runs.say(args, f"{row['name']}: {row['size']} edges; {shown}")
-    for row in result["pairs"]:
-        rank = "" if row["spearman"] is None else f", Spearman of |score| {row['spearman']:.3f}"
-        runs.say(args, f"{row['a']} and {row['b']}: Jaccard {row['jaccard_edges']:.3f} of edges (chance {row['chance']:.3f}), "
-                 f"{row['jaccard_nodes']:.3f} of nodes{rank}")
-    for row in result["perturbation"]:
-        runs.say(args, f"{row['level']:.0%} of the salient tokens corrupted: Jaccard {row['jaccard_edges']:.3f} "
-                 f"[{row['low']:.3f}, {row['high']:.3f}] with all of them corrupted (chance {row['chance']:.3f}), "
-                 f"Spearman of |score| {row['spearman']:.3f}, n = {row['examples']}")
+def stored(args, run, circuit, per_example, pairs):
+    """The circuit's own per-example scores of the given pairs, when its file shows that they are of this model and these pairs, or None."""
+    about, inputs, ids = circuit.metadata, run.identity["inputs"], [pair.id for pair in pairs]
+    same = all(about.get(f"{kind}_sha256") == inputs[name]["sha256"] for kind, name in (("pairs", "pairs"), ("weights", "model")))
+    same = same and about.get("dtype") == args.dtype and about["example_ids"][: len(ids)] == ids
+    return per_example[: len(ids)] if same and per_example is not None else None
 
 
-def plot(result):
-    """A Figure: the pairs' Jaccard with chance and noise floors; the perturbation curve when there is one."""
-    from eap.style import COLOURS, subplots
+def perturbed(args, pairs, level: float) -> list:
+    """The pairs with only a random share of the salient tokens corrupted."""
+    import torch
 
-    curve = result["perturbation"]
-    figure, axes = subplots(1, 2 if curve else 1, figsize=(9.2 if curve else 5.2, 3.8), squeeze=False)
-    axis, bars = axes[0][0], []
-    for row in result["circuits"]:
-        if row["noise_floor"]:
-            floor = row["noise_floor"]
-            bars.append((f"{row['name']}\nwith itself, resampled", floor["mean"], (floor["low"], floor["high"]), COLOURS["noise"], None))
-    bars += [(f"{row['a']}\nand {row['b']}", row["jaccard_edges"], None, COLOURS["circuit"], row["chance"]) for row in result["pairs"]]
-    for place, (_, value, span, colour, chance) in enumerate(bars):
-        axis.barh(place, value, color=colour, height=0.6)
-        if span:
-            axis.plot(span, (place, place), color=COLOURS["text"], lw=1.2)
-        if chance is not None:
-            axis.plot((chance, chance), (place - 0.4, place + 0.4), color=COLOURS["text"], ls=":", lw=1.4)
-    axis.set_yticks(range(len(bars)), [bar[0] for bar in bars], fontsize=7)
-    axis.set(xlim=(0, 1), xlabel="Jaccard index of edges (dotted: chance)", title="Overlap of circuits")
-    axis.invert_yaxis()
-    if curve:
-        _plot_curve(axes[0][1], curve, COLOURS)
-    return figure
+    from eap import dataset
+
+    generator = torch.Generator().manual_seed(args.seed)
+    return [dataset.partly_corrupted(pair, level, generator) for pair in pairs]
 
 
-def _plot_curve(axis, curve, colours) -> None:
-    x = [100 * row["level"] for row in curve]
-    axis.fill_between(x, [row["low"] for row in curve], [row["high"] for row in curve], color=colours["circuit"], alpha=0.25, lw=0)
-    axis.plot(x, [row["jaccard_edges"] for row in curve], "o-", color=colours["circuit"], label="Jaccard of edges (95 % of resamples)")
-    axis.plot(x, [row["spearman"] for row in curve], "s--", color=colours["highlight"], label="Spearman of |score|")
-    axis.plot(x, [row["chance"] for row in curve], ":", color=colours["chance"], label="chance Jaccard")
-    lowest = min(0, *[row["spearman"] for row in curve])
-    axis.set(xlabel="salient tokens corrupted (%)", ylabel="agreement with 100 % corrupted", ylim=(lowest, 1))
-    axis.set_title(f"Perturbed inputs, n = {curve[0]['examples']}")
-    axis.legend(fontsize=7, loc="lower right")
+def extract(args, adapter, pairs, chosen: dict):
+    """(examples, edges) scores of the pairs."""
+    from eap import attribute, memory
+
+    batch_size = args.batch_size or memory.plan_batch_size(adapter, pairs, chosen["steps"], runs.memory_budget(args))
+    return attribute.attribute(adapter.model, pairs, batch_size=batch_size, autocast=runs.autocast_dtype(args), **chosen).edges.float()
+
+
+def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
+    """({name: (pairs, options)}, what is left out, in words): other corruptions, metrics and methods, one change at a time."""
+    from eap import attribute, metrics
+    from summarization import corruption, prompt
+
+    wanted, plan, left_out = [part.strip() for part in args.variants.split(",") if part.strip()], {}, []
+    mask_ids = prompt.encode(tokenizer, args.mask_text) if tokenizer is not None else None
+    for name in wanted:
+        kind, _, seed = name.partition(":")
+        if kind in metrics.METRICS:
+            if kind != own["metric"]:
+                plan[f"metric {kind}"] = pairs, own | {"metric": kind}
+        elif kind in attribute.METHODS:
+            flat = kind in ("EAP", "NAP") and own["metric"] in ("kl", "js")  # no gradient at the clean input
+            if kind != own["method"]:
+                plan[f"method {kind}" + (", nll" if flat else "")] = pairs, own | {"method": kind} | ({"metric": "nll"} if flat else {})
+        elif kind == "control" and all(pair.control_ids not in (None, pair.clean_ids) for pair in pairs):
+            plan["other sentences corrupted"] = [pair.control() for pair in pairs], own
+        elif kind in corruption.CORRUPTIONS and (kind == "mask" or seed.isdigit()):
+            again = corruption.again(pairs, kind, mask_ids, int(seed or 0))
+            if again is None:
+                left_out.append(f"{name}: needs {args.pairs} with masked and sentences, and a tokenizer for mask")
+            elif [pair.corrupted_ids for pair in again] != [pair.corrupted_ids for pair in pairs]:
+                plan[f"{kind}, seed {seed}" if seed else kind] = again, own
+        elif kind == "control":
+            left_out.append(f"control: needs control_ids that differ from the clean input in every row of {args.pairs}")
+        else:
+            raise InputError(f"--variants {name}: expected mask, swap:SEED, control, {', '.join((*metrics.METRICS, *attribute.METHODS))}")
+    missing = [name for name in VARIANTS.split(",") if name not in (*wanted, own["method"], own["metric"])]
+    return plan, left_out + ([f"variants {', '.join(missing)}"] if missing else [])
 
 
 if __name__ == "__main__":

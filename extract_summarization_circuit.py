@@ -2,15 +2,18 @@
 
 Reads   a model (base, checkpoint folder, LoRA adapter) or all checkpoints of a run; a file of clean/corrupted pairs
 Writes  the circuit (EAP-IG's JSON and metadata), per-example scores beside it (.examples.safetensors),
-        and in --output_dir a drawing of its strongest edges and a layer-by-layer heat map
+        and in --output_dir a drawing of its strongest edges and a layer-by-layer heat map; with --spans, scores by
+        where the destination reads (.spans.safetensors) and their plot
 
     python extract_summarization_circuit.py --model_path demo --pairs data/pairs.jsonl --output C_before_summarization.json
+    torchrun --nproc_per_node=4 extract_summarization_circuit.py ...        the same on four devices, the same scores
 """
 
+import argparse
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub, runs
+from summarization import hub, runs, shards
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder, or demo; with --all_checkpoints a run's folder
@@ -19,14 +22,17 @@ OUTPUT = "C_before_summarization.json"  # the circuit
 METHOD = "EAP-IG-inputs"  # EAP is five times cheaper and blind where the metric is flat (kl at the clean input); exact: one run an edge
 METRIC = "kl"  # kl asks what changes the model's prediction; nll what changes its fit to the reference summary
 IG_STEPS = "5"  # points on the path; more shrink the completeness gap, time grows with them; auto: until the gap is under 1 %
-IG_RULE = "gauss-legendre"  # left is the reference's rule, about a hundred times less exact at 5 points
+IG_RULE = "gauss-legendre"  # left is the reference's; Gauss-Legendre needs fewer points for smooth metrics, as nll
 ABLATION = "patching"  # what an edge outside the circuit carries: the corrupted run, zero, or the mean
 FRACTION = 0.05  # of all edges to keep; --top_n or --threshold instead
 SELECTION = "topn"  # greedy grows from the logits, so that nothing is pruned; sign-consistent drops edges that flip sign over examples
 ABSOLUTE = True  # rank by |score|; --no-absolute ranks by signed score
+SPANS = False  # split scores by where the destination reads: first token, salient sentences, other article text, cue, summary so far
+RESAMPLES = 1000  # bootstrap resamples of the examples: how sure each edge is, and the noise floor; 0: none
 EXACT_TOP = 0  # patch so many of the strongest edges exactly as a check; one run of the model each
 # --------------------------------------------------------------------------------------------
 
+EXACT_PAIRS = 8  # on which --exact_top patches
 GAP_WARNING = "warning: the scores miss completeness by {:.1%} (5 % is the limit): the path needs more points; try --ig_steps {}"
 FLAT_WARNING = "warning: {} at the clean input has no gradient under {}: every score is rounding noise; use --metric nll or EAP-IG-inputs"
 SIGN = "score = (corrupted - clean) . d metric / d input: positive means that ablating the edge raises the metric"
@@ -46,15 +52,45 @@ def parse(argv=None):
     parser.add_argument("--ig_rule", default=IG_RULE, help="left, midpoint, gauss-legendre (default: %(default)s)")
     parser.add_argument("--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--fraction", type=runs.fraction, default=FRACTION, help="of all edges, from 0 to 1 (default: %(default)s)")
+    size.add_argument("--fraction", type=_share, default=FRACTION, help="of all edges, up to 1 (default: %(default)s)")
     size.add_argument("--top_n", type=runs.positive_int, help="number of edges instead")
-    size.add_argument("--threshold", type=float, help="least |score| instead")
+    size.add_argument("--threshold", type=runs.positive_float, help="least |score| instead")
     parser.add_argument("--selection", default=SELECTION, help="topn, greedy, sign-consistent (default: %(default)s)")
     parser.add_argument("--absolute", action="store_true", default=ABSOLUTE, help="rank by |score| (default)")
     parser.add_argument("--no_absolute", dest="absolute", action="store_false", help="rank by signed score")
-    parser.add_argument("--exact_top", type=int, default=EXACT_TOP, help="edges to patch exactly as a check (default: %(default)s)")
-    parser.add_argument("--max_memory", type=float, help="GB that the plan may use (default: what is free)")
-    return parser.parse_args(argv)
+    parser.add_argument("--spans", action="store_true", default=SPANS, help="split scores by where the destination reads")
+    parser.add_argument("--resamples", type=runs.count, default=RESAMPLES, help="of examples, for the noise floor (default: %(default)s)")
+    parser.add_argument("--exact_top", type=runs.count, default=EXACT_TOP, help="edges to patch exactly as a check (default: %(default)s)")
+    parser.add_argument("--max_memory", type=runs.positive_float, help="GB that the plan may use (default: what is free)")
+    args = parser.parse_args(argv)
+    if args.exact_top == 1:
+        raise InputError("--exact_top 1: expected 0 or at least 2 edges, of which a correlation can be taken")
+    return args
+
+
+def check(args) -> None:
+    """Raise InputError for flags that mean nothing together, before any work."""
+    from eap import attribute, selection
+
+    attribute.check(args.method, args.metric, args.ig_rule, args.ablation, 5 if args.ig_steps == "auto" else args.ig_steps)
+    method = attribute.METHODS[args.method]
+    if args.selection not in selection.SELECTIONS:
+        raise InputError(f"--selection {args.selection}: expected one of {', '.join(selection.SELECTIONS)}")
+    if method.nodes and (args.threshold is not None or args.selection != "topn"):
+        raise InputError(f"--method {args.method} scores nodes and takes all edges among the best: expected --fraction or --top_n, got "
+                         "--threshold or another --selection; leave it out or use EAP-IG-inputs")
+    if args.threshold is not None and args.selection != "topn":
+        raise InputError(f"--threshold keeps all edges above it: expected no --selection, got {args.selection}; leave one of the two out")
+    if args.ig_steps == "auto" and not method.complete:
+        raise InputError(f"--ig_steps auto looks at the completeness gap, which {args.method} has not: expected a number of points")
+    if method.points is None and args.dtype == "bfloat16":
+        raise InputError(f"--dtype bfloat16 is for matrix products of attribution: expected float32 or float64 with --method {args.method}")
+
+
+def _share(text):
+    if share := runs.fraction(text):
+        return share
+    raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, got {text!r}")
 
 
 def _steps(text):
@@ -76,6 +112,7 @@ def jobs(args) -> list[tuple[str, Path]]:
 def main(argv=None):
     """Extract a circuit, or one per checkpoint."""
     args = parse(argv)
+    check(args)
     work = jobs(args)
     for model_path, _ in work:
         hub.resolve_model(model_path)
@@ -88,31 +125,33 @@ def main(argv=None):
 
 def extract(args, model_path: str, output: Path) -> None:
     """One circuit: attribute, select, check, draw, write."""
-    drawing, map_ = (Path(args.output_dir) / f"{output.stem}.{kind}.png" for kind in ("edges", "heatmap"))
-    from eap.files import examples_beside
+    drawing, map_, span_plot = (Path(args.output_dir) / f"{output.stem}.{kind}.png" for kind in ("edges", "heatmap", "spans"))
+    from eap.files import examples_beside, spans_beside
 
-    outputs = [output, examples_beside(output), drawing, map_]
+    outputs = [output, examples_beside(output), drawing, map_, *((spans_beside(output), span_plot) if args.spans else ())]
     run = runs.Run(args, runs.record_beside(output), outputs, {"model": hub.resolve_model(model_path), "pairs": args.pairs})
     if run.up_to_date:
         return
-    from eap import attribute, dataset, visualization
+    from eap import dataset, visualization
     from eap.models import adapt
 
-    steps = 5 if args.ig_steps == "auto" else args.ig_steps
-    attribute.check(args.method, args.metric, args.ig_rule, args.ablation, steps)
     runs.seed_everything(args.seed)
-    device = runs.torch_device(args)
-    import torch
-
-    dtype = torch.float64 if args.dtype == "float64" else torch.float32  # bfloat16 is for matrix products only
-    adapter = adapt(hub.load_model(model_path, dtype, device))
+    adapter = adapt(hub.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args)))
     tokenizer = hub.load_tokenizer(model_path)
     pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length, args.max_examples)
     if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
         runs.say(args, note)
+    if args.spans:
+        for pair in pairs:
+            dataset.span_labels(pair)  # before the work: raises for a pair without sentences
+    if args.selection == "sign-consistent" and len(pairs) < 2:
+        raise InputError(f"--selection sign-consistent: expected at least 2 pairs, got {len(pairs)}")
+    if not runs.is_main_process():
+        score(args, adapter, pairs, None)
+        return
     with runs.atomic(examples_beside(output)) as scores_file:
-        summary = score(args, adapter, pairs, scores_file, device)
-        circuit = choose(args, adapter, pairs, scores_file, summary, device)
+        summary, by_span = score(args, adapter, pairs, scores_file)
+        circuit = choose(args, adapter, pairs, scores_file, summary)
     circuit.metadata.update(
         pairs_sha256=run.identity["inputs"]["pairs"]["sha256"], weights_sha256=run.identity["inputs"]["model"]["sha256"],
         tokenizer_sha256=hub.tokenizer_sha256(tokenizer), example_ids=[pair.id for pair in pairs],
@@ -122,48 +161,83 @@ def extract(args, model_path: str, output: Path) -> None:
     with runs.atomic(drawing) as path:
         visualization.draw_circuit(circuit.graph, circuit.scores, circuit.in_graph, path, f"{title}; strongest edges")
     runs.save_figure(visualization.heat_map(circuit.graph, circuit.scores, title), map_)
+    if args.spans:
+        from safetensors.torch import save_file
+
+        with runs.atomic(spans_beside(output)) as path:
+            save_file({"scores": by_span.float()}, path, metadata={"format": "1", "spans": ", ".join(dataset.SPANS)})
+        runs.save_figure(visualization.span_bars(circuit.graph, by_span, circuit.metadata["spans"]["tokens"], title), span_plot)
     run.finish()
 
 
-def score(args, adapter, pairs, path, device) -> dict:
-    """Write per-example scores of all pairs to `path`; returns what the circuit's metadata says of them."""
+def score(args, adapter, pairs, path) -> tuple:
+    """(what the circuit's metadata says of the scores, their mean by span or None); per-example scores go to `path`, if there is one."""
     tries = (4, 8, 16, 32, 64) if args.ig_steps == "auto" else (args.ig_steps,)
     for steps in tries:
-        summary = score_once(args, adapter, pairs, path, device, steps)
+        summary, by_span = score_once(args, adapter, pairs, path, steps)
         if summary["completeness"] == "not applicable" or summary["completeness"]["gap"] < 0.01:
             break
     gap = summary["completeness"]["gap"] if summary["completeness"] != "not applicable" else 0
-    warnings = [GAP_WARNING.format(gap, "auto" if steps >= 32 else 2 * steps)] if gap > 0.05 else []
+    warnings = [GAP_WARNING.format(gap, 2 * steps)] if gap > 0.05 else []
+    if args.ig_steps == "auto" and 0.01 <= gap <= 0.05:
+        warnings.append(f"note: the completeness gap is {gap:.1%} with {steps} points, the most that --ig_steps auto takes")
     if args.method in ("EAP", "NAP") and args.metric in ("kl", "js"):
         warnings.append(FLAT_WARNING.format(args.metric, args.method))
     for warning in warnings:
         runs.warn(warning)
-    return {**summary, "warnings": warnings}
+    return {**summary, "warnings": warnings}, by_span
 
 
-def score_once(args, adapter, pairs, path, device, steps: int) -> dict:
-    """`score` with a given number of points."""
-    import torch
-
+def score_once(args, adapter, pairs, path, steps: int) -> tuple:
+    """`score` with a given number of points. The batches are shared out among the processes of a torchrun."""
     from eap import attribute, dataset, memory
     from eap.files import ScoreWriter
 
     method = attribute.METHODS[args.method]
     points = len(method.points(adapter.graph, steps, args.ig_rule)) if method.points else 1
-    budget = int(args.max_memory * 1e9) if args.max_memory else memory.free_bytes(device)
-    batch_size = args.batch_size or memory.plan_batch_size(adapter, pairs, points, budget)
-    runs.say(args, f"plan: {len(pairs)} pairs, {points} points each, {batch_size} at a time, {budget / 1e9:.1f} GB free")
+    free = runs.memory_budget(args)
+    batch_size = shards.from_first(args.batch_size or memory.plan_batch_size(adapter, pairs, points, free))
+    shown = f" in each of {shards.count()} processes" if shards.count() > 1 else ""
+    runs.say(args, f"plan: {len(pairs)} pairs, {points} points each, {batch_size} at a time{shown}, {free / 1e9:.3g} GB to use")
     batches = dataset.batches(pairs, batch_size)
-    means = attribute.mean_activations(adapter, batches) if args.ablation == "mean" else None
-    writer, parts = ScoreWriter(path, len(pairs), adapter.graph.n_edges), []
-    autocast = torch.bfloat16 if args.dtype == "bfloat16" else None
-    found = attribute.attribute_batches(adapter, runs.progress(batches, args, "attributing"), args.method, args.metric, steps, args.ig_rule,
-                                        args.ablation, means, autocast)
-    for scores in found:
-        writer.write(scores)
+    found = attribute.attribute_batches(
+        adapter, runs.progress(shards.share(batches), args, "attributing"), args.method, args.metric, steps, args.ig_rule, args.ablation,
+        means_of(args, adapter, pairs), runs.autocast_dtype(args), args.spans, runs.warn)
+    writer, parts, by_span = path and ScoreWriter(path, len(pairs), adapter.graph.n_edges), [], 0
+    for scores in shards.gathered(found):
+        if writer:
+            writer.write(scores)
+        if args.spans:
+            by_span += scores.by_span.double().sum(0) / len(pairs)
         parts.append((scores.rows, attribute.input_sums(adapter.graph, scores.edges), scores.clean, scores.corrupted))
-    writer.close()
-    return {"steps": steps if method.complete or points > 2 else None, "completeness": completeness(method, parts)}
+    if writer:
+        writer.close()
+    summary = {"steps": steps if method.complete or points > 2 else None, "completeness": completeness(method, parts)}
+    if args.spans:
+        summary["spans"] = spans_summary(pairs, by_span)
+    return summary, by_span if args.spans else None
+
+
+def means_of(args, adapter, pairs):
+    """What nodes write on average, for mean ablation; None for the others."""
+    from eap import attribute, dataset, memory
+
+    if args.ablation != "mean":
+        return None
+    batch_size = args.batch_size or memory.plan_batch_size(adapter, pairs, 1, runs.memory_budget(args))
+    return attribute.mean_activations(adapter, dataset.batches(pairs, batch_size), runs.warn)
+
+
+def spans_summary(pairs, by_span) -> dict:
+    """For each span: its name, its mean number of tokens, and the share of the sum of |score| that is read there."""
+    from collections import Counter
+
+    from eap.dataset import SPANS, span_labels
+
+    tokens = Counter(label for pair in pairs for label in span_labels(pair))
+    strength = by_span.abs().sum(1)
+    return {"names": list(SPANS), "tokens": [tokens[i] / len(pairs) for i in range(len(SPANS))],
+            "share": (strength / strength.sum()).tolist()}
 
 
 def completeness(method, parts):
@@ -180,7 +254,7 @@ def completeness(method, parts):
     return {"gap": gap, "per_example": each.tolist(), "metric_clean": float(clean.mean()), "metric_corrupted": float(corrupted.mean())}
 
 
-def choose(args, adapter, pairs, scores_file, summary: dict, device):
+def choose(args, adapter, pairs, scores_file, summary: dict):
     """The `Circuit`: mean scores, chosen and pruned edges, metadata. Raises InputError when no edge is left."""
     from eap import attribute, selection
     from eap.circuit import Circuit
@@ -200,6 +274,9 @@ def choose(args, adapter, pairs, scores_file, summary: dict, device):
     pruned = selection.prune(edges, kept)
     sizes = {"requested": None if args.threshold is not None else wanted, "selected": int(kept.sum()), "pruned": int(pruned.sum()),
              "edges": edges.n_edges}
+    if not scores.any():
+        raise InputError(f"--pairs {args.pairs}: expected corrupted inputs that change {args.metric}, got scores of 0 for every edge; "
+                         "build the pairs again")
     if not pruned.any():
         raise InputError(f"{args.output}: expected a circuit, but none of the {sizes['selected']} chosen edges lies on a path from input "
                          "to logits; use --selection greedy or a larger --fraction")
@@ -207,27 +284,50 @@ def choose(args, adapter, pairs, scores_file, summary: dict, device):
     shown = f"; completeness gap {gap:.2%}" if gap is not None else ""
     runs.say(args, f"circuit: {sizes['selected']} of {edges.n_edges} edges chosen, {sizes['pruned']} after pruning{shown}")
     metadata = {
-        "method": args.method, "metric": args.metric, "rule": args.ig_rule if summary["steps"] else None, **summary,
+        "method": args.method, "metric": args.metric, "rule": args.ig_rule if attribute.METHODS[args.method].complete else None, **summary,
         "ablation": args.ablation,
         "selection": "threshold" if args.threshold is not None else args.selection, "threshold": args.threshold, "absolute": args.absolute,
         "sizes": sizes, "dtype": args.dtype, "seed": args.seed, "sign": SIGN,
     }
+    if args.selection == "sign-consistent":
+        metadata["consistent_edges"] = selection.consistent(per_example, seed=args.seed).nonzero()[:, 0].tolist()
     if args.exact_top:
-        metadata["exact"] = check_exactly(args, adapter, pairs, scores, per_example, device)
-    return Circuit(edges, pruned, scores, nodes, metadata)
+        metadata["exact"] = check_exactly(args, adapter, pairs, scores, per_example)
+    circuit = Circuit(edges, pruned, scores, nodes, metadata)
+    add_bootstrap(args, circuit, per_example)
+    return circuit
 
 
-def check_exactly(args, adapter, pairs, scores, per_example, device) -> dict:
+def add_bootstrap(args, circuit, per_example) -> None:
+    """Put into the metadata what resampling the examples does to the circuit, when there are two examples or more."""
+    from eap import bootstrap
+
+    if args.resamples < 2 or len(per_example) < 2:
+        return
+    total = -(-args.resamples // bootstrap.CHUNK)
+    found = bootstrap.bootstrap(circuit, per_example, args.resamples, args.seed,
+                                lambda chunks: runs.progress(chunks, args, "resampling examples", total))
+    circuit.metadata["bootstrap"] = bootstrap.summarise(found, len(per_example), args.seed)
+    runs.say(args, bootstrap.sentence(circuit.metadata["bootstrap"]))
+
+
+def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
     """Exact patching of the strongest edges on the first pairs, and its correlation with their scores on the same pairs."""
     import torch
 
-    from eap import dataset, evaluate, hooks, selection
+    from eap import dataset, evaluate, hooks, memory, selection
 
     edges = selection.ranking(scores)[: args.exact_top].tolist()
-    chosen = pairs[: args.batch_size or 8]
+    chosen = pairs[:EXACT_PAIRS]
+    work = dataset.batches(chosen, args.batch_size or memory.plan_batch_size(adapter, chosen, 1, runs.memory_budget(args)))
+
+    def patch(batch):
+        runner = evaluate.CircuitRunner(adapter, batch, args.ablation, means)
+        return evaluate.exact_patching(runner, args.metric, runs.progress(edges, args, f"patching exactly, {len(batch.rows)} pairs"))
+
     with hooks.frozen(adapter.model):
-        runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(chosen))), chosen), "patching")
-        exact = evaluate.exact_patching(runner, args.metric, runs.progress(edges, args, "patching exactly")).mean(0)
+        means = means_of(args, adapter, pairs)
+        exact = torch.cat(list(memory.halving(work, patch, runs.warn))).mean(0)
     approximate = per_example[: len(chosen), edges].mean(0)
     pearson = float(torch.corrcoef(torch.stack([exact.double(), approximate.double()]))[0, 1])
     runs.say(args, f"exact patching of the {len(edges)} strongest edges on {len(chosen)} pairs: Pearson {pearson:.3f}")

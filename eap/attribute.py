@@ -27,6 +27,7 @@ points is taken *before* the multiplication with W'. The gradient at an MLP's an
 Step 3 costs two matrix products a layer, once per example whatever the number of points, and memory for one chunk.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -35,13 +36,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from eap import InputError, hooks, metrics
+from eap import InputError, dataset, hooks, memory, metrics
 from eap.dataset import Batch, Pair, batches
 from eap.graph import Graph
 from eap.hooks import Activations
 from eap.models import adapt
 
-CHUNK_ELEMENTS = 2**23  # of the differences of all nodes at once: 32 MB in float32, small enough to stay near the processor
+# Elements of the differences of all nodes at once: 16 MB in float32 stay near a processor, a GPU wants more work at a time.
+CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 
 
 # ---------------------------------------------------------------- methods: points and weights
@@ -135,7 +137,8 @@ class Scores(NamedTuple):
     rows: list[int]
     edges: torch.Tensor  # (examples, edges)
     clean: torch.Tensor  # (examples,) metric of the clean run
-    corrupted: torch.Tensor  # (examples,) metric of the ablated run
+    corrupted: torch.Tensor  # (examples,) metric of the corrupted run; of exact patching, of the run with every edge ablated
+    by_span: torch.Tensor | None = None  # (examples, spans, edges): by where the destination reads; the sum over spans is `edges`
 
 
 def attribute(model, pairs: list[Pair], method: str = "EAP-IG-inputs", metric: str = "kl", batch_size: int = 4, **options) -> Scores:
@@ -144,34 +147,47 @@ def attribute(model, pairs: list[Pair], method: str = "EAP-IG-inputs", metric: s
     Mean scores are `attribute(...).edges.mean(0)`. The model may be anything `eap.models` has an adapter for; its parameters and mode
     come back as they were. Raises InputError as `check` does, and for scores that are not finite.
     """
+    if not pairs:
+        raise InputError("expected at least one pair to attribute, got none")
     adapter = adapt(model)
     parts = list(attribute_batches(adapter, batches(pairs, batch_size), method, metric, **options))
     order = torch.tensor([row for part in parts for row in part.rows]).argsort()
-    return Scores(list(range(len(pairs))), *(torch.cat([part[i] for part in parts])[order] for i in (1, 2, 3)))
+    columns = zip(*(part[1:] for part in parts), strict=True)
+    return Scores(list(range(len(pairs))), *(None if column[0] is None else torch.cat(column)[order] for column in columns))
 
 
 def attribute_batches(
     adapter, batches: Iterable[Batch], method: str = "EAP-IG-inputs", metric: str = "kl", steps: int = 5,
     rule: str = "gauss-legendre", ablation: str = "patching", means: Activations | None = None, autocast: torch.dtype | None = None,
+    spans: bool = False, notify: Callable[[str], None] = warnings.warn,
 ) -> Iterator[Scores]:
     """Yield the `Scores` of each batch, on the CPU. `means` is for mean ablation (`mean_activations`).
 
-    `autocast=torch.bfloat16` runs matrix products in bfloat16, residual stream and differences stay in the model's dtype.
+    `autocast=torch.bfloat16` runs matrix products in bfloat16, residual stream and differences stay in the model's dtype. With `spans`
+    the scores come by `dataset.SPANS` too. When memory runs out, batches are halved and `notify` is told. Raises InputError as `check`
+    does, for scores that are not finite, and when not even one example fits.
     """
     check(method, metric, rule, ablation, steps)
+    if ablation == "mean" and means is None:
+        raise InputError("mean ablation: expected means, got none; mean_activations makes them")
+    device = next(adapter.model.parameters()).device
     if METHODS[method].points is None:
+        if spans:
+            raise InputError(f"{method} patches an edge at all positions at once, so its scores do not split by span; use another method")
         from eap.evaluate import exact_scores
 
-        yield from exact_scores(adapter, batches, metric, ablation, means)
-        return
-    points = METHODS[method].points(adapter.graph, steps, rule)
-    device = next(adapter.model.parameters()).device
+        def compute(batch):
+            return exact_scores(adapter, batch, metric, ablation, means)
+    else:
+        points = METHODS[method].points(adapter.graph, steps, rule)
+
+        def compute(batch):
+            return _attribute_batch(adapter, batch.to(device), points, metric, ablation, means, autocast, spans)
     with hooks.frozen(adapter.model):
-        for batch in batches:
-            yield _attribute_batch(adapter, batch.to(device), points, metric, ablation, means, autocast)
+        yield from memory.halving(batches, compute, notify)
 
 
-def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, autocast) -> Scores:
+def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, autocast, spans: bool) -> Scores:
     device, n = batch.clean_ids.device, len(batch.rows)
     # 1. the two plain runs
     with hooks.autocast(device, autocast):
@@ -192,8 +208,10 @@ def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, aut
         with hooks.autocast(device, autocast), gradients.collecting(point.weight):
             _differentiate(adapter, batch, point, clean, differences, metric, reference)
     # 3. contraction, example by example
-    scores = torch.stack([_contract(adapter, differences, gradients, i) for i in range(n)])
-    return Scores(batch.rows, _finite(adapter.graph, adapter.graph.vector(scores.cpu()), batch), *(end.cpu() for end in ends))
+    by_span = torch.stack([_contract(adapter, differences, gradients, i, pair, spans) for i, pair in enumerate(batch.pairs)])
+    by_span = adapter.graph.vector(by_span.cpu())
+    edges = _finite(adapter.graph, by_span.sum(1), batch)
+    return Scores(batch.rows, edges, *(end.cpu() for end in ends), by_span if spans else None)
 
 
 def run(adapter, ids: torch.Tensor, batch: Batch) -> tuple[Activations, torch.Tensor]:
@@ -227,23 +245,23 @@ def _differentiate(adapter, batch: Batch, point: Point, clean, differences: Acti
         metrics.per_example(metric, logits, reference, batch.target_rows, len(batch.rows)).sum().backward()
 
 
-def _contract(adapter, differences: Activations, gradients: hooks.Gradients, example: int) -> torch.Tensor:
-    """(sources, destinations) scores of one example: differences of what sources write times gradients of what slots read."""
-    graph, length = adapter.graph, differences.input.shape[1]
+def _contract(adapter, differences: Activations, gradients: hooks.Gradients, example: int, pair: Pair, spans: bool) -> torch.Tensor:
+    """(spans, sources, destinations) scores of one example: differences of what sources write times gradients of what slots read."""
+    graph = adapter.graph
     width, n_sources = 3 * graph.n_heads, len(graph.sources)
-    scores = differences.input.new_zeros(n_sources, len(graph.destinations))
-    chunk = max(1, min(length, CHUNK_ELEMENTS // (n_sources * graph.d_model)))
-    for start in range(0, length, chunk):
-        part = slice(start, min(start + chunk, length))
+    labels = dataset.span_labels(pair) if spans else [0] * len(pair.clean_ids)  # nothing reads what stands in the padding
+    scores = differences.input.new_zeros(len(dataset.SPANS) if spans else 1, n_sources, len(graph.destinations))
+    most = max(1, CHUNK_ELEMENTS.get(scores.device.type, 2**22) // (n_sources * graph.d_model))
+    for label, part in dataset.stretches(labels, most):
         written = written_by_all(adapter, differences, example, part).flatten(1)
         for layer in range(graph.n_layers):
             parents = graph.n_parents[layer * (width + 1)]
             heads = _head_gradients(adapter, gradients, layer, example, part).flatten(1)
             first = layer * (width + 1)
-            scores[:parents, first : first + width] += written[:parents] @ heads.T
+            scores[label, :parents, first : first + width] += written[:parents] @ heads.T
         direct = torch.stack([each[example, part] for each in gradients.direct]).flatten(1)
         columns = [layer * (width + 1) + width for layer in range(graph.n_layers)] + [-1]
-        scores[:, columns] += written @ direct.T
+        scores[label][:, columns] += written @ direct.T
     return scores
 
 
@@ -264,7 +282,8 @@ def written_by_all(adapter, activations: Activations, example: int, part: slice)
 def _head_gradients(adapter, gradients: hooks.Gradients, layer: int, example: int, part: slice) -> torch.Tensor:
     """(3 heads, positions, d_model): sum over points of the gradient at every slot's input, W' (G/s) - x^ (D/s)."""
     projected = gradients.projected[layer][example, part].unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
-    summed = torch.bmm(projected, adapter.read_weights[layer])
+    summed = torch.bmm(projected, adapter.read_weight(layer).permute(1, 2, 0)).mul_(adapter.blocks[layer].attn_norm.weight)
+    summed.sub_(projected @ adapter.read_means[layer][:, :, None])
     for along, normalised in zip(gradients.along[layer], gradients.normalised[layer], strict=True):
         summed.addcmul_(along[example, part].T[:, :, None], normalised[example, part], value=-1)
     return summed
@@ -283,16 +302,21 @@ def _finite(graph: Graph, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 @torch.no_grad()
-def mean_activations(adapter, batches: Iterable[Batch]) -> Activations:
-    """What every node writes in the clean runs, averaged over all positions that are not padding: (1, 1, d_model) each."""
+def mean_activations(adapter, batches: Iterable[Batch], notify: Callable[[str], None] = warnings.warn) -> Activations:
+    """What every node writes in the clean runs, averaged over all positions that are not padding: (1, 1, d_model) each.
+
+    When memory runs out, batches are halved and `notify` is told.
+    """
     total, count = None, 0
     device = next(adapter.model.parameters()).device
+
+    def compute(batch):
+        mask = batch.mask.to(device)
+        return hooks.record(adapter, batch.clean_ids.to(device))[0].map(lambda x: x[mask].sum(0)[None, None]), int(mask.sum())
+
     with hooks.frozen(adapter.model):
-        for batch in batches:
-            mask = batch.mask.to(device)
-            summed = hooks.record(adapter, batch.clean_ids.to(device))[0].map(lambda x, m=mask: x[m].sum(0)[None, None])
-            total = summed if total is None else total.map(torch.add, summed)
-            count += int(mask.sum())
+        for summed, n in memory.halving(batches, compute, notify):
+            total, count = summed if total is None else total.map(torch.add, summed), count + n
     return total.map(lambda x: x / count)
 
 

@@ -9,7 +9,7 @@ import torch
 from eap import InputError
 from eap.attribute import node_scores
 from eap.graph import SLOTS, Graph
-from eap.selection import above_threshold, greedy, prune, top_nodes
+from eap.selection import above_threshold, among, greedy, prune, top_nodes
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def asked_for(circuit: Circuit) -> int:
 def reselect(circuit: Circuit, scores: torch.Tensor) -> torch.Tensor:
     """Edges that the circuit's own rule takes by other scores: as many as were asked for, pruned as extraction does.
 
-    A file without `sizes` is from elsewhere: as many edges as it has, not pruned. `sign-consistent` is redone as plain top-n.
+    A file without `sizes` is from elsewhere: as many edges as it has, not pruned. `sign-consistent` chooses among the edges that were
+    consistent over all examples of the extraction.
     """
     graph, told, absolute = circuit.graph, circuit.metadata, bool(circuit.metadata.get("absolute", True))
     sizes = told.get("sizes")
@@ -139,6 +140,10 @@ def reselect(circuit: Circuit, scores: torch.Tensor) -> torch.Tensor:
         kept = top_nodes(graph, node_scores(graph, scores), sizes["requested"], absolute)
     elif told.get("selection") == "greedy":
         kept = greedy(graph, scores, sizes["selected"], absolute)
+    elif told.get("selection") == "sign-consistent" and "consistent_edges" in told:
+        eligible = torch.zeros(graph.n_edges, dtype=torch.bool)
+        eligible[told["consistent_edges"]] = True
+        kept = among(graph, scores, eligible, sizes["selected"], absolute)
     else:
         kept = strongest(scores, sizes["selected"], absolute)
     return prune(graph, kept)

@@ -1,12 +1,17 @@
 """Clean/corrupted pairs of token sequences, read from a file, checked, and put into batches."""
 
+import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
 from eap import InputError
+
+# Where a token stands: the first, in a corrupted sentence, elsewhere in the article, between article and summary, in the summary.
+SPANS = ("first token", "salient sentences", "other article text", "cue", "summary so far")
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,12 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
                     row.get("summary"))
         sequences = [pair.clean_ids, pair.corrupted_ids] + ([] if pair.control_ids is None else [pair.control_ids])
         largest, smallest = max(map(max, sequences)), min(map(min, sequences))
-        if not all(type(number) is int for ids in (*sequences, [pair.summary_start]) for number in ids):
+        places = [place for name in ("masked", "sentences") for span in getattr(pair, name) for place in span]
+        if not all(type(number) is int for ids in (*sequences, [pair.summary_start], places) for number in ids):
             raise TypeError("a number that is not whole")
-    except (ValueError, KeyError, TypeError) as error:
+        if not all(0 <= start <= end <= pair.summary_start for start, end in (*pair.masked, *pair.sentences)):
+            raise ValueError("a span that does not lie in the article")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{where}: expected id, clean_ids, corrupted_ids and summary_start, got {error!r}; build them again") from error
     lengths = {len(ids) for ids in sequences}
     if len(lengths) > 1:
@@ -75,6 +83,16 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
     return pair
 
 
+def unseen(pairs: list[Pair], found_on: list[dict], path) -> list[Pair]:
+    """The pairs on which no circuit was found, by the `example_ids` of the circuits' metadata. Raises InputError when none is left."""
+    seen = {name for metadata in found_on for name in metadata.get("example_ids", ())}
+    left = [pair for pair in pairs if pair.id not in seen]
+    if not left:
+        raise InputError(f"--pairs {path}: expected examples that extraction did not see, got none; give the _eval file that "
+                         "create_causal_summarization_data.py writes, or evaluate_faithfulness.py --allow_same_examples")
+    return left
+
+
 def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:
     """The pair with only a random `share` of its differing tokens corrupted (rounded, at least one); the others are clean."""
     differing = [i for i, (clean, corrupted) in enumerate(zip(pair.clean_ids, pair.corrupted_ids, strict=True)) if clean != corrupted]
@@ -83,6 +101,29 @@ def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pa
     for place in chosen.tolist():
         ids[differing[place]] = pair.corrupted_ids[differing[place]]
     return replace(pair, corrupted_ids=ids)
+
+
+def span_labels(pair: Pair) -> list[int]:
+    """For each token, its number in `SPANS`. Raises InputError for a pair without `sentences` and `masked`."""
+    if not pair.sentences or not pair.masked:
+        raise InputError(f"pair {pair.id}: expected its sentences and masked, found none; build the pairs with "
+                         "create_causal_summarization_data.py, or leave --spans out")
+    article_end = max(end for _, end in pair.sentences)
+    labels = [2] * article_end + [3] * (pair.summary_start - article_end) + [4] * (len(pair.clean_ids) - pair.summary_start)
+    for start, end in pair.masked:
+        labels[start:end] = [1] * (end - start)
+    labels[0] = 0
+    return labels
+
+
+def stretches(labels: list[int], most: int) -> Iterator[tuple[int, slice]]:
+    """Yield (label, slice of positions): the runs of equal labels in order, cut into pieces of at most `most` positions."""
+    start = 0
+    for label, run in itertools.groupby(labels):
+        end = start + len(list(run))
+        for begin in range(start, end, most):
+            yield label, slice(begin, min(begin + most, end))
+        start = end
 
 
 def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
@@ -111,6 +152,11 @@ class Batch(NamedTuple):
     target_rows: torch.Tensor  # (targets,) which pair of the batch
     target_positions: torch.Tensor  # (targets,) where the logits that predict it stand: one before the token itself
     target_ids: torch.Tensor  # (targets,)
+
+    def split(self, most: int) -> "list[Batch]":
+        """The same pairs in batches of at most `most`."""
+        starts = range(0, len(self.rows), most)
+        return [collate(self.rows[start : start + most], self.pairs[start : start + most]) for start in starts]
 
     def to(self, device) -> "Batch":
         """The batch with its tensors on `device`."""

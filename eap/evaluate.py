@@ -16,14 +16,13 @@ serves every circuit.
 Source: Hanna et al., arXiv 2403.17806; the areas CPR and CMD: Mueller et al. (MIB), arXiv 2504.13151.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from eap import hooks, metrics
+from eap import InputError, metrics
 from eap.attribute import Scores, ablated, run
 from eap.dataset import Batch
 from eap.graph import Graph
@@ -32,13 +31,16 @@ from eap.selection import prune
 
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 CHUNK_ELEMENTS = 2**20  # of the streams that slots read at once: 4 MB in float32
+ABLATED, TOTAL, DELTAS = 0, 1, 2  # of the terms of which streams are sums: the ablated stream, all deltas' sum, the first source's delta
 
 
 class CircuitRunner:
-    """The plain runs of a batch, made once; runs any number of circuits against them."""
+    """The plain runs of a batch, made once; runs any number of circuits against them. Raises InputError for a model in training mode."""
 
     @torch.no_grad()
     def __init__(self, adapter, batch: Batch, ablation: str = "patching", means: Activations | None = None):
+        if adapter.model.training:
+            raise InputError("expected a model in evaluation mode, got one in training mode, whose dropout is on; call model.eval()")
         self.adapter, self.graph = adapter, adapter.graph
         self.batch = batch.to(next(adapter.model.parameters()).device)
         _, clean_logits = run(adapter, self.batch.clean_ids, self.batch)
@@ -85,38 +87,38 @@ class CircuitRunner:
         """(3 heads, batch, pos, d_head): what every slot of a layer projects from the ablated stream; computed when first asked for."""
         if self.projections[layer] is None:
             stream = self.before_attention[layer]
-            self.projections[layer] = _project(self.adapter, layer, stream[None], [list(range(3 * self.graph.n_heads))])
+            values = _projection(self.adapter, layer, [list(range(3 * self.graph.n_heads))])(stream.flatten(0, 1)[None])
+            self.projections[layer] = values.unflatten(1, stream.shape[:2])
         return self.projections[layer]
 
 
 class _Recipe:
-    """How each slot's stream is put together: coefficients of [sum of all deltas, delta of every needed source]."""
+    """How each slot's stream is put together: coefficients of [ablated stream, sum of all deltas, delta of every needed source]."""
 
     def __init__(self, graph: Graph, kept: torch.Tensor):
         dense = graph.matrix(kept).T  # (destinations, sources)
         self.alive = graph.nodes_kept(kept)
         behind = torch.arange(len(graph.sources)) < torch.tensor(graph.n_parents)[:, None]
         missing = behind & self.alive[:-1] & ~dense
-        self.by_total = missing.sum(1) + 1 < dense.sum(1)
-        coefficients = torch.where(self.by_total[:, None], -missing.float(), dense.float())
         self.reads = dense.any(1)  # slots with a kept edge
-        coefficients[~self.reads] = 0
-        self.needed = coefficients.any(0).nonzero()[:, 0]  # sources whose own delta somebody needs
-        self.slot_of_source = {source: i for i, source in enumerate(self.needed.tolist())}
-        self.coefficients = coefficients[:, self.needed]
-        self.by_total &= self.reads
+        by_total = (missing.sum(1) + 1 < dense.sum(1)) & self.reads
+        deltas = torch.where(by_total[:, None], -missing.float(), dense.float())
+        needed = deltas.any(0).nonzero()[:, 0].tolist()  # sources whose own delta somebody needs
+        self.row_of_source = {source: DELTAS + i for i, source in enumerate(needed)}
+        self.coefficients = torch.cat([torch.ones(len(dense), 1), by_total[:, None].float(), deltas[:, needed]], 1)
+        self.needs_total = bool(by_total.any())
 
 
 class _CircuitRun:
-    """One run of one circuit: grows `deltas` of the needed sources and their `total` layer by layer."""
+    """One run of one circuit: grows `terms`, of which every stream is a sum (see `_Recipe`), layer by layer."""
 
     def __init__(self, runner: CircuitRunner, recipe: _Recipe):
         self.runner, self.recipe, self.adapter, self.graph = runner, recipe, runner.adapter, runner.graph
         like = runner.ablated.input
         self.shape = like.shape
-        self.deltas = like.new_empty(len(recipe.needed), like[..., 0].numel(), like.shape[-1])
-        self.known = 0  # how many of the needed sources have run
-        self.total = like.new_zeros(self.deltas.shape[1:]) if recipe.by_total.any() else None
+        self.terms = like.new_empty(recipe.coefficients.shape[1], like[..., 0].numel(), like.shape[-1])
+        self.total = self.terms[TOTAL].zero_()
+        self.known = DELTAS  # how many of the terms there are so far: a source's delta when it has run
 
     def logits(self) -> torch.Tensor:
         """Run all nodes of the circuit; (targets, vocabulary)."""
@@ -134,22 +136,18 @@ class _CircuitRun:
         return self.adapter.unembed(self.adapter.final_norm(stream))
 
     def _wrote(self, source: int, delta: torch.Tensor) -> None:
-        if source in self.recipe.slot_of_source:
-            self.deltas[self.recipe.slot_of_source[source]] = delta
+        if source in self.recipe.row_of_source:
+            self.terms[self.recipe.row_of_source[source]] = delta
             self.known += 1
-        if self.total is not None:
+        if self.recipe.needs_total:
             self.total += delta
 
     def _streams(self, destinations: list[int], ablated: torch.Tensor, positions) -> torch.Tensor:
         """(destinations, positions, d_model): the streams that slots read, at a slice or index of positions."""
+        terms = self.terms[: self.known, positions]
+        terms[ABLATED] = ablated
         coefficients = self.recipe.coefficients[destinations, : self.known].to(ablated)
-        deltas = self.deltas[: self.known, positions]
-        streams = (coefficients @ deltas.flatten(1)).unflatten(1, deltas.shape[1:])
-        streams += ablated
-        whole = self.recipe.by_total[destinations]
-        if whole.any():
-            streams[whole.to(streams.device)] += self.total[positions]
-        return streams
+        return (coefficients @ terms.flatten(1)).unflatten(1, terms.shape[1:])
 
     def _heads(self, layer: int) -> None:
         n_heads = self.graph.n_heads
@@ -158,7 +156,7 @@ class _CircuitRun:
         if len(heads) == 0:
             return
         slots = torch.cat([heads + slot * n_heads for slot in range(3)])
-        projected = self.runner.projection(layer)[slots.to(self.deltas.device)]
+        projected = self.runner.projection(layer)[slots.to(self.terms.device)]
         self._project_changed(layer, slots.tolist(), projected)
         q, k, v = projected.unflatten(0, (3, -1)).transpose(1, 2)
         results = self.adapter.attend(q, k, v).permute(1, 0, 2, 3).flatten(1, 2)  # (heads, batch pos, d_head)
@@ -167,12 +165,12 @@ class _CircuitRun:
 
     def _write_heads(self, layer: int, first: int, heads: list[int], changes: torch.Tensor) -> None:
         weight = self.adapter.write_weight(layer)
-        wanted = [i for i, head in enumerate(heads) if first + head in self.recipe.slot_of_source]
+        wanted = [i for i, head in enumerate(heads) if first + head in self.recipe.row_of_source]
         if wanted:
             chosen = (changes, weight[heads]) if len(wanted) == len(heads) else (changes[wanted], weight[[heads[i] for i in wanted]])
-            torch.bmm(*chosen, out=self.deltas[self.known : self.known + len(wanted)])
+            torch.bmm(*chosen, out=self.terms[self.known : self.known + len(wanted)])
             self.known += len(wanted)
-        if self.total is not None:
+        if self.recipe.needs_total:
             self.total += changes.transpose(0, 1).flatten(1) @ weight[heads].flatten(0, 1)
 
     def _project_changed(self, layer: int, slots: list[int], projected: torch.Tensor) -> None:
@@ -181,17 +179,18 @@ class _CircuitRun:
         groups = {}
         for i, slot in enumerate(slots):
             if self.recipe.reads[offset + slot]:
-                key = (bool(self.recipe.by_total[offset + slot]), self.recipe.coefficients[offset + slot, : self.known].numpy().tobytes())
+                key = self.recipe.coefficients[offset + slot, : self.known].numpy().tobytes()
                 groups.setdefault(key, []).append(i)
-        members = list(groups.values())
+        members = sorted(groups.values(), key=len)
         if not members:
             return
+        project = _projection(self.adapter, layer, [[slots[i] for i in group] for group in members])
+        places = torch.tensor([i for group in members for i in group], device=projected.device)
         ablated, flat = self.runner.before_attention[layer].flatten(0, 1), projected.flatten(1, 2)
         chunk = max(1, CHUNK_ELEMENTS // (len(members) * self.shape[-1]))
         for start in range(0, len(ablated), chunk):
             part = slice(start, start + chunk)
-            streams = self._streams([offset + slots[group[0]] for group in members], ablated[part], part)
-            _project(self.adapter, layer, streams, [[slots[i] for i in group] for group in members], flat[:, part], members)
+            flat[places, part] = project(self._streams([offset + slots[group[0]] for group in members], ablated[part], part))
 
     def _mlp(self, layer: int) -> None:
         source = 1 + layer * (self.graph.n_heads + 1) + self.graph.n_heads
@@ -203,17 +202,25 @@ class _CircuitRun:
         self._wrote(source, block.mlp(block.mlp_norm(stream)) - self.runner.ablated.mlps[layer].flatten(0, 1))
 
 
-def _project(adapter, layer: int, streams: torch.Tensor, slots: list[list[int]], out=None, places=None) -> torch.Tensor:
-    """What slots project: (slots, ..., d_head) from the streams (groups, ..., d_model), `slots[g]` all reading stream g."""
-    constants = adapter.read_constants[layer].unflatten(0, (-1, adapter.d_head))
-    if out is None:
-        out, places = streams.new_empty(sum(map(len, slots)), *streams.shape[1:-1], adapter.d_head), slots
-    normalised = F.layer_norm(streams, streams.shape[-1:], eps=adapter.epsilon)
-    for stream, group, where in zip(normalised, slots, places, strict=True):
-        product = stream @ adapter.read_weights[layer][group].flatten(0, 1).T
-        values = product.unflatten(-1, (len(group), adapter.d_head)) + constants[group]
-        out[where] = values.movedim(-2, 0)
-    return out
+def _projection(adapter, layer: int, groups: list[list[int]]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function from streams (groups, pos, d_model) to what slots project from them (slots, pos, d_head); `groups[g]` read stream g.
+
+    Groups come in ascending order of size; those of one slot are multiplied together.
+    """
+    weight, norm = adapter.read_weight(layer), adapter.blocks[layer].attn_norm
+    bias = adapter.read_bias(layer)[[slot for group in groups for slot in group], None]
+    single = sum(len(group) == 1 for group in groups)
+    alone = weight[:, [group[0] for group in groups[:single]]].transpose(0, 1)
+    together = [weight[:, group].flatten(1) for group in groups[single:]]
+
+    def project(streams):
+        normalised = norm(streams)
+        values = [torch.bmm(normalised[:single], alone)]
+        values += [(stream @ many).unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
+                   for stream, many in zip(normalised[single:], together, strict=True)]
+        return torch.cat(values).add_(bias)
+
+    return project
 
 
 # ---------------------------------------------------------------- faithfulness
@@ -256,11 +263,9 @@ def exact_patching(runner: CircuitRunner, metric: str, edges: Iterable[int]) -> 
     return torch.stack(columns, 1)
 
 
-def exact_scores(adapter, batches: Iterable[Batch], metric: str, ablation: str, means: Activations | None) -> Iterator[Scores]:
-    """Yield the exact score of every edge for each batch: as many runs of the model as there are edges."""
-    with hooks.frozen(adapter.model):
-        for batch in batches:
-            runner = CircuitRunner(adapter, batch, ablation, means)
-            scores = exact_patching(runner, metric, range(adapter.graph.n_edges))
-            none = torch.zeros(adapter.graph.n_edges, dtype=torch.bool)
-            yield Scores(batch.rows, scores, runner.plain_metric("clean", metric), runner.metric(metric, none))
+def exact_scores(adapter, batch: Batch, metric: str, ablation: str = "patching", means: Activations | None = None) -> Scores:
+    """The exact score of every edge for a batch: as many runs of the model as there are edges."""
+    runner = CircuitRunner(adapter, batch, ablation, means)
+    scores = exact_patching(runner, metric, range(adapter.graph.n_edges))
+    none = torch.zeros(adapter.graph.n_edges, dtype=torch.bool)
+    return Scores(batch.rows, scores, runner.plain_metric("clean", metric), runner.metric(metric, none))

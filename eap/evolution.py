@@ -3,6 +3,7 @@
 All functions are pure; circuits are booleans over nodes or edges, (checkpoints, items); scores are (checkpoints, edges).
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from eap.selection import bootstrap_means
 
 FALSE_DISCOVERY = 0.05  # share of false findings allowed among the edges that are said to have moved
 LEVEL = 0.95
+SPLITS = 100  # of the examples into halves, for the norm by which scores are divided
+LAYER_PAIRS = 300  # pairs of resamples for the noise floor of the layers' change
 # circuits that differ in these measure different things
 SETTING_KEYS = ("method", "metric", "ablation", "selection", "absolute", "pairs_sha256")
 
@@ -53,7 +56,10 @@ def change_rates(kept: torch.Tensor) -> dict:
 
 
 class Noise(NamedTuple):
-    """Two extractions of one checkpoint on resampled examples, many times over: changed items and Jaccard, (comparisons,) each."""
+    """Two extractions of one checkpoint on resampled examples, many times over: changed items and Jaccard, (comparisons,) each.
+
+    Nodes and edges are those of the circuit as extraction cuts it; `equal_size` of circuits that all have as many edges.
+    """
 
     edges_changed: np.ndarray
     nodes_changed: np.ndarray
@@ -107,57 +113,113 @@ def spearman_matrix(scores: torch.Tensor) -> list[list[float]]:
         return np.nan_to_num(np.corrcoef(rankdata(scores.abs().numpy(), axis=1))).tolist()
 
 
-def arrival(with_last: list[float], low: float) -> int:
-    """The first checkpoint from which on the Jaccard with the last stays at or above `low`, what noise alone leaves of the last."""
+def arrival(with_last: list[float], low: float) -> tuple[int, int]:
+    """(the first checkpoint whose Jaccard with the last is at least `low`, the first from which on it stays there).
+
+    `low` is the least that noise alone leaves of the last circuit. The two differ where a circuit comes near and leaves again.
+    """
     inside = [value >= low for value in with_last]
-    return len(inside) - next((i for i, good in enumerate(reversed(inside)) if not good), len(inside))
+    outside = [t for t, good in enumerate(inside) if not good]
+    return inside.index(True), outside[-1] + 1 if outside else 0
 
 
 # ---------------------------------------------------------------- scores
 
 
-def normalised(scores: torch.Tensor) -> torch.Tensor:
-    """s / sum |s| along the last axis: an edge's share of all attribution, signed. Zero scores stay zero.
+class Norms(NamedTuple):
+    """The size of all attribution of each checkpoint, its parts by example, and whether noise is taken out of all of them."""
 
-    Without it the metric's scale, which grows during fine-tuning, passes for change in every edge (design.md 2).
+    values: list[float]  # (checkpoints,)
+    parts: list[torch.Tensor]  # (examples,) each; their mean is the value
+    noise_free: bool
+
+
+def norms(examples: Iterable[torch.Tensor]) -> Norms:
+    """The size of all attribution, sum over edges of |score|, of each checkpoint's scores (examples, edges).
+
+    Scores are divided by it, since the metric's scale, which grows during fine-tuning, would pass for change in every edge. The plain sum
+    of |mean score| grows with noise, so that a noisier model would shrink all its edges: `crossfitted` stands in for it. Where that is
+    not positive for one checkpoint, all get the plain sum, so that none is measured by another rule than the others.
     """
-    return scores / scores.abs().sum(-1, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny)
+    pairs = [(crossfitted(scores.double()), scores.double() @ scores.double().mean(0).sign()) for scores in examples]
+    noise_free = all(float(crossed.mean()) > 0 for crossed, _ in pairs)
+    parts = [crossed if noise_free else plain for crossed, plain in pairs]
+    return Norms([max(float(part.mean()), 1e-300) for part in parts], parts, noise_free)
+
+
+def crossfitted(scores: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """(examples,) sum over edges of an example's score x the sign of the mean score in the half of the examples that it is not in.
+
+    Mean over `SPLITS` random halvings. Expected of an edge that is noise alone is 0, of one whose sign is sure |score|. Zeros for fewer
+    than 4 examples.
+    """
+    n, generator, parts = len(scores), torch.Generator().manual_seed(seed), torch.zeros(len(scores), dtype=scores.dtype)
+    if n < 4:
+        return parts
+    halves = torch.stack([torch.randperm(n, generator=generator) < n // 2 for _ in range(SPLITS)]).to(scores.dtype)
+    for some in halves.split(10):
+        for half in (some, 1 - some):
+            parts += ((1 - half) * ((half @ scores).sign() @ scores.T)).sum(0) / SPLITS
+    return parts
+
+
+def shares(scores: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """(examples, edges) normalised scores: their mean is mean score / norm, their spread over examples is that of this ratio.
+
+    score / norm - share (part / norm - 1), the ratio's linearisation: an example that raises the norm lowers every share. `part`
+    (examples,) is of `norms`.
+    """
+    norm = max(float(part.mean()), 1e-300)
+    plain = scores.double() / norm
+    return plain - torch.outer(part / norm - 1, plain.mean(0))
 
 
 def layer_mass(graph: Graph, weights: torch.Tensor) -> torch.Tensor:
-    """(layers,): each edge's weight, half to its source's layer and half to its destination's; `input` and `logits` are no layer."""
+    """(..., layers) of (..., edges): each edge's weight, half to its source's layer and half to its destination's.
+
+    `input` and `logits` are no layer.
+    """
     src, dst = graph.edge_index
-    mass = torch.zeros(graph.n_layers + 2, dtype=torch.float64)
+    mass = torch.zeros(*weights.shape[:-1], graph.n_layers + 2, dtype=torch.float64)
     for ends, names in ((src, graph.sources), (dst, graph.destinations)):
         layers = torch.tensor([graph.layer_of(name) + 1 for name in names])  # input is -1
-        mass.index_add_(0, layers[ends], weights.double() / 2)
-    return mass[1:-1]
+        mass.index_add_(-1, layers[ends], weights.double() / 2)
+    return mass[..., 1:-1]
+
+
+def layer_noise(graph: Graph, normalised: torch.Tensor, seed: int) -> np.ndarray:
+    """(pairs, layers): the change of the layers' `shares` between two extractions of one checkpoint on resampled examples."""
+    drawn = bootstrap_means(normalised, 2 * LAYER_PAIRS, seed)
+    return torch.cat([layer_mass(graph, (means[::2] - means[1::2]).abs()) for means in drawn]).numpy()
 
 
 class Moves(NamedTuple):
-    """Per edge: the mean change of its normalised score, its q (false-discovery rate), and what kind of change it is."""
+    """Per edge: the normalised mean score before and after, its q (false-discovery rate), and what kind of change it is."""
 
-    change: torch.Tensor  # (edges,) last minus first
+    before: torch.Tensor  # (edges,)
+    after: torch.Tensor  # (edges,)
     q: np.ndarray  # (edges,)
     kind: np.ndarray  # (edges,) one of KINDS
 
 
-KINDS = ("no evidence", "strengthened", "weakened", "sign changed")
+KINDS = ("no evidence", "added", "removed", "strengthened", "weakened", "sign changed")
 
 
-def moves(before: torch.Tensor, after: torch.Tensor) -> Moves:
+def moves(before: torch.Tensor, after: torch.Tensor, kept_before: torch.Tensor, kept_after: torch.Tensor) -> Moves:
     """Which edges' scores changed beyond noise: a paired t-test over the same examples, Benjamini-Hochberg over all edges.
 
-    `before` and `after` are (examples, edges); each is divided by its sum over edges of |mean score|. An edge with q over 5 % shows
-    no evidence; the others grew in |mean score|, shrank, or changed their sign. Raises InputError for other numbers of examples.
+    `before` and `after` are (examples, edges); what is tested are their `shares`. `kept_*` say which edges each circuit has. An edge with
+    q over 5 % shows no evidence of change, whatever the circuits' borders say of it. Of the others, those in one circuit only are added
+    or removed; those in both or in none changed their sign, or grew or shrank in |mean score|. Raises InputError for other numbers of
+    examples.
     """
     if before.shape != after.shape or len(before) < 2:
         raise InputError(f"expected per-example scores of the same 2 or more examples, got {tuple(before.shape)} and {tuple(after.shape)}")
-    before, after = (scores.double() / scores.double().mean(0).abs().sum().clamp_min(1e-300) for scores in (before, after))
-    difference, n = after - before, len(before)
-    error = difference.std(0) / n**0.5
-    t = (difference.mean(0).abs() / error).nan_to_num(nan=0.0)  # 0 / 0: an edge that never changes
+    before, after = (shares(*row) for row in zip((before, after), norms([before, after]).parts, strict=True))
+    old, new, n = before.mean(0), after.mean(0), len(before)
+    error = (after - before).std(0) / n**0.5
+    t = ((new - old).abs() / error).nan_to_num(nan=0.0)  # 0 / 0: an edge that never changes
     q = false_discovery_control((2 * stdtr(n - 1, -t.numpy())).clip(max=1))
-    old, new = before.mean(0), after.mean(0)
-    kind = np.where((old * new < 0).numpy(), 3, np.where((new.abs() > old.abs()).numpy(), 1, 2))
-    return Moves(difference.mean(0), q, np.array(KINDS)[np.where(q <= FALSE_DISCOVERY, kind, 0)])
+    cases = (torch.from_numpy(q > FALSE_DISCOVERY), kept_after & ~kept_before, kept_before & ~kept_after,
+             (old * new >= 0) & (new.abs() > old.abs()), old * new >= 0)  # fmt: skip
+    return Moves(old, new, q, np.select([case.numpy() for case in cases], KINDS[:-1], KINDS[-1]))

@@ -1,29 +1,48 @@
-"""Figures of evolution.json: plain numbers in, a matplotlib Figure out."""
+"""Figures of evolution.json: plain numbers in, a matplotlib Figure out (the drawing of edges: a file)."""
 
 import numpy as np
 
-from eap import style
+from eap import evolution_faithfulness, evolution_report, evolution_words, style
+from eap.graph import Graph
+from eap.visualization import DRAWN_EDGES, draw_edges, pen_width
 
 MARKERS = "os^Dv<>Ph*Xp"
-SETS = (("nodes", "nodes", "o", "base"), ("edges", "edges", "^", "finetuned"),
-        ("edges_equal_size", "edges, equal-size circuits", "s", "highlight"))
+SETS = (("nodes", "nodes", "o", "base", "////"), ("edges", "edges", "^", "finetuned", "...."),
+        ("edges_equal_size", "edges,\nequal-size circuits", "s", "circuit", "xxxx"))
+LOOKS = {  # kind of change -> (mark at the edge, colour, Graphviz line): told apart without colour by mark and line
+    "added": ("new", "circuit", "solid"), "removed": ("gone", "base", "dotted"), "strengthened": ("up", "finetuned", "bold"),
+    "weakened": ("down", "highlight", "dashed"), "sign changed": ("flip", "text", "dashed"),
+}
 
 
 def change_figure(content: dict):
-    """Change from one checkpoint to the next and from the first one, with the noise floor; the training loss above if it is known."""
-    training = content.get("training")
-    n_panels = 3 if training else 2
-    figure, axes = style.subplots(n_panels, 1, figsize=(8.4, 2.5 * n_panels), sharex=True)
+    """Change of nodes, edges and equal-size circuits, each beside its noise floor; the training loss above if it is known.
+
+    On the left from one checkpoint to the next, on the right from the first one.
+    """
+    training, sets = content.get("training"), [row for row in SETS if row[0] in content["rates"]]
+    n_rows = len(sets) + bool(training)
+    figure, axes = style.subplots(n_rows, 2, figsize=(9.6, 0.6 + 2.1 * n_rows), sharex=True, squeeze=False)
     x = np.arange(len(content["checkpoints"]))
     if training:
-        _loss_panel(axes[0], training, _steps(content))
-    _rate_panel(axes[-2], content, x)
-    _from_first_panel(axes[-1], content, x)
-    _step_axis(axes[-1], content)
-    examples = content["checkpoints"][0]["examples"]
-    known = f"; noise floor from {content['noise_resamples']} resamplings of {examples} examples" if content["noise_resamples"] else ""
-    axes[0].set_title(f"{len(x)} checkpoints{known}", fontsize=9)
+        for axis in axes[0]:
+            _loss_panel(axis, training, _steps(content))
+        axes[0][0].set_ylabel("nats per\nsummary token")
+        axes[0][1].legend(fontsize=7)
+    for (left, right), row in zip(axes[-len(sets) :], sets, strict=True):
+        _change_panels(left, right, content["rates"][row[0]], row, x)
+    for axis, title in zip(axes[0], ("since the checkpoint before", "since the first checkpoint"), strict=True):
+        axis.set_title(title, fontsize=9, loc="left")
+    for axis in axes[-1]:
+        _step_axis(axis, content)
+    figure.suptitle(_title(content), fontsize=9)
     return figure
+
+
+def _title(content, floor: bool = True) -> str:
+    examples, resamples = content["checkpoints"][0]["examples"], content["noise_resamples"]
+    known = f", noise floor: central 95 % of {resamples} resamplings" if resamples and floor else ""
+    return f"{len(content['checkpoints'])} circuits" + (f", n = {examples} examples{known}" if examples else "")
 
 
 def _steps(content) -> list[int]:
@@ -56,23 +75,25 @@ def _loss_panel(axis, training, checkpoints):
               label="validation NLL")  # fmt: skip
     axis.fill_between(place(validation), [row["low"] for row in validation], [row["high"] for row in validation],
                       color=style.COLOURS["base"], alpha=0.2, linewidth=0)  # fmt: skip
-    axis.set_ylabel("nats per\nsummary token")
-    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _rate_panel(axis, content, x):
-    for name, label, marker, colour in SETS:
-        if name not in content["rates"]:
-            continue
-        rate = content["rates"][name]
-        axis.plot(x[1:], 100 * np.array(rate["of_first"]), marker=marker, color=style.COLOURS[colour],
-                  label=f"{label}: dS = {rate['dS']:.0%}")
-        if rate["floor"] and name != "edges_equal_size":
-            low, high = ([100 * floor[key] for floor in rate["floor"]] for key in ("low", "high"))
-            _band(axis, x[1:], low, high, style.COLOURS[colour], f"noise floor, {label}", hatch="////" if name == "nodes" else "....")
-    axis.set_ylabel("changed since the previous\ncheckpoint (% of S_0)")
-    axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+def _change_panels(left, right, rate, about, x):
+    _, label, marker, colour, hatch = about
+    colour = style.COLOURS[colour]
+    panels = ((left, rate["of_first"], rate["floor"]), (right, rate["from_first"][1:], rate["from_first_floor"]))
+    for axis, values, floors in panels:
+        axis.plot(x[1:], 100 * np.array(values), marker=marker, color=colour, label="measured")
+        if floors:
+            low, high = ([100 * floor[key] for floor in floors] for key in ("low", "high"))
+            _band(axis, x[1:], low, high, style.COLOURS["random"], "noise floor", hatch)
+        axis.set_ylim(bottom=0)
+    left.set_ylabel(f"{label}\n(% of S_0 = {rate['sizes'][0]:,})")
+    left.set_title(f"dS = {100 * rate['dS']:.1f} %" + _floor_words(rate["dS_floor"]), fontsize=7, loc="right")
+    right.legend(fontsize=7, frameon=True, edgecolor="none", framealpha=0.8)
+
+
+def _floor_words(floor) -> str:
+    return "" if floor is None else f"; noise alone {100 * floor['low']:.1f} to {100 * floor['high']:.1f} %"
 
 
 def _band(axis, x, low, high, colour, label, hatch):
@@ -81,15 +102,7 @@ def _band(axis, x, low, high, colour, label, hatch):
         middle = (low[0] + high[0]) / 2
         axis.errorbar(x, [middle], [[middle - low[0]], [high[0] - middle]], fmt="none", color=colour, capsize=6, label=label)
         return
-    axis.fill_between(x, low, high, facecolor=colour, alpha=0.15, hatch=hatch, edgecolor=colour, linewidth=0, label=label)
-
-
-def _from_first_panel(axis, content, x):
-    for name, label, marker, colour in SETS[:2]:
-        axis.plot(x, 100 * np.array(content["rates"][name]["from_first"]), marker=marker, color=style.COLOURS[colour], label=label)
-    axis.set_ylabel("differs from the first\ncheckpoint (% of S_0)")
-    axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.fill_between(x, low, high, facecolor=colour, alpha=0.3, hatch=hatch, edgecolor=colour, linewidth=0, label=label)
 
 
 def jaccard_figure(content: dict):
@@ -110,6 +123,7 @@ def jaccard_figure(content: dict):
     figure.colorbar(image, ax=left, label="Jaccard of edges", fraction=0.046)
     left.set_title("edges of every two circuits", fontsize=9)
     _with_last(right, similarity, n)
+    figure.suptitle(_title(content), fontsize=9)
     right.set_xticks(range(n), labels, fontsize=7, rotation=90 if n > 6 else 0)
     for axis in (left, right):
         axis.set_xlabel("circuit" if labels[0] == content["checkpoints"][0]["name"] else "checkpoint (training step)")
@@ -134,28 +148,31 @@ def _with_last(axis, similarity, n):
 
 
 def trajectories_figure(content: dict):
-    """Normalised scores over the checkpoints of the edges that moved most, labelled at the right end."""
+    """Normalised scores over the checkpoints of the edges that changed most beyond noise, or of those that are drawn in their place."""
     figure, axis = style.subplots(figsize=(7.2, 4.2))
     x = np.arange(len(content["checkpoints"]))
     colours = [style.COLOURS[name] for name in ("base", "finetuned", "circuit", "highlight", "noise", "control", "text", "random")]
-    for i, entry in enumerate(content["trajectories"]):
+    drawn = content["trajectories"]["edges"]
+    for i, entry in enumerate(drawn):
         colour, scores = colours[i % len(colours)], 100 * np.array(entry["scores"])
         axis.plot(x, scores, marker=MARKERS[i % len(MARKERS)], color=colour, label=entry["edge"])
         if entry["low"]:
             axis.fill_between(x, 100 * np.array(entry["low"]), 100 * np.array(entry["high"]), color=colour, alpha=0.15, linewidth=0)
     axis.axhline(0, color=style.COLOURS["text"], linewidth=0.8)
     _step_axis(axis, content)
-    axis.set_ylabel("score (% of the sum of all |scores|)")
+    axis.set_ylabel(f"score ({evolution_words.unit(content)})")
     examples = content["checkpoints"][0]["examples"]
-    bands = f", 95 % intervals over {examples} examples" if content["trajectories"] and content["trajectories"][0]["low"] else ""
-    axis.set_title(f"The {len(content['trajectories'])} edges that moved most{bands}", fontsize=9)
+    chosen = content["trajectories"]["chosen"]
+    words = f"that {chosen}, largest first" if chosen == evolution_report.MOVED else f"of largest range: {chosen}"
+    bands = f"\nbands: central 95 % of resamples of {examples} examples" if drawn and drawn[0]["low"] else ""
+    axis.set_title(f"{len(drawn)} edges {words}{bands}", fontsize=9)
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def layers_figure(content: dict):
     """Attribution by layer before and after, and how much of it changed: what the layer choices of the bake-off are made from."""
-    figure, (upper, lower) = style.subplots(2, 1, figsize=(6.4, 4.6), sharex=True)
+    figure, (upper, lower) = style.subplots(2, 1, figsize=(6.4, 5.4), sharex=True)
     layers = np.arange(content["graph"]["n_layers"])
     bars = (("before", "first circuit", "base", "", -0.2), ("after", "last circuit", "finetuned", "//", 0.2))
     for name, label, colour, hatch, shift in bars:
@@ -163,8 +180,85 @@ def layers_figure(content: dict):
                   edgecolor="white", linewidth=0.3, label=label)  # fmt: skip
     upper.set_ylabel("edges in the circuit\n(% of all |scores|)")
     upper.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    lower.bar(layers, 100 * np.array(content["layers"]["change"]), 0.6, color=style.COLOURS["circuit"])
-    lower.set_ylabel("change of the scores\nof all edges (% of |scores|)")
+    figure.suptitle(_title(content, floor=False), fontsize=9)
+    unit = evolution_words.unit(content).replace(" without", "\nwithout")
+    lower.bar(layers, 100 * np.array(content["layers"]["change"]), 0.6, color=style.COLOURS["circuit"], label="measured")
+    if content["layers_noise"]:
+        _layer_floor(lower, layers, content["layers_noise"])
+    lower.set_ylabel(f"change of all edges' scores\n({unit})")
     lower.set_xticks(layers)
     lower.set_xlabel("layer (an edge counts half where it leaves and half where it arrives; input and logits left out)")
     return figure
+
+
+def _layer_floor(axis, layers, noise):
+    """What resampling the examples changes in each layer: hatched from the low to the high end of its central 95 %, a line at its mean."""
+    low, mean, high = (100 * np.array([floor[key] for floor in noise["floor"]]) for key in ("low", "mean", "high"))
+    axis.bar(layers, high - low, 0.8, bottom=low, facecolor="white", alpha=0.75, hatch="////", edgecolor="black", linewidth=0.6,
+             label=f"noise floor: central 95 % of {noise['pairs']} pairs of resamples")  # fmt: skip
+    axis.hlines(mean, layers - 0.4, layers + 0.4, color=style.COLOURS["text"], linewidth=1.6, label="its mean")
+    handles, labels = axis.get_legend_handles_labels()
+    axis.legend(handles[1:] + handles[:1], labels[1:] + labels[:1], fontsize=7, frameon=False, loc="lower center",
+                bbox_to_anchor=(0.5, 1.0), ncols=3)  # fmt: skip
+
+
+def moved_drawing(content: dict, path) -> None:
+    """Write a drawing of the edges of the first or last circuit whose scores changed beyond noise, at most DRAWN_EDGES, most first.
+
+    Width grows with the change; mark, line and colour say its kind.
+    """
+    about, moved = content["graph"], content["moved"]
+    graph, drawn, looks = Graph(about["n_layers"], about["n_heads"], about["d_model"]), moved["edges"][:DRAWN_EDGES], {}
+    for row in drawn:
+        mark, colour, line = LOOKS[row["kind"]]
+        looks[graph.edge_number[row["edge"]]] = {
+            "mark": mark, "color": style.COLOURS[colour], "style": line, "penwidth": pen_width(row["change"], drawn[0]["change"]),
+        }  # fmt: skip
+    legend = " &nbsp; ".join(f'<FONT COLOR="{style.COLOURS[colour]}"><B>{mark}</B>, {line}</FONT>: {kind} '
+                             f"({moved['counts'][kind]['in_a_circuit']:,})" for kind, (mark, colour, line) in LOOKS.items())
+    first, *_, last = (checkpoint["name"].removeprefix("C_").replace("step", "step ") for checkpoint in content["checkpoints"])
+    lines = (f"The {len(drawn)} largest of {len(moved['edges']):,} changes of edges of the first or last circuit, from {first} to {last}",
+             f"normalised scores, n = {moved['examples']} examples, false-discovery rate {100 * moved['false_discovery_rate']:.0f} %; "
+             "width: size of the change", legend)
+    rows = "".join(f"<TR><TD>{line}</TD></TR>" for line in lines)
+    draw_edges(graph, looks, path, f'<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="2">{rows}</TABLE>>')
+
+
+def faithfulness_figure(content: dict):
+    """f of each checkpoint's own circuit and of the final circuit, with intervals, over random circuits; one panel per metric.
+
+    Hollow points: the interval of what f divides by includes zero.
+    """
+    found = content["faithfulness"]
+    figure, axes = style.subplots(1, len(found["metrics"]), figsize=(4.6 * len(found["metrics"]), 3.8), squeeze=False, sharey=True)
+    for axis, (metric, rows) in zip(axes[0], found["metrics"].items(), strict=True):
+        _faithfulness_panel(axis, rows)
+        axis.set_title(f"{metric}, n = {found['examples']} examples", fontsize=9)
+        _step_axis(axis, content)
+    axes[0][0].set_ylabel("faithfulness f")
+    entries = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def _faithfulness_panel(axis, rows):
+    """Hollow points without an interval: there corrupting the input does not change the metric beyond noise, so f means nothing."""
+    lines = (("own", "the checkpoint's own circuit", "o", "base", "-"), ("final", "the last checkpoint's circuit", "^", "finetuned", "--"))
+    for name, label, marker, colour, line in lines:
+        known = [i for i, row in enumerate(rows) if row[name] and evolution_faithfulness.meaningful(row)]
+        hollow = [i for i, row in enumerate(rows) if row[name] and i not in known]
+        mean, low, high = ([rows[i][name][key] for i in known] for key in ("mean", "low", "high"))
+        axis.plot(known, mean, marker=marker, linestyle=line, color=style.COLOURS[colour], label=label)
+        axis.fill_between(known, low, high, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
+        axis.plot(hollow, [rows[i][name]["mean"] for i in hollow], marker, color=style.COLOURS[colour], markerfacecolor="white")
+    if any(row["final"] and not evolution_faithfulness.meaningful(row) for row in rows):
+        axis.plot([], [], "s", color=style.COLOURS["chance"], markerfacecolor="white",
+                  label=f"hollow: {evolution_faithfulness.MEANS_NOTHING}")  # fmt: skip
+    drawn = [i for i, row in enumerate(rows) if row["random"] and evolution_faithfulness.meaningful(row)]
+    if drawn:
+        low, high = ([rows[i]["random"][key] for i in drawn] for key in ("low", "high"))
+        label = f"{rows[drawn[0]]['random']['n']} random circuits of its size (lowest, highest)"
+        axis.plot(drawn + drawn, low + high, "x", color=style.COLOURS["chance"], label=label)
+    for level, text in ((1, "whole model"), (0, "corrupted run")):
+        axis.axhline(level, color=style.COLOURS["chance"], linewidth=0.9, linestyle=":")
+        axis.annotate(text, (0, level), xytext=(0, 3), textcoords="offset points", fontsize=7, color=style.COLOURS["chance"])

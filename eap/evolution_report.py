@@ -1,4 +1,4 @@
-"""From circuits of several checkpoints to what is written and said about how the circuit moved."""
+"""From circuits of several checkpoints to what evolution.json holds about how the circuit moved."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from eap import evolution
+from eap import bootstrap, evolution
 from eap.circuit import Circuit, asked_for, strongest
+from eap.evolution_words import sentences
 from eap.selection import bootstrap_means
 
 INTERVAL_RESAMPLES = 200  # of the examples, for the bands of the score trajectories
-LISTED = 50  # edges in the table of those that moved
-KINDS_OF_SET = {"edges": "edges", "nodes": "nodes", "edges_equal_size": "edges, equal-size circuits before pruning"}
+# of the edges whose trajectories are drawn
+MOVED, NOT_SHOWN, NOT_TESTED = "changed beyond noise", "no change beyond noise shown", "change not tested"
 NOISE_OF = {"edges": "edges_changed", "nodes": "nodes_changed", "edges_equal_size": "equal_size_changed"}
 
 
@@ -40,18 +41,26 @@ def evolve(checkpoints: list[Checkpoint], resamples: int, trajectories: int, see
         sets["edges_equal_size"] = strongest(scores, size, bool(circuits[0].metadata.get("absolute", True)))
     content = {
         "checkpoints": [_describe(*row) for row in zip(checkpoints, edges, nodes, strict=True)],
-        "graph": {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "edges": graph.n_edges, "nodes": len(graph.nodes)},
+        "graph": {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "d_model": graph.d_model, "edges": graph.n_edges,
+                  "nodes": len(graph.nodes)},
         "settings_that_differ": evolution.differing_settings(circuits),
         "noise_resamples": resamples if all(noises) else 0,
         "rates": {name: _rates(kept, noises, name) for name, kept in sets.items()},
-        "similarity": _similarity(edges, nodes, scores, noises),
+        "similarity": _similarity(edges, nodes, scores, noises), "arrival_test": None,
         "transitions": _transitions(checkpoints, edges, nodes),
-        "layers": layer_scores(circuits, scores),
-        "moved": None, "trajectories": None,
+        "layers_noise": None, "noise_free_norm": False, "moved": None, "trajectories": None,
     }
-    if scores is not None:
-        content["trajectories"] = _trajectories(checkpoints, scores, trajectories, seed)
+    norms = _norms(checkpoints, scores)
+    content["layers"] = layer_scores(circuits, scores, norms and norms.values)
+    if all(noises):
+        arrived = content["similarity"]["arrival"]
+        content["arrival_test"] = _permutation(checkpoints[arrived], checkpoints[-1], seed) if arrived < len(checkpoints) - 1 else None
+    if norms:
+        content["noise_free_norm"] = norms.noise_free
+        content["layers_noise"] = _layers_noise(checkpoints, norms, content["layers"]["change"], seed) if resamples > 1 else None
         content["moved"] = _moved(checkpoints)
+    if scores is not None:
+        content["trajectories"] = _trajectories(checkpoints, scores, norms, content["moved"], trajectories, seed)
     return {**content, "sentences": sentences(content)}
 
 
@@ -59,6 +68,13 @@ def _scores(circuits):
     if any(circuit.scores is None for circuit in circuits):
         return None
     return torch.stack([circuit.scores for circuit in circuits])
+
+
+def _norms(checkpoints, scores) -> evolution.Norms | None:
+    """What each checkpoint's scores are divided by; None where a circuit has no scores or none per example."""
+    if scores is None or not all(checkpoint.per_example for checkpoint in checkpoints):
+        return None
+    return evolution.norms(checkpoint.per_example() for checkpoint in checkpoints)
 
 
 def _describe(checkpoint: Checkpoint, edges, nodes) -> dict:
@@ -73,14 +89,18 @@ def _noise(checkpoint: Checkpoint, resamples: int, seed: int, size: int):
 
 
 def _rates(kept: torch.Tensor, noises: list, name: str) -> dict:
-    """Change rates with what noise alone gives: `floor` per transition and `dS_floor`, None without scores per example."""
+    """Change rates with what noise alone gives: `floor` and `from_first_floor` per transition, and `dS_floor`.
+
+    A floor is what resampling the examples changes at the two checkpoints compared; None without scores per example.
+    """
     rates = evolution.change_rates(kept)
     if not all(noises):
-        return {**rates, "floor": None, "dS_floor": None, "beyond_noise": None}
+        return {**rates, **dict.fromkeys(("floor", "from_first_floor", "dS_floor", "beyond_noise"))}
     changed = np.stack([getattr(noise, NOISE_OF[name]) for noise in noises]) / max(rates["sizes"][0], 1)
     floors = [evolution.floor(np.concatenate(pair)) for pair in zip(changed[:-1], changed[1:], strict=True)]
+    from_first = [evolution.floor(np.concatenate([changed[0], now])) for now in changed[1:]]
     beyond = [rate > floor["high"] for rate, floor in zip(rates["of_first"], floors, strict=True)]
-    return {**rates, "floor": floors, "dS_floor": evolution.floor(changed.mean(0)), "beyond_noise": beyond}
+    return {**rates, "floor": floors, "from_first_floor": from_first, "dS_floor": evolution.floor(changed.mean(0)), "beyond_noise": beyond}
 
 
 def _similarity(edges, nodes, scores, noises) -> dict:
@@ -88,12 +108,12 @@ def _similarity(edges, nodes, scores, noises) -> dict:
         "edges_jaccard": evolution.jaccard_matrix(edges), "edges_chance": evolution.chance_matrix(edges),
         "nodes_jaccard": evolution.jaccard_matrix(nodes), "nodes_chance": evolution.chance_matrix(nodes),
         "score_spearman": evolution.spearman_matrix(scores) if scores is not None else None,
-        "edges_noise": None, "nodes_noise": None, "arrival": None,
+        "edges_noise": None, "nodes_noise": None, "arrival": None, "stays_from": None,
     }
     if all(noises):
         for name in ("edges", "nodes"):
             found[f"{name}_noise"] = [evolution.floor(getattr(noise, f"{name}_jaccard")) for noise in noises]
-        found["arrival"] = evolution.arrival(found["edges_jaccard"][-1], found["edges_noise"][-1]["low"])
+        found["arrival"], found["stays_from"] = evolution.arrival(found["edges_jaccard"][-1], found["edges_noise"][-1]["low"])
     return found
 
 
@@ -109,126 +129,99 @@ def _transitions(checkpoints, edges, nodes) -> list[dict]:
     return found
 
 
-def layer_scores(circuits: list[Circuit], scores: torch.Tensor | None) -> dict[str, list[float]]:
-    """Scores per layer for choosing where to adapt: `change`, `after`, `before`.
-
-    change: |s_last/sum|s_last| - s_first/sum|s_first|| over all edges (CircuitLoRA, arXiv 2502.11812, normalised). after, before: |s| of
-    the edges in the last and the first circuit, as a share of all attribution. Without scores an edge in the circuit counts as 1.
-    """
-    graph, first, last = circuits[0].graph, circuits[0].in_graph, circuits[-1].in_graph
-    ends = torch.stack([first, last]).double() if scores is None else scores[[0, -1]].double()
-    before, after = evolution.normalised(ends)
-    weights = {"change": (after - before).abs(), "after": after.abs() * last, "before": before.abs() * first}
-    return {name: evolution.layer_mass(graph, weight).tolist() for name, weight in weights.items()}
-
-
-def _trajectories(checkpoints, scores, n: int, seed: int) -> list[dict]:
-    """Normalised scores over the checkpoints of the n edges whose range is largest, with intervals over examples where there are any."""
-    shares = evolution.normalised(scores.double())
-    largest = torch.argsort(shares.amax(0) - shares.amin(0), descending=True, stable=True)[:n]
-    bands = [_band(checkpoint, largest, seed) for checkpoint in checkpoints]
-    known, edges = all(band is not None for band in bands), checkpoints[0].circuit.graph.edges
-    return [{
-        "edge": edges[edge], "scores": shares[:, edge].tolist(),
-        "low": [band[0][i] for band in bands] if known else None, "high": [band[1][i] for band in bands] if known else None,
-    } for i, edge in enumerate(largest.tolist())]
-
-
-def _band(checkpoint, edges, seed):
-    if checkpoint.per_example is None:
-        return None
-    means = bootstrap_means(checkpoint.per_example(), INTERVAL_RESAMPLES, seed)
-    shares = torch.cat([evolution.normalised(part)[:, edges] for part in means]).numpy()
-    return np.quantile(shares, [(1 - evolution.LEVEL) / 2, (1 + evolution.LEVEL) / 2], axis=0).tolist()
-
-
-def _moved(checkpoints) -> dict | None:
-    """Which edges' scores changed from the first to the last checkpoint; None without scores per example of the same examples."""
-    first, last = checkpoints[0], checkpoints[-1]
+def _same_examples(first: Checkpoint, last: Checkpoint):
+    """Scores (examples, edges) of both checkpoints, or None unless there are scores per example of the same examples."""
     if first.per_example is None or last.per_example is None:
         return None
     before, after = first.per_example(), last.per_example()
-    if before.shape != after.shape or first.circuit.metadata.get("example_ids") != last.circuit.metadata.get("example_ids"):
+    same = before.shape == after.shape and first.circuit.metadata.get("example_ids") == last.circuit.metadata.get("example_ids")
+    return (before, after) if same else None
+
+
+def _permutation(checkpoint: Checkpoint, last: Checkpoint, seed: int) -> dict | None:
+    """`bootstrap.permutation_test` of a checkpoint and the last one on their examples; None where these are not the same."""
+    both = _same_examples(checkpoint, last)
+    return both and bootstrap.permutation_test(*both, asked_for(last.circuit), bool(last.circuit.metadata.get("absolute", True)), seed=seed)
+
+
+def layer_scores(circuits: list[Circuit], scores: torch.Tensor | None, norms: list[float] | None = None) -> dict[str, list[float]]:
+    """Scores per layer for choosing where to adapt: `change`, `after`, `before`.
+
+    change: |s_last / norm_last - s_first / norm_first| over all edges (CircuitLoRA, arXiv 2502.11812, normalised); `norms` is a number per
+    circuit, sum |s| if not given. after, before: |s| of the edges in the last and the first circuit as a share of sum |s|. Without scores
+    an edge in the circuit counts as 1.
+    """
+    graph, first, last = circuits[0].graph, circuits[0].in_graph, circuits[-1].in_graph
+    ends = torch.stack([first, last]).double() if scores is None else scores[[0, -1]].double()
+    totals = ends.abs().sum(1).clamp_min(1e-300).tolist()
+    before, after = ends[0] / totals[0], ends[1] / totals[1]
+    old, new = totals if norms is None else (norms[0], norms[-1])
+    weights = {"change": (ends[1] / new - ends[0] / old).abs(), "after": after.abs() * last, "before": before.abs() * first}
+    return {name: evolution.layer_mass(graph, weight).tolist() for name, weight in weights.items()}
+
+
+def _layers_noise(checkpoints, norms, change, seed: int) -> dict:
+    """{"pairs", "floor": what resampling the examples of the first and of the last checkpoint changes in each layer, "beyond": layers}."""
+    graph, ends = checkpoints[0].circuit.graph, ((checkpoints[0], norms.parts[0]), (checkpoints[-1], norms.parts[-1]))
+    drawn = np.concatenate([evolution.layer_noise(graph, evolution.shares(checkpoint.per_example(), part), seed)
+                            for checkpoint, part in ends])
+    floors = [evolution.floor(values) for values in drawn.T]
+    return {"pairs": len(drawn), "floor": floors,
+            "beyond": [layer for layer, floor in enumerate(floors) if change[layer] > floor["high"]]}
+
+
+def _trajectories(checkpoints, scores, norms, moved, n: int, seed: int) -> dict:
+    """{"chosen": MOVED, NOT_SHOWN or NOT_TESTED, "edges": normalised scores over the checkpoints of at most n edges}.
+
+    The edges are those that changed beyond noise, the largest change first; where there is none, those whose range is largest. "low" and
+    "high" are the central 95 % of resamples of the examples, where there are any.
+    """
+    graph = checkpoints[0].circuit.graph
+    scores = scores.double()
+    shares = scores / (scores.abs().sum(1).clamp_min(1e-300) if norms is None else torch.tensor(norms.values).double())[:, None]
+    if moved and moved["edges"]:
+        chosen, edges = MOVED, torch.tensor([graph.edge_number[row["edge"]] for row in moved["edges"][:n]])
+    else:
+        chosen = NOT_SHOWN if moved else NOT_TESTED
+        edges = torch.argsort(shares.amax(0) - shares.amin(0), descending=True, stable=True)[:n]
+    bands = norms and [_band(*row, edges, seed) for row in zip(checkpoints, norms.parts, strict=True)]
+    return {"chosen": chosen, "edges": [{
+        "edge": graph.edges[edge], "scores": shares[:, edge].tolist(),
+        "low": [band[0][i] for band in bands] if bands else None, "high": [band[1][i] for band in bands] if bands else None,
+    } for i, edge in enumerate(edges.tolist())]}
+
+
+def _band(checkpoint, part, edges, seed: int):
+    drawn = bootstrap_means(evolution.shares(checkpoint.per_example()[:, edges], part), INTERVAL_RESAMPLES, seed)
+    return np.quantile(torch.cat(list(drawn)).numpy(), [(1 - evolution.LEVEL) / 2, (1 + evolution.LEVEL) / 2], axis=0).tolist()
+
+
+def _moved(checkpoints) -> dict | None:
+    """Which edges' scores changed from the first to the last checkpoint; None without scores per example of the same examples.
+
+    {"counts": {kind: edges of either circuit, edges outside both}; "entered", "left": how many edges the circuit's border passed over, and
+    how many of these have changed beyond noise; "edges": those of either circuit that changed, most first, all of them}.
+    """
+    first, last = checkpoints[0], checkpoints[-1]
+    both = _same_examples(first, last)
+    if both is None or len(both[0]) < 2:
         return None
-    found = evolution.moves(before, after)
-    edges = first.circuit.graph.edges
-    top = torch.argsort(found.change.abs() * torch.from_numpy(found.q <= evolution.FALSE_DISCOVERY), descending=True, stable=True)[:LISTED]
-    listed = [i for i in top.tolist() if found.kind[i] != evolution.KINDS[0]]
+    old, new = first.circuit.in_graph, last.circuit.in_graph
+    found = evolution.moves(*both, old, new)
+    inside, changed = (old | new).numpy(), found.q <= evolution.FALSE_DISCOVERY
     return {
-        "false_discovery_rate": evolution.FALSE_DISCOVERY, "examples": len(before),
-        "counts": {kind: int((found.kind == kind).sum()) for kind in evolution.KINDS},
-        "edges": [{"edge": edges[i], "change": float(found.change[i]), "q": float(found.q[i]), "kind": str(found.kind[i])} for i in listed],
+        "false_discovery_rate": evolution.FALSE_DISCOVERY, "examples": len(both[0]),
+        "counts": {kind: {"in_a_circuit": int((here & inside).sum()), "outside_both": int((here & ~inside).sum())}
+                   for kind in evolution.KINDS for here in [found.kind == kind]},
+        **{word: {"edges": int(which.sum()), "beyond_noise": int((which & changed).sum())}
+           for word, which in (("entered", (new & ~old).numpy()), ("left", (old & ~new).numpy()))},
+        "edges": _changed_edges(found, inside & changed, first.circuit.graph.edges),
     }
 
 
-# ---------------------------------------------------------------- in words
-
-
-def lines(content: dict) -> list[str]:
-    """The table and the sentences that the script prints."""
-    return [*_transition_table(content), "", *content["sentences"]]
-
-
-def sentences(content: dict) -> list[str]:
-    """What the numbers say, each claim beside its noise floor or chance level."""
-    said = []
-    if content["settings_that_differ"]:
-        said.append(f"Note: the circuits differ in {', '.join(content['settings_that_differ'])}: part of any change comes from that.")
-    return [*said, *_rate_lines(content), *_similarity_lines(content), *_moved_lines(content)]
-
-
-def _transition_table(content) -> list[str]:
-    names = [checkpoint["name"] for checkpoint in content["checkpoints"]]
-    width = max(map(len, names)) + 2
-    titles = ("nodes", "+", "-", "edges", "+", "-", "edges/S_0", "edges/S_t-1", "1-Jaccard", "from first")
-    rows = [" " * width + "".join(f"{title:>12}" for title in titles)]
-    for t, name in enumerate(names):
-        cells = []
-        for kind in ("nodes", "edges"):
-            rate = content["rates"][kind]
-            cells += [str(rate["sizes"][t]), *((str(rate[word][t - 1]) if t else "") for word in ("added", "removed"))]
-        edges = content["rates"]["edges"]
-        cells += [f"{edges[word][t - 1]:.3f}" if t else "" for word in ("of_first", "of_previous", "one_minus_jaccard")]
-        rows.append(f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in [*cells, f"{edges['from_first'][t]:.3f}"]))
-    return rows
-
-
-def _rate_lines(content) -> list[str]:
-    said = []
-    for name, words in KINDS_OF_SET.items():
-        if name not in content["rates"]:
-            continue
-        rate = content["rates"][name]
-        line = f"dS of {words}: {rate['dS']:.1%} of S_0 a step"
-        if rate["dS_floor"] is None:
-            said.append(line + "; noise floor unknown without scores per example, so nothing is said to have changed")
-            continue
-        low, high = rate["dS_floor"]["low"], rate["dS_floor"]["high"]
-        verdict = "more than noise" if rate["dS"] > high else "within noise"
-        said.append(f"{line}; resampling the examples alone gives {rate['dS_floor']['mean']:.1%} [{low:.1%}, {high:.1%}]: {verdict} "
-                    f"({sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps are beyond it)")
-    return said
-
-
-def _similarity_lines(content) -> list[str]:
-    similarity = content["similarity"]
-    ends = {key: table[0][-1] for key, table in similarity.items() if key.endswith(("jaccard", "chance"))}
-    said = [f"Jaccard of first and last circuit: edges {ends['edges_jaccard']:.3f} (chance {ends['edges_chance']:.3f}), "
-            f"nodes {ends['nodes_jaccard']:.3f} (chance {ends['nodes_chance']:.3f})"]
-    if similarity["score_spearman"]:
-        said[0] += f"; Spearman of |score| over all edges {similarity['score_spearman'][0][-1]:.3f}"
-    if similarity["edges_noise"]:
-        floor = similarity["edges_noise"][-1]
-        arrived = content["checkpoints"][similarity["arrival"]]["name"]
-        said.append(f"Two extractions of the last checkpoint on resampled examples have {floor['mean']:.3f} [{floor['low']:.3f}, "
-                    f"{floor['high']:.3f}]; by that measure the circuit arrives at {arrived}.")
-    return said
-
-
-def _moved_lines(content) -> list[str]:
-    if not content["moved"]:
-        return []
-    moved = content["moved"]
-    counts = ", ".join(f"{count} {kind}" for kind, count in moved["counts"].items())
-    return [f"Normalised edge scores, first to last, {moved['examples']} examples, "
-            f"false-discovery rate {moved['false_discovery_rate']:.0%}: {counts}."]
+def _changed_edges(found: evolution.Moves, which: np.ndarray, names) -> list[dict]:
+    """A row for each edge of `which`, the largest change first; scores are divided by `evolution.norms`."""
+    change = (found.after - found.before).numpy()
+    ranked = [i for i in np.argsort(-np.abs(change), kind="stable").tolist() if which[i]]
+    return [{"edge": names[i], "kind": str(found.kind[i]), "before": float(found.before[i]), "after": float(found.after[i]),
+             "change": float(change[i]), "q": float(found.q[i])} for i in ranked]

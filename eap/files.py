@@ -53,3 +53,8 @@ def load_example_scores(path) -> torch.Tensor:
 def examples_beside(circuit_path) -> Path:
     """`C.json` -> `C.examples.safetensors`."""
     return Path(circuit_path).with_suffix(".examples.safetensors")
+
+
+def spans_beside(circuit_path) -> Path:
+    """`C.json` -> `C.spans.safetensors`: mean scores by span (spans, edges)."""
+    return Path(circuit_path).with_suffix(".spans.safetensors")

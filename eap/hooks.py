@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import torch
 
+CHUNK_ROWS = 64  # positions at a time on a CPU, so that what is computed for them stays near the processor
+
 
 class Activations(NamedTuple):
     """What every node writes: `input` with positions, each layer's heads before the output projection, each MLP's output."""
@@ -39,12 +41,14 @@ def hooked(before=(), after=()):
 @contextmanager
 def frozen(model):
     """Run a block with the model in eval mode and its parameters without gradients; both are put back afterwards."""
-    training, wanted = model.training, [parameter.requires_grad for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
     model.eval().requires_grad_(False)
     try:
         yield model
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
         for parameter, requires_grad in zip(model.parameters(), wanted, strict=True):
             parameter.requires_grad_(requires_grad)
 
@@ -106,12 +110,22 @@ class Gradients:
 
     def _add_projection(self, layer: int, grad: torch.Tensor, value: torch.Tensor, weight: float) -> None:
         normalised, inverse_scale = self.stream[layer]
-        scaled = grad * (weight * inverse_scale)
-        products = (value - self.adapter.read_constants[layer]).mul_(scaled)
-        d_model, d_head = self.adapter.graph.d_model, self.adapter.d_head
-        self.along[layer].append(products.unflatten(-1, (-1, d_head)).sum(-1).div_(d_model))
+        if self.projected[layer] is None:
+            self.projected[layer] = normalised.new_zeros(grad.shape)
+        along = normalised.new_empty(*grad.shape[:-1], grad.shape[-1] // self.adapter.d_head)
+        rows = [each.flatten(0, 1) for each in (grad, value, weight * inverse_scale, self.projected[layer], along)]
+        chunk = CHUNK_ROWS if grad.device.type == "cpu" else len(rows[0])
+        for pieces in zip(*(each.split(chunk) for each in rows), strict=True):
+            self._add_rows(layer, *pieces)
+        self.along[layer].append(along)
         self.normalised[layer].append(normalised)
-        self.projected[layer] = scaled if self.projected[layer] is None else self.projected[layer].add_(scaled)
+
+    def _add_rows(self, layer: int, grad, value, scale, projected, along) -> None:
+        """Add G/s to `projected` and write D/s to `along`, at some positions."""
+        scaled = grad * scale
+        projected += scaled
+        products = torch.sub(value, self.adapter.read_constants[layer]).mul_(scaled)
+        torch.sum(products.unflatten(-1, (-1, self.adapter.d_head)), -1, out=along).div_(self.adapter.graph.d_model)
 
     def _watch_stream(self, layer: int, x: torch.Tensor, weight: float) -> torch.Tensor:
         # A view is a node of its own in the autograd graph: its gradient is this reader's share of the stream's.

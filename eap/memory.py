@@ -1,11 +1,15 @@
-"""How many examples fit at a time."""
+"""How many examples fit at a time, and what to do when they do not."""
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
+from eap import InputError
+
 SHARE = 0.6  # of the free memory; the rest is for the allocator and for what else runs
-MOST = 32  # larger batches gain nothing
+MOST = 16  # larger batches gain nothing
+CPU_TOKENS = 2048  # nor do more tokens at a time on a processor
 
 
 def free_bytes(device) -> int:
@@ -21,7 +25,7 @@ def attribution_bytes(adapter, tokens: int, targets: int, points: int) -> int:
     """Estimated bytes that one example of attribution takes in float32.
 
     In units of (tokens, d_model) per layer: about 44 for what autograd keeps of one pass and for the sums, one per point for x^ (measured
-    on GPT-2 small's shape); and eight copies of the logits at the target positions.
+    with 12 layers of 12 heads, d_model 768); and eight copies of the logits at the target positions.
     """
     graph = adapter.graph
     return 4 * (tokens * graph.n_layers * graph.d_model * (44 + points) + 8 * targets * adapter.vocabulary_size)
@@ -30,5 +34,47 @@ def attribution_bytes(adapter, tokens: int, targets: int, points: int) -> int:
 def plan_batch_size(adapter, pairs, points: int, budget: int) -> int:
     """Examples at a time that fit into `budget` bytes, from 1 to `MOST`, judged by the longest pair."""
     longest = max(pairs, key=lambda pair: len(pair.clean_ids))
-    each = attribution_bytes(adapter, len(longest.clean_ids), len(longest.clean_ids) - longest.summary_start, points)
-    return max(1, min(MOST, len(pairs), int(SHARE * budget / each)))
+    tokens = len(longest.clean_ids)
+    each = attribution_bytes(adapter, tokens, tokens - longest.summary_start, points)
+    on_processor = next(adapter.model.parameters()).device.type == "cpu"
+    most = min(MOST, len(pairs), max(1, CPU_TOKENS // tokens) if on_processor else MOST)
+    return max(1, min(most, int(SHARE * budget / each)))
+
+
+def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None]) -> Iterator:
+    """Yield `compute(batch)` for each of the batches; when memory runs out, for the halves of this and all later ones.
+
+    Only the batch that did not fit is computed again. `notify` is told in words. Raises InputError when one example does not fit.
+    """
+    most = None
+    for batch in batches:
+        waiting = [batch]
+        while waiting:
+            part, *waiting = waiting
+            if most and len(part.rows) > most:
+                waiting = part.split(most) + waiting
+                continue
+            result = _unless_out_of_memory(compute, part)
+            if result is not None:
+                yield result
+                continue
+            if len(part.rows) == 1:
+                raise InputError(f"expected memory for one example of {part.clean_ids.shape[1]} tokens, ran out; build shorter pairs "
+                                 "(--max_length) or use a device with more memory")
+            most = len(part.rows) // 2
+            notify(f"out of memory with {len(part.rows)} examples at a time; going on with {most}")
+            waiting = [part, *waiting]
+
+
+def _unless_out_of_memory(compute: Callable, batch):
+    """`compute(batch)`, or None when memory ran out; by then all that the attempt held is free again."""
+    try:
+        return compute(batch)
+    except (MemoryError, torch.OutOfMemoryError):
+        pass
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # torch's allocator for the CPU has no exception of its own
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None

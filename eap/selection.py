@@ -34,27 +34,32 @@ def above_threshold(graph: Graph, scores: torch.Tensor, threshold: float, absolu
 def greedy(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
     """Booleans per edge: n edges grown backwards from the logits.
 
-    A heap holds the edges by |score|, at first those into `logits`. The largest is taken n times; when it brings in a node for
-    the first time, that node's own incoming edges join the heap. Source: Hanna et al., arXiv 2403.17806.
+    Of all edges into nodes met so far, at first `logits`, the one of largest |score| is taken, n times; its source is met then. A heap
+    holds the next edge of each node met, so that it stays as small as the graph has nodes. Source: Hanna et al., arXiv 2403.17806.
     """
-    order = torch.empty(graph.n_edges, dtype=torch.long)
-    order[ranking(scores, absolute)] = torch.arange(graph.n_edges)
-    rank, kept = order.tolist(), torch.zeros(graph.n_edges, dtype=torch.bool)
-    src, dst = graph.edge_index
-    incoming = [[] for _ in graph.nodes]
-    for edge, node in enumerate(graph.reader[dst].tolist()):
-        incoming[node].append((rank[edge], edge))
-    heap, met = list(incoming[-1]), {0}
-    heapq.heapify(heap)
-    while heap and n > 0:
-        edge, n = heapq.heappop(heap)[1], n - 1
-        kept[edge] = True
-        node = int(src[edge])
+    order = ranking(scores, absolute)
+    readers = graph.reader[graph.edge_index[1]][order]
+    by_reader = torch.argsort(readers, stable=True)  # places in the ranking: each reader's edges in turn, its strongest first
+    ends = torch.bincount(readers, minlength=len(graph.nodes)).cumsum(0).tolist()
+    places, sources = by_reader.tolist(), graph.edge_index[0][order[by_reader]].tolist()
+    heap, met, taken = [], {0}, []
+
+    def offer(row: int, node: int) -> None:
+        if row < ends[node]:
+            heapq.heappush(heap, (places[row], row, node))
+
+    def meet(node: int) -> None:
         if node not in met:
             met.add(node)
-            for entry in incoming[node]:
-                heapq.heappush(heap, entry)
-    return kept
+            offer(ends[node - 1], node)
+
+    meet(len(graph.nodes) - 1)
+    while heap and len(taken) < n:
+        place, row, node = heapq.heappop(heap)
+        taken.append(place)
+        offer(row + 1, node)
+        meet(sources[row])
+    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(0, order[taken], True)
 
 
 def prune(graph: Graph, kept: torch.Tensor) -> torch.Tensor:
@@ -95,13 +100,24 @@ def top_nodes(graph: Graph, node_scores: torch.Tensor, n_edges: int, absolute: b
 
 
 def sign_consistent(graph: Graph, per_example: torch.Tensor, n: int, absolute: bool = True, resamples: int = 1000, seed: int = 0):
-    """Booleans per edge: top-n among the edges whose mean score keeps its sign in at least 95 % of bootstrap resamples of the examples.
+    """Booleans per edge: top-n among the `consistent` edges, all of them if there are fewer. `per_example` is (examples, edges)."""
+    return among(graph, per_example.double().mean(0), consistent(per_example, resamples, seed), n, absolute)
 
-    `per_example` is (examples, edges).
+
+def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:
+    """Booleans per edge: whether the mean score keeps its sign in at least 95 % of bootstrap resamples of the examples.
+
+    Raises InputError for a single example, of which every resample is the same.
     """
-    share = sign_stability(per_example, resamples, seed)
-    scores = torch.where(share >= 0.95, per_example.double().mean(0), 0.0)
-    return top_n(graph, scores, n, absolute) & (share >= 0.95)
+    if len(per_example) < 2:
+        raise InputError("expected at least 2 examples to see which edges keep their sign, got 1; use more pairs or another --selection")
+    return (sign_stability(per_example, resamples, seed) >= 0.95) & (per_example.double().mean(0) != 0)
+
+
+def among(graph: Graph, scores: torch.Tensor, eligible: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
+    """Booleans per edge: the n edges of largest |score| among the `eligible` ones."""
+    order = ranking(scores, absolute)
+    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(0, order[eligible[order]][:n], True)
 
 
 def select(graph: Graph, per_example: torch.Tensor, selection: str, n: int, absolute: bool = True, seed: int = 0) -> torch.Tensor:
@@ -116,6 +132,37 @@ SELECTIONS = {
     "greedy": lambda graph, per_example, n, absolute, seed: greedy(graph, per_example.double().mean(0), n, absolute),
     "sign-consistent": lambda graph, per_example, n, absolute, seed: sign_consistent(graph, per_example, n, absolute, seed=seed),
 }
+
+
+# ---------------------------------------------------------------- random circuits, the null of every circuit
+
+
+def uniform(graph: Graph, n: int, generator: torch.Generator) -> torch.Tensor:
+    """Booleans per edge: n edges drawn at random from all."""
+    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(0, torch.randperm(graph.n_edges, generator=generator)[:n], True)
+
+
+def layer_pairs(graph: Graph) -> torch.Tensor:
+    """(edges,) a number for every pair of (source's layer, reader's layer); `input` and `logits` count as layers of their own."""
+    sources, readers = (torch.tensor([graph.layer_of(name) + 1 for name in names]) for names in (graph.sources, graph.destinations))
+    src, dst = graph.edge_index
+    return sources[src] * (graph.n_layers + 2) + readers[dst]
+
+
+def matched(graph: Graph, kept: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Booleans per edge: edges drawn at random with as many per (source's layer, reader's layer) as `kept` has.
+
+    The stricter null: a circuit that only got its layers right is no better than this.
+    """
+    pairs = layer_pairs(graph)
+    wanted, there = torch.bincount(pairs[kept], minlength=int(pairs.max()) + 1), torch.bincount(pairs)
+    order = torch.randperm(graph.n_edges, generator=generator)
+    order = order[torch.argsort(pairs[order], stable=True)]  # shuffled within each pair of layers
+    place = torch.arange(graph.n_edges) - (there.cumsum(0) - there)[pairs[order]]
+    return torch.zeros_like(kept).index_fill_(0, order[place < wanted[pairs[order]]], True)
+
+
+# ---------------------------------------------------------------- resampled examples
 
 
 def bootstrap_means(per_example: torch.Tensor, resamples: int, seed: int, chunk: int = 200):

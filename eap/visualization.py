@@ -7,10 +7,12 @@ import sys
 
 import torch
 
+from eap.dataset import SPANS
 from eap.graph import Graph
 from eap.style import COLOURS, SEQUENTIAL, subplots
 
 DRAWN_EDGES = 60  # more cannot be told apart on a page
+SPAN_COLOURS = ("#000000", "#D55E00", "#56B4E9", "#F0E442", "#0072B2")  # one per span, apart in greyscale where they touch
 
 
 def layer_names(graph: Graph) -> tuple[list[str], list[str]]:
@@ -49,31 +51,71 @@ def heat_map(graph: Graph, scores: torch.Tensor, title: str):
     return figure
 
 
+def span_bars(graph: Graph, by_span: torch.Tensor, tokens: list[float], title: str):
+    """A Figure: in which part of the text each layer reads what counts. `by_span` is (spans, edges), `tokens` a number per span."""
+    columns = [*range(graph.n_layers), "logits"]
+    layer = torch.tensor([graph.layer_of(name) for name in graph.destinations])[graph.edge_index[1]]
+    strength = torch.zeros(len(SPANS), len(columns), dtype=torch.float64).index_add(1, layer, by_span.double().abs())
+    share = 100 * strength / strength.sum(0).clamp(min=torch.finfo(torch.float64).tiny)
+    figure, axis = subplots(figsize=(7.4, 3.8))
+    shades = SPAN_COLOURS[: len(SPANS)]
+    bars = torch.cat([share, 100 * torch.tensor(tokens)[:, None] / sum(tokens)], 1)
+    bottom = torch.zeros(bars.shape[1])
+    places = [*range(len(columns)), len(columns) + 0.6]
+    for name, colour, values in zip(SPANS, shades, bars, strict=True):
+        axis.bar(places, values, bottom=bottom, color=colour, edgecolor="white", linewidth=0.5, label=name)
+        bottom = bottom + values
+    axis.set_xticks(places, [*map(str, columns), "tokens"])
+    axis.set(xlabel="reading layer (0 to the last, then the logits); for comparison the tokens themselves", ylabel="share of |score| (%)",
+             title=title, ylim=(0, 100))
+    axis.grid(False)
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def draw_circuit(graph: Graph, scores: torch.Tensor, kept: torch.Tensor, path, title: str, most: int = DRAWN_EDGES) -> list[str]:
     """Write a drawing (.png or .svg) of the strongest kept edges; returns their names, strongest first.
 
     Width grows with |score|; a positive score (ablating the edge raises the metric) is orange, a negative one blue and dashed.
     """
+    strongest = sorted(kept.nonzero()[:, 0].tolist(), key=lambda edge: -abs(float(scores[edge])))[:most]
+    largest = max((abs(float(scores[edge])) for edge in strongest), default=1.0) or 1.0
+    looks = {}
+    for edge in strongest:
+        score = float(scores[edge])
+        looks[edge] = {"color": COLOURS["finetuned"] if score >= 0 else COLOURS["base"], "style": "solid" if score >= 0 else "dashed",
+                       "penwidth": pen_width(score, largest)}
+    draw_edges(graph, looks, path, title)
+    return [graph.edges[edge] for edge in strongest]
+
+
+def pen_width(score: float, largest: float) -> str:
+    """Graphviz's width of an edge: 4 points for the largest |score|, the others by the root of their share."""
+    return f"{0.6 + 3.4 * math.sqrt(abs(score / largest)):.2f}"
+
+
+def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
+    """Write a drawing (.png or .svg) of some edges, input below, logits on top; `looks` maps an edge number to Graphviz attributes.
+
+    An edge is labelled with the slot it enters (q, k, v) and its `mark`, if `looks` gives one. A title in <...> is Graphviz's HTML.
+    """
     import pygraphviz
 
-    strongest = sorted(kept.nonzero()[:, 0].tolist(), key=lambda edge: -abs(float(scores[edge])))[:most]
     drawing = pygraphviz.AGraph(directed=True, strict=False, rankdir="BT", label=title, labelloc="t", fontname="Helvetica",
                                 nodesep="0.12", ranksep="0.35", splines="true")
     drawing.node_attr.update(shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11", margin="0.06,0.03", height="0.2")
-    largest = max((abs(float(scores[edge])) for edge in strongest), default=1.0) or 1.0
     src, dst = graph.edge_index
-    for edge in strongest:
+    for edge, look in looks.items():
         reader, _, slot = graph.destinations[dst[edge]].partition("<")
-        writer, score = graph.sources[src[edge]], float(scores[edge])
+        writer = graph.sources[src[edge]]
         for node in (writer, reader):
             drawing.add_node(node, fillcolor="#e8f0f7" if node.startswith("a") else "#fbe9dd" if node.startswith("m") else "#eeeeee")
-        drawing.add_edge(writer, reader, key=str(edge), label=slot.rstrip(">"), fontsize="9", fontname="Helvetica", arrowsize="0.5",
-                         color=COLOURS["finetuned"] if score >= 0 else COLOURS["base"], style="solid" if score >= 0 else "dashed",
-                         penwidth=f"{0.6 + 3.4 * math.sqrt(abs(score) / largest):.2f}")
+        label = f"{slot.rstrip('>')} {look.get('mark', '')}".strip()
+        drawing.add_edge(writer, reader, key=str(edge), label=label, fontsize="9", fontname="Helvetica", arrowsize="0.5",
+                         **{name: value for name, value in look.items() if name != "mark"})
     _rank_by_layer(graph, drawing)
     with _quiet_stderr():
         drawing.draw(str(path), prog="dot", args="-Gdpi=110" if str(path).endswith(".png") else "")
-    return [graph.edges[edge] for edge in strongest]
 
 
 @contextlib.contextmanager

@@ -14,6 +14,18 @@ END_OF_TEXT = "<|endoftext|>"
 CONTEXT = 320
 
 
+@pytest.fixture
+def refused(capsys):
+    """A function that asserts that a script's `parse` stops at these words with code 2, in one line that names the first of them."""
+    def check(parse, words) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            parse(words)
+        said = capsys.readouterr().err
+        assert stopped.value.code == 2 and said.count("\n") == 1 and f"argument {words[0]}: expected" in said
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def articles() -> list[dict]:
     """12 articles of the newsroom."""

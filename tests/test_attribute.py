@@ -1,12 +1,14 @@
 """Scores against a slow oracle written from the definition, completeness, and what must not change a score."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from golden_cases import golden
 
 from eap import InputError, hooks, metrics
 from eap.attribute import METHODS, RULES, attribute, attribute_batches, completeness_gap, input_sums, mean_activations, node_scores, run
-from eap.dataset import Pair, batches, collate
+from eap.dataset import SPANS, batches, collate, span_labels
 from eap.evaluate import CircuitRunner
 from eap.graph import Graph
 from eap.models import adapt
@@ -63,14 +65,6 @@ def test_every_edge_of_every_example_equals_the_definition(name):
     expected = (slow_scores(case, 0.0) + slow_scores(case, 1.0)) / 2
     found = attribute(case.model(), case.pairs, "clean-corrupted", case.metric, batch_size=3).edges
     assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
-
-
-def test_scores_do_not_depend_on_batch_size_or_padding():
-    case = golden("tiny_nll_padded")
-    pairs = [Pair(str(i), pair.clean_ids[i:], pair.corrupted_ids[i:], pair.summary_start - i) for i, pair in enumerate(case.pairs)]
-    alone, together = (attribute(case.model(), pairs, metric="nll", batch_size=size) for size in (1, 6))
-    for a, b in zip(alone[1:], together[1:], strict=True):
-        assert (a - b).abs().max() <= 1e-10 * a.abs().max()
 
 
 def test_completeness_improves_with_points_and_with_the_rule():
@@ -130,30 +124,71 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
     assert torch.allclose((moved - runner.plain_metric("clean", "nll")) / step, found[:, edge], rtol=1e-4, atol=1e-7)
 
 
+def spanned(case):
+    """The case's pairs with spans of an article: the first token is 0, 1 and 2 are corrupted, 3 is not, 4 is the cue."""
+    return [replace(pair, sentences=((0, 3), (3, 4)), masked=((0, 3),)) for pair in case.pairs]
+
+
+def test_spans_sum_to_the_whole_and_hold_what_happens_at_their_positions():
+    case = golden("tiny_nll_padded")
+    adapter, pairs = adapt(case.model()), spanned(case)[:2]
+    scores = attribute(adapter.model, pairs, "EAP", "nll", spans=True)
+    assert (scores.by_span.sum(1) - scores.edges).abs().max() <= 1e-12 * scores.edges.abs().max()
+    # The oracle: move what m0 writes to the logits at the positions of one span only, a little, and see how the metric moves.
+    batch, edge, streams = collate([0, 1], pairs), case.graph.edge_number["m0->logits"], []
+    with hooks.frozen(adapter.model), torch.no_grad():
+        runner = CircuitRunner(adapter, batch)
+        difference = runner.ablated.mlps[0] - hooks.record(adapter, batch.clean_ids)[0].mlps[0]
+        with hooks.hooked(before=[(adapter.final_norm, streams.append)]):
+            adapter.hidden(adapter.embed(batch.clean_ids))
+        for span in range(len(SPANS)):
+            there = torch.zeros(batch.clean_ids.shape)
+            for i, pair in enumerate(pairs):
+                there[i, : len(pair.clean_ids)] = torch.tensor(span_labels(pair)) == span
+            hidden = adapter.final_norm(streams[0] + 1e-6 * there[:, :, None] * difference)[batch.target_rows, batch.target_positions]
+            moved = metrics.per_example("nll", adapter.unembed(hidden), runner.reference, batch.target_rows, 2)
+            slope = (moved - runner.plain_metric("clean", "nll")) / 1e-6
+            assert torch.allclose(slope, scores.by_span[:, span, edge], rtol=1e-4, atol=1e-7), SPANS[span]
+
+
+def test_halved_batches_give_the_same_scores(monkeypatch):
+    case, told = golden("tiny_nll_padded"), []
+    whole = attribute(case.model(), case.pairs, metric="nll", batch_size=6).edges
+    monkeypatch.setattr("eap.attribute.run", full_above_two(run))
+    halved = attribute(case.model(), case.pairs, metric="nll", batch_size=6, notify=told.append).edges
+    assert (halved - whole).abs().max() <= 1e-10 * whole.abs().max()
+    assert told == ["out of memory with 6 examples at a time; going on with 3", "out of memory with 3 examples at a time; going on with 1"]
+
+
+def full_above_two(function):
+    """`function`, as if memory were full with more than two examples."""
+    def limited(adapter, ids, batch):
+        if len(batch.rows) > 2:
+            raise torch.OutOfMemoryError("full")
+        return function(adapter, ids, batch)
+    return limited
+
+
 def test_combinations_without_meaning_are_refused():
     case = golden("tiny_kl")
-    for options in ({"ablation": "zero"}, {"method": "nonsense"}, {"rule": "simpson"}, {"metric": "bleu"}, {"steps": 0}):
+    for options in ({"ablation": "zero"}, {"method": "nonsense"}, {"rule": "simpson"}, {"metric": "bleu"}, {"steps": 0},
+                    {"method": "exact", "spans": True}, {"spans": True}):
         with pytest.raises(InputError):
             attribute(case.model(), case.pairs, **options)
-
-
-def test_scores_that_are_not_finite_name_the_edge():
-    case = golden("tiny_kl")
-    model = case.model()
-    model.transformer.h[1].mlp.c_fc.weight.data[0, 0] = float("nan")
-    with pytest.raises(InputError, match="->"):
-        attribute(model, case.pairs, metric="nll")
 
 
 def test_a_frozen_model_comes_back_as_it_was_and_hooks_never_outlive_their_context():
     case = golden("tiny_kl")
     model = case.model().train()
+    model.transformer.h[0].eval()  # as when one part is not trained
+    modes = [module.training for module in model.modules()]
     model.transformer.wte.weight.requires_grad_(False)
     wanted = [parameter.requires_grad for parameter in model.parameters()]
     with pytest.raises(RuntimeError, match="inside"), hooks.frozen(model), hooks.hooked([(model.transformer.ln_f, lambda x: None)]):
         raise RuntimeError("inside")
     attribute(model, case.pairs)
-    assert model.training and [parameter.requires_grad for parameter in model.parameters()] == wanted
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == wanted
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
 

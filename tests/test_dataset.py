@@ -27,7 +27,7 @@ def test_reads_what_is_required_and_what_is_optional(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"corrupted_ids": [1, 2]}, "same length"), ({"summary_start": 4}, "summary_start"), ({"clean_ids": [1, 2, 3, 99]}, "below 50"),
+    [({"summary_start": 4}, "summary_start"), ({"clean_ids": [1, 2, 3, 99]}, "below 50"),
      ({"clean_ids": None}, "row 2"), ({"id": "first"}, "different id")],
 )
 def test_bad_rows_are_named(tmp_path, change, message):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden_cases import NAMES, golden
 
-from eap import hooks
+from eap import InputError, hooks
 from eap.attribute import mean_activations
 from eap.dataset import collate
 from eap.evaluate import CircuitRunner, areas, faithfulness
@@ -104,6 +104,15 @@ def test_mean_activations_are_means_over_tokens_that_are_not_padding(case, adapt
     means = mean_activations(adapter, [batch])
     rows = [hooks.record(adapter, torch.tensor([pair.clean_ids]))[0].mlps[1][0] for pair in case.pairs]
     assert (means.mlps[1][0, 0] - torch.cat(rows).mean(0)).abs().max() < 1e-12
+
+
+def test_a_model_in_training_mode_or_of_another_attention_is_refused(case, batch):
+    with pytest.raises(InputError, match="training mode"):
+        CircuitRunner(adapt(case.model().train()), batch)
+    unscaled = case.model()
+    unscaled.config.scale_attn_weights = False
+    with pytest.raises(InputError, match="scale_attn_weights"):
+        adapt(unscaled)
 
 
 def test_faithfulness_is_a_ratio_of_means():

@@ -1,17 +1,23 @@
 """How circuits move: hand-counted changes, planted noise, planted changes; the script on files made here."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from golden_cases import golden
 from safetensors.torch import save_file
+from scipy.stats import ttest_rel
 
 import analyze_circuit_evolution as script
-from eap import InputError, evolution
+from eap import InputError, evolution, evolution_faithfulness, evolution_report
 from eap.circuit import Circuit, jaccard
+from eap.dataset import collate
 from eap.graph import Graph
+from eap.models import adapt
 from eap.selection import top_n
+from summarization.runs import fingerprint
 
 GRAPH = Graph(3, 4, 16)
 N_5_PERCENT = Graph(6, 6, 8).n_edges // 20
@@ -85,9 +91,10 @@ def test_reselecting_with_its_own_scores_gives_the_circuit_back():
     assert torch.equal(evolution.reselect(circuit, circuit.scores), circuit.in_graph)
 
 
-def test_arrival_is_where_the_circuit_comes_to_stay():
-    assert evolution.arrival([0.2, 0.9, 0.5, 0.8, 1.0], low=0.7) == 3
-    assert evolution.arrival([0.8, 0.9, 1.0], low=0.7) == 0
+def test_arrival_is_the_first_inside_and_staying_is_told_apart():
+    assert evolution.arrival([0.2, 0.9, 0.5, 0.8, 1.0], low=0.7) == (1, 3)
+    assert evolution.arrival([0.8, 0.9, 1.0], low=0.7) == (0, 0)
+    assert evolution.arrival([0.1, 0.2, 1.0], low=0.7) == (2, 2)
 
 
 # ---------------------------------------------------------------- scores
@@ -102,33 +109,151 @@ def test_layer_mass_halves_every_edge_and_leaves_out_input_and_logits():
 
 
 def test_a_larger_metric_is_no_change_of_the_circuit():
-    from eap.evolution_report import layer_scores
-
     before = circuit_of(planted(0, 0.5))
     after = Circuit(GRAPH, before.in_graph, 1000 * before.scores)
-    scores = layer_scores([before, after], torch.stack([before.scores, after.scores]))
+    ends = torch.stack([before.scores, after.scores])
+    scores = evolution_report.layer_scores([before, after], ends, [1.0, 1000.0])
     assert max(scores["change"]) < 1e-12
+    assert max(evolution_report.layer_scores([before, after], ends)["change"]) < 1e-12
     assert scores["after"] == pytest.approx(scores["before"])
 
 
 def test_planted_moves_are_found_with_their_kind_and_little_else():
     before = planted(0, 0.3, 60)
-    strong = before.mean(0).abs().argsort(descending=True)[:6]
+    strong = before.mean(0).abs().argsort(descending=True)[:10]
     after = before + 0.3 * randn(*before.shape, seed=5)
     after[:, strong[:2]] += 1.0
     after[:, strong[2:4]] -= 0.5
-    after[:, strong[4:]] *= -1
+    after[:, strong[4:8]] *= -1
+    after[:, strong[8:]] -= 0.5
     after *= 7  # the metric's scale
-    found = evolution.moves(before, after)
-    assert found.kind[strong].tolist() == ["strengthened"] * 2 + ["weakened"] * 2 + ["sign changed"] * 2
+    old, new = torch.zeros(2, GRAPH.n_edges, dtype=torch.bool)
+    old[strong[:6]], new[strong[:4]], new[strong[6:8]] = True, True, True
+    found = evolution.moves(before, after, old, new)
+    kinds = ["strengthened", "strengthened", "weakened", "weakened", "removed", "removed", "added", "added", "weakened", "weakened"]
+    assert found.kind[strong].tolist() == kinds
+    assert evolution.moves(before, after, old, old).kind[strong[4:8]].tolist() == ["sign changed"] * 4
     others = np.delete(found.q, strong.numpy())
     assert (others <= 0.05).mean() < 0.1
-    assert evolution.moves(before, before).kind.tolist() == ["no evidence"] * GRAPH.n_edges
+    assert evolution.moves(before, before, old, new).kind.tolist() == ["no evidence"] * GRAPH.n_edges
+
+
+def test_the_norm_is_the_plain_sum_without_noise_and_near_zero_with_nothing_else():
+    signal = planted(0, 0.0)[:1].double()
+    assert evolution.norms([signal.repeat(7, 1)]).values == pytest.approx([float(signal.abs().sum())])
+    noise = randn(32, 30_000)
+    plain = float(noise.mean(0).abs().sum())
+    assert abs(float(evolution.crossfitted(noise).mean())) < 0.03 * plain
+    found = evolution.norms([noise, signal.repeat(3, 1)])  # three examples cannot be split: the plain sum for all
+    assert not found.noise_free
+    assert found.values == pytest.approx([plain, float(signal.abs().sum())], rel=1e-4)
+
+
+def test_a_noisier_model_has_not_weakened_its_edges():
+    """80 edges with the same true scores before and after among others of noise alone, twice as much of it after.
+
+    With these seeds the noise makes the second norm half as large again as the first, which must not pass for a change of every edge.
+    """
+    true = torch.zeros(8000)
+    true[:80] = 1 + randn(80).abs()
+    strength = torch.ones(8000).index_fill_(0, torch.arange(80), 0.3)
+    before, after = (true + sd * strength * randn(32, 8000, seed=seed) for seed, sd in ((9, 1), (10, 2)))
+    plain = [scores / scores.mean(0).abs().sum() for scores in (before, after)]
+    assert (ttest_rel(*plain).pvalue[:80] < 1e-3).all()  # what dividing by the plain sum makes of them
+    first, second = evolution.norms([before, after]).values
+    assert second > 1.4 * first
+    kept = torch.zeros(8000, dtype=torch.bool)
+    assert (evolution.moves(before, after, kept, kept).q <= 0.05).sum() <= 4
+    after[:, :8] *= 0.3
+    kinds = evolution.moves(before, after, kept, kept).kind
+    assert kinds[:8].tolist() == ["weakened"] * 8
+    assert (kinds[8:80] == "weakened").sum() <= 4
+
+
+def test_noise_of_layers_by_hand():
+    """One edge, scores 0 and 2: means of resamples are 0, 1, 2 in shares 1/4, 1/2, 1/4, so two lie 3/4 apart on average."""
+    scores = torch.zeros(2, GRAPH.n_edges)
+    scores[1, GRAPH.edge_number["a0.h1->m2"]] = 2
+    drawn = evolution.layer_noise(GRAPH, scores / 2, seed=0)
+    assert drawn.shape == (evolution.LAYER_PAIRS, 3)
+    assert set(drawn[:, 0]) == {0, 0.25, 0.5}
+    assert drawn.mean(0) == pytest.approx([0.75 / 4, 0, 0.75 / 4], abs=0.03)
+    assert evolution.layer_noise(GRAPH, scores[:1].repeat(5, 1) + 1, 0).max() < 1e-5
+
+
+def test_shares_hold_the_norm_s_own_error():
+    """Examples that differ in scale only have one and the same share of their own sum: no spread is left."""
+    scores = torch.tensor([1.0, 3.0, 5.0, 7.0])[:, None] * torch.tensor([2.0, -1.0, 1.0])
+    found = evolution.norms([scores])
+    assert found.values == pytest.approx([16])
+    assert evolution.shares(scores, found.parts[0]).numpy() == pytest.approx(np.tile([0.5, -0.25, 0.25], (4, 1)))
+
+
+def test_an_edge_that_only_crossed_the_border_is_not_called_added():
+    """The border between the 40th and the 41st edge moves with the noise of other examples: that alone is no change of an edge."""
+    signal = planted(0, 0.0)
+    before, after = (signal + 2 * randn(*signal.shape, seed=seed) for seed in (1, 2))
+    first, last = (circuit_of(scores).in_graph for scores in (before, after))
+    assert int((last & ~first).sum()) > 5
+    assert not set(evolution.moves(before, after, first, last).kind) & {"added", "removed"}
 
 
 def test_moves_of_other_examples_are_refused():
     with pytest.raises(InputError, match="same 2 or more examples"):
-        evolution.moves(planted(0, 1.0, 5), planted(0, 1.0, 6))
+        evolution.moves(planted(0, 1.0, 5), planted(0, 1.0, 6), *torch.zeros(2, GRAPH.n_edges, dtype=torch.bool))
+
+
+# ---------------------------------------------------------------- faithfulness at each checkpoint
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A golden case's model and its pairs in one batch."""
+    case = golden("small_kl_padded")
+    return adapt(case.model()), [collate(list(range(len(case.pairs))), case.pairs)]
+
+
+def test_every_edge_is_faithful_and_no_edge_is_not(tiny):
+    adapter, batches = tiny
+    every, ticks = torch.ones(adapter.graph.n_edges, dtype=torch.bool), []
+    circuits = {"own": every, "final": ~every, "random 0": ~every}
+    found = evolution_faithfulness.run_circuits(adapter, batches, circuits, ["kl", "nll"], "patching", tick=lambda: ticks.append(1))
+    assert len(ticks) == 3
+    for metric in ("kl", "nll"):
+        row = evolution_faithfulness.summarise(found[metric], seed=0)
+        assert row["own"] == pytest.approx({"mean": 1, "low": 1, "high": 1}, abs=1e-6)
+        assert row["final"] == pytest.approx({"mean": 0, "low": 0, "high": 0}, abs=1e-6)
+        assert row["own_minus_final"]["mean"] == pytest.approx(1, abs=1e-6)
+        assert row["random"] == pytest.approx({"low": 0, "high": 0, "n": 1}, abs=1e-6)
+
+
+def test_faithfulness_by_hand_with_a_paired_interval():
+    """f = (4 - 1) / (4 - 0) for one circuit and (4 - 3) / 4 for the other; examples that differ in scale only leave no interval."""
+    scale = torch.tensor([1.0, 2.0, 5.0])
+    values = {"full": 0 * scale, "own": 1 * scale, "final": 3 * scale, "empty": 4 * scale}
+    row = evolution_faithfulness.summarise(values, seed=0)
+    assert row["own"] == pytest.approx({"mean": 0.75, "low": 0.75, "high": 0.75})
+    assert row["own_minus_final"] == pytest.approx({"mean": 0.5, "low": 0.5, "high": 0.5})
+    assert row["effect"]["mean"] == pytest.approx(4 * 8 / 3)
+    assert row["effect"]["low"] < row["effect"]["high"]
+    assert row["random"] is None
+
+
+def test_an_effect_of_nothing_is_said_to_mean_nothing():
+    effect = randn(20, seed=1) - randn(20, seed=1).mean() + 0.01
+    row = {"name": "C_step0", **evolution_faithfulness.summarise({"full": 0 * effect, "final": 0.5 * effect, "empty": effect}, 0)}
+    assert not evolution_faithfulness.meaningful(row)
+    assert "which includes zero: its f means nothing" in evolution_faithfulness.sentences({"examples": 4, "metrics": {"kl": [row]}})[0]
+    found = {"examples": 4, "metrics": {"kl": [row, row]}}
+    for line in (evolution_faithfulness.sentences(found)[2], *evolution_faithfulness.table(found)[1:]):
+        assert "means nothing: the interval" in line  # the line with the number says so itself
+
+
+def test_random_circuits_have_the_size_before_pruning():
+    circuit = Circuit(GRAPH, torch.zeros(GRAPH.n_edges, dtype=torch.bool), None, metadata={"sizes": {"selected": 33}})
+    drawn = evolution_faithfulness.random_circuits(circuit, 3, seed=0)
+    assert [int(kept.sum()) for kept in drawn] == [33] * 3
+    assert not torch.equal(drawn[0], drawn[1])
 
 
 # ---------------------------------------------------------------- the script
@@ -162,14 +287,59 @@ def test_script_tells_change_from_noise(folder, capsys):
     said, content = capsys.readouterr().out, json.loads((folder / "out" / "evolution.json").read_text())
     assert [checkpoint["step"] for checkpoint in content["checkpoints"]] == [0, 10, 100]
     assert content["rates"]["edges"]["beyond_noise"] == [False, True]
-    assert content["similarity"]["arrival"] == 2
+    assert content["similarity"]["arrival"] == content["similarity"]["stays_from"] == 2
     assert "more than noise" in said
+    assert "Faithfulness at each checkpoint left out" in said
+    for name in ("nodes", "edges", "edges_equal_size"):  # the floor stands beside every rate
+        assert len(content["rates"][name]["floor"]) == len(content["rates"][name]["from_first_floor"]) == 2
+    lines = [line.split() for line in said.split("\n")]
+    assert [line[-1] for line in lines if line[:1] == ["C_step100"]][0].endswith("%")
+    assert [("within" in line, "beyond" in line) for line in lines if line[:1] == ["C_step10"]][0] == (True, False)
     first, second = content["transitions"]
     assert len(second["edges_added"]) == content["rates"]["edges"]["added"][1] > len(first["edges_added"])
-    assert content["moved"]["counts"]["no evidence"] < GRAPH.n_edges
+    moved = content["moved"]
+    assert sum(sum(count.values()) for count in moved["counts"].values()) == GRAPH.n_edges
+    assert moved["entered"]["edges"] == len(set(second["edges_added"]) | set(first["edges_added"]))
+    assert len(moved["edges"]) == sum(count["in_a_circuit"] for kind, count in moved["counts"].items() if kind != "no evidence") > 0
+    assert moved["edges"][0]["edge"] in said
     assert {path.name for path in (folder / "out").iterdir()} == {
         "evolution.json", "layers.evolution.json", "run.analyze_circuit_evolution.json", "evolution.change.png", "evolution.jaccard.png",
-        "evolution.layers.png", "evolution.trajectories.png"}  # fmt: skip
+        "evolution.layers.png", "evolution.trajectories.png", "evolution.moved.png"}  # fmt: skip
+
+
+def evolved(*per_example):
+    """What is found on checkpoints with these scores per example."""
+    checkpoints = [evolution_report.Checkpoint(str(t), t, circuit_of(scores), lambda scores=scores: scores)
+                   for t, scores in enumerate(per_example)]
+    return evolution_report.evolve(checkpoints, 20, 10, 0)
+
+
+def test_arrival_is_beside_a_test_on_the_same_examples():
+    """Eight edges strengthened by as much in every example: less than other examples change, yet no accident of these."""
+    last = planted(7, 2.0)
+    near = last + 0.02 * randn(*last.shape, seed=3)
+    below, shifted = last.mean(0).abs().argsort(descending=True)[41:49], near.clone()
+    shifted[:, below] += 0.6 * last.mean(0)[below].sign()
+    for middle, differs, words in ((shifted, True, "shows that they differ (p = 0.0"), (near, False, "shows no difference (p = ")):
+        content = evolved(planted(0, 2.0), middle, last)
+        assert content["similarity"]["arrival"] == 1
+        assert (content["arrival_test"]["p"] < 0.05) == differs
+        assert any(words in line for line in content["sentences"])
+
+
+def test_only_edges_and_layers_beyond_noise_are_said_to_have_changed():
+    early = planted(0, 0.5)
+    content = evolved(early, planted(7, 0.5))
+    drawn, changed = content["trajectories"], [row["edge"] for row in content["moved"]["edges"]]
+    assert drawn["chosen"] == evolution_report.MOVED
+    assert [row["edge"] for row in drawn["edges"]] == changed[:10]
+    assert all(low <= at <= high for row in drawn["edges"] for low, at, high in zip(row["low"], row["scores"], row["high"], strict=True))
+    assert content["layers_noise"]["beyond"] == [0, 1, 2]
+    content = evolved(early, early + 0.02 * randn(*early.shape, seed=9))
+    assert content["trajectories"]["chosen"] == evolution_report.NOT_SHOWN
+    assert len(content["trajectories"]["edges"]) == 10
+    assert content["layers_noise"]["beyond"] == []
+    assert any("in 0 of 3 layers;" in line for line in content["sentences"])
 
 
 def test_script_is_reproducible_and_then_up_to_date(folder):
@@ -202,7 +372,7 @@ def test_circuits_without_scores_are_compared_as_sets(tmp_path):
         content["edges"] = {edge: {"in_graph": value["in_graph"]} for edge, value in content["edges"].items()}
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     content = run(tmp_path, "--circuits", str(tmp_path))
-    assert content["trajectories"] is None
+    assert content["trajectories"] is None is content["layers_noise"]
     assert content["rates"]["edges"]["changed"][0] > 0
 
 
@@ -214,15 +384,74 @@ def test_training_loss_stands_above(folder):
     assert content["training"] == {"loss": training["loss"], "validation": training["validation"]}
 
 
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory):
+    """A run of two checkpoints, a circuit of each (all edges; none but one path), and pairs of which extraction saw the first."""
+    folder, case = tmp_path_factory.mktemp("run"), golden("small_kl_padded")
+    graph, model = case.graph, case.model(torch.float32)
+    every = torch.ones(graph.n_edges, dtype=torch.bool)
+    path = torch.zeros_like(every)
+    path[graph.edge_number["input->logits"]] = True
+    for step, kept in ((0, every), (5, path)):
+        with torch.no_grad():
+            model.transformer.h[0].mlp.c_fc.weight.add_(0.01 * step)
+        model.save_pretrained(folder / "run" / f"checkpoint-{step}")
+        told = {"example_ids": [case.pairs[0].id], "weights_sha256": fingerprint(folder / "run" / f"checkpoint-{step}")}
+        (folder / "circuits").mkdir(exist_ok=True)
+        content = Circuit(graph, kept, randn(graph.n_edges, seed=step), metadata=told).to_json()
+        (folder / "circuits" / f"C_step{step}.json").write_text(json.dumps(content))
+    (folder / "run" / "training.json").write_text("{}")
+    rows = [{"id": pair.id, "clean_ids": pair.clean_ids, "corrupted_ids": pair.corrupted_ids, "summary_start": pair.summary_start}
+            for pair in case.pairs]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_script_runs_own_and_final_circuit_in_every_checkpoint(finetuned, tmp_path, capsys):
+    script.main(["--circuits", str(finetuned / "circuits"), "--training", str(finetuned / "run"), "--pairs", str(finetuned / "pairs.jsonl"),
+                 "--output_dir", str(tmp_path), "--n_random", "2"])
+    said, found = capsys.readouterr().out, json.loads((tmp_path / "evolution.json").read_text())["faithfulness"]
+    n = len(golden("small_kl_padded").pairs)
+    assert found["examples"] == n - 1
+    assert f"faithfulness on {n - 1} of {n - 1} unseen pairs; 1 that extraction saw left out" in said
+    first, last = found["metrics"]["kl"]
+    assert [first["step"], last["step"]] == [0, 5]
+    assert first["own"]["mean"] == pytest.approx(1, abs=1e-4)  # all edges
+    assert first["final"]["mean"] < 0.99
+    assert last["own"] == last["final"]
+    assert first["random"]["n"] == 2
+    assert (tmp_path / "evolution.faithfulness.png").is_file()
+
+
+def test_circuits_of_other_weights_are_refused(finetuned, tmp_path):
+    shutil.copytree(finetuned / "run", tmp_path / "run")
+    shutil.copytree(finetuned / "run" / "checkpoint-0", tmp_path / "run" / "checkpoint-5", dirs_exist_ok=True)
+    with pytest.raises(InputError, match="checkpoint-5: expected the model that C_step5 was found in"):
+        script.main(["--circuits", str(finetuned / "circuits"), "--training", str(tmp_path / "run"),
+                     "--pairs", str(finetuned / "pairs.jsonl"), "--output_dir", str(tmp_path / "out"), "--quiet"])
+
+
 @pytest.mark.parametrize(("flags", "words"), [
     (["--circuits", "nowhere.json", "b.json"], "nowhere.json: expected a circuit file"),
     (["--circuits", "."], "at least 2 files"),
     (["--training", "nowhere"], "expected"),
+    (["--circuits", "two", "--pairs", "nowhere.jsonl"], "nowhere.jsonl: expected a file of pairs"),
+    (["--circuits", "two", "--pairs", "two/C_step0.json"], "expected --training"),
 ])
 def test_mistakes_end_with_one_line(tmp_path, monkeypatch, flags, words):
     monkeypatch.chdir(tmp_path)
+    for step in (0, 1):
+        (tmp_path / "two").mkdir(exist_ok=True)
+        (tmp_path / "two" / f"C_step{step}.json").write_text("{}")
     with pytest.raises(InputError, match=words):
         script.main(flags)
+
+
+@pytest.mark.parametrize("flag", ["--resamples", "--n_random", "--trajectories"])
+def test_counts_below_zero_are_refused(flag, capsys):
+    with pytest.raises(SystemExit):
+        script.parse([flag, "-3"])
+    assert "expected a whole number of at least" in capsys.readouterr().err
 
 
 def test_examples_of_another_circuit_are_refused(folder):

@@ -60,6 +60,17 @@ def test_sign_consistent_drops_an_edge_that_flips():
     assert selection.top_n(ONE, per_example.mean(0) * 10, 1)[steady]
 
 
+def test_sign_consistent_takes_negative_edges_last_and_none_of_no_score():
+    first, last = EDGES.index("input->logits"), EDGES.index("m0->logits")
+    per_example = torch.zeros(10, ONE.n_edges)
+    per_example[:, first], per_example[:, last] = -1.0, 2.0
+    for absolute in (True, False):
+        assert torch.equal(selection.sign_consistent(ONE, per_example, 5, absolute), kept("input->logits", "m0->logits"))
+    assert torch.equal(selection.sign_consistent(ONE, per_example, 1, absolute=False), kept("m0->logits"))
+    with pytest.raises(InputError, match="at least 2 examples"):
+        selection.sign_consistent(ONE, per_example[:1], 1)
+
+
 def test_top_nodes_takes_whole_nodes_within_the_budget():
     node_scores = torch.tensor([0.0, 1.0, 5.0])  # input, a0.h0, m0
     assert torch.equal(selection.top_nodes(ONE, node_scores, 3), kept("input->m0", "input->logits", "m0->logits"))

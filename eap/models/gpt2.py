@@ -29,6 +29,8 @@ class GPT2:
 
     def __init__(self, model):
         config = model.config
+        if not config.scale_attn_weights:
+            raise InputError("expected a GPT-2 with scale_attn_weights, got one without; there is no adapter for it")
         for option in UNSUPPORTED:
             if getattr(config, option, False):
                 raise InputError(f"expected a GPT-2 without {option}, got one with it; there is no adapter for it")
@@ -60,23 +62,24 @@ class GPT2:
         """(d_model,): what the attention of a layer writes besides its heads' results; it belongs to no node."""
         return self.blocks[layer].attn_out.bias
 
-    @cached_property
-    def read_weights(self) -> list[torch.Tensor]:
-        """Per layer (3 heads, d_head, d_model): W' = W_h diag(norm weight), transposed, its mean over d_model taken out.
+    def read_weight(self, layer: int) -> torch.Tensor:
+        """(d_model, 3 heads, d_head): what q of every head, then k, then v multiply the norm's output with."""
+        return self.blocks[layer].qkv.weight.unflatten(1, (-1, self.d_head))
 
-        With it a slot reads x^ W' + `read_constants`, x^ the normalised stream; centring changes nothing, since x^ has mean zero.
-        """
-        folded = []
-        for block in self.blocks:
-            weight = block.qkv.weight * block.attn_norm.weight[:, None]
-            weight = (weight - weight.mean(0)).T.reshape(3 * self.graph.n_heads, self.d_head, -1)
-            folded.append(weight.detach().contiguous())
-        return folded
+    def read_bias(self, layer: int) -> torch.Tensor:
+        """(3 heads, d_head): what they add to it."""
+        return self.blocks[layer].qkv.bias.unflatten(0, (-1, self.d_head))
 
     @cached_property
     def read_constants(self) -> list[torch.Tensor]:
         """Per layer (3 d_model,): the part of the q-k-v projection's output that does not depend on the stream."""
         return [(block.qkv.bias + block.attn_norm.bias @ block.qkv.weight).detach() for block in self.blocks]
+
+    @cached_property
+    def read_means(self) -> list[torch.Tensor]:
+        """Per layer (3 heads, d_head): the mean over d_model of diag(norm weight) W."""
+        means = [block.attn_norm.weight @ block.qkv.weight / self.graph.d_model for block in self.blocks]
+        return [mean.detach().unflatten(0, (-1, self.d_head)) for mean in means]
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Causal attention of (batch, heads, pos, d_head) tensors, as the model itself computes it."""

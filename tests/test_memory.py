@@ -1,0 +1,49 @@
+"""Running out of memory: batches are halved, nothing is lost, and other errors stay what they are."""
+
+import pytest
+import torch
+
+from eap import InputError, memory
+from eap.dataset import Pair, collate
+
+PAIRS = [Pair(str(i), [1, 2, 3], [1, 4, 3], 2) for i in range(8)]
+CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+
+
+def fits(most: int, error: Exception):
+    """A computation that gives the rows it got, and runs out of memory with more than `most`."""
+    def compute(batch):
+        if len(batch.rows) > most:
+            raise error
+        return batch.rows
+    return compute
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), MemoryError(), RuntimeError(CPU_MESSAGE)])
+def test_batches_are_halved_until_they_fit_and_stay_so(error):
+    told = []
+    work = [collate([0, 1, 2, 3, 4], PAIRS[:5]), collate([5, 6, 7], PAIRS[5:])]
+    assert list(memory.halving(work, fits(2, error), told.append)) == [[0, 1], [2, 3], [4], [5, 6], [7]]
+    assert len(told) == 1
+
+
+def test_one_example_that_does_not_fit_is_said():
+    with pytest.raises(InputError, match="one example of 3 tokens"):
+        list(memory.halving([collate([0, 1], PAIRS[:2])], fits(0, MemoryError()), str))
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match="shape"):
+        list(memory.halving([collate([0], PAIRS[:1])], fits(0, RuntimeError("wrong shape")), str))
+
+
+def test_the_plan_follows_the_budget():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from eap.models import adapt
+
+    adapter = adapt(GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=10, n_positions=8)))
+    each = memory.attribution_bytes(adapter, 3, 1, 5)
+    assert [memory.plan_batch_size(adapter, PAIRS, 5, int(n * each / memory.SHARE) + 1) for n in (0.1, 3, 1000)] == [1, 3, 8]
+    long = [Pair(str(i), [1] * 700, [2] * 700, 650) for i in range(8)]
+    assert memory.plan_batch_size(adapter, long, 5, 10**12) == 2  # by tokens, on a processor
