@@ -3,10 +3,13 @@
 Both models read the same tokens (article, cue, reference summary); nothing is generated. The residual stream is compared before any
 norm, the state after the final norm separately; the first token and padding are left out.
 
-Reads   two GPT-2 models (folder, checkpoint, LoRA adapter or Hub id) and a dataset
-Writes  differential.json, layers.differential.json, differential.{similarity,attention,entropy}.png in --output_dir
+Reads   two GPT-2 models (folder, checkpoint, LoRA adapter or Hub id) and a dataset;
+        with --run only the latents of a fine-tuning run's checkpoints, no model
+Writes  differential.json, layers.differential.json, differential.{similarity,layers,attention,entropy}.png in --output_dir;
+        with --run differential.latents.json and differential.latents.png: similarity to the base model at every checkpoint
 
     python differential_analysis.py --base_model_path demo --finetuned_model_path model_outputs/demo --dataset demo --max_examples 64
+    python differential_analysis.py --run model_outputs/demo
 """
 
 from pathlib import Path
@@ -18,10 +21,11 @@ from summarization import corpus, hub, runs
 BASE_MODEL_PATH = "gpt2"  # the model before fine-tuning: Hub id, folder, or demo
 FINETUNED_MODEL_PATH = "model_outputs/gpt2_20k_finetuned"  # the model after: folder, checkpoint-N, or LoRA adapter folder
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+RUN = ""  # folder of a fine-tuning run: follow its latents over the checkpoints instead of comparing two models; empty: compare
 SPLIT = "test"  # which part of the dataset: train, validation or test; texts the fine-tuning saw would overstate the change
 # --------------------------------------------------------------------------------------------
 
-PLOTS = ("similarity", "attention", "entropy")
+PLOTS = ("similarity", "layers", "attention", "entropy")
 
 
 def parse(argv=None):
@@ -30,6 +34,7 @@ def parse(argv=None):
     parser.add_argument("--base_model_path", default=BASE_MODEL_PATH, help="model before fine-tuning (default: %(default)s)")
     parser.add_argument("--finetuned_model_path", default=FINETUNED_MODEL_PATH, help="model after fine-tuning (default: %(default)s)")
     parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
+    parser.add_argument("--run", default=RUN, help="folder of a fine-tuning run, whose latents are followed (default: none)")
     parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -72,6 +77,10 @@ def prompts(args, config, tokenizer):
     return sequences, dropped
 
 
+def _left_out(args) -> str:
+    return f"; at most {args.max_examples} were read (--max_examples), the split's others left out" if args.max_examples else ""
+
+
 def compare(args, base, finetuned, sequences):
     """The per-text measures of both models, batch by batch."""
     from summarization.internals import Comparison, plan_batches
@@ -95,9 +104,29 @@ def write(args, summary):
         runs.save_figure(getattr(differential_plots, f"{name}_figure")(summary), folder / f"differential.{name}.png")
 
 
+def follow_run(args) -> None:
+    """Write how far each checkpoint of a run is from its base model, layer by layer, from the saved latents alone."""
+    from summarization import differential_plots, differential_run
+
+    folder, found = Path(args.output_dir), differential_run.files(args.run)
+    outputs = [folder / f"differential.latents.{kind}" for kind in ("json", "png")]
+    run = runs.Run(args, runs.record_in(folder, "differential_latents"), outputs, {path.name: path for _, path in found})
+    if run.up_to_date:
+        return
+    summary = differential_run.follow(found, args.seed, lambda items: runs.progress(items, args, "checkpoints"))
+    runs.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
+    runs.save_figure(differential_plots.run_figure(summary), outputs[1])
+    runs.say(args, "\n".join(differential_run.lines(summary)))
+    runs.say(args, f"written: {outputs[0]} and {outputs[1].name}")
+    run.finish()
+
+
 def main(argv=None):
-    """Compare the two models and write what differs where."""
+    """Compare the two models and write what differs where; with `--run` follow a run instead."""
     args = parse(argv)
+    if args.run:
+        follow_run(args)
+        return
     models = {"base": hub.resolve_model(args.base_model_path, "--base_model_path"),
               "finetuned": hub.resolve_model(args.finetuned_model_path, "--finetuned_model_path")}
     corpus.resolve(args.dataset)
@@ -113,7 +142,7 @@ def main(argv=None):
     base, finetuned, tokenizer = load_pair(args)
     sequences, dropped = prompts(args, base.config, tokenizer)
     runs.say(args, f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "
-                   f"{dropped} left out whose summary does not fit")
+                   f"{dropped} left out whose summary does not fit{_left_out(args)}")
     comparison = compare(args, base, finetuned, sequences)
     summary = {
         "base": Path(args.base_model_path).name, "finetuned": Path(args.finetuned_model_path).name, "dataset": corpus.label(args.dataset),

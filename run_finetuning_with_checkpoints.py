@@ -69,19 +69,19 @@ def parse(argv=None):
     add("--checkpoint_schedule", choices=["log", "even"], default=CHECKPOINT_SCHEDULE, help="(default: %(default)s)")
     add("--num_checkpoints", type=runs.positive_int, default=NUM_CHECKPOINTS, help="of the schedule (default: %(default)s)")
     add("--checkpoint_steps", type=runs.int_list, help="steps of the checkpoints, as in 0,10,100, in place of a schedule")
-    add("--probe_examples", type=int, default=PROBE_EXAMPLES, help="examples of the latents; 0 for none (default: %(default)s)")
+    add("--probe_examples", type=runs.count, default=PROBE_EXAMPLES, help="examples of the latents; 0 for none (default: %(default)s)")
     add("--probe_positions", type=runs.positive_int, default=PROBE_POSITIONS, help="positions of each (default: %(default)s)")
     add("--resume_from_checkpoint", nargs="?", const="last", metavar="PATH",
         help="go on from this checkpoint, or from the last whole one of --output_dir, which happens by itself as well")
     add("--early_stopping_patience", type=runs.positive_int, help="stop after so many evaluations without a better NLL (default: never)")
-    add("--learning_rate", type=float, default=LEARNING_RATE, help="(default: %(default)s)")
-    add("--num_train_epochs", type=float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
-    add("--max_steps", type=int, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
+    add("--learning_rate", type=runs.natural_float, default=LEARNING_RATE, help="(default: %(default)s)")
+    add("--num_train_epochs", type=runs.positive_float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
+    add("--max_steps", type=runs.max_steps, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
     add("--per_device_train_batch_size", type=runs.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
     add("--per_device_eval_batch_size", type=runs.positive_int, default=PER_DEVICE_EVAL_BATCH_SIZE, help="(default: %(default)s)")
     add("--gradient_accumulation_steps", type=runs.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
-    add("--warmup_steps", type=float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
-    add("--weight_decay", type=float, default=WEIGHT_DECAY, help="(default: %(default)s)")
+    add("--warmup_steps", type=runs.natural_float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
+    add("--weight_decay", type=runs.natural_float, default=WEIGHT_DECAY, help="(default: %(default)s)")
     add("--lr_scheduler_type", default=LR_SCHEDULER_TYPE, help="linear, cosine, constant, ... (default: %(default)s)")
     add("--optim", default=OPTIM, help="(default: %(default)s)")
     add("--max_grad_norm", type=float, default=MAX_GRAD_NORM, help="(default: %(default)s)")
@@ -102,6 +102,7 @@ def parse(argv=None):
 
 def main(argv=None):
     args = parse(argv)
+    runs.only_this_gpu(args)
     model_path = hub.resolve_model(args.model_path)
     corpus.resolve(args.dataset)
     output_dir = Path(args.output_dir)
@@ -193,12 +194,13 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
     from summarization.training import complete_checkpoints
 
     found = complete_checkpoints(output_dir)
-    goes_on = run.same and (run.resumed or not args.overwrite)
+    goes_on = run.same and not run.starts_over and (run.resumed or not args.overwrite)
     start = asked or (found[-1] if found and goes_on else None)
     start = broadcast_object_list([start])[0]  # only the first process knows whether the record was there before
     if start is None and runs.is_main_process():
         for leftover in [*found, output_dir / "latents"]:
             shutil.rmtree(leftover, ignore_errors=True)
+        run.cleared()
     trainer.accelerator.wait_for_everyone()
     if start is not None:
         runs.say(args, f"going on from {start}")

@@ -1,8 +1,10 @@
 """Does knowing the circuit make LoRA better: fine-tunes adapters in chosen layers at one budget and compares the summaries.
 
-Reads   a base model, a data set (train and test split), and for some arms layers.differential.json and layers.evolution.json
+Reads   a base model, a data set (train, validation, test split), and for some arms layers.differential.json, layers.evolution.json
 Writes  <output_dir>/<arm>/seed-<s>/   config.json, adapter/ (full: model/), texts.jsonl, metrics.json, run.json (times)
+        <output_dir>/<arm>/sweep/      config.json, metrics.json, run.json: how the arm's learning rate was chosen on validation articles
         <output_dir>/bakeoff.json, bakeoff.png   all arms with intervals, yardsticks, paired differences
+        <output_dir>/costs.json   seconds and memory of each arm; apart from bakeoff.json, which is the same each time
 
 Every arm of a seed sees the same data in the same order, the same number of steps and the same test texts. A finished arm with the
 same configuration is not run again. Adapters load with peft and as --model_path of the other scripts.
@@ -13,13 +15,14 @@ same configuration is not run again. Adapters load with peft and as --model_path
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, hub, layers, runs
+from summarization import corpus, generation, hub, layers, runs
 from summarization.lora import Arm
 
 FULL = "a full fine-tune, compared with the base model"
 CIRCUITS = "a full fine-tune with its checkpoints, and a circuit of each"
 
-# The arms; one line adds one. layers: all, random, observed, circuit, change, or numbers; critical: those with `boost` times the rank.
+# The arms; one line adds one. layers: all, random, observed, circuit, change, or numbers; critical: those with `boost` times the rank;
+# method: lora, rslora, dora, adalora, full, none; and modules, rank, alpha_over_r, learning_rate where they are an arm's own.
 ARMS = (
     Arm("none", method="none"),  # the model as it is
     Arm("full", method="full"),  # every parameter
@@ -38,7 +41,7 @@ ARMS = (
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # what is trained on what
-MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder (merged), or demo
+MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, or demo; an adapter folder is merged, and its own adapters then load here only
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
 SUBSET_TRAIN_SIZE = 20000  # training articles
 SEEDS = 3  # how many, from --seed on; one seed allows no word on other seeds
@@ -54,9 +57,14 @@ MEASURE_OBSERVED = ""  # a measure of that file; empty: its first
 MEASURE_CIRCUIT = "after"  # of layers.evolution.json: attribution in the last circuit
 MEASURE_CHANGE = "change"  # of layers.evolution.json: how much normalised edge scores changed
 
-# Trainer's
+# learning rate
 LEARNING_RATE = 5e-4  # of adapters
 FULL_LEARNING_RATE = 5e-5  # of the arm full
+LR_SWEEP = "0.3,1,3"  # factors that each arm tries before its first seed, on validation articles; none: the two rates above as they are
+SWEEP_SHARE = 0.25  # of the training steps, for each factor: three factors cost an arm 0.75 of one seed's training
+VALIDATION_SIZE = 200  # validation articles of the sweep
+
+# Trainer's
 NUM_TRAIN_EPOCHS = 1.0
 MAX_STEPS = -1  # optimizer steps; overrides the epochs if positive
 PER_DEVICE_TRAIN_BATCH_SIZE = 8  # --batch_size, the flag of every script, overrides it
@@ -70,9 +78,9 @@ MAX_NEW_TOKENS = 100
 MIN_NEW_TOKENS = 0
 NUM_BEAMS = 1  # 1 is greedy
 
-# what `--dataset demo` takes where no flag is given: about half a minute an arm on two cores
-DEMO = {"subset_train_size": 1600, "max_steps": 100, "per_device_train_batch_size": 16, "max_examples": 100, "max_new_tokens": 64,
-        "learning_rate": 4e-3, "full_learning_rate": 1e-3}
+# what `--dataset demo` takes where no flag is given: about half a minute an arm on two cores, without a sweep
+DEMO = {"subset_train_size": 640, "max_steps": 160, "per_device_train_batch_size": 4, "max_examples": 100, "max_new_tokens": 64,
+        "validation_size": 32, "learning_rate": 8e-3, "full_learning_rate": 3e-3, "lr_sweep": "none"}
 # --------------------------------------------------------------------------------------------
 RANDOM_STREAM = 9_311  # the draws of random layers have a stream of their own
 MADE_BY = {"observed": "differential_analysis.py", "circuit": "analyze_circuit_evolution.py", "change": "analyze_circuit_evolution.py"}
@@ -91,21 +99,24 @@ def parse(argv=None):
     add("--seeds", type=runs.positive_int, default=SEEDS, help="how many, from --seed on (default: %(default)s)")
     add("--budget", default=BUDGET, help="trainable parameters of each LoRA arm: a number, all or none (default: %(default)s)")
     add("--rank", type=runs.positive_int, default=RANK, help="of arm all, and of each arm with --budget none (default: %(default)s)")
-    add("--alpha_over_r", type=float, default=ALPHA_OVER_R, help="(default: %(default)s)")
+    add("--alpha_over_r", type=runs.positive_float, default=ALPHA_OVER_R, help="(default: %(default)s)")
     add("--top_k", type=runs.positive_int, default=TOP_K, help="layers of random, observed, circuit (default: %(default)s)")
     add("--layers_observed", default=LAYERS_OBSERVED, help="layers.differential.json (default: %(default)s)")
     add("--layers_circuit", default=LAYERS_CIRCUIT, help="layers.evolution.json, or a circuit (default: %(default)s)")
     add("--measure_observed", default=MEASURE_OBSERVED, help="(default: the file's first)")
     add("--measure_circuit", default=MEASURE_CIRCUIT, help="(default: %(default)s)")
     add("--measure_change", default=MEASURE_CHANGE, help="(default: %(default)s)")
-    add("--learning_rate", type=float, default=LEARNING_RATE, help="of adapters (default: %(default)s)")
-    add("--full_learning_rate", type=float, default=FULL_LEARNING_RATE, help="of the arm full (default: %(default)s)")
-    add("--num_train_epochs", type=float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
-    add("--max_steps", type=int, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
+    add("--learning_rate", type=runs.positive_float, default=LEARNING_RATE, help="of adapters, middle of a sweep (default: %(default)s)")
+    add("--full_learning_rate", type=runs.positive_float, default=FULL_LEARNING_RATE, help="of arm full, likewise (default: %(default)s)")
+    add("--lr_sweep", type=factors, default=LR_SWEEP, help="factors that each arm tries, or none (default: %(default)s)")
+    add("--sweep_share", type=runs.fraction, default=SWEEP_SHARE, help="steps of each as a share of all (default: %(default)s)")
+    add("--validation_size", type=runs.positive_int, default=VALIDATION_SIZE, help="articles of the sweep (default: %(default)s)")
+    add("--num_train_epochs", type=runs.positive_float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
+    add("--max_steps", type=runs.max_steps, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
     add("--per_device_train_batch_size", type=runs.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
     add("--gradient_accumulation_steps", type=runs.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
-    add("--warmup_steps", type=float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
-    add("--weight_decay", type=float, default=WEIGHT_DECAY, help="(default: %(default)s)")
+    add("--warmup_steps", type=runs.natural_float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
+    add("--weight_decay", type=runs.natural_float, default=WEIGHT_DECAY, help="(default: %(default)s)")
     add("--lr_scheduler_type", default=LR_SCHEDULER_TYPE, help="linear, cosine, constant, ... (default: %(default)s)")
     add("--bf16", action="store_true", help="mixed precision in bfloat16")
     add("--gradient_checkpointing", action="store_true", help="recompute activations in the backward pass: less memory, more time")
@@ -115,36 +126,56 @@ def parse(argv=None):
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
     args = parser.parse_args(argv)
+    generation.check_lengths(args)
     if args.budget not in ("all", "none") and not args.budget.isdigit():
         raise InputError(f"--budget {args.budget}: expected a number of trainable parameters, all or none")
     return args
 
 
+def factors(text: str) -> list[float] | str:
+    """Positive numbers separated by commas, as in `0.3,1,3`; an empty list for `none`. argparse turns the error into one line."""
+    import argparse
+    import contextlib
+
+    with contextlib.suppress(ValueError):
+        found = [] if text == "none" else [float(part) for part in text.split(",")]
+        if all(0 < factor < float("inf") for factor in found):
+            return found
+    raise argparse.ArgumentTypeError(f"expected positive numbers separated by commas, or none, got {text!r}")
+
+
 def main(argv=None):
     """Train and judge every arm with every seed, then compare."""
     args = parse(argv)
+    runs.only_this_gpu(args)
     model_path = hub.resolve_model(args.model_path)
     corpus.resolve(args.dataset)
     arms, left_out = arms_with_files(args)
     folder = Path(args.output_dir)
     files = {name: path for name, path in (("observed", args.layers_observed), ("circuit", args.layers_circuit)) if Path(path).is_file()}
-    run = runs.Run(args, runs.record_in(folder, __file__), [folder / "bakeoff.json", folder / "bakeoff.png"],
+    run = runs.Run(args, runs.record_in(folder, __file__), [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")],
                    {"model": model_path, **corpus.inputs(args.dataset), **files})
     if run.up_to_date:
         return
     from summarization import bakeoff
 
     data, shapes = prepare(args, model_path)
-    trials = plan_trials(args, arms, left_out, data, shapes)
+    budget = budget_of(args, shapes)
+    trials = plan_trials(args, arms, left_out, data, shapes, budget)
     for name, why in left_out.items():
         runs.say(args, f"left out: {name}: {why}")
     bakeoff.require_unchanged(trials, args.overwrite)
     for number, this in enumerate(trials, start=1):
         runs.say(args, f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}" + (": finished before" if this.done else ""))
         if not this.done:
-            bakeoff.run(args, this, data)
-    report(args, folder, trials, data, left_out)
+            bakeoff.run(args, this, data, bakeoff.choose_rate(args, first_of(trials, this), data))
+    report(args, folder, trials, data, left_out, budget)
     run.finish()
+
+
+def first_of(trials: list, this):
+    """The trial of the same arm with the first seed."""
+    return next(other for other in trials if other.arm.name == this.arm.name)
 
 
 # ---------------------------------------------------------------- arms and their layers
@@ -171,6 +202,8 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
     """The layers of a strategy, ascending. Raises InputError for layers that the model does not have."""
     import numpy as np
 
+    if strategy in ("random", *MADE_BY) and args.top_k > n_layers:
+        raise InputError(f"--top_k {args.top_k}: expected 1 to {n_layers}, as many as the model has layers")
     if not isinstance(strategy, str):
         chosen = sorted(strategy)
     elif strategy == "all":
@@ -213,42 +246,68 @@ def prepare(args, model_path: str):
     if model.config.model_type != "gpt2":
         raise InputError(f"--model_path {args.model_path}: expected a GPT-2, got {model.config.model_type}; no other is supported yet")
     length = prompt.context_length(model.config, tokenizer)
-    *parts, note = examples.load_disjoint(args.dataset, "test", args.subset_train_size, args.max_examples, args.seed)
-    if note:
-        runs.say(args, note)
-    train, test = (examples.encode(rows, tokenizer, length, lambda rows: runs.progress(rows, args, "tokens")) for rows in parts)
-    for what, part in (("training", train), ("test", test)):
+    room = length - len(prompt.encode(tokenizer, prompt.CUE)) - prompt.MIN_ARTICLE_TOKENS
+    if args.max_new_tokens > room:
+        raise InputError(f"--max_new_tokens {args.max_new_tokens}: expected {room} at most, so that something of the article fits in the "
+                         f"model's context of {length} tokens beside the summary")
+    rows = load_rows(args)
+    parts = {what: examples.encode(part, tokenizer, length, lambda part: runs.progress(part, args, "tokens"))
+             for what, part in rows.items()}
+    for what, part in parts.items():
         runs.say(args, part.describe(what))
-    kept = set(test.ids)
-    rows = parts[1].select([index for index, row_id in enumerate(parts[1]["id"]) if row_id in kept])
+    kept = set(parts["test"].ids)
+    judged = rows["test"].select([index for index, row_id in enumerate(rows["test"]["id"]) if row_id in kept])
     identity = {
         "model": Path(args.model_path).name, "model_sha256": runs.fingerprint(model_path), "dataset": corpus.label(args.dataset),
         "data_sha256": [runs.fingerprint(source) for source in corpus.inputs(args.dataset).values()],
-        "examples": {what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)} for what, part in (("train", train), ("test", test))},
+        "examples": {what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)} for what, part in parts.items()},
     }
-    return bakeoff.Data(train, test, rows, tokenizer, identity), lora.module_shapes(model)
+    return bakeoff.Data(parts["train"], parts.get("validation"), parts["test"], judged, tokenizer, identity), lora.module_shapes(model)
 
 
-def plan_trials(args, arms: list[Arm], left_out: dict[str, str], data, shapes) -> list:
+def load_rows(args) -> dict:
+    """{"train", "test" and, for a sweep, "validation": rows}, without a row in common; prints where a part had to be held out."""
+    from summarization import examples
+
+    train, test, *notes = examples.load_disjoint(args.dataset, "test", args.subset_train_size, args.max_examples, args.seed)
+    rows = {"train": train, "test": test}
+    if args.lr_sweep:
+        rows["train"], rows["validation"], note = examples.apart(args.dataset, "validation", train, [test], args.validation_size, args.seed)
+        notes.append(note)
+    for note in filter(None, notes):
+        runs.say(args, note)
+    return rows
+
+
+def budget_of(args, shapes) -> int | None:
+    """The trainable parameters that every LoRA arm is to have; None for each arm its own rank."""
+    from summarization import lora
+
+    if args.budget == "all":
+        everywhere = {lora.layer_of(name) for name in shapes}
+        return lora.count(lora.make_plan(shapes, Arm("all"), everywhere, (), args.rank, None, args.alpha_over_r), shapes)
+    return None if args.budget == "none" else int(args.budget)
+
+
+def plan_trials(args, arms: list[Arm], left_out: dict[str, str], data, shapes, budget: int | None) -> list:
     """Every arm with every seed, `none` once. An arm that the model has no layers for is left out, or an error if asked for by name."""
     from summarization import bakeoff, lora
 
     n_layers = 1 + max(map(lora.layer_of, shapes))
-    budget = int(args.budget) if args.budget.isdigit() else None
-    if args.budget == "all":
-        budget = lora.count(lora.make_plan(shapes, Arm("all"), range(n_layers), (), args.rank, None, args.alpha_over_r), shapes)
     trials = []
     for arm in arms:
         try:
             for seed in range(args.seed, args.seed + (1 if arm.method == "none" else args.seeds)):
                 plan = None
+                if arm.method == "adalora":
+                    bakeoff.require_schedule(args, arm, data)
                 if arm.method not in ("none", "full"):
                     where, critical = (layers_of(args, strategy, n_layers, seed) for strategy in (arm.layers, arm.critical))
                     plan = lora.make_plan(shapes, arm, where, critical, args.rank, budget, args.alpha_over_r)
                 trials.append(bakeoff.trial(args, arm, seed, plan, data))
         except InputError as error:
             if args.arms:
-                raise
+                raise InputError(f"--arms {arm.name}: {error}") from error
             left_out[arm.name] = str(error)
     return trials
 
@@ -256,32 +315,56 @@ def plan_trials(args, arms: list[Arm], left_out: dict[str, str], data, shapes) -
 # ---------------------------------------------------------------- results
 
 
-def report(args, folder: Path, trials: list, data, left_out: dict[str, str]) -> None:
-    """Write bakeoff.json and bakeoff.png; print the table and what may be said."""
-    import numpy as np
+def choice_seconds(args, arm: Arm) -> float | None:
+    """What the choice of an arm's layers took before the bake-off, by the run records behind its layers file; None if there are none."""
+    from summarization import bakeoff
 
+    strategy = next((strategy for strategy in (arm.layers, arm.critical) if strategy in MADE_BY), None)
+    if strategy is None:
+        return 0.0
+    return bakeoff.seconds_behind(args.layers_observed if strategy == "observed" else args.layers_circuit)
+
+
+def report(args, folder: Path, trials: list, data, left_out: dict[str, str], budget: int | None) -> None:
+    """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
     from summarization import bakeoff, bakeoff_report, quality
     from summarization.statistics import mean_interval
 
     found = [(this, *bakeoff.results(this)) for this in trials]
     numbers = [entry[:3] for entry in found]
+    sweeps = {this.arm.name: bakeoff.sweep_results(this) for this in reversed(trials)}
     sticks = quality.yardsticks(data.rows, args.seed)
     quality.measure(sticks, list(data.rows["article"]), list(data.rows["highlights"]))
     content = {
         "format": 1, **data.identity, "seeds": list(range(args.seed, args.seed + args.seeds)), "n_texts": len(data.rows),
-        "budget": args.budget, "rank": args.rank, "alpha_over_r": args.alpha_over_r, "top_k": args.top_k,
-        "settings": trials[0].config["settings"], "left_out": left_out, "arms": bakeoff_report.summarise(numbers, args.seed),
+        "budget": args.budget, "budget_parameters": budget, "rank": args.rank, "alpha_over_r": args.alpha_over_r, "top_k": args.top_k,
+        "settings": trials[0].config["settings"], "left_out": left_out,
+        "arms": bakeoff_report.summarise(numbers, {name: entry for name, (entry, _) in sweeps.items()}, args.seed),
         "yardsticks": {stick.label: {name: mean_interval(values, args.seed) for name, values in stick.values.items()} for stick in sticks},
         "differences": bakeoff_report.differences(numbers, args.seed),
     }
     content["sentences"] = bakeoff_report.sentences(content)
     runs.write_json(folder / "bakeoff.json", content)
     runs.save_figure(bakeoff_report.figure(content), folder / "bakeoff.png")
-    of_arm = {name: [record for this, _, _, record in found if this.arm.name == name] for name in content["arms"]}
-    seconds = {name: float(np.mean([record["training_seconds"] for record in records])) for name, records in of_arm.items()}
-    memory = {name: max(record["peak_memory_gb"] for record in records) for name, records in of_arm.items()}
-    runs.say(args, "\n".join(bakeoff_report.lines(content, seconds, memory)))
-    runs.say(args, f"written: {folder / 'bakeoff.json'}, bakeoff.png, and a folder for each arm")
+    records = {name: [record for this, _, _, record in found if this.arm.name == name] for name in content["arms"]}
+    costs = {name: cost(args, first_arm(trials, name), mine, sweeps[name][1]) for name, mine in records.items()}
+    runs.write_json(folder / "costs.json", {"format": 1, "costs": {name: entry._asdict() for name, entry in costs.items()}})
+    runs.say(args, "\n".join(bakeoff_report.lines(content, costs)))
+    runs.say(args, f"written: {folder / 'bakeoff.json'}, bakeoff.png, costs.json, and a folder for each arm")
+
+
+def first_arm(trials: list, name: str) -> Arm:
+    """The arm of this name."""
+    return next(this.arm for this in trials if this.arm.name == name)
+
+
+def cost(args, arm: Arm, records: list[dict], sweep_seconds: float):
+    """The bakeoff_report.Cost of an arm from the records of its seeds."""
+    from summarization.bakeoff_report import Cost
+
+    seconds = sum(record["training_seconds"] for record in records) / len(records)
+    return Cost(train_seconds=round(seconds, 2), sweep_seconds=sweep_seconds, choice_seconds=choice_seconds(args, arm),
+                peak_gb=max(record["peak_memory_gb"] for record in records), peak_of=records[0]["peak_memory_is_of"])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, hub, runs
+from summarization import corpus, generation, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATHS = ("gpt2", "model_outputs/gpt2_20k_finetuned")  # differences are taken to the first
@@ -39,8 +39,7 @@ def parse(argv=None):
     parser.add_argument("--max_new_tokens", type=runs.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
     parser.add_argument("--metrics", nargs="+", default=[], help="further metrics of the evaluate library, as bertscore (default: none)")
     args = parser.parse_args(argv)
-    if not 0 <= args.min_new_tokens <= args.max_new_tokens:
-        raise InputError(f"--min_new_tokens {args.min_new_tokens}: expected 0 to --max_new_tokens {args.max_new_tokens}")
+    generation.check_lengths(args)
     return args
 
 
@@ -55,7 +54,7 @@ def labels_of(paths: list[str]) -> list[str]:
 
 def summaries(args, path: str, label: str, rows) -> list[dict]:
     """What a model writes for each row, and the NLL of the row's reference, as rows of generated.<label>.jsonl."""
-    from summarization import examples, generation
+    from summarization import examples
 
     model, tokenizer = hub.load_model(path, runs.torch_dtype(args), runs.torch_device(args)), hub.load_tokenizer(path)
     if tokenizer is None:

@@ -1,10 +1,12 @@
 """The bake-off in numbers, words and one figure, from the results of its trials."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from summarization import comparison
+from summarization.lora import TOLERANCE
 from summarization.statistics import mean_interval
 
 
@@ -29,22 +31,42 @@ MEASURES = (
     Measure("copied_percent", "copied", "% of runs of 4 words"),
 )
 COMPARED = [measure for measure in MEASURES if measure.higher_is_better is not None]
+PLACEMENTS = {  # how layers are chosen: (colour by its meaning, marker, words of the legend)
+    "none": ("base", "o", "no training"),
+    "full": ("finetuned", "o", "every parameter"),
+    "all": ("text", "o", "adapters in all layers"),
+    "random": ("random", "o", "adapters in random layers"),
+    "fixed": ("highlight", "^", "adapters in layers fixed beforehand"),
+    "measured": ("circuit", "s", "adapters by circuit or observed change"),
+}
 REFERENCES = ("all", "random")  # the arms that the others are compared with
 SPOKEN = ("rouge1", "nll_nats")  # measures with a sentence each; the other differences stand in the JSON
 
 
-def summarise(trials: list[tuple], seed: int) -> dict:
+class Cost(NamedTuple):
+    """What an arm cost: mean seconds of training per seed, of its sweep, of what chose its layers (None: no record), peak memory."""
+
+    train_seconds: float
+    sweep_seconds: float
+    choice_seconds: float | None
+    peak_gb: float
+    peak_of: str
+
+
+def summarise(trials: list[tuple], sweeps: dict, seed: int) -> dict:
     """{arm: {"seeds", "layers" of each seed, "trainable", ..., measure: {"mean", "low", "high", "n", "seeds": a mean per seed}}}.
 
-    `trials` are (trial, metrics, texts). Intervals are over texts, each text's value averaged over the seeds.
+    `trials` are (trial, metrics, texts), `sweeps` what each arm's found. Intervals are over texts, of each text's mean over the seeds.
     """
     table = {}
     for name, values in values_of(trials).items():
         mine = [(trial, metrics) for trial, metrics, _ in trials if trial.arm.name == name]
         (first, metrics), plan = mine[0], mine[0][0].plan
         table[name] = {
-            "method": first.arm.method, "seeds": [trial.seed for trial, _ in mine], "cost_of_choice": first.arm.cost,
-            "layers": [trial.plan.layers if trial.plan else None for trial, _ in mine], "learning_rate": first.config["learning_rate"],
+            "method": first.arm.method, "placement": first.arm.placement, "cost_of_choice": first.arm.cost,
+            "seeds": [trial.seed for trial, _ in mine],
+            "layers": [trial.plan.layers if trial.plan else None for trial, _ in mine], "learning_rate": metrics["learning_rate"],
+            "sweep": sweeps.get(name),
             "ranks": sorted(set(plan.ranks.values())) if plan else None,
             "trainable": [metrics["trainable"] for _, metrics in mine], "trainable_percent": metrics["trainable_percent"],
             **{measure: mean_interval(found.mean(0), seed) | {"seeds": found.mean(1).tolist()} for measure, found in values.items()},
@@ -64,7 +86,8 @@ def values_of(trials: list[tuple]) -> dict[str, dict[str, np.ndarray]]:
 def differences(trials: list[tuple], seed: int) -> dict:
     """{reference: {measure: {arm: paired difference with "p_holm" and "claim"}}} for the references that took part.
 
-    A family of Holm's correction: all arms against one reference in one measure.
+    A family of Holm's correction: all arms against one reference in one measure. "detectable" is None where no word is possible: where
+    even the smallest p of every member of the family leaves Holm's p at 5 % or more, as with few texts or no difference at all.
     """
     values, found = values_of(trials), {}
     for reference in [name for name in REFERENCES if name in values]:
@@ -72,8 +95,11 @@ def differences(trials: list[tuple], seed: int) -> dict:
         for measure in COMPARED:
             theirs = values[reference][measure.name]
             family = {name: comparison.paired(mine[measure.name], theirs, seed) for name, mine in values.items() if name != reference}
-            for entry, p_holm in zip(family.values(), comparison.holm([entry["p"] for entry in family.values()]), strict=True):
-                entry["p_holm"] = p_holm
+            p_holm, best = (comparison.holm([entry[p] for entry in family.values()]) for p in ("p", "p_smallest"))
+            for entry, adjusted, smallest in zip(family.values(), p_holm, best, strict=True):
+                entry["p_holm"] = adjusted
+                if smallest >= comparison.ALPHA:
+                    entry["detectable"] = None
                 entry["claim"] = comparison.claim(entry, measure.higher_is_better)
             found[reference][measure.name] = family
     return found
@@ -82,26 +108,42 @@ def differences(trials: list[tuple], seed: int) -> dict:
 # ---------------------------------------------------------------- in words
 
 
-def lines(content: dict, seconds: dict[str, float], memory: dict[str, float]) -> list[str]:
-    """The table, the yardsticks under it, what the seeds allow to be said, and a sentence per arm and reference."""
-    head = f"{'arm':<16}{'layers':<14}{'trainable':>11}{'%':>7}{'ranks':>8}{'train s':>9}{'GB':>6}" + "".join(
-        f"{measure.label:>11}" for measure in MEASURES)
-    rows = [head, *(_row(name, arm, seconds[name], memory[name]) for name, arm in content["arms"].items())]
-    for name, entry in content["yardsticks"].items():
-        rows.append(f"{name:<71}" + "".join(f"{_number(measure, entry.get(measure.name)):>11}" for measure in MEASURES))
-    rows += [f"cost of the choice of layers: {name}: {arm['cost_of_choice']}"
-             for name, arm in content["arms"].items() if arm["cost_of_choice"] != "nothing"]
+def lines(content: dict, costs: dict[str, Cost]) -> list[str]:
+    """What each arm cost, how good its summaries are beside the yardsticks, and what may be said."""
+    arms = content["arms"]
+    width = max(map(len, [*arms, *content["yardsticks"]]))
+    rows = [f"{'':{width}} {'layers':<10}{'trainable':>12}{'%':>7}{'ranks':>7}{'rate':>9}{'train s':>9}{'sweep s':>9}{'choice s':>10}"
+            f"{'peak GB':>9}"]
+    rows += [f"{name:{width}} {_cost_row(arm, costs[name])}" for name, arm in arms.items()]
+    rows.append("train s: mean of a seed; sweep s: choice of the learning rate, once; choice s: the scripts behind the choice of layers, "
+                f"once; peak: memory of {next(iter(costs.values())).peak_of}, up to the end of training")
+    rows += [f"choice of the layers of {name}: {arm['cost_of_choice']}" for name, arm in arms.items() if arm["cost_of_choice"] != "nothing"]
+    heads = "".join(f"{measure.label:>{_width(measure)}}" for measure in MEASURES)
+    rows.append(f"{'':{width}} {heads}")
+    for name, entry in {**arms, **content["yardsticks"]}.items():
+        rows.append(f"{name:{width}} " + "".join(f"{_number(measure, entry.get(measure.name)):>{_width(measure)}}" for measure in MEASURES))
     return [*rows, *content["sentences"]]
 
 
-def _row(name: str, arm: dict, seconds: float, memory: float) -> str:
+def _cost_row(arm: dict, cost: Cost) -> str:
     ranks = "-" if not arm["ranks"] else "-".join(str(rank) for rank in sorted({arm["ranks"][0], arm["ranks"][-1]}))
-    start = f"{name:<16}{layer_text(arm['layers']):<14}{int(np.mean(arm['trainable'])):>11,}{arm['trainable_percent']:>7.2f}{ranks:>8}"
-    return f"{start}{seconds:>9.0f}{memory:>6.1f}" + "".join(f"{_number(measure, arm[measure.name]):>11}" for measure in MEASURES)
+    rate = f"{arm['learning_rate']:.2g}" if arm["learning_rate"] else "-"
+    choice = "no record" if cost.choice_seconds is None else f"{cost.choice_seconds:.0f}"
+    return (f"{layer_text(arm['layers']):<10}{int(np.mean(arm['trainable'])):>12,}{arm['trainable_percent']:>7.2f}{ranks:>7}{rate:>9}"
+            f"{cost.train_seconds:>9.0f}{cost.sweep_seconds:>9.0f}{choice:>10}{cost.peak_gb:>9.2f}")
+
+
+def _width(measure: Measure) -> int:
+    """Columns of a measure in the table; those that arms are compared in have intervals."""
+    return 22 if measure in COMPARED else 8
 
 
 def _number(measure: Measure, found: dict | None) -> str:
-    return "-" if found is None else f"{found['mean']:.3f}" if measure.name == "nll_nats" else f"{found['mean']:.1f}"
+    if found is None:
+        return "-"
+    digits = 3 if measure.name == "nll_nats" else 1
+    interval = f" [{found['low']:.{digits}f}, {found['high']:.{digits}f}]" if measure in COMPARED else ""
+    return f"{found['mean']:.{digits}f}{interval}"
 
 
 def layer_text(layers: list) -> str:
@@ -116,10 +158,17 @@ def layer_text(layers: list) -> str:
 
 
 def sentences(content: dict) -> list[str]:
-    """What may be said: per arm and reference, in the measures of SPOKEN; a claim only where `comparison.claim` allows one."""
+    """What may be said: of the sweeps; per arm and reference, in the measures of SPOKEN, a claim where `comparison.claim` allows one."""
     n_seeds = len(content["seeds"])
     said = [f"Intervals are over {content['n_texts']} texts, for {'this one seed' if n_seeds == 1 else f'these {n_seeds} seeds'}: " + (
         "there is no interval over seeds." if n_seeds == 1 else "seeds are shown as points, they are too few for an interval.")]
+    swept = [name for name, arm in content["arms"].items() if arm["sweep"]]
+    if not swept:
+        said.append("Learning rates were not swept: an arm that loses may have had the wrong one.")
+    edge = [name for name in swept if content["arms"][name]["sweep"]["at_the_edge"]]
+    if edge:
+        said.append(f"The best learning rate is the lowest or highest tried of {', '.join(edge)}: a better one may lie beyond it.")
+    said += [*off_budget(content), *below_chance(content)]
     for reference, measures in content["differences"].items():
         for measure in (measure for measure in COMPARED if measure.name in SPOKEN):
             said += [_sentence(name, reference, measure, found) for name, found in measures[measure.name].items()]
@@ -127,24 +176,47 @@ def sentences(content: dict) -> list[str]:
 
 
 def _sentence(name: str, reference: str, measure: Measure, found: dict) -> str:
-    verdict = found["claim"] or f"no difference shown (one of {found['detectable']:.2g} would be, in 80 % of cases)"
-    return (f"{name} against {reference}, {measure.label}: {verdict}: {found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], "
-            f"Holm p {found['p_holm']:.3f}")
+    power = "too few texts differ for any word" if found["detectable"] is None else (
+        f"smallest difference that one test would detect, before Holm's correction: {found['detectable']:.2g}")
+    return (f"{name} against {reference}, {measure.label}: {found['claim'] or 'no difference shown'}: {found['mean']:+.3f} "
+            f"[{found['low']:+.3f}, {found['high']:+.3f}], Holm p {found['p_holm']:.3f}; {power}")
+
+
+def off_budget(content: dict) -> list[str]:
+    """A sentence for every adapter arm that is further from the budget than the others may be (guard 8)."""
+    budget, said = content["budget_parameters"], []
+    for name, arm in content["arms"].items():
+        if budget is None or arm["method"] in ("none", "full"):
+            continue
+        furthest = max(arm["trainable"], key=lambda trainable: abs(trainable - budget))
+        if abs(furthest / budget - 1) > TOLERANCE:
+            said.append(f"{name} has {furthest:,} trainable parameters, {furthest / budget - 1:+.1%} off the budget of {budget:,}: "
+                        "its size differs from the other arms', not its method or placement alone.")
+    return said
+
+
+def below_chance(content: dict) -> list[str]:
+    """A sentence if no arm reaches three sentences drawn at random in ROUGE-1."""
+    chance, arms = content["yardsticks"]["Random-3"]["rouge1"]["mean"], content["arms"].values()
+    if any(arm["rouge1"]["mean"] >= chance for arm in arms):
+        return []
+    return [f"Every arm lies below Random-3 in ROUGE-1 ({chance:.1f}): none writes better summaries than three random sentences are, and "
+            "differences between arms are differences between poor summaries."]
 
 
 # ---------------------------------------------------------------- figure
 
 
 def figure(content: dict):
-    """ROUGE-1 and summary NLL against trainable parameters: means with intervals over texts, a small point for each seed."""
+    """ROUGE-1 and summary NLL against trainable parameters: means with intervals over texts, a small point for each of several seeds."""
     from eap.style import subplots
 
-    made, axes = subplots(1, 2, figsize=(10, 4.6))
+    made, axes = subplots(1, 2, figsize=(10, 5.0))
     panels = [measure for measure in MEASURES if measure.name in SPOKEN]
     order = sorted(content["arms"], key=lambda name: np.mean(content["arms"][name]["trainable"]))
     for axis, measure in zip(axes, panels, strict=True):
         for place, name in enumerate(order):
-            _draw_arm(axis, content["arms"][name], measure.name, place, _colour(name))
+            _draw_arm(axis, content["arms"][name], measure.name, place)
         if measure.name == "rouge1":
             for name, entry in content["yardsticks"].items():
                 axis.axhline(entry["rouge1"]["mean"], color="#666666", linewidth=0.8, linestyle=":")
@@ -153,19 +225,33 @@ def figure(content: dict):
         axis.set_xticks(range(len(order)), counts, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
         axis.set(xlabel="arm (trainable parameters), fewest first", ylabel=f"{measure.label} ({measure.unit})")
         axis.grid(visible=False, axis="x")
+    n_seeds = len(content["seeds"])
     made.suptitle(f"{content['model']} on {content['dataset']}: mean and 95 % interval over {content['n_texts']} texts; "
-                  f"small points: {len(content['seeds'])} seed{'s' * (len(content['seeds']) > 1)}", fontsize=9)
+                  + (f"small points: {n_seeds} seeds" if n_seeds > 1 else "one seed"), fontsize=9)
+    _legend(made, [arm["placement"] for arm in content["arms"].values()])
     return made
 
 
-def _draw_arm(axis, arm: dict, measure: str, place: float, colour: str) -> None:
-    found = arm[measure]
+def _draw_arm(axis, arm: dict, measure: str, place: float) -> None:
+    found, colour, marker = arm[measure], *_look(arm["placement"])
     error = np.clip([[found["mean"] - found["low"]], [found["high"] - found["mean"]]], 0, None)
-    axis.errorbar([place], [found["mean"]], yerr=error, fmt="o", color=colour, capsize=3, markersize=6)
-    axis.plot(np.full(len(found["seeds"]), place + 0.22), found["seeds"], ".", color=colour, markersize=4)
+    axis.errorbar([place], [found["mean"]], yerr=error, fmt=marker, color=colour, capsize=3, markersize=6)
+    if len(found["seeds"]) > 1:
+        axis.plot(np.full(len(found["seeds"]), place + 0.22), found["seeds"], ".", color=colour, markersize=4)
 
 
-def _colour(name: str) -> str:
+def _look(placement: str) -> tuple[str, str]:
+    """(colour, marker) of a placement."""
     from eap.style import COLOURS
 
-    return COLOURS[{"none": "base", "full": "finetuned", "random": "random", "all": "text"}.get(name, "circuit")]
+    colour, marker, _ = PLACEMENTS[placement]
+    return COLOURS[colour], marker
+
+
+def _legend(made, there: list[str]) -> None:
+    """What colours and markers mean, of the placements that are there, below the panels."""
+    from matplotlib.lines import Line2D
+
+    shown = [(_look(name), words) for name, (_, _, words) in PLACEMENTS.items() if name in there]
+    handles = [Line2D([], [], linestyle="", color=colour, marker=marker, markersize=6, label=words) for (colour, marker), words in shown]
+    made.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)

@@ -14,6 +14,7 @@ FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parque
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
 NEWSROOM = Path(__file__).with_name("newsroom.py")
+NO_SPLITS = "{} has no splits: rows for {} are taken from all of it, and a model fine-tuned on it may have seen them"
 SYNONYMS = {
     "id": ("id", "guid", "key"),
     "article": ("article", "document", "text", "dialogue", "source"),
@@ -64,8 +65,9 @@ def label(dataset: str) -> str:
 def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 0):
     """A datasets.Dataset of text columns `id`, `article`, `highlights`: the first `max_examples` of a seeded shuffle, or all.
 
-    `demo` is made to size (DEMO_SIZES by default), its first articles. What has no splits is used whole, with a note on stderr.
-    Rows with a blank article or blank highlights are left out, with a note. Raises InputError naming a row that is not text.
+    `demo` is made to size (DEMO_SIZES by default), its first articles. What has no splits is used whole; for other splits than train a
+    note on stderr says so. Rows with a blank article or blank highlights are left out, with a note. Raises InputError naming a row that is
+    not text.
     """
     import numpy as np
 
@@ -97,6 +99,11 @@ def _saved(folder: Path) -> bool:
     return any((folder / name).is_file() for name in SAVED)
 
 
+def without_splits(dataset: str) -> bool:
+    """Whether a data set is one table: a file, or a folder to which a Dataset without splits was saved."""
+    return Path(dataset).is_file() or (Path(dataset) / "dataset_info.json").is_file()
+
+
 def _split_files(folder: Path) -> dict[str, Path]:
     """`train.jsonl`, `validation.csv`, ... of a folder, by split."""
     return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix in FORMATS}
@@ -104,10 +111,11 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 def _read(dataset: str, split: str):
     path = Path(dataset)
+    if without_splits(dataset) and split != "train":
+        _note(NO_SPLITS.format(path.name, split))
     if path.is_dir():
         return _read_folder(path, split)
     if path.is_file():
-        _note(f"{path.name} has no splits: all its rows serve as {split}")
         return _read_file(path)
     return _read_hub(dataset, split)
 
@@ -121,7 +129,6 @@ def _read_folder(folder: Path, split: str):
     found = load_from_disk(str(folder))
     if isinstance(found, DatasetDict):
         return _one_of(found, split, folder)
-    _note(f"{folder.name} has no splits: all its rows serve as {split}")
     return found
 
 

@@ -6,7 +6,7 @@ of other sentences in the same way: only what the salient sentences do beyond it
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,6 +122,26 @@ def mask_filler(examples: list[Example], mask_ids: list[int]) -> Fill:
 
 
 CORRUPTIONS: dict[str, Callable[[list[Example], list[int]], Fill]] = {"swap": swap_filler, "mask": mask_filler}
+
+
+def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list | None:
+    """`eap.dataset.Pair`s whose salient sentences are corrupted anew, by a kind of `CORRUPTIONS`: other draws, or another kind.
+
+    None when it cannot be done: the pairs do not say which sentences are salient, no other article has sentences to swap in, or no
+    neutral tokens are given for `mask`.
+    """
+    if not all(pair.sentences and pair.masked for pair in pairs) or (kind == "mask" and not mask_ids):
+        return None
+    examples = [Example(pair.id, np.array(pair.clean_ids, dtype=np.int32), pair.summary_start, list(pair.sentences), [],
+                        [number for number, span in enumerate(pair.sentences) if span in pair.masked], 0, "", "") for pair in pairs]
+    fill, made = CORRUPTIONS[kind](examples, mask_ids), []
+    for row, (pair, example) in enumerate(zip(pairs, examples, strict=True)):
+        try:
+            ids = _replaced(example.ids, pair.masked, row, fill, np.random.default_rng([seed, row]))
+        except Dropped:
+            return None
+        made.append(replace(pair, corrupted_ids=ids.tolist()))
+    return made
 
 
 def control_spans(example: Example, rng: np.random.Generator) -> list[tuple[int, int]]:

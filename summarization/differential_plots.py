@@ -1,7 +1,7 @@
 """Figures of differential.json: plain numbers in, a matplotlib Figure out."""
 
 import numpy as np
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from eap import style
 
@@ -15,6 +15,9 @@ DISTANCES = (
     ("relative_l2", "residual stream", "o", "base"),
     ("update_relative_l2", "what the block adds", "^", "highlight"),
 )
+RUN_PANELS = (("centred_cosine", "cosine, mean-centred"), ("cka", "CKA, debiased"), ("rsa", "RSA, Spearman"),
+              ("relative_l2", "relative L2"))
+MOST_WRITTEN = 9  # checkpoints: with more, numbers in the cells cannot be read
 MAGNITUDES = (("magnitude_base", "base", "o", "base"), ("magnitude_finetuned", "fine-tuned", "^", "finetuned"))
 
 
@@ -96,23 +99,65 @@ def _layer_points(axis, table, label, colour, shift, marker="o"):
 
 
 def entropy_figure(summary: dict):
-    """Change of the attention entropy: by layer with intervals, and by head with the heads that pass the paired test marked."""
-    figure, axes = style.subplots(1, 3, figsize=(9.6, 3.8), width_ratios=(0.8, 1, 1))
-    for name, label, colour, shift, marker in (("entropy", "all keys", "base", -0.12, "o"),
-                                               ("entropy_rest", "first token left out", "finetuned", 0.12, "^")):
-        _layer_points(axes[0], summary["entropy_change"][name]["layers"], label, style.COLOURS[colour], shift, marker)
-    axes[0].axvline(0, color=style.COLOURS["text"], linewidth=0.8)
-    axes[0].set_xlabel("entropy, fine-tuned - base (nats)")
-    axes[0].legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    names = ("entropy", "entropy_rest")
-    grids = [np.array(summary["entropy_change"][name]["heads"]["mean"]) for name in names]
+    """Attention entropy in nats and over the log of the number of keys, and attention to the first token: by layer and by head.
+
+    Heads that pass the paired test are marked. All changes are fine-tuned minus base.
+    """
+    figure, axes = style.subplots(2, 3, figsize=(9.6, 7.4), width_ratios=(0.8, 1, 1))
+    changes = summary["entropy_change"]
+    both = (("", "all keys", "base", -0.12, "o"), ("_rest", "first token left out", "finetuned", 0.12, "^"))
+    panels = ((axes[0, 0], "entropy", "entropy (nats)"), (axes[1, 0], "normalised_entropy", "entropy / log(number of keys)"))
+    for axis, name, unit in panels:
+        for suffix, label, colour, shift, marker in both:
+            _layer_points(axis, changes[name + suffix]["layers"], label, style.COLOURS[colour], shift, marker)
+        axis.axvline(0, color=style.COLOURS["text"], linewidth=0.8)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.set_xlabel(f"change of {unit}")
+        axis.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    _head_maps(figure, axes[0, 1:], [changes["entropy"], changes["entropy_rest"]],
+               ["entropy, all keys", "entropy, first token left out"], "change (nats)")
+    for name, label, colour, shift, marker in (("base", "base", "base", -0.12, "o"), ("finetuned", "fine-tuned", "finetuned", 0.12, "^")):
+        _layer_points(axes[1, 1], summary["attention"]["layers"][f"first_token_{name}"], label, style.COLOURS[colour], shift, marker)
+    axes[1, 1].set_xlabel("attention to the first token (share)")
+    axes[1, 1].set_xlim(left=0)
+    axes[1, 1].legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    _head_maps(figure, axes[1, 2:], [summary["first_token_change"]], ["attention to the first token"], "change (share)")
+    figure.suptitle(_title("Attention, fine-tuned - base", summary) + "; triangles: heads changed, false-discovery rate 5 %", fontsize=9)
+    return figure
+
+
+def _head_maps(figure, axes, changes, titles, label):
+    """Heat maps of changes by layer and head on one scale, the heads that pass the test marked."""
+    grids = [np.array(change["heads"]["mean"]) for change in changes]
     top = max(np.abs(grid).max() for grid in grids) or 1.0
-    for axis, name, grid, title in zip(axes[1:], names, grids, ("all keys", "first token left out"), strict=True):
+    for axis, change, grid, title in zip(axes, changes, grids, titles, strict=True):
         image = _heat(axis, grid, cmap=style.DIVERGING, vmin=-top, vmax=top)
-        _mark_found(axis, summary["entropy_change"][name])
+        _mark_found(axis, change)
         axis.set_title(title, fontsize=9)
-    figure.colorbar(image, ax=axes[2], label="entropy, fine-tuned - base (nats)", fraction=0.05)
-    figure.suptitle(_title("Attention entropy", summary) + "; triangles: heads changed, false-discovery rate 5 %", fontsize=9)
+    figure.colorbar(image, ax=axes[-1], label=label, fraction=0.05)
+
+
+def layers_figure(summary: dict):
+    """Which layers changed most by each measure: the score over its largest, the first three layers numbered."""
+    changes = summary["changes"]
+    grid = np.array([entry["scores"] for entry in changes.values()])
+    shares = grid / np.maximum(grid.max(1, keepdims=True), 1e-30)
+    figure, axis = style.subplots(figsize=(7.6, 4.0))
+    image = axis.imshow(shares, cmap=style.SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axis.grid(False)
+    labels = [f"{entry['label']}  ({entry['first_share']:.0%})" for entry in changes.values()]
+    axis.set_yticks(range(len(labels)), labels, fontsize=8)
+    axis.set_xticks(range(grid.shape[1]))
+    axis.set_xlabel("layer")
+    for row, entry in enumerate(changes.values()):
+        for place, layer in enumerate(entry["order"][:3] if max(entry["scores"]) > 0 else []):
+            colour = "black" if shares[row, layer] > 0.6 else "white"
+            axis.text(layer, row, str(place + 1), ha="center", va="center", color=colour, fontsize=8)
+    figure.colorbar(image, ax=axis, label="change / largest change of the measure")
+    shared = summary["top_shared"]
+    words = f"; two measures share {shared['mean']:.1f} of {shared['of']} (chance {shared['chance']:.2f})" if shared else ""
+    axis.set_title(f"Layers that changed most, n = {summary['texts']} texts{words}\n(in brackets: resamples with the same first layer)",
+                   fontsize=9)
     return figure
 
 
@@ -123,3 +168,37 @@ def _mark_found(axis, change):
     for which, marker in ((mean > 0, "^"), (mean < 0, "v")):
         layer, head = np.nonzero(found & which)
         axis.plot(head, layer, marker, color=style.COLOURS["text"], markersize=3)
+
+
+def run_figure(summary: dict):
+    """Heat maps over layers and steps, one per measure: similarity to the base model, and relative distance."""
+    panels = [(name, label) for name, label in RUN_PANELS if name in summary["measures"]]
+    n_steps, n_states = len(summary["steps"]), len(summary["states"])
+    figure, axes = style.subplots(1, len(panels), figsize=(1.6 + (1.2 + 0.32 * n_steps) * len(panels), 1.6 + 0.24 * n_states), sharey=True)
+    grids = {name: np.array(summary["measures"][name]["mean"]).T for name, _ in panels}
+    lowest = min(grid.min() for name, grid in grids.items() if name != "relative_l2")
+    for axis, (name, label) in zip(np.atleast_1d(axes), panels, strict=True):
+        similarity = {"cmap": style.SEQUENTIAL, "vmin": lowest, "vmax": 1}  # dark: far from the base model, in every panel
+        options = {"cmap": style.SEQUENTIAL + "_r", "vmin": 0} if name == "relative_l2" else similarity
+        image = axis.imshow(grids[name], aspect="auto", origin="lower", interpolation="nearest", **options)
+        axis.grid(False)
+        axis.set_xticks(range(n_steps), summary["steps"], fontsize=7, rotation=90 if n_steps > 6 else 0)
+        axis.set_yticks(range(n_states), ["emb.", *summary["states"][1:]], fontsize=7)
+        axis.set_title(label, fontsize=9)
+        axis.set_xlabel("training step")
+        figure.colorbar(image, ax=axis, fraction=0.06)
+        _write_numbers(axis, image, grids[name], n_steps)
+    np.atleast_1d(axes)[0].set_ylabel("residual stream after layer")
+    figure.suptitle(f"Similarity to the base model over fine-tuning, n = {summary['texts']} texts of {summary['positions']} positions",
+                    fontsize=9)
+    return figure
+
+
+def _write_numbers(axis, image, grid, n_steps):
+    """The value in every cell, where there is room; intervals stand in the JSON."""
+    if n_steps > MOST_WRITTEN:
+        return
+    for (row, column), value in np.ndenumerate(grid):
+        dark = np.mean(image.cmap(image.norm(value))[:3]) < 0.5
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=5,
+                  color="white" if dark else "black")

@@ -1,5 +1,6 @@
 """From per-text measures of two models to what is written and said: means, intervals, tests, and the layers that changed most."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,6 +48,8 @@ CHANGES = (  # the first is what a reader of layers.differential.json gets who n
     Change("entropy", "|change of attention entropy|", _heads("entropy_finetuned", "entropy_base"), signed=True),
     Change("magnitude", "|log ratio of magnitudes|", _blocks("log_magnitude_ratio"), signed=True),
 )
+SIMILARITIES = {"centred_cosine": "centred cosine", "cosine": "raw cosine", "cka": "CKA", "rsa": "RSA", "relative_l2": "relative L2"}
+TOP = 3  # layers that are compared between measures
 ENTROPIES = ("entropy", "normalised_entropy", "entropy_rest", "normalised_entropy_rest")
 
 
@@ -60,15 +63,19 @@ def summarise(comparison: Comparison, seed: int) -> dict:
         "states": ["embeddings", *map(str, range(comparison.n_layers)), "after final norm"],
         "hidden": {name: measures.over_texts(values, seed) for name, values in comparison.states.items()},
         "attention": {"layers": layers, "heads": heads},
-        "entropy_change": {name: entropy_change(comparison, name, seed) for name in ENTROPIES},
+        "entropy_change": {name: head_change(comparison, name, seed) for name in ENTROPIES},
+        "first_token_change": head_change(comparison, "first_token", seed),
         "massive_dimensions": massive(comparison, n_texts),
         **layer_changes(comparison, seed),
     }
     return {**summary, "sentences": _sentences(summary)}
 
 
-def entropy_change(comparison: Comparison, name: str, seed: int) -> dict:
-    """Fine-tuned minus base: per layer and per head with intervals; per head a paired test over texts with false-discovery control."""
+def head_change(comparison: Comparison, name: str, seed: int) -> dict:
+    """An attention measure, fine-tuned minus base: overall, per layer and per head with intervals over texts.
+
+    Per head a paired test over texts with false-discovery control.
+    """
     change = comparison.heads[f"{name}_finetuned"] - comparison.heads[f"{name}_base"]
     flat = change.reshape(len(change), -1)
     p = measures.sign_flip_p(flat, seed)
@@ -76,8 +83,9 @@ def entropy_change(comparison: Comparison, name: str, seed: int) -> dict:
     found, mean = q <= measures.FALSE_DISCOVERY, flat.mean(0)
     low, high = interval((measures.resampled_means(flat, seed) < 0).mean(1))
     shape = change.shape[1:]
+    overall = {key: value[0] for key, value in measures.over_texts(flat.mean(1, keepdims=True), seed).items()}
     return {
-        "layers": measures.over_texts(change.mean(-1), seed),
+        "overall": overall, "layers": measures.over_texts(change.mean(-1), seed),
         "heads": {**measures.over_texts(change, seed), "p": p.reshape(shape).tolist(), "q": q.reshape(shape).tolist()},
         "share_of_heads_lower": {"mean": float((mean < 0).mean()), "low": low, "high": high},
         "heads_lower": int((found & (mean < 0)).sum()), "heads_higher": int((found & (mean > 0)).sum()), "heads_total": len(mean),
@@ -119,7 +127,16 @@ def layer_changes(comparison: Comparison, seed: int) -> dict:
     for name, entry in changes.items():
         if max(entry["scores"]) > 0:
             firsts.setdefault(str(entry["order"][0]), []).append(name)
-    return {"changes": changes, "first_layers": firsts, "rank_agreement": _rank_agreement(np.array(scores))}
+    return {"changes": changes, "first_layers": firsts, "top_shared": _top_shared(changes, comparison.n_layers),
+            "rank_agreement": _rank_agreement(np.array(scores))}
+
+
+def _top_shared(changes: dict, n_layers: int) -> dict | None:
+    """How many of their first TOP layers two measures share: mean, least, and what random layers would share; None if none changed."""
+    tops = [set(entry["order"][:TOP]) for entry in changes.values() if max(entry["scores"]) > 0]
+    shared = [len(a & b) for a, b in itertools.combinations(tops, 2)]
+    k = min(TOP, n_layers)
+    return {"of": k, "mean": float(np.mean(shared)), "least": min(shared), "chance": k * k / n_layers} if shared else None
 
 
 def _rank_agreement(scores: np.ndarray) -> list[list[float]]:
@@ -140,23 +157,56 @@ def split_by_sign(table: dict[str, list]) -> tuple[list[int], list[int], list[in
     return tuple(np.flatnonzero(which).tolist() for which in (low > 0, high < 0, (low <= 0) & (high >= 0)))
 
 
+def first_layer_sentence(firsts: dict[str, tuple[int, float]], texts: int, what: str) -> str:
+    """Whether measures agree about the layer that is `what`, from {measure: (its first layer, the share of resamples that agree)}.
+
+    That they agree or disagree is said only of layers that come first in LEVEL of the resamples, and of MIN_TEXTS texts (guard 26).
+    """
+    if not firsts:
+        return "No measure sees a change."
+    if texts < MIN_TEXTS:
+        return f"With {texts} texts (fewer than {MIN_TEXTS}) no claim is made about which layer is {what}."
+    sure, named = {layer for layer, share in firsts.values() if share >= LEVEL}, {}
+    if len(sure) > 1:
+        verdict = f"The measures disagree about the layer that is {what}"
+    elif sure and all(share >= LEVEL for _, share in firsts.values()):
+        verdict = f"All measures agree which layer is {what}"
+    else:
+        verdict = f"Which layer is {what} is not settled: not all measures have the same in {LEVEL:.0%} of resamples"
+    for name, (layer, share) in firsts.items():
+        named.setdefault(layer, []).append(f"{name} in {share:.0%}")
+    words = "; ".join(f"layer {layer} by {', '.join(names)}" for layer, names in sorted(named.items()))
+    return f"{verdict} ({words} of resamples)."
+
+
 def lines(summary: dict) -> list[str]:
     """The tables and sentences that the script prints."""
-    return [*_layer_table(summary), "", *_change_table(summary), "", *summary["sentences"]]
+    return [*_similarity_table(summary), "", *_attention_table(summary), "", *_change_table(summary), "", *summary["sentences"]]
 
 
-def _layer_table(summary: dict) -> list[str]:
-    hidden, attention = summary["hidden"], summary["attention"]["layers"]
-    columns = ("centred_cosine", "cosine", "cka", "rsa", "relative_l2", "magnitude_base", "magnitude_finetuned")
-    titles = ("centred", "cosine", "CKA", "RSA", "rel. L2", "|x| base", "|x| tuned", "KL b||f", "KL f||b", "dH nats")
-    rows = [f"{'':>17}" + "".join(f"{title:>11}" for title in titles)]
+def _similarity_table(summary: dict) -> list[str]:
+    """All similarity measures side by side with their intervals, state by state."""
+    rows = [f"{'':<17}" + "".join(f"{title:>25}" for title in SIMILARITIES.values())]
     for i, state in enumerate(summary["states"]):
-        numbers = [hidden[name]["mean"][i] for name in columns]
-        if 0 < i <= len(summary["states"]) - 2:
-            numbers += [attention[name]["mean"][i - 1] for name in ("kl_base_finetuned", "kl_finetuned_base")]
-            numbers += [summary["entropy_change"]["entropy"]["layers"]["mean"][i - 1]]
-        label = f"layer {state}" if state.isdigit() else state
-        rows.append(f"{label:>17}" + "".join(map(_number, numbers)))
+        tables = [summary["hidden"][name] for name in SIMILARITIES]
+        cells = [f"{table['mean'][i]:.4f} [{table['low'][i]:.4f}, {table['high'][i]:.4f}]" for table in tables]
+        rows.append(f"{f'layer {state}' if state.isdigit() else state:<17}" + "".join(f"{cell:>25}" for cell in cells))
+    return rows
+
+
+def _attention_table(summary: dict) -> list[str]:
+    """Attention by layer: dH is the change of the entropy, `rest` without the first token; intervals stand in the JSON and the plots."""
+    layers, changes, hidden = summary["attention"]["layers"], summary["entropy_change"], summary["hidden"]
+    columns = {
+        "KL b||f": layers["kl_base_finetuned"], "KL f||b": layers["kl_finetuned_base"], "KL rest": layers["kl_base_finetuned_rest"],
+        "dH nats": changes["entropy"]["layers"], "dH rest": changes["entropy_rest"]["layers"],
+        "dH/log n": changes["normalised_entropy"]["layers"], "1st base": layers["first_token_base"],
+        "1st tuned": layers["first_token_finetuned"],
+        "|x| base": {"mean": hidden["magnitude_base"]["mean"][1:]}, "|x| tuned": {"mean": hidden["magnitude_finetuned"]["mean"][1:]},
+    }
+    rows = [f"{'':<17}" + "".join(f"{title:>11}" for title in columns)]
+    for layer in range(len(summary["states"]) - 2):
+        rows.append(f"{f'layer {layer}':<17}" + "".join(_number(table["mean"][layer]) for table in columns.values()))
     return rows
 
 
@@ -174,13 +224,31 @@ def _change_table(summary: dict) -> list[str]:
 
 
 def _sentences(summary: dict) -> list[str]:
-    firsts = "; ".join(f"layer {layer}: {', '.join(names)}" for layer, names in summary["first_layers"].items())
-    agree = {0: "No measure sees a change.", 1: f"All measures put the same layer first ({firsts})."}
-    said = [agree.get(len(summary["first_layers"]), f"The measures disagree about the layer that changed most ({firsts}).")]
+    changes = {name: (entry["order"][0], entry["first_share"]) for name, entry in summary["changes"].items() if max(entry["scores"]) > 0}
+    said = [first_layer_sentence(changes, summary["texts"], "most changed")]
+    if shared := summary["top_shared"]:
+        verdict = "and agree" if shared["least"] == shared["of"] else "and some disagree"
+        said.append(f"Of their first {shared['of']} layers two measures share {shared['mean']:.1f} on average, at least {shared['least']} "
+                    f"(random layers: {shared['chance']:.2f}) {verdict}.")
     if summary["massive_dimensions"]:
         said.append("Massive dimensions of the residual stream (at most, base -> fine-tuned: times the median dimension, share of |x|^2): "
                     + "; ".join(map(_massive_words, summary["massive_dimensions"][:5])) + ". They weigh most in the raw cosine.")
-    return [*said, *_entropy_sentences(summary)]
+    return [*said, *_first_token_sentences(summary), *_entropy_sentences(summary)]
+
+
+def _first_token_sentences(summary: dict) -> list[str]:
+    """How unlike the others the first token's state is, which is why it is left out; and whether attention to it changed."""
+    hidden, layers = summary["hidden"], summary["attention"]["layers"]
+    times = [np.max(np.array(hidden[f"first_{name}"]["mean"][:-1]) / np.array(hidden[f"magnitude_{name}"]["mean"][:-1]).clip(measures.TINY))
+             for name in ("base", "finetuned")]
+    weight = [np.mean(layers[f"first_token_{name}"]["mean"]) for name in ("base", "finetuned")]
+    change = summary["first_token_change"]
+    low, high = (change["overall"][key] for key in ("low", "high"))
+    verdict = "no claim" if low <= 0 <= high else "it fell" if high < 0 else "it rose"
+    return [f"The first token's |x| is at most {times[0]:.1f} (base) and {times[1]:.1f} (fine-tuned) times the others': it is left out.",
+            f"Attention to the first token, mean over heads: {weight[0]:.3f} -> {weight[1]:.3f}, change {change['overall']['mean']:+.4f} "
+            f"[{low:+.4f}, {high:+.4f}]: {verdict if summary['texts'] >= MIN_TEXTS else 'no claim'}; {change['heads_lower']} heads lower, "
+            f"{change['heads_higher']} higher at a false-discovery rate of {change['false_discovery_rate']:.0%}."]
 
 
 def _massive_words(entry: dict) -> str:

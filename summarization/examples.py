@@ -57,12 +57,18 @@ def load_disjoint(dataset: str, split: str, n_train: int, n_other: int, seed: in
     held out, `n_other` of them at most, and the note says so. Raises InputError if there is nothing to hold out.
     """
     train = corpus.load(dataset, "train", n_train, seed)
-    with contextlib.suppress(InputError):  # no such split: the training rows were there, so the data set is
-        other = corpus.load(dataset, split, n_other, seed)
-        if not set(train["id"]) & set(other["id"]):
-            return train, other, None
-    rows, other = held_out(train, n_other)
-    return rows, other, f"{corpus.label(dataset)} has no {split} rows of its own: {len(other)} of {len(train)} training rows are held out"
+    return apart(dataset, split, train, [], n_other, seed)
+
+
+def apart(dataset: str, split: str, train, others: list, n: int, seed: int):
+    """(training rows, `n` rows of `split` at most that are in none of `train` and `others`, a note or None), as in `load_disjoint`."""
+    if not corpus.without_splits(dataset):
+        with contextlib.suppress(InputError):  # no such split: the training rows were there, so the data set is
+            found = corpus.load(dataset, split, n, seed)
+            if not set(found["id"]) & {row for part in (train, *others) for row in part["id"]}:
+                return train, found, None
+    rows, found = held_out(train, n)
+    return rows, found, f"{corpus.label(dataset)} has no {split} rows of its own: {len(found)} of {len(train)} training rows are held out"
 
 
 def held_out(train, n_other: int):

@@ -66,35 +66,52 @@ def _hub_answers() -> bool:
 def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
     """A causal language model in eval mode on `device`; a LoRA adapter folder comes back merged into its base model.
 
-    Raises InputError as `resolve_model` does, and when the folder holds no causal language model.
+    Raises InputError as `resolve_model` does, and when the folder holds no causal language model or not all of its weights.
     """
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    silence_transformers()
     source = Path(resolve_model(name))
     adapter = source / "adapter_config.json"
     if adapter.is_file():
         from peft import PeftModel
 
-        base = read_json(adapter, "LoRA adapter configuration")["base_model_name_or_path"]
+        base = base_of_adapter(adapter)
         with warnings.catch_warnings():  # peft still asks by a name that transformers has renamed
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             model = PeftModel.from_pretrained(load_model(base, dtype, device, attn_implementation), source).merge_and_unload()
-        return model.to(device).eval()
+        return model.requires_grad_(True).to(device).eval()  # peft froze the base
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(source), dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            str(source), dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError) as error:
         raise InputError(f"--model_path {name}: expected a causal language model in safetensors, got {error}") from error
+    if loading["missing_keys"]:
+        lacking = sorted(loading["missing_keys"])
+        raise InputError(f"--model_path {name}: expected all weights, {len(lacking)} are missing, as {lacking[0]}; save the model again")
     return model.to(device).eval()
+
+
+def silence_transformers() -> None:
+    """No progress bars and no notes from transformers: what they would say of weights that are missing is an error of ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def base_name(name: str) -> str:
+    """The name under which plain peft finds the base model of an adapter from any folder: an absolute path, or the Hub id."""
+    source = resolve_model(name)
+    return str(Path(source).resolve()) if Path(source).is_dir() else source
 
 
 def load_tokenizer(name: str):
     """The tokenizer that belongs to a model, or None if its folder has none. Padding is the end-of-text token, on the right."""
     from transformers import AutoTokenizer
 
+    silence_transformers()
     source = Path(resolve_model(name))
     if source.is_dir() and not (source / "tokenizer.json").is_file():
         return _base_tokenizer(source)
@@ -108,7 +125,15 @@ def _base_tokenizer(source: Path):
     adapter = source / "adapter_config.json"
     if not adapter.is_file():
         return None
-    return load_tokenizer(read_json(adapter, "LoRA adapter configuration")["base_model_name_or_path"])
+    return load_tokenizer(base_of_adapter(adapter))
+
+
+def base_of_adapter(config: Path) -> str:
+    """The base model that an adapter_config.json names. Raises InputError if it is no longer there, naming the file to mend."""
+    base = read_json(config, "LoRA adapter configuration")["base_model_name_or_path"]
+    if base != "demo" and Path(base).is_absolute() and not Path(base).is_dir():
+        raise InputError(f"{config}: expected its base model at {base}, found no such folder; write its new place there")
+    return base
 
 
 def tokenizer_sha256(tokenizer) -> str | None:

@@ -112,6 +112,6 @@ def _states(model, ids: torch.Tensor, watched: list) -> torch.Tensor:
     states, stack = [], model.transformer
     after = [*((block, states.append) for block in stack.h), (stack.ln_f, states.append), *watched]
     with hooked(before=[(stack.h[0], states.append)], after=after):
-        stack(input_ids=ids, use_cache=False)
+        stack(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)  # a mask of ones: without one, transformers warns
     assert len(states) == model.config.n_layer + 2, f"{len(states)} states came"
     return torch.stack(states)

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
+from eap import InputError
 from eap.hooks import hooked
 from summarization.runs import atomic
 
@@ -26,6 +28,29 @@ class Probe(NamedTuple):
 
     sequences: list[list[int]]
     positions: list[np.ndarray]
+
+
+class Latents(NamedTuple):
+    """What a latents file holds."""
+
+    streams: torch.Tensor  # float32 (n_layers + 1, tokens, d_model)
+    example: np.ndarray  # (tokens,)
+    position: np.ndarray  # (tokens,)
+    token: np.ndarray  # (tokens,)
+
+
+def read(path) -> Latents:
+    """The latents in a file. Raises InputError naming it."""
+    try:
+        found = load_file(path)
+        return Latents(found["streams"], *(found[name].numpy() for name in Latents._fields[1:]))
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path}: expected the latents of a checkpoint ({error}); fine-tune again") from error
+
+
+def same_probe(a: Latents, b: Latents) -> bool:
+    """Whether both hold the same tokens of the same texts, in models of one shape: only then can columns be compared (guard 5)."""
+    return a.streams.shape == b.streams.shape and all(np.array_equal(x, y) for x, y in zip(a[1:], b[1:], strict=True))
 
 
 def probe(sequences: list[list[int]], per_example: int) -> Probe:

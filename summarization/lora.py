@@ -14,7 +14,7 @@ METHODS = ("lora", "rslora", "dora", "adalora", "full", "none")
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to fine-tune: which layers get adapters, which of them a larger rank, and what choosing them cost beforehand.
+    """One way to fine-tune: which modules of which layers get adapters, which layers a larger rank, what choosing them cost beforehand.
 
     `layers` and `critical` are layer numbers or a strategy: all, random, observed, circuit, change (`--layers_observed`,
     `--layers_circuit`). Layers in `critical` get `boost` times the rank of the others.
@@ -25,13 +25,27 @@ class Arm:
     method: str = "lora"
     critical: str | tuple[int, ...] = ()
     boost: float = 2.0
+    modules: tuple[str, ...] = MODULES
     rank: int | None = None  # with --budget none; None: --rank
-    learning_rate: float | None = None  # None: --learning_rate, or --full_learning_rate for full
+    alpha_over_r: float | None = None  # None: --alpha_over_r
+    learning_rate: float | None = None  # the middle of its sweep; None: --learning_rate, or --full_learning_rate for full
     cost: str = "nothing"
     by_default: bool = True
 
     def __post_init__(self):
         assert self.method in METHODS, self.method
+        assert set(self.modules) <= set(MODULES), self.modules
+
+    @property
+    def placement(self) -> str:
+        """How its layers are chosen: none, full, all, random, fixed, or measured (a circuit, or what a comparison of models observed)."""
+        if self.method in ("none", "full"):
+            return self.method
+        if isinstance(self.critical, str):
+            return "measured"
+        if isinstance(self.layers, tuple):
+            return "fixed"
+        return self.layers if self.layers in ("all", "random") else "measured"
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,11 @@ def layer_of(module: str) -> int:
     return int(module.split(".")[2])
 
 
+def kind_of(module: str) -> str:
+    """Which of MODULES a module named as in `module_shapes` is."""
+    return module.split(".", 3)[3]
+
+
 def parameters(shape: tuple[int, int], rank: int, method: str = "lora") -> int:
     """Trainable parameters of one wrapped module: r (in + out), with DoRA's `out` magnitudes or AdaLoRA's r singular values."""
     return rank * sum(shape) + {"dora": shape[1], "adalora": rank}.get(method, 0)
@@ -78,12 +97,13 @@ def count(plan: Plan, shapes: dict[str, tuple[int, int]]) -> int:
 def make_plan(shapes, arm: Arm, layers, critical, rank: int, budget: int | None, alpha_over_r: float) -> Plan:
     """The plan of an arm in `layers`, with `arm.boost` times the rank in `critical`; ranks meet `budget` unless it is None.
 
-    alpha / r is the same everywhere; rsLoRA, whose scaling is alpha / sqrt(r), keeps one alpha, that of `rank`.
+    alpha / r is the same in all of an arm; rsLoRA, whose scaling is alpha / sqrt(r), keeps one alpha, that of its own rank.
     """
-    chosen = {name: shape for name, shape in shapes.items() if layer_of(name) in set(layers)}
+    rank, alpha_over_r = arm.rank or rank, arm.alpha_over_r or alpha_over_r
+    chosen = {name: shape for name, shape in shapes.items() if layer_of(name) in set(layers) and kind_of(name) in arm.modules}
     weights = {name: arm.boost if layer_of(name) in set(critical) else 1.0 for name in chosen}
     if budget is None:
-        ranks = {name: round(weight * (arm.rank or rank)) for name, weight in weights.items()}
+        ranks = {name: round(weight * rank) for name, weight in weights.items()}
     elif arm.method == "adalora":  # takes one rank for all, and needs one to give away
         ranks = dict.fromkeys(chosen, max(2, budget // sum(sum(shape) + 1 for shape in chosen.values())))
     else:
@@ -96,15 +116,18 @@ def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
     """Ranks in proportion to `weights` whose parameters add up to `budget` within TOLERANCE, never above it.
 
     Largest remainders: everything rounded down, then one rank more for the modules furthest below their due while the budget
-    lasts. Raises InputError if the budget is too small for that.
+    lasts; of modules equally far below first one kind in all layers, these in the order of `spread`. Raises InputError if the
+    budget is too small for that.
     """
     fixed = sum(parameters(shape, 0, arm.method) for shape in shapes.values())
     due = (budget - fixed) / sum(weight * sum(shapes[name]) for name, weight in weights.items())
     ranks = {name: max(1, math.floor(due * weight + 1e-9)) for name, weight in weights.items()}
     left = budget - fixed - sum(rank * sum(shapes[name]) for name, rank in ranks.items())
     smallest = min(sum(shape) for shape in shapes.values())
+    place = spread([layer_of(name) for name in shapes])
+    evenly = sorted(ranks, key=lambda name: (MODULES.index(kind_of(name)), place[layer_of(name)]))
     while left >= smallest:
-        for name in sorted(ranks, key=lambda name: ranks[name] - due * weights[name]):
+        for name in sorted(evenly, key=lambda name: ranks[name] - due * weights[name]):
             if sum(shapes[name]) <= left:
                 ranks[name], left = ranks[name] + 1, left - sum(shapes[name])
     if left < 0 or (left > TOLERANCE * budget and arm.method != "dora"):  # DoRA's real count stands in the table
@@ -113,18 +136,29 @@ def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
     return ranks
 
 
+def spread(layers) -> dict[int, int]:
+    """{layer: its place in an order of which every beginning is about evenly spaced}, the middle layer first.
+
+    The order is van der Corput's (1935): positions by their binary digits read backwards.
+    """
+    layers = sorted(set(layers))
+    bits = len(layers).bit_length()
+    backwards = sorted(range(len(layers)), key=lambda position: int(f"{position:0{bits}b}"[::-1], 2))
+    return {layers[(position + len(layers) // 2) % len(layers)]: place for place, position in enumerate(backwards)}
+
+
 def wrap(model, plan: Plan, total_steps: int):
     """The peft model of a plan, checked against it. The caller seeds torch first: adapters start at random."""
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (plan.ranks, plan.alphas))
     options = {
-        "task_type": "CAUSAL_LM", "fan_in_fan_out": True, "lora_alpha": alpha, "lora_dropout": 0.0, "target_modules": list(MODULES),
+        "task_type": "CAUSAL_LM", "fan_in_fan_out": True, "lora_alpha": alpha, "lora_dropout": 0.0,
+        "target_modules": [module for module in MODULES if module in set(map(kind_of, plan.ranks))],
         "layers_to_transform": plan.layers, "layers_pattern": "h",
     }
     if plan.method == "adalora":
-        config = AdaLoraConfig(init_r=rank, target_r=max(1, rank * 2 // 3), total_step=total_steps, tinit=total_steps // 10,
-                               tfinal=total_steps // 5 + 1, deltaT=max(1, total_steps // 20), **options)
+        config = AdaLoraConfig(init_r=rank, target_r=max(1, rank * 2 // 3), **adalora_schedule(total_steps), **options)
     else:
         config = LoraConfig(
             r=rank, use_rslora=plan.method == "rslora", use_dora=plan.method == "dora",
@@ -137,6 +171,18 @@ def wrap(model, plan: Plan, total_steps: int):
         wrapped = get_peft_model(model, config)
     require_as_planned(wrapped, plan, shapes)
     return wrapped
+
+
+def adalora_schedule(total_steps: int, flags: str = "--max_steps") -> dict[str, int]:
+    """AdaLoraConfig's steps: all ranks in the first tenth, what is left after the last fifth but one step, a choice every twentieth.
+
+    Raises InputError, which names `flags` as what to raise, when no step is between.
+    """
+    first, last = total_steps // 10, total_steps // 5 + 1
+    if first >= total_steps - last:
+        raise InputError(f"AdaLoRA gives ranks away between its first and its last steps: expected 2 steps or more, got {total_steps}; "
+                         f"raise {flags}")
+    return {"total_step": total_steps, "tinit": first, "tfinal": last, "deltaT": max(1, total_steps // 20)}
 
 
 def read_back(wrapped) -> dict[str, tuple[int, float]]:

@@ -48,7 +48,7 @@ def parser(doc: str, output_dir: str | None) -> Parser:
     made = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     if output_dir is not None:
         made.add_argument("--output_dir", default=output_dir, help="folder for plots and numbers (default: %(default)s)")
-    made.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: %(default)s)")
+    made.add_argument("--seed", type=seed, default=0, help="seed of every random choice (default: %(default)s)")
     made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     made.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float64"], help="of the model (default: %(default)s)")
     made.add_argument("--max_examples", type=positive_int, help="use at most this many examples (default: all)")
@@ -67,6 +67,41 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def max_steps(text: str) -> int:
+    """`text` as a number of optimizer steps: at least 1, or -1 for as many as the epochs have; argparse turns the error into one line."""
+    return -1 if text == "-1" else positive_int(text)
+
+
+def positive_float(text: str) -> float:
+    """`text` as a finite number above 0; argparse turns the error into one line."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+
+
+def count(text: str) -> int:
+    """`text` as an integer of at least 0, where 0 means none; argparse turns the error into one line."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def natural_float(text: str) -> float:
+    """`text` as a finite number of at least 0; argparse turns the error into one line."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+
+
+def seed(text: str) -> int:
+    """`text` as a seed that every library takes; argparse turns the error into one line."""
+    if not text.isdigit() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}, got {text!r}")
+    return int(text)
+
+
 def fraction(text: str) -> float:
     """`text` as a number in [0, 1]; argparse turns the error into one line."""
     with contextlib.suppress(ValueError):
@@ -82,6 +117,14 @@ def int_list(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def name_list(text: str) -> list[str]:
+    """Comma-separated names, with or without blanks, each once: `kl, nll`."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, got {text!r}")
+    return names
+
+
 def run_script(main) -> None:
     """Run a script's `main`; what a user can mend becomes one line on stderr and exit code 2."""
     try:
@@ -90,6 +133,12 @@ def run_script(main) -> None:
         if "--verbose" in sys.argv:
             raise
         print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if "--verbose" in sys.argv or error.filename is None:
+            raise
+        print(f"{Path(sys.argv[0]).name}: error: {error.filename}: expected a path that can be read and written, got "
+              f"{(error.strerror or 'an error').lower()}; choose another path or mend its permissions", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: interrupted; the same command goes on from here", file=sys.stderr)
@@ -121,11 +170,16 @@ def is_main_process() -> bool:
 
 
 def torch_device(args):
-    """The torch.device of `--device`; auto is cuda, then mps, then cpu. Raises InputError for one that is not there."""
+    """The torch.device of `--device`; auto is cuda (under torchrun each process its own), then mps, then cpu.
+
+    Raises InputError for one that is not there.
+    """
     import torch
 
+    if args.device == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if args.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         torch.empty(1, device=args.device)
     except (RuntimeError, AssertionError) as error:
@@ -133,11 +187,64 @@ def torch_device(args):
     return torch.device(args.device)
 
 
+def only_this_gpu(args) -> None:
+    """Hide every GPU but the one of `--device cuda:N` and set `args.device` to cuda: Trainer takes the first GPU that it sees.
+
+    Call it before torch meets a GPU. Raises InputError under torchrun, which gives each process a GPU of its own, and for an N past
+    those that CUDA_VISIBLE_DEVICES allows.
+    """
+    kind, _, index = args.device.partition(":")
+    if kind != "cuda" or not index.isdigit():
+        return
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError(f"--device {args.device}: expected cuda or auto with torchrun, which gives each process a GPU of its own")
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else None
+    if allowed and int(index) >= len(allowed):
+        raise InputError(f"--device {args.device}: expected one of {len(allowed)} GPUs, counted from 0, by CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = allowed[int(index)] if allowed else index
+    args.device = "cuda"
+
+
 def torch_dtype(args):
     """The torch.dtype of `--dtype`."""
     import torch
 
     return getattr(torch, args.dtype)
+
+
+def circuit_dtype(args):
+    """The torch.dtype to load a model in whose circuits are found or run: float64 if asked for, else float32.
+
+    `--dtype bfloat16` is for the matrix products of attribution alone (`autocast_dtype`): the residual stream and differences between
+    runs would lose what they are about.
+    """
+    import torch
+
+    return torch.float64 if args.dtype == "float64" else torch.float32
+
+
+def autocast_dtype(args):
+    """What the matrix products of attribution run in: torch.bfloat16 if asked for; None, the model's own dtype, otherwise."""
+    import torch
+
+    return torch.bfloat16 if args.dtype == "bfloat16" else None
+
+
+def say_circuit_dtype(args) -> None:
+    """Say what `--dtype bfloat16` does not change; nothing for other dtypes."""
+    if args.dtype == "bfloat16":
+        say(args, "--dtype bfloat16: only the matrix products of attribution; models are loaded, and circuits are run, in float32")
+
+
+def memory_budget(args) -> int:
+    """Bytes that this process may plan for: `--max_memory`, else its share, in a torchrun, of what is free on its device."""
+    from eap import memory
+    from summarization import shards
+
+    if args.max_memory:
+        return int(args.max_memory * 1e9)
+    device = torch_device(args)
+    return memory.free_bytes(device) // (shards.count() if device.type == "cpu" else 1)
 
 
 def seed_everything(seed: int) -> None:
@@ -154,12 +261,17 @@ def seed_everything(seed: int) -> None:
 
 @contextlib.contextmanager
 def atomic(path):
-    """A temporary name beside `path`, of the same suffix; renamed to `path` when the block ends well, removed otherwise."""
+    """A temporary name beside `path`, of the same suffix; renamed to `path` when the block ends well, removed otherwise.
+
+    A folder replaces a folder, a file a file. Raises InputError when `path` is a folder and a file was written.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
     try:
         yield folder / path.name
+        if path.is_dir() and not (folder / path.name).is_dir():
+            raise InputError(f"{path}: expected the name of a file to write, got a folder; name a file in it")
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(folder / path.name, path)
@@ -248,6 +360,8 @@ class Run:
         self.same = before is not None and all(before.get(key) == value for key, value in self.identity.items())
         self.up_to_date = self.same and before["complete"] and not args.overwrite and all(out.exists() for out in self.outputs)
         self.resumed = before.get("times_resumed", 0) + 1 if self.same and not before["complete"] else 0
+        # Whether what is there was left by another run: it stays so, also after an interruption, until `cleared` is called.
+        self.starts_over = any(out.exists() for out in self.outputs) and (not self.same or before.get("starts_over", False))
         self._check_and_record()
 
     def _before(self):
@@ -262,7 +376,17 @@ class Run:
             return
         there = [output for output in self.outputs if output.exists()]
         if there and not self.same and not self.args.overwrite:
-            raise InputError(f"{there[0]} exists and was made from other inputs or arguments; add --overwrite or choose another output")
+            raise InputError(f"{there[0]} exists and was made from other inputs or arguments; add --overwrite or choose another place for "
+                             "it (--output_dir, --output)")
+        for output in self.outputs:
+            if output.is_dir() and output.suffix:
+                raise InputError(f"{output}: expected the name of a file to write, got a folder; name a file in it")
+            output.parent.mkdir(parents=True, exist_ok=True)  # what cannot be made is said before the work, not after it
+        self._write(complete=False)
+
+    def cleared(self) -> None:
+        """Record that nothing of another run is left: from here on an interrupted run may go on with what it finds."""
+        self.starts_over = False
         self._write(complete=False)
 
     def finish(self) -> None:
@@ -274,7 +398,8 @@ class Run:
             return
         ended = {"duration_seconds": round(time.time() - self.started, 2), "peak_memory_gb": peak_memory_gb()} if complete else {}
         write_json(self.record, {
-            "format": 1, "script": Path(sys.argv[0]).name, "complete": complete, **self.identity, "seed": self.args.seed,
+            "format": 1, "script": Path(sys.argv[0]).name, "complete": complete, "starts_over": self.starts_over and not complete,
+            **self.identity, "seed": self.args.seed,
             "versions": versions(), "git_commit": git_commit(), "times_resumed": self.resumed, **ended,
         })
 
@@ -308,6 +433,13 @@ def git_commit() -> str | None:
 
 
 def peak_memory_gb() -> float:
-    """Peak resident memory of this process in GB; on a GPU machine see also torch.cuda.max_memory_allocated."""
+    """Peak resident memory of this process in GB; on a GPU machine see also torch.cuda.max_memory_allocated.
+
+    On Linux not getrusage's, which keeps the parent's peak over fork and exec.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        words = status.read_text().split()
+        return round(int(words[words.index("VmHWM:") + 1]) * 1024 / 1e9, 3)
     scale = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9, 3)

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging
 
 from eap import InputError
-from summarization import runs
+from summarization import hub, runs
 from summarization.examples import SummaryCollator, summary_nll
 from summarization.statistics import mean_interval
 
@@ -73,13 +72,17 @@ class Schedule(TrainerCallback):
         control.should_training_stop |= stopped_early(state.log_history, self.patience)
 
 
+class Diverged(InputError):
+    """The loss became NaN or infinite."""
+
+
 class FiniteLoss(TrainerCallback):
     """Stops a run whose loss is NaN or infinite."""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         wrong = [name for name in ("loss", "grad_norm", "eval_nll") if not math.isfinite((logs or {}).get(name, 0))]
         if wrong:
-            raise InputError(f"{wrong[0]} is {logs[wrong[0]]} at step {state.global_step}; lower --learning_rate or raise --warmup_steps")
+            raise Diverged(f"{wrong[0]} is {logs[wrong[0]]} at step {state.global_step}; lower --learning_rate or raise --warmup_steps")
 
 
 class Bar(TrainerCallback):
@@ -177,13 +180,10 @@ class SummaryTrainer(Trainer):
 def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
     """`TrainingArguments` from the flags of TRAINER_FLAGS that a script has; nothing is saved or printed by itself.
 
-    Raises InputError for a combination that Trainer refuses, and for a GPU by number.
+    Raises InputError for a combination that Trainer refuses.
     """
-    logging.set_verbosity_error()  # its notes on padding tokens and loss types concern what is set here on purpose
-    logging.disable_progress_bar()  # one for every checkpoint written would break the training's own
+    hub.silence_transformers()  # notes on padding tokens concern what is set here on purpose, bars would break the training's own
     device = runs.torch_device(args)
-    if device.index:
-        raise InputError(f"--device {args.device}: expected auto, cpu or cuda; choose a GPU with CUDA_VISIBLE_DEVICES={device.index}")
     chosen = {name: getattr(args, name) for name in TRAINER_FLAGS if hasattr(args, name)}
     chosen["per_device_train_batch_size"] = args.batch_size or chosen.get("per_device_train_batch_size", 8)
     chosen |= {

@@ -38,7 +38,9 @@ def test_splits_of_a_folder(tmp_path):
 
 
 def test_a_file_without_splits_is_used_whole_and_says_so(tmp_path, capsys):
-    assert len(corpus.load(write(tmp_path / "whole.jsonl", ROWS), "train")) == 10
+    path = write(tmp_path / "whole.jsonl", ROWS)
+    assert len(corpus.load(path, "train")) == 10 and capsys.readouterr().err == ""  # as is expected of one file to train on
+    assert len(corpus.load(path, "test")) == 10
     assert "whole.jsonl has no splits" in capsys.readouterr().err
 
 

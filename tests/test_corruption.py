@@ -54,16 +54,6 @@ def test_the_newsrooms_salient_sentences_are_found():
     assert all(len(found) <= row["highlights"].count("\n") + 1 for found, row in zip(picked, rows, strict=True))
 
 
-def test_guard_17_only_the_article_is_cut_and_only_what_is_left_is_salient(tiny_tokenizer, articles):
-    row = articles[0]
-    whole = corruption.prepare(tiny_tokenizer, row, 320)
-    cut = corruption.prepare(tiny_tokenizer, row, len(whole.ids) - 40)
-    assert cut.n_cut >= 40
-    assert cut.ids[cut.summary_start:].tolist() == whole.ids[whole.summary_start:].tolist()
-    assert cut.sentences == whole.sentences[: len(cut.sentences)]
-    assert max(cut.salient) < len(cut.sentences) < len(whole.sentences)
-
-
 def test_rows_that_make_no_pair_are_dropped_with_the_reason(tiny_tokenizer, articles):
     rows = [
         articles[0], {**articles[0], "id": "again"}, {**articles[1], "highlights": "zzz qqq"},

@@ -14,7 +14,7 @@ import differential_analysis as script
 from eap import InputError
 from summarization import differential as measures
 from summarization import differential_report as report
-from summarization import hub
+from summarization import differential_run, hub, latents
 from summarization.internals import Comparison, plan_batches, require_comparable
 from summarization.layers import top_layers
 
@@ -280,6 +280,38 @@ def test_disagreeing_measures_are_said_to_disagree(base):
     assert "The measures disagree" in said
 
 
+def test_layers_that_two_measures_share_are_counted_beside_chance():
+    orders = {"a": [0, 1, 2, 3], "b": [2, 1, 0, 3], "c": [3, 1, 0, 2], "silent": [0, 1, 2, 3]}
+    changes = {name: {"order": order, "scores": [float(name != "silent")] * 4} for name, order in orders.items()}
+    assert report._top_shared(changes, 4) == {"of": 3, "mean": pytest.approx((3 + 2 + 2) / 3), "least": 2, "chance": 9 / 4}
+    assert report._top_shared({"silent": changes["silent"]}, 4) is None
+
+
+def test_every_similarity_stands_in_the_table_with_its_interval(base):
+    summary = report.summarise(compared(base, changed(base, "h.1.mlp")), 0)
+    row = next(line for line in report.lines(summary) if line.startswith("layer 2"))
+    assert row.count("[") == 5
+    low, high = (summary["hidden"]["cka"][key][3] for key in ("low", "high"))
+    assert f"{summary['hidden']['cka']['mean'][3]:.4f} [{low:.4f}, {high:.4f}]" in row
+
+
+def test_more_attention_to_the_first_token_is_found_apart(base):
+    """One head of layer 1 is drawn to whatever stands first: its key gets the direction that all its queries have."""
+    other = copy.deepcopy(base)
+    with torch.no_grad():
+        for each in (base, other):
+            each.transformer.wpe.weight[0, 5] = 40.0  # the first position can be told from the others
+        attention = other.transformer.h[1].attn
+        attention.c_attn.bias[12] = 20.0  # head 1's queries point along its first dimension
+        attention.c_attn.weight[5, 48 + 12] = 3.0  # and its key does so at the first position
+    summary = report.summarise(compared(base, other, sequences(16)), 0)
+    heads = summary["first_token_change"]["heads"]
+    assert heads["mean"][1][1] > 0.3
+    assert heads["q"][1][1] < 0.05
+    assert np.abs(np.array(heads["mean"])[0]).max() == 0
+    assert any(sentence.startswith("Attention to the first token") and "it rose" in sentence for sentence in summary["sentences"])
+
+
 def test_few_texts_carry_no_claim_by_layer(base):
     few = "\n".join(report.lines(report.summarise(compared(base, changed(base, "h.0"), sequences(3)), 0)))
     assert "no claim is made by layer" in few
@@ -333,11 +365,13 @@ def analyse(folders, output_dir, finetuned="tuned", *flags):
 
 def test_script_writes_what_it_says_byte_for_byte_again(folders, tmp_path):
     analyse(folders, tmp_path / "a")
-    analyse(folders, tmp_path / "b")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "PLOTS", ("layers",))  # one picture is enough to see that pictures are the same
+        analyse(folders, tmp_path / "b")
     names = {path.name for path in (tmp_path / "a").iterdir()}
     assert names == {"differential.json", "layers.differential.json", "run.differential_analysis.json",
-                     *(f"differential.{plot}.png" for plot in ("similarity", "attention", "entropy"))}
-    for name in names - {"run.differential_analysis.json"}:
+                     *(f"differential.{plot}.png" for plot in ("similarity", "layers", "attention", "entropy"))}
+    for name in {path.name for path in (tmp_path / "b").iterdir()} - {"run.differential_analysis.json"}:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     content = json.loads((tmp_path / "a" / "differential.json").read_text())
     assert (content["format"], content["base"], content["finetuned"], content["texts"]) == (1, "base", "tuned", 6)
@@ -351,3 +385,63 @@ def test_script_writes_what_it_says_byte_for_byte_again(folders, tmp_path):
 def test_script_refuses_another_tokenizer(folders, tmp_path):
     with pytest.raises(InputError, match="one tokenizer for both models"):
         analyse(folders, tmp_path, "foreign")
+
+
+# ---------------------------------------------------------------- a run's latents
+
+
+@pytest.fixture
+def followed(base, tmp_path):
+    """A run whose block 1 moves away from the base model: twice as far at step 10 as at step 5."""
+    texts = [[1, *ids] for ids in sequences(8)]
+    (tmp_path / "latents").mkdir()
+    noise = torch.randn(192, 48, generator=torch.Generator().manual_seed(3))
+    for step in (0, 5, 10):
+        other = copy.deepcopy(base)
+        with torch.no_grad():
+            other.transformer.h[1].mlp.c_proj.weight += 0.002 * step * noise
+        latents.save(tmp_path / "latents" / f"checkpoint-{step}.safetensors", other, latents.probe(texts, 8))
+    return tmp_path
+
+
+def test_latents_show_where_and_when_a_run_left_its_base(followed, capsys):
+    script.main(["--run", str(followed), "--output_dir", str(followed / "out")])
+    said, content = capsys.readouterr().out, json.loads((followed / "out" / "differential.latents.json").read_text())
+    assert (content["steps"], content["texts"], content["positions"]) == ([0, 5, 10], 8, 8)
+    assert content["states"] == ["embeddings", "0", "1", "2"]
+    for name, table in content["measures"].items():
+        mean = np.array(table["mean"])
+        same = 0 if name == "relative_l2" else 1
+        assert mean[0] == pytest.approx(same, abs=1e-5) and mean[:, :2] == pytest.approx(same, abs=1e-5)  # the base; before block 1
+        assert (np.abs(mean[2, 2:] - same) > np.abs(mean[1, 2:] - same)).all() and (np.abs(mean[1, 2:] - same) > 1e-4).all()
+    moved = np.array(content["measures"]["relative_l2"]["mean"])[:, 2]
+    assert moved[2] == pytest.approx(2 * moved[1], rel=1e-4)  # linear in the weights that moved
+    assert "from the base model at step 10" in said and "layer 2" in said
+    assert content["standing"]["relative_l2"]["half"]["low"] == 5  # block 0, which is "half way" from the start, did not move
+    assert (followed / "out" / "differential.latents.png").is_file()
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda folder: (folder / "checkpoint-0.safetensors").unlink(), "expected latents/checkpoint-0.safetensors"),
+    (lambda folder: (folder / "checkpoint-10.safetensors").write_bytes(b"no"), "checkpoint-10.safetensors: expected the latents"),
+])
+def test_latents_that_are_missing_or_broken_are_named(followed, change, words):
+    change(followed / "latents")
+    with pytest.raises(InputError, match=words):
+        script.main(["--run", str(followed), "--output_dir", str(followed / "out"), "--quiet"])
+
+
+def test_latents_of_other_texts_are_refused(base, followed):
+    """Guard 5 for latents: the same columns hold other tokens."""
+    other = latents.probe([[2, *ids] for ids in sequences(6, seed=1)], 8)
+    latents.save(followed / "latents" / "checkpoint-5.safetensors", base, other)
+    with pytest.raises(InputError, match="checkpoint-5.safetensors: expected the probe of checkpoint-0"):
+        script.main(["--run", str(followed), "--output_dir", str(followed / "out"), "--quiet"])
+
+
+def test_too_few_positions_leave_out_what_compares_pairs(base, tmp_path):
+    (tmp_path / "latents").mkdir()
+    for step in (0, 1):
+        latents.save(tmp_path / "latents" / f"checkpoint-{step}.safetensors", base, latents.probe(sequences(3), 3))
+    summary = differential_run.follow(differential_run.files(str(tmp_path)), seed=0)
+    assert set(summary["measures"]) == {"centred_cosine", "cosine", "relative_l2"}

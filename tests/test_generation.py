@@ -1,5 +1,6 @@
 """Batched summaries against generation token by token, and the script that scores them."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import test_set_evaluation as script
 from eap import InputError
 from summarization import generation, hub, prompt, quality
+from summarization.runs import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,36 @@ def test_batches_hold_neighbours_in_length_and_stay_within_the_budget():
     assert {len(rows) for rows in planned[:-1]} == {16}  # 16 x 1,000 positions of 16,384
     assert sorted(row for rows in planned for row in rows) == list(range(40))
     assert len(generation.plan_batches([900] * 40, 100, num_beams=100)) == 40
+
+
+# ---------------------------------------------------------------- the benchmark
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """The module benchmarks/generation.py."""
+    spec = importlib.util.spec_from_file_location("benchmark_generation", ROOT / "benchmarks" / "generation.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_gap_where_two_texts_part_is_that_of_their_logits(benchmark, model, tiny_tokenizer):
+    ids, end = [5, 6, 7], tiny_tokenizer.eos_token_id
+    with torch.no_grad():
+        logits = model(torch.tensor([[*ids, 8]])).logits[0, -1]
+    assert benchmark.gap(model, ids, [8, 9, 4], [8, 10, 4], end) == pytest.approx(float((logits[9] - logits[10]).abs()))
+    assert benchmark.gap(model, ids, [8, end, 9], [8, end, end], end) is None  # what follows the end is padding
+    assert benchmark.gap(model, ids, [8, end, 9], [8, 9, 9], end) > 0
+
+
+def test_the_benchmark_compares_every_text_and_score(benchmark, tiny_model_dir, tmp_path, capsys):
+    benchmark.main(["--model_path", tiny_model_dir, "--max_examples", "5", "--max_new_tokens", "6", "--min_new_tokens", "2",
+                    "--repeats", "1", "--pairs", "20", "--compared_pairs", "10", "--processes", "1", "--output_dir", str(tmp_path)])
+    found = json.loads((tmp_path / "generation.json").read_text())
+    assert found["summaries"]["identical"] + found["summaries"]["ties"] == found["summaries"]["articles"] == 5
+    assert found["rouge"]["unequal_scores"] == 0 and (tmp_path / "generation.png").is_file()
+    assert "ratio" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- scores

@@ -32,14 +32,15 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-CONVERTERS = [(runs.positive_int, "3", "0"), (runs.fraction, "0.5", "1.5"), (runs.int_list, "0,10", "1,x")]
+CONVERTERS = [(runs.positive_int, "3", "0"), (runs.fraction, "0.5", "1.5"), (runs.int_list, "0,10", "1,x"),
+              (runs.count, "0", "-1"), (runs.name_list, "kl, nll,", " ,"), (runs.seed, "3", "-1"), (runs.seed, "3", str(2**32))]
 
 
 @pytest.mark.parametrize(("function", "good", "bad"), CONVERTERS)
 def test_converters(function, good, bad):
     import argparse
 
-    assert function(good) in (3, 0.5, [0, 10])
+    assert function(good) in (3, 0, 0.5, [0, 10], ["kl", "nll"])
     with pytest.raises(argparse.ArgumentTypeError):
         function(bad)
 
@@ -136,3 +137,36 @@ def test_an_error_is_one_line_and_exit_code_2():
     code = "from summarization import runs\nfrom eap import InputError\ndef main(): raise InputError('a\\nb')\nruns.run_script(main)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.ROOT)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.endswith("error: a b\n")
+
+
+def test_a_folder_is_never_replaced_by_a_file(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "kept.txt").write_text("kept")
+    with pytest.raises(InputError, match="folder"):
+        runs.write_text(tmp_path / "data", "new")
+    assert (tmp_path / "data" / "kept.txt").read_text() == "kept" and not list(tmp_path.glob(".writing-*"))
+
+
+def test_an_interrupted_overwrite_never_goes_on_from_what_the_other_run_left(tmp_path):
+    def start(**options):
+        return runs.Run(args(**options), tmp_path / "run.json", [tmp_path / "out"], {})
+
+    first = start(steps=5)
+    (tmp_path / "out").write_text("of 5 steps")
+    first.finish()
+    assert start(steps=6, overwrite=True).starts_over  # interrupted here: `out` is still the other run's
+    again = start(steps=6)
+    assert again.starts_over
+    again.cleared()
+    assert not start(steps=6).starts_over
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x/y"), FileExistsError(17, "File exists", "/x/y")])
+def test_a_path_that_cannot_be_written_is_one_line_and_exit_code_2(error, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        runs.run_script(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,17 +1,21 @@
 """Fine-tuning: what the loss falls on, when checkpoints are kept, that an interruption changes nothing."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import run_finetuning_with_checkpoints as script
 from eap import InputError
-from summarization import examples, latents, prompt, training
+from summarization import examples, hub, latents, prompt, training
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +195,97 @@ def test_resuming_from_what_is_no_checkpoint_of_ours_is_refused(tiny_model_dir, 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_model_dir, tmp_path):
     with pytest.raises(InputError, match="lower --learning_rate"):
         run(tmp_path / "out", tiny_model_dir, "--learning_rate", "1e30")
+
+
+# ---------------------------------------------------------------- what else Trainer's users expect
+
+
+def losses(folder):
+    return [row["loss"] for row in json.loads((folder / "training.json").read_text())["loss"]]
+
+
+def test_bf16_runs_and_stays_near_float32(finished, tiny_model_dir, tmp_path):
+    out = tmp_path / "out"
+    run(out, tiny_model_dir, "--bf16")
+    assert losses(out) == pytest.approx(losses(finished), rel=0.02) and losses(out) != losses(finished)
+    assert load_file(out / "model.safetensors")["transformer.wte.weight"].dtype == torch.float32
+
+
+def test_gradient_checkpointing_changes_no_result(finished, tiny_model_dir, tmp_path):
+    out = tmp_path / "out"
+    run(out, tiny_model_dir, "--gradient_checkpointing")
+    assert losses(out) == pytest.approx(losses(finished), rel=1e-5)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (out, finished))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
+
+
+def test_early_stopping_is_off_by_default_and_stops_when_asked(tiny_model_dir, tmp_path):
+    """With a rate of 0 no evaluation is better than the first."""
+    for name, flags, steps in (("off", [], [0, 1, 3, 5]), ("on", ["--early_stopping_patience", "1"], [0, 1])):
+        run(tmp_path / name, tiny_model_dir, "--learning_rate", "0", *flags)
+        assert json.loads((tmp_path / name / "training.json").read_text())["checkpoints"] == steps
+        assert (tmp_path / name / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("words", [
+    ("--probe_examples", "-1"), ("--max_steps", "0"), ("--num_train_epochs", "0"), ("--learning_rate", "nan"), ("--weight_decay", "-1"),
+])  # fmt: skip
+def test_numbers_that_cannot_be_trained_with_are_refused_in_one_line(words, refused):
+    refused(script.parse, words)
+
+
+@pytest.mark.parametrize(("device", "visible", "now"), [
+    ("cuda:1", None, "1"), ("cuda:1", "4,6", "6"), ("cuda", "4,6", "4,6"), ("cpu", "4,6", "4,6"),
+])  # fmt: skip
+def test_a_gpu_by_number_becomes_the_only_one_that_trainer_sees(device, visible, now, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    args = script.parse(["--device", device])
+    script.runs.only_this_gpu(args)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == now
+    assert args.device == device.partition(":")[0]
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORLD_SIZE", "2"), ("CUDA_VISIBLE_DEVICES", "0,1,2")])
+def test_a_gpu_that_cannot_be_had_is_refused(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="--device cuda:3: expected"):
+        script.runs.only_this_gpu(script.parse(["--device", "cuda:3"]))
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_train_as_one_with_twice_the_batch(tiny_model_dir, tmp_path):
+    words = ["--model_path", tiny_model_dir, "--dataset", "demo", "--subset_train_size", "16", "--validation_size", "4", "--max_steps", "3",
+             "--checkpoint_steps", "0,2", "--probe_examples", "0", "--device", "cpu", "--quiet", "--train_sampling_strategy", "sequential"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script.__file__]
+    for start, size, name in ((torchrun, "2", "two"), ([sys.executable, script.__file__], "4", "one")):
+        done = subprocess.run([*start, *words, "--batch_size", size, "--output_dir", str(tmp_path / name)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert [path.name for path in training.complete_checkpoints(tmp_path / "two")] == ["checkpoint-0", "checkpoint-2", "checkpoint-3"]
+    nll = [[row["nll_nats_per_token"] for row in json.loads((tmp_path / name / "training.json").read_text())["validation"]]
+           for name in ("one", "two")]
+    assert nll[0] == pytest.approx(nll[1], abs=0.02)  # dropout draws differ
+
+
+# ---------------------------------------------------------------- loading
+
+
+def test_a_folder_that_lacks_weights_is_no_model(tiny_model_dir, tmp_path):
+    folder = tmp_path / "torn"
+    shutil.copytree(tiny_model_dir, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["transformer.h.1.mlp.c_fc.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="1 are missing, as transformer.h.1.mlp.c_fc.weight"):
+        hub.load_model(str(folder), torch.float32, "cpu")
+
+
+def test_loading_and_reading_say_nothing(tiny_model_dir, tiny_tokenizer, capfd):
+    model = hub.load_model(tiny_model_dir, torch.float32, "cpu")
+    model(torch.tensor([[5, 6, tiny_tokenizer.eos_token_id]]))  # transformers would ask for an attention mask
+    hub.load_tokenizer(tiny_model_dir)
+    assert capfd.readouterr() == ("", "")
 
 
 # ---------------------------------------------------------------- latents
