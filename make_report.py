@@ -28,6 +28,7 @@ class Section:
     png: str
     reading: str
     tables: tuple[tuple[str, str], ...]
+    times: str = ""  # a JSON file of seconds and memory: shown, but a report is not renewed for it
 
 
 SECTIONS = (
@@ -45,8 +46,8 @@ SECTIONS = (
             "A change counts only above the noise floor, which is what extracting again from resampled examples changes; "
             "a Jaccard index counts only above its chance level.",
             (("Checkpoints", "checkpoints"), ("Change rates", "rates"), ("Edges by what happened to their score", "moved.counts"),
-             ("Edges that moved most, first to last", "moved.edges"))),
-    Section("Differences inside the models", "differential.json", "differential.*.png",
+             ("Edges that moved most, first to last", "moved.edges"), ("Faithfulness (KL) at each checkpoint", "faithfulness.metrics.kl"))),
+    Section("Differences inside the models", "differential*.json", "differential.*.png",
             "A layer changed where similarity is below 1 or attention KL above 0; where the measures put different layers first, no "
             "single layer changed most, and what stands right of the dotted line is after the final norm, not a layer.",
             (("Layers that changed most", "changes"), ("Attention entropy, fine-tuned minus base", "entropy_change"),
@@ -55,17 +56,21 @@ SECTIONS = (
             "f is 1 where the circuit does what the model does and 0 where it does no more than the corrupted run; it means something "
             "only as far as it is above random circuits of the same size.",
             (("The circuit running alone: largest differences that should be zero", "identities"), ("By metric", "metrics"),
-             ("KL, by size", "metrics.kl.rows"), ("NLL, by size", "metrics.nll.rows"))),
-    Section("Robustness", "robustness.json", "robustness.png",
+             ("KL, by size", "metrics.kl.rows"), ("NLL, by size", "metrics.nll.rows"), ("KL, against random and complement",
+             "metrics.kl.nulls"), ("KL, smallest share of edges that reaches f", "metrics.kl.sizes_reaching"))),
+    Section("Robustness", "robustness.json", "robustness*.png",
             "Two circuits differ only if their Jaccard index is below what two extractions of one model on resampled examples have, and "
             "agree only if it is above chance.",
-            (("Circuits", "circuits"), ("Pairs of circuits", "pairs"), ("Perturbed inputs", "perturbation"))),
+            (("Circuits", "circuits"), ("Pairs of circuits", "pairs"), ("Perturbed inputs", "perturbation"),
+             ("Other ways of extracting, with the circuit as extracted", "agreement.with_first"))),
     Section("Quality of the summaries", "rouge.json", "rouge.png",
             "Lead-3 takes the first three sentences and needs no model; a model is of use above it, and the oracle is what copying whole "
             "sentences can reach at most.", (("Systems", "systems"),)),
     Section("LoRA bake-off", "bakeoff.json", "bakeoff.png",
-            "An arm is better than another only if the interval of their difference excludes zero; points are seeds.",
-            (("Arms", "arms"), ("Yardsticks", "yardsticks"), ("Left out", "left_out"))),
+            "An arm is better or worse than another only where a word says so: the interval of their paired difference excludes zero, "
+            "Holm's p is under 0.05 and all seeds agree in sign. Small points are seeds.",
+            (("Arms", "arms"), ("Yardsticks", "yardsticks"), ("Left out", "left_out"),
+             ("Costs: training as the mean of a seed; choice of layers empty where there is no record of it", "costs")), "costs.json"),
 )  # fmt: skip
 SKIPPED = ("checkpoint-*", "latents", "adapter", "model", ".*")  # folders that hold models, not results
 MANY = "C_step*"  # the drawings of every checkpoint's circuit would fill the page; their sizes stand in the table
@@ -89,7 +94,7 @@ def belongs(name: str, section: Section) -> bool:
     """Whether a file of this name is shown in the section."""
     if name.endswith(".run.json") or (fnmatch(name, MANY) and name.endswith(".png")):
         return False
-    return fnmatch(name, section.json) or fnmatch(name, section.png)
+    return fnmatch(name, section.json) or fnmatch(name, section.png) or name == section.times
 
 
 def section_html(section: Section, files: list[Path], root: Path) -> str:
@@ -111,7 +116,11 @@ def tables(section: Section, contents: dict[Path, dict]) -> str:
     """The tables of a section's JSON files."""
     if section.json == "C_*.json":
         return report.table("Circuits", [circuit_row(file, content) for file, content in sorted(contents.items(), key=by_step)])
-    return "".join(report.table(caption, part(content, path)) for content in contents.values() for caption, path in section.tables)
+    made = [report.table(caption, part(content, path)) for content in contents.values() for caption, path in section.tables]
+    if section.json == "bakeoff.json":
+        made += [report.table(f"Paired differences to {reference}", difference_rows(measures))
+                 for content in contents.values() for reference, measures in content.get("differences", {}).items()]
+    return "".join(made)
 
 
 def part(content, path: str):
@@ -124,14 +133,25 @@ def part(content, path: str):
 def circuit_row(file: Path, content: dict) -> dict:
     """What the table of circuits says of one."""
     told = content.get("metadata", {})
-    sizes, completeness = told.get("sizes", {}), told.get("completeness")
+    sizes, completeness, bootstrap = told.get("sizes", {}), told.get("completeness"), told.get("bootstrap", {})
     kept = sum(edge if isinstance(edge, bool) else edge["in_graph"] for edge in content.get("edges", {}).values())
     return {
         "circuit": file.stem, "method": told.get("method"), "metric": told.get("metric"),
         "examples": len(told.get("example_ids", [])) or None,
         "selected": sizes.get("selected"), "after_pruning": kept, "of_edges": sizes.get("edges"),
+        "noise_floor": bootstrap.get("noise_floor", {}).get("mean"), "stable": bootstrap.get("stable"),
         "completeness_gap": completeness.get("gap") if isinstance(completeness, dict) else completeness,
     }  # fmt: skip
+
+
+def difference_rows(measures: dict) -> list[dict]:
+    """A row per arm: its paired difference to a reference in ROUGE-1 and NLL (nats), with interval, Holm's p and what may be said."""
+    labels = {"rouge1": "ROUGE-1", "nll_nats": "NLL"}
+    rows = {}
+    for measure, label in labels.items():
+        for arm, found in measures.get(measure, {}).items():
+            rows.setdefault(arm, {"": arm}).update({label: found, f"{label} Holm p": found["p_holm"], f"{label} word": found["claim"]})
+    return list(rows.values())
 
 
 def by_step(item):
@@ -143,7 +163,9 @@ def by_step(item):
 def start(args, folder: Path, files: list[Path]):
     """The run. A report of its own making is renewed without --overwrite: it is a view of the folder, and nothing is lost."""
     record = runs.record_in(folder, __file__)
-    described = record, [folder / "report.html"], {str(file.relative_to(folder)): file for file in files}
+    times = {section.times for section in SECTIONS}
+    inputs = {str(file.relative_to(folder)): file for file in files if file.name not in times}
+    described = record, [folder / "report.html"], inputs
     try:
         return runs.Run(args, *described)
     except InputError:

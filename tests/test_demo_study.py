@@ -6,9 +6,11 @@ import json
 import pytest
 import torch
 
+from benchmarks import evaluation, methods
 from eap import dataset, hooks, metrics
-from eap.attribute import run
+from eap.attribute import attribute, run
 from eap.models import adapt
+from run_pipeline import PRESETS
 from summarization import hub
 
 pytestmark = pytest.mark.slow
@@ -18,9 +20,10 @@ pytestmark = pytest.mark.slow
 def study(tmp_path_factory):
     """A folder with pairs, the demo model fine-tuned for 200 steps, and the ROUGE of both on 100 test articles."""
     folder = tmp_path_factory.mktemp("demo")
+    pairs = "--dataset demo --model_path demo --max_examples 64 --eval_fraction 0 --corruption {0} --output {0}.jsonl --output_dir {0}"
     steps = [
-        ("create_causal_summarization_data", "--dataset demo --model_path demo --max_examples 64 --eval_fraction 0"),
-        ("run_finetuning_with_checkpoints", "--dataset demo --model_path demo --max_steps 200 --checkpoint_steps 0,200 --output_dir run"),
+        *(("create_causal_summarization_data", pairs.format(corruption)) for corruption in ("swap", "mask")),
+        ("run_finetuning_with_checkpoints", f"--dataset demo --model_path demo {PRESETS['demo'].training} --output_dir run"),
         ("test_set_evaluation", "--dataset demo --model_paths demo run --max_examples 100"),
     ]
     with pytest.MonkeyPatch.context() as patch:
@@ -44,9 +47,10 @@ def test_the_tuned_model_stops_by_itself(study):
     assert systems(study)["run"]["ended_percent"]["mean"] >= 90
 
 
-def test_salient_sentences_matter_three_times_as_much_as_others(study):
+@pytest.mark.parametrize("corruption", ["swap", "mask"])
+def test_salient_sentences_matter_three_times_as_much_as_others(study, corruption):
     adapter = adapt(hub.load_model(str(study / "run"), torch.float32, "cpu"))
-    pairs = dataset.read_pairs(study / "data/pairs.jsonl")
+    pairs = dataset.read_pairs(study / f"{corruption}.jsonl")
     change = {"salient": [], "control": []}
     with hooks.frozen(adapter.model):
         for pair in pairs:
@@ -58,3 +62,14 @@ def test_salient_sentences_matter_three_times_as_much_as_others(study):
                 change[kind].append(float(both[1] - both[0]))
     salient, control = (sum(values) / len(values) for values in change.values())
     assert salient > 0.3 and salient >= 3 * control
+
+
+def test_scores_agree_with_exact_patching():
+    """The 300 strongest edges by the default method and 300 random ones; Gauss-Legendre points are no worse than the reference's rule."""
+    args = methods.parse(["--quiet"])
+    adapter, pairs = adapt(hub.load_model("demo", torch.float32, "cpu")), evaluation.demo_pairs(8)
+    scores = {rule: attribute(adapter.model, pairs, rule=rule).edges.double().mean(0) for rule in ("left", "gauss-legendre")}
+    edges = methods.edges_to_patch(args, {"kl": scores["gauss-legendre"]})["kl"]
+    exact = methods.patch(args, adapter, pairs, edges)["kl"]
+    pearson = {rule: torch.corrcoef(torch.stack([found[edges], exact[edges]]))[0, 1] for rule, found in scores.items()}
+    assert len(edges) == 600 and pearson["gauss-legendre"] >= max(0.85, pearson["left"])

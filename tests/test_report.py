@@ -90,6 +90,21 @@ def test_no_time_no_checkpoint_and_missing_stages_named(outputs):
     assert re.search(r"Not there yet: .*faithfulness", text)
 
 
+def test_the_bake_offs_costs_and_paired_differences_are_tables_and_costs_alone_renew_nothing(outputs):
+    found = {"mean": -1.5, "low": -2.5, "high": -0.5, "n": 9, "p_holm": 0.0123, "claim": "worse", "seeds": [-1.5]}
+    differences = {"all": {"rouge1": {"late": found}, "nll_nats": {"late": found | {"mean": 0.25, "p_holm": 0.75, "claim": None}}}}
+    runs.write_json(outputs / "bake" / "bakeoff.json", {"format": 1, "arms": {"late": {"method": "lora"}}, "differences": differences})
+    cost = {"train_seconds": 12.5, "sweep_seconds": 0.0, "choice_seconds": None, "peak_gb": 0.75, "peak_of": "the process, this arm"}
+    runs.write_json(outputs / "bake" / "costs.json", {"format": 1, "costs": {"late": cost}})
+    text = made(outputs)
+    assert "<td>late</td><td>-1.5 [-2.5, -0.5]</td><td>0.0123</td><td>worse</td><td>0.25 [-2.5, -0.5]</td><td>0.75</td><td></td>" in text
+    assert "<td>late</td><td>12.5</td><td>0</td><td></td><td>0.75</td><td>the process, this arm</td>" in text
+    assert "Paired differences to all" in text
+    runs.sha256.cache_clear()
+    runs.write_json(outputs / "bake" / "costs.json", {"format": 1, "costs": {}})
+    assert made(outputs) == text
+
+
 def test_renewed_when_results_change_and_up_to_date_otherwise(outputs):
     first = made(outputs)
     stamp = (outputs / "report.html").stat().st_mtime_ns

@@ -3,16 +3,20 @@
 import ast
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from eap import InputError
-from eap.circuit import load_circuit
+from eap.circuit import load_circuit, reselect
+from eap.dataset import read_pairs
 from eap.files import load_example_scores
+from summarization import hub
 from summarization.runs import ROOT
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
@@ -119,8 +123,10 @@ def study(tmp_path_factory, tiny_model_dir, articles_file):
         ("extract_summarization_circuit", "--model_path run --all_checkpoints --output_dir circuits --fraction 0.5"),
         ("analyze_circuit_evolution", "--circuits circuits --training run"),
         ("differential_analysis", f"--base_model_path {model} --finetuned_model_path run --dataset {articles_file} --max_examples 4"),
-        ("evaluate_faithfulness", f"--circuit C_before_summarization.json --model_path {model} --fractions .1,.5,1 --n_random 2"),
-        ("evaluate_robustness", f"--circuits C_before_summarization.json C_after_summarization.json --model_path {model} --levels .5"),
+        ("evaluate_faithfulness", f"--circuit C_before_summarization.json --model_path {model} --fractions .1,.5,1 --n_random 2 "
+         "--random_fractions .5 --cross_fractions .1,.5 --other_circuit C_after_summarization.json --other_model_path run"),
+        ("evaluate_robustness", f"--circuits C_before_summarization.json C_after_summarization.json --model_path {model} --levels .5 "
+         "--variants mask,swap:1,control,EAP"),
         ("test_set_evaluation", f"--model_paths {model} run --dataset {articles_file} --max_examples 3 --max_new_tokens 8"),
         ("run_peft_bakeoff", f"--model_path {model} --dataset {articles_file} --arms all random --seeds 1 --max_steps 2 --top_k 1 "
          "--max_examples 3 --max_new_tokens 8"),
@@ -181,10 +187,20 @@ def test_faithfulness_identities_and_disjoint_examples(study):
     assert not seen & {json.loads(line)["id"] for line in (study / "data/pairs_eval.jsonl").read_text().splitlines()}
 
 
-def test_evaluating_on_the_extraction_examples_is_refused(study, monkeypatch, tiny_model_dir):
-    monkeypatch.chdir(study)
-    with pytest.raises(InputError, match="allow_same_examples"):
-        script("evaluate_faithfulness").main(["--model_path", tiny_model_dir, "--pairs", "data/pairs.jsonl", "--output_dir", "elsewhere"])
+def test_a_circuit_stands_beside_its_nulls_the_other_model_and_other_extractions(study):
+    result = read(study, "outputs/evaluate_faithfulness/faithfulness.json")
+    kl = result["metrics"]["kl"]
+    assert {(row["null"], row["fraction"]) for row in kl["nulls"]} == {(kind, 0.5) for kind in ("random", "matched", "complement")}
+    cells = {(cell["circuit"], cell["model"]): cell for cell in kl["cross"]}
+    assert {key[0] for key in cells} == {"C_before_summarization", "C_after_summarization"} and len(cells) == 3
+    areas = (kl["areas"], kl["areas_at_cross_sizes"], *(cell["areas"] for cell in cells.values()))
+    assert [(each["from"], each["to"]) for each in areas] == [(0.1, 1), *[(0.1, 0.5)] * 4]
+    assert [row["f"] for row in kl["sizes_reaching"]] == [0.8, 0.9] and kl["control"]["examples"] > 1
+    robust = read(study, "outputs/evaluate_robustness/robustness.json")
+    assert len(robust["agreement"]["names"]) == len(robust["agreement"]["jaccard"]) == 5
+    assert 0 < robust["pairs"][0]["p"] <= 1 and robust["circuits"][0]["bootstrap"]["resamples"] == 1000
+    metadata = load_circuit(study / "C_before_summarization.json").metadata["bootstrap"]
+    assert len(metadata["selection_frequency"]) == len(metadata["sign_stability"]) == result["edges"]
 
 
 def test_a_second_run_is_up_to_date_and_other_arguments_are_refused(study, monkeypatch, tiny_model_dir, capsys):
@@ -213,7 +229,7 @@ def test_extraction_is_byte_identical_between_runs(study, monkeypatch, tiny_mode
     "--method EAP --metric nll", "--method clean-corrupted", "--method NAP --metric nll", "--method NAP-IG", "--method EAP-IG-activations",
     "--method exact --max_examples 1", "--method EAP --metric nll --ablation zero", "--method EAP --metric logit_diff --ablation mean",
     "--selection greedy", "--selection sign-consistent", "--threshold 1e-4", "--top_n 100 --no-absolute", "--metric js --ig_rule left",
-    "--dtype bfloat16", "--exact_top 5", "--ig_steps auto",
+    "--dtype bfloat16", "--exact_top 5", "--ig_steps auto", "--spans", "--method EAP --metric nll --ablation zero --exact_top 5 --spans",
 ])
 def test_every_way_of_extracting(study, monkeypatch, tiny_model_dir, tmp_path, words):
     monkeypatch.chdir(study)
@@ -226,12 +242,114 @@ def test_every_way_of_extracting(study, monkeypatch, tiny_model_dir, tmp_path, w
     assert (circuit.metadata["completeness"] == "not applicable") != complete
 
 
+EVALUATIONS = {
+    "evaluate_faithfulness": "--circuit C_before_summarization.json --model_path MODEL --fractions .1,.5,1 --random_fractions .5 "
+    "--cross_fractions .5 --n_random 0 --metrics kl --other_model_path run",
+    "evaluate_robustness": "--circuits C_before_summarization.json --model_path MODEL --levels .5 --variants EAP --resamples 20",
+    "analyze_circuit_evolution": "--circuits circuits/C_step0.json circuits/C_step3.json --training run --pairs data/pairs_eval.jsonl "
+    "--metrics kl --n_random 0 --resamples 5",
+}
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_bfloat16_is_for_attribution_and_circuits_run_in_float32(study, monkeypatch, tiny_model_dir, tmp_path, name, capsys):
+    """The f of `--dtype bfloat16` is that of float32, bit for bit; only what is extracted again differs, a little."""
+    monkeypatch.chdir(study)
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        words = EVALUATIONS[name].replace("MODEL", tiny_model_dir).split()
+        script(name).main([*words, "--batch_size", "4", "--dtype", dtype, "--output_dir", str(tmp_path / dtype)])
+        assert ("circuits are run, in float32" in capsys.readouterr().out) == (dtype == "bfloat16")
+        (written,) = [path for path in (tmp_path / dtype).glob("*.json") if path.stem in ("faithfulness", "robustness", "evolution")]
+        found[dtype] = json.loads(written.read_text())
+    if name == "evaluate_robustness":
+        (known, again), (same, there) = ([row["jaccard_edges"] for row in each["agreement"]["with_first"]] for each in found.values())
+        assert known == same == 1 and there == pytest.approx(again, abs=0.05)
+        assert found["bfloat16"]["agreement"]["spearman"] != found["float32"]["agreement"]["spearman"]
+    else:
+        assert found["bfloat16"] == found["float32"]
+
+
+@pytest.mark.parametrize("name", ["evaluate_faithfulness", "evaluate_robustness"])
+def test_pairs_that_are_not_used_are_counted(study, monkeypatch, tiny_model_dir, tmp_path, name):
+    monkeypatch.chdir(study)
+    pairs = study / "data" / ("pairs.jsonl" if name == "evaluate_robustness" else "pairs_eval.jsonl")
+    n = len(pairs.read_text().splitlines())
+    words = EVALUATIONS[name].replace("MODEL", tiny_model_dir).split()
+    script(name).main([*words, "--quiet", "--batch_size", "4", "--max_examples", "2", "--output_dir", str(tmp_path)])
+    left_out = json.loads((tmp_path / f"{name.removeprefix('evaluate_')}.json").read_text())["left_out"]
+    kind = "" if name == "evaluate_robustness" else "unseen "
+    assert n > 2 and f"{n - 2} of {n} {kind}pairs, by --max_examples 2" in left_out
+
+
+def test_scores_by_span_sum_to_the_circuits_scores(study, monkeypatch, tiny_model_dir, tmp_path):
+    monkeypatch.chdir(study)
+    words = ["--model_path", tiny_model_dir, "--quiet", "--spans", "--fraction", "0.5", "--output", str(tmp_path / "C.json")]
+    script("extract_summarization_circuit").main([*words, "--output_dir", str(tmp_path)])
+    circuit, by_span = load_circuit(tmp_path / "C.json"), load_file(tmp_path / "C.spans.safetensors")["scores"]
+    assert by_span.shape == (5, circuit.graph.n_edges)
+    assert (by_span.double().sum(0) - circuit.scores).abs().max() <= 1e-6 * circuit.scores.abs().max()
+    spans, pairs = circuit.metadata["spans"], read_pairs(study / "data/pairs.jsonl")
+    assert sum(spans["tokens"]) == pytest.approx(sum(len(pair.clean_ids) for pair in pairs) / len(pairs))
+    assert sum(spans["share"]) == pytest.approx(1) and (tmp_path / "C.spans.png").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_scores_of_one(study, tiny_model_dir, tmp_path):
+    words = [str(ROOT / "extract_summarization_circuit.py"), "--model_path", tiny_model_dir, "--fraction", "0.5", "--batch_size", "2",
+             "--pairs", str(study / "data/pairs.jsonl")]
+    for name, start in (("one", []), ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"])):
+        outputs = ["--output", str(tmp_path / name / "C.json"), "--output_dir", str(tmp_path / name)]
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun gives to each process
+        done = subprocess.run([sys.executable, *start, *words, *outputs], capture_output=True, text=True, env=one_thread)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("plan: ") == done.stdout.count("circuit: ") == 1  # rank 0 alone speaks, and writes
+    one, two = (load_example_scores(tmp_path / name / "C.examples.safetensors") for name in ("one", "two"))
+    assert (one - two).abs().max() <= 1e-6 * one.abs().max()
+    one, two = (load_circuit(tmp_path / name / "C.json").metadata["completeness"] for name in ("one", "two"))
+    # the gap is a difference of nearly equal sums over them: processes may not agree in its last digits
+    assert two["per_example"] == pytest.approx(one["per_example"], abs=1e-6) and two["gap"] == pytest.approx(one["gap"], abs=1e-6)
+    assert {**two, "per_example": 0, "gap": 0} == {**one, "per_example": 0, "gap": 0}
+
+
+def test_the_library_example_of_the_readme_runs(study, monkeypatch, tiny_model_dir, capsys):
+    monkeypatch.chdir(study)
+    example = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(example.replace('"gpt2"', repr(tiny_model_dir)), {})
+    printed = capsys.readouterr().out
+    assert abs(float(printed.removeprefix("tensor([").removesuffix("])\n"))) < 1e-6  # 1,600 edges: all of the tiny model
+
+
 def test_a_combination_without_meaning_is_refused(study, monkeypatch, tiny_model_dir, tmp_path):
     monkeypatch.chdir(study)
     words = ["--model_path", tiny_model_dir, "--ablation", "zero", "--output", f"{tmp_path}/C.json"]
     with pytest.raises(InputError, match="zero"):
         script("extract_summarization_circuit").main(words)
     assert not (tmp_path / "C.json").exists()
+
+
+@pytest.mark.parametrize("words, match", [
+    ("--method NAP --threshold 1e-4", "NAP scores nodes"), ("--method NAP-IG --selection greedy", "NAP-IG scores nodes"),
+    ("--threshold 1e-4 --selection greedy", "expected no --selection"), ("--selection best", "--selection best"),
+    ("--method EAP-IG-activations --ig_steps auto", "--ig_steps auto"), ("--method exact --dtype bfloat16", "--dtype bfloat16"),
+    ("--exact_top 1", "--exact_top 1"), ("--selection sign-consistent --max_examples 1", "at least 2 pairs"),
+])
+def test_flags_that_mean_nothing_together_are_refused_before_the_work(study, monkeypatch, tiny_model_dir, tmp_path, words, match):
+    monkeypatch.chdir(study)
+    monkeypatch.setattr("eap.attribute.attribute_batches", None)  # nothing may be attributed
+    common = ["--model_path", tiny_model_dir, "--output", f"{tmp_path}/C.json", "--output_dir", str(tmp_path)]
+    with pytest.raises(InputError, match=match):
+        script("extract_summarization_circuit").main(common + words.split())
+    assert not list(tmp_path.glob("C*.safetensors")) and not (tmp_path / "C.json").exists()
+
+
+def test_a_sign_consistent_circuit_is_what_its_own_rule_takes_again(study, monkeypatch, tiny_model_dir, tmp_path):
+    monkeypatch.chdir(study)
+    words = ["--model_path", tiny_model_dir, "--output", f"{tmp_path}/C.json", "--output_dir", str(tmp_path), "--quiet"]
+    script("extract_summarization_circuit").main([*words, "--selection", "sign-consistent", "--fraction", "0.9"])
+    circuit = load_circuit(tmp_path / "C.json")
+    assert torch.equal(reselect(circuit, circuit.scores), circuit.in_graph)
+    assert circuit.metadata["sizes"]["selected"] < circuit.metadata["sizes"]["requested"]  # some edges flip, so the rule mattered
 
 
 def test_a_lora_adapter_folder_is_a_model(study, monkeypatch, tmp_path):
@@ -241,6 +359,23 @@ def test_a_lora_adapter_folder_is_a_model(study, monkeypatch, tmp_path):
     script("extract_summarization_circuit").main([*words, "--quiet", "--fraction", "0.5"])
     changed, base = load_circuit(tmp_path / "C.json"), load_circuit("C_before_summarization.json")
     assert changed.graph == base.graph and not torch.equal(changed.scores, base.scores)
+    merged = hub.load_model(str(adapter), torch.float32, "cpu")
+    assert all(parameter.requires_grad for parameter in merged.parameters())  # so that it can be fine-tuned further
+
+
+def test_an_adapter_folder_goes_into_rouge_and_the_differential_analysis(study, monkeypatch, tmp_path, tiny_model_dir, articles_file):
+    """Merged on load: it writes, and its insides differ from its base's."""
+    monkeypatch.chdir(study)
+    adapter = next(Path("outputs/run_peft_bakeoff").glob("all/seed-*/adapter"))
+    common = ["--dataset", articles_file, "--quiet", "--batch_size", "4", "--max_examples", "3"]
+    script("test_set_evaluation").main(
+        ["--model_paths", str(adapter), *common, "--max_new_tokens", "8", "--output_dir", str(tmp_path / "rouge")])
+    found = [json.loads(line) for line in (tmp_path / "rouge" / "generated.adapter.jsonl").read_text().splitlines()]
+    assert len(found) == 3 and all(row["nll_nats"] > 0 for row in found)
+    script("differential_analysis").main(["--base_model_path", tiny_model_dir, "--finetuned_model_path", str(adapter), *common,
+                                          "--output_dir", str(tmp_path / "differential")])
+    scores = json.loads((tmp_path / "differential" / "layers.differential.json").read_text())["scores"]
+    assert any(max(values) > 0 for values in scores.values())
 
 
 def test_pipeline_dry_run_prints_every_stage(capsys):
