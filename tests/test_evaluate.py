@@ -80,6 +80,15 @@ def test_fast_run_equals_the_naive_one(case, adapter, batch, ablation, share):
     assert (runner.logits(kept) - naive_logits(runner, kept)).abs().max() < 1e-11
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_positions_in_chunks_give_the_run_of_all_at_once(case, adapter, batch, share, monkeypatch):
+    runner = CircuitRunner(adapter, batch)
+    kept = torch.rand(case.graph.n_edges, generator=torch.Generator().manual_seed(1)) < share
+    whole = runner.logits(kept)
+    monkeypatch.setattr("eap.evaluate.CHUNK_ELEMENTS", {"cpu": 3 * case.graph.d_model})
+    assert (runner.logits(kept) - whole).abs().max() < 1e-12
+
+
 def test_removing_an_mlps_only_way_out_is_the_plain_model_with_that_mlp_corrupted(case, adapter, batch):
     # Cutting every edge out of the last MLP must equal an intervention on the unmodified model.
     runner = CircuitRunner(adapter, batch)
