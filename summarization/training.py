@@ -9,8 +9,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from eap import InputError
 from summarization import hub, runs
@@ -115,6 +117,20 @@ def stopped_early(log_history: list[dict], patience: int | None) -> bool:
 # ---------------------------------------------------------------- training
 
 
+class SeededByEpoch(LengthGroupedSampler):
+    """Batches of similar length, drawn anew in each epoch by a seed of its own: so a resumed run goes on with the same ones."""
+
+    epoch, seed = 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer as an epoch starts, and before it skips to where a resumed run goes on."""
+        self.epoch = epoch
+
+    def __iter__(self):
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return super().__iter__()
+
+
 class SummaryTrainer(Trainer):
     """Trainer that evaluates the summary NLL and whose checkpoints appear when they are whole.
 
@@ -140,6 +156,13 @@ class SummaryTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _get_train_sampler(self, train_dataset=None):
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            sampler = SeededByEpoch(sampler.batch_size, lengths=sampler.lengths)
+            sampler.seed = self.args.seed
+        return sampler
 
     def _get_output_dir(self, trial) -> str:
         return self.staging or super()._get_output_dir(trial)

@@ -177,6 +177,17 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(last_words,
     assert [name for name in names if (finished / name).read_bytes() != (out / name).read_bytes()] == []
 
 
+def test_batches_of_similar_length_are_the_same_ones_after_an_interruption_in_a_later_epoch(tiny_model_dir, tmp_path, monkeypatch):
+    words = ["--train_sampling_strategy", "group_by_length", "--max_steps", "11", "--checkpoint_steps", "0,9"]  # 8 steps an epoch
+    run(tmp_path / "whole", tiny_model_dir, *words)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.SummaryTrainer, "save_final", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(tmp_path / "stopped", tiny_model_dir, *words)
+    shutil.rmtree(tmp_path / "stopped" / "checkpoint-11")
+    run(tmp_path / "stopped", tiny_model_dir, *words)
+    assert (tmp_path / "stopped" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
 def test_a_run_whose_last_step_is_saved_takes_no_further_step(finished, tiny_model_dir, tmp_path, monkeypatch):
     out = tmp_path / "stopped"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -279,6 +290,16 @@ def test_a_folder_that_lacks_weights_is_no_model(tiny_model_dir, tmp_path):
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="1 are missing, as transformer.h.1.mlp.c_fc.weight"):
         hub.load_model(str(folder), torch.float32, "cpu")
+
+
+def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_the_same_name(tiny_model_dir, tmp_path):
+    plain = AutoModelForCausalLM.from_pretrained(tiny_model_dir).double().eval()
+    loaded = hub.load_model(tiny_model_dir, torch.float64, "cpu")
+    assert isinstance(loaded.transformer.h[0].mlp.act, torch.nn.GELU)
+    ids = torch.arange(40)[None]
+    torch.testing.assert_close(loaded(ids, attention_mask=ids >= 0).logits, plain(ids).logits, atol=1e-13, rtol=0)
+    loaded.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["activation_function"] == "gelu_new"
 
 
 def test_loading_and_reading_say_nothing(tiny_model_dir, tiny_tokenizer, capfd):
