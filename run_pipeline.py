@@ -47,8 +47,7 @@ class Preset:
 
 DEMO = Preset(
     model="demo", dataset="demo", pairs=96,
-    training="--subset_train_size 3200 --max_steps 200 --per_device_train_batch_size 16 --learning_rate 1e-3 "
-    "--checkpoint_steps 0,10,40,100,200 --validation_size 64",
+    training="--checkpoint_steps 0,10,30,70,150 --validation_size 64",  # the rest by the script's own settings for the demo
     trajectory=32, texts=48, test=100, random_circuits=10, levels=".1,.5,.9",
     arms="--arms all late paper observed circuit random --seeds 1 --max_steps 120 --max_examples 64",
     extract="--ig_steps 10", faithful="--cross_fractions .05,.2", robust="--variants mask,swap:1,control,nll,EAP",

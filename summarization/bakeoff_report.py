@@ -218,6 +218,7 @@ def figure(content: dict):
         for place, name in enumerate(order):
             _draw_arm(axis, content["arms"][name], measure.name, place)
         if measure.name == "rouge1":
+            axis.set_xlim(right=len(order) + 0.3)  # room for the yardsticks' names beside the last arm
             for name, entry in content["yardsticks"].items():
                 axis.axhline(entry["rouge1"]["mean"], color="#666666", linewidth=0.8, linestyle=":")
                 axis.annotate(name, (1, entry["rouge1"]["mean"]), xycoords=("axes fraction", "data"), fontsize=7, va="bottom", ha="right")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A folder with pairs, the demo model fine-tuned for 200 steps, and the ROUGE of both on 100 test articles."""
+    """A folder with pairs, the demo model fine-tuned as the demo does it, and the ROUGE of both on 100 test articles."""
     folder = tmp_path_factory.mktemp("demo")
     pairs = "--dataset demo --model_path demo --max_examples 64 --eval_fraction 0 --corruption {0} --output {0}.jsonl --output_dir {0}"
     steps = [
