@@ -78,8 +78,11 @@ PRESETS = {
 
 def commands(preset: Preset, out: Path) -> list[list[str]]:
     """The command lines, script first, in order; every path lies in `out`."""
-    tuned, pairs, held_out = out / "model_outputs" / "finetuned", out / "data" / "pairs.jsonl", out / "data" / "pairs_eval.jsonl"
-    before, after, circuits = out / "C_before_summarization.json", out / "C_after_summarization.json", out / "circuits"
+    def at(*parts: str) -> str:
+        return shlex.quote(str(out.joinpath(*parts)))
+
+    tuned, pairs, held_out = at("model_outputs", "finetuned"), at("data", "pairs.jsonl"), at("data", "pairs_eval.jsonl")
+    before, after, circuits = at("C_before_summarization.json"), at("C_after_summarization.json"), at("circuits")
     half = preset.pairs // 2
     lines = [
         f"create_causal_summarization_data.py --dataset {preset.dataset} --model_path {preset.model} --max_examples {preset.pairs} "
@@ -99,9 +102,9 @@ def commands(preset: Preset, out: Path) -> list[list[str]]:
         f"--levels {preset.levels} {preset.robust}",
         f"test_set_evaluation.py --model_paths {preset.model} {tuned} --dataset {preset.dataset} --max_examples {preset.test}",
         f"run_peft_bakeoff.py --model_path {preset.model} --dataset {preset.dataset} {preset.arms} "
-        f"--layers_observed {out / 'differential_analysis' / 'layers.differential.json'} "
-        f"--layers_circuit {out / 'analyze_circuit_evolution' / 'layers.evolution.json'}",
-        f"make_report.py --output_dir {out}",
+        f"--layers_observed {at('differential_analysis', 'layers.differential.json')} "
+        f"--layers_circuit {at('analyze_circuit_evolution', 'layers.evolution.json')}",
+        f"make_report.py --output_dir {at()}",
     ]
     return [with_output_dir(shlex.split(line), out) for line in lines]
 

@@ -22,6 +22,9 @@ VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parents[1]
 # Flags that cannot change a result: a run that differs only in these is up to date.
 COSMETIC = {"overwrite", "quiet", "verbose", "max_memory"}
+# Flags that say where something lies. It may lie elsewhere next time: a run is known by the names and what the inputs hold.
+PLACES = {"output_dir", "output", "dataset", "pairs", "circuit", "circuits", "other_circuit", "model_path", "model_paths", "base_model_path",
+          "finetuned_model_path", "other_model_path", "training", "run", "layers_observed", "layers_circuit"}
 LIBRARIES = ("torch", "transformers", "datasets", "peft", "accelerate", "rouge-score", "numpy", "matplotlib")
 # What a model folder is known by: weights, shape and tokenizer; optimizer state and logs are left out.
 MODEL_FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer*.json", "generation_config.json")
@@ -357,8 +360,9 @@ class Run:
             "inputs": {name: {"source": str(source), "sha256": fingerprint(source)} for name, source in inputs.items()},
         }
         before = self._before()
-        self.same = before is not None and all(before.get(key) == value for key, value in self.identity.items())
+        self.same = before is not None and _asks_for(before) == _asks_for(self.identity)
         self.up_to_date = self.same and before["complete"] and not args.overwrite and all(out.exists() for out in self.outputs)
+        self.sizes = before.get("output_bytes", {}) if self.up_to_date else {}
         self.resumed = before.get("times_resumed", 0) + 1 if self.same and not before["complete"] else 0
         # Whether what is there was left by another run: it stays so, also after an interruption, until `cleared` is called.
         self.starts_over = any(out.exists() for out in self.outputs) and (not self.same or before.get("starts_over", False))
@@ -372,6 +376,11 @@ class Run:
 
     def _check_and_record(self):
         if self.up_to_date:
+            for output in self.outputs:
+                expected, found = self.sizes.get(self._name(output)), output.stat().st_size
+                if expected not in (None, found):
+                    raise InputError(f"{output}: expected the {expected} bytes that this run wrote, found {found}; put the file back, or "
+                                     "add --overwrite to make it again")
             say(self.args, f"up to date: {', '.join(map(str, self.outputs[:3]))}")
             return
         there = [output for output in self.outputs if output.exists()]
@@ -396,12 +405,30 @@ class Run:
     def _write(self, complete: bool) -> None:
         if not is_main_process():
             return
-        ended = {"duration_seconds": round(time.time() - self.started, 2), "peak_memory_gb": peak_memory_gb()} if complete else {}
+        ended = {
+            "duration_seconds": round(time.time() - self.started, 2), "peak_memory_gb": peak_memory_gb(),
+            "output_bytes": {self._name(output): output.stat().st_size for output in self.outputs if output.is_file()},
+        } if complete else {}
         write_json(self.record, {
             "format": 1, "script": Path(sys.argv[0]).name, "complete": complete, "starts_over": self.starts_over and not complete,
             **self.identity, "seed": self.args.seed,
             "versions": versions(), "git_commit": git_commit(), "times_resumed": self.resumed, **ended,
         })
+
+
+    def _name(self, output: Path) -> str:
+        """An output's path as seen from its record, so that both can be moved together."""
+        return os.path.relpath(output, self.record.parent)
+
+
+def _asks_for(identity: dict):
+    """What two runs must share to be the same: arguments, of paths the last name only, and what their inputs hold, wherever they lie."""
+    def name(value):
+        return os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
+
+    arguments = {key: value if key not in PLACES else [name(each) for each in value] if isinstance(value, list) else name(value)
+                 for key, value in identity["arguments"].items()}
+    return arguments, [(name(key), each["sha256"]) for key, each in identity["inputs"].items()]
 
 
 def record_beside(output) -> Path:

@@ -1,8 +1,10 @@
 """Flags, one-line errors, atomic files, and when a script runs, skips, resumes or refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -83,6 +85,38 @@ def test_a_run_is_up_to_date_until_an_input_or_an_argument_changes(tmp_path):
     other.write_text("2")
     with pytest.raises(InputError, match="--overwrite"):
         make_run(tmp_path, other)
+    assert not make_run(tmp_path, source, overwrite=True).up_to_date
+
+
+def test_a_run_is_the_same_under_another_spelling_and_in_another_place(tmp_path, monkeypatch):
+    def start(folder):
+        return runs.Run(args(circuits=[f"{folder}/a.json"], output_dir=str(folder)), folder / "run.json", [folder / "out.json"],
+                        {f"{folder}/a.json": f"{folder}/a.json"})
+
+    (tmp_path / "one").mkdir()
+    runs.write_json(tmp_path / "one" / "a.json", 1)
+    run = start(tmp_path / "one")
+    runs.write_json(tmp_path / "one" / "out.json", 1)
+    run.finish()
+    monkeypatch.chdir(tmp_path)
+    assert start(Path("one")).up_to_date and start(Path("one/../one")).up_to_date
+    shutil.copytree("one", "moved/one")
+    assert start(Path("moved/one")).up_to_date
+    runs.write_json("moved/one/a.json", 22)
+    runs.sha256.cache_clear()
+    with pytest.raises(InputError, match="other inputs"):
+        start(Path("moved/one"))
+
+
+def test_an_output_that_is_no_longer_what_was_written_is_named_and_kept(tmp_path):
+    source = tmp_path / "source.txt"
+    source.write_text("1")
+    run = make_run(tmp_path, source)
+    runs.write_json(tmp_path / "out.json", [1, 2, 3])
+    run.finish()
+    (tmp_path / "out.json").write_text("")
+    with pytest.raises(InputError, match=r"out.json: expected the \d+ bytes that this run wrote, found 0; .*--overwrite"):
+        make_run(tmp_path, source)
     assert not make_run(tmp_path, source, overwrite=True).up_to_date
 
 

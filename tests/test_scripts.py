@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -389,9 +390,10 @@ def test_pipeline_dry_run_prints_every_stage(capsys):
         script("run_pipeline").main(["--from", "nonsense"])
 
 
-def test_every_printed_command_is_one_that_its_script_takes(capsys):
+@pytest.mark.parametrize("folder", [None, "outputs/my demo", "outputs/o'brien"])
+def test_every_printed_command_is_one_that_its_script_takes(capsys, folder):
     for preset in script("run_pipeline").PRESETS:
-        script("run_pipeline").main(["--dry_run", "--preset", preset])
+        script("run_pipeline").main(["--dry_run", "--preset", preset, *(["--output_dir", folder] if folder else [])])
         for line in capsys.readouterr().out.splitlines():
-            _, path, *words = line.split()
-            assert script(Path(path).stem).parse(words).output_dir.startswith(f"outputs/{preset}")
+            _, path, *words = shlex.split(line)
+            assert script(Path(path).stem).parse(words).output_dir.startswith(folder or f"outputs/{preset}")
