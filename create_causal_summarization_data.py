@@ -44,11 +44,11 @@ def parse(argv=None):
 
 def reader(model_path: str):
     """(tokenizer, config or None) of a model; a folder with a tokenizer and no weights will do. Raises InputError without a tokenizer."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     folder = Path(model_path)
     if (folder / "tokenizer.json").is_file() and not (folder / "adapter_config.json").is_file():
-        tokenizer, source = AutoTokenizer.from_pretrained(folder), folder
+        tokenizer, source = hub.read_tokenizer(str(folder)), folder
     else:
         tokenizer, source = hub.load_tokenizer(model_path), hub.resolve_model(model_path)
     if tokenizer is None or not tokenizer.is_fast:
@@ -106,6 +106,8 @@ def split_pairs(pairs, eval_fraction: float, seed: int):
 def main(argv=None):
     """Build the pairs and say what became of every row."""
     args = parse(argv)
+    if args.eval_fraction == 1:
+        raise InputError("--eval_fraction 1: expected less, so that pairs are left to extract circuits from; 0.5 is the default")
     corpus.resolve(args.dataset)
     if not Path(args.model_path, "tokenizer.json").is_file():
         hub.resolve_model(args.model_path)

@@ -137,6 +137,8 @@ def extract(args, model_path: str, output: Path) -> None:
 
     runs.seed_everything(args.seed)
     adapter = adapt(hub.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args)))
+    if args.top_n and args.top_n > adapter.graph.n_edges:
+        raise InputError(f"--top_n {args.top_n}: expected at most the {adapter.graph.n_edges} edges of {adapter.graph}; ask for fewer")
     tokenizer = hub.load_tokenizer(model_path)
     pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length, args.max_examples)
     if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):

@@ -211,11 +211,12 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
     elif strategy == "random":
         chosen = layers.random_layers(n_layers, args.top_k, np.random.default_rng([RANDOM_STREAM, seed]))
     elif strategy == "observed":
-        chosen = layers.top_layers(args.layers_observed, args.measure_observed or None, args.top_k)
+        chosen = layers.top_layers(args.layers_observed, args.measure_observed or None, args.top_k, n_layers)
     elif "edges" in runs.read_json(args.layers_circuit, "layers file or a circuit"):
         chosen = layers_of_circuit(args, strategy)
     else:
-        chosen = layers.top_layers(args.layers_circuit, args.measure_change if strategy == "change" else args.measure_circuit, args.top_k)
+        measure = args.measure_change if strategy == "change" else args.measure_circuit
+        chosen = layers.top_layers(args.layers_circuit, measure, args.top_k, n_layers)
     if chosen and chosen[-1] >= n_layers:
         raise InputError(f"layer {chosen[-1]} is not in a model of {n_layers} layers")
     return chosen
@@ -255,8 +256,7 @@ def prepare(args, model_path: str):
              for what, part in rows.items()}
     for what, part in parts.items():
         runs.say(args, part.describe(what))
-    kept = set(parts["test"].ids)
-    judged = rows["test"].select([index for index, row_id in enumerate(rows["test"]["id"]) if row_id in kept])
+    judged = rows["test"].select(parts["test"].rows)
     identity = {
         "model": Path(args.model_path).name, "model_sha256": runs.fingerprint(model_path), "dataset": corpus.label(args.dataset),
         "data_sha256": [runs.fingerprint(source) for source in corpus.inputs(args.dataset).values()],
@@ -269,12 +269,9 @@ def load_rows(args) -> dict:
     """{"train", "test" and, for a sweep, "validation": rows}, without a row in common; prints where a part had to be held out."""
     from summarization import examples
 
-    train, test, *notes = examples.load_disjoint(args.dataset, "test", args.subset_train_size, args.max_examples, args.seed)
-    rows = {"train": train, "test": test}
-    if args.lr_sweep:
-        rows["train"], rows["validation"], note = examples.apart(args.dataset, "validation", train, [test], args.validation_size, args.seed)
-        notes.append(note)
-    for note in filter(None, notes):
+    others = {"test": args.max_examples} | ({"validation": args.validation_size} if args.lr_sweep else {})
+    rows, notes = examples.load_parts(args.dataset, args.subset_train_size, others, args.seed)
+    for note in notes:
         runs.say(args, note)
     return rows
 

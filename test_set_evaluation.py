@@ -24,7 +24,7 @@ MIN_NEW_TOKENS = 0  # above 0 forbids an early end: ROUGE of models that stop at
 MAX_NEW_TOKENS = 100  # the article is cut to leave this room; 95 of 100 CNN/DailyMail highlights are shorter
 # --------------------------------------------------------------------------------------------
 
-NLL_BATCH = 8  # reference summaries at a time, when --batch_size is not given
+NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_size is not given: 3 GB for GPT-2 small
 
 
 def parse(argv=None):
@@ -64,11 +64,13 @@ def summaries(args, path: str, label: str, rows) -> list[dict]:
         progress=lambda batches: runs.progress(batches, args, f"{label}: generating"),
     )
     encoded = examples.encode(rows, tokenizer, examples.prompt.context_length(model.config, tokenizer))
-    found = examples.summary_nll(model, encoded.data, tokenizer, args.batch_size or NLL_BATCH,
+    longest = max(map(len, encoded.data["input_ids"]))
+    found = examples.summary_nll(model, encoded.data, tokenizer, args.batch_size or max(1, NLL_TOKENS // longest),
                                  progress=lambda batches: runs.progress(batches, args, f"{label}: NLL"))
-    nll = dict(zip(encoded.ids, found.tolist(), strict=True))
+    nll = dict(zip(encoded.rows, found.tolist(), strict=True))
     return [{"id": row["id"], "summary": one.text, "n_tokens": one.n_tokens, "ended": one.ended, "n_cut": one.n_cut,
-             "nll_nats": nll.get(row["id"]), "reference": row["highlights"]} for row, one in zip(rows, made, strict=True)]  # fmt: skip
+             "nll_nats": nll.get(number), "reference": row["highlights"]}
+            for number, (row, one) in enumerate(zip(rows, made, strict=True))]
 
 
 def model_system(label: str, written: list[dict]):
@@ -135,6 +137,10 @@ def main(argv=None):
     runs.say(args, "\n".join(quality.lines(result["systems"])))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
     runs.say(args, f"n = {result['n']} articles of {result['dataset']} {args.split}; articles cut to fit: {cut}")
+    without = {label: sum(row["nll_nats"] is None for row in rows) for label, rows in written.items()}
+    if any(without.values()):
+        runs.say(args, "NLL leaves out articles whose highlights do not fit the context: "
+                 + ", ".join(f"{label} {count}" for label, count in without.items()))
     runs.say(args, f"written: {', '.join(map(str, outputs))}")
     run.finish()
 

@@ -61,8 +61,11 @@ def load_circuit(path) -> Circuit:
         raise InputError(f"{path}: expected a circuit JSON, got something unreadable ({error}); extract it again") from error
     try:
         return _parse(content, path)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected a circuit JSON (cfg, nodes, edges), but {error!r} is wrong or missing") from error
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), but {error!r} is wrong or missing; "
+                         "extract it again") from error
 
 
 def _parse(content: dict, path) -> Circuit:

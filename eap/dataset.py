@@ -41,14 +41,17 @@ def read_pairs(path, vocabulary_size: int | None = None, context_length: int | N
     """
     pairs = []
     try:
-        with open(path, encoding="utf-8") as lines:
+        with open(path, encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if max_examples is not None and len(pairs) == max_examples:
                     break
                 if line.strip():
                     pairs.append(_pair(line, f"{path}, row {number}", vocabulary_size, context_length))
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{path}: expected a file of pairs, found none; run create_causal_summarization_data.py first") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected a file of pairs in UTF-8, got another encoding; run create_causal_summarization_data.py again"
+                         ) from error
     if not pairs:
         raise InputError(f"{path}: expected at least one pair, got an empty file; run create_causal_summarization_data.py again")
     if len({pair.id for pair in pairs}) < len(pairs):
@@ -59,28 +62,44 @@ def read_pairs(path, vocabulary_size: int | None = None, context_length: int | N
 def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
     try:
         row = json.loads(line)
+        if not isinstance(row, dict):
+            raise TypeError("a line that is no JSON object")
+        if not isinstance(row["id"], (str, int)):
+            raise TypeError("an id that is neither text nor a number")
+        for name in ("clean_ids", "corrupted_ids", *(["control_ids"] if row.get("control_ids") is not None else [])):
+            if not isinstance(row[name], list) or not row[name]:
+                raise TypeError(f"{name} that are no list of tokens")
         spans = [tuple(map(tuple, row.get(name) or ())) for name in ("masked", "sentences")]
         pair = Pair(str(row["id"]), row["clean_ids"], row["corrupted_ids"], row["summary_start"], row.get("control_ids"), *spans,
                     row.get("summary"))
         sequences = [pair.clean_ids, pair.corrupted_ids] + ([] if pair.control_ids is None else [pair.control_ids])
-        largest, smallest = max(map(max, sequences)), min(map(min, sequences))
         places = [place for name in ("masked", "sentences") for span in getattr(pair, name) for place in span]
         if not all(type(number) is int for ids in (*sequences, [pair.summary_start], places) for number in ids):
             raise TypeError("a number that is not whole")
+        largest, smallest = max(map(max, sequences)), min(map(min, sequences))
         if not all(0 <= start <= end <= pair.summary_start for start, end in (*pair.masked, *pair.sentences)):
             raise ValueError("a span that does not lie in the article")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{where}: expected id, clean_ids, corrupted_ids and summary_start, got {error!r}; build them again") from error
+        what = "expected id, clean_ids, corrupted_ids and summary_start"
+        raise InputError(f"{where}: {what}, got {_in_words(error)}; build them again") from error
     lengths = {len(ids) for ids in sequences}
     if len(lengths) > 1:
         raise InputError(f"{where}: expected clean and corrupted inputs of the same length, got {sorted(lengths)} tokens; align the pair")
     if not 1 <= pair.summary_start < len(pair.clean_ids):
         raise InputError(f"{where}: expected summary_start from 1 to {len(pair.clean_ids) - 1}, got {pair.summary_start}; correct the row")
-    if smallest < 0 or (vocabulary_size is not None and largest >= vocabulary_size):
+    if smallest < 0:
+        raise InputError(f"{where}: expected token ids of at least 0, got {smallest}; build the pairs again")
+    if vocabulary_size is not None and largest >= vocabulary_size:
         raise InputError(f"{where}: expected token ids below {vocabulary_size}, got {largest}; build the pairs with this model's tokenizer")
     if context_length is not None and len(pair.clean_ids) > context_length:
         raise InputError(f"{where}: expected at most {context_length} tokens, got {len(pair.clean_ids)}; build the pairs for this model")
     return pair
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"a line that is not JSON ({error})"
+    return f"a row without {error}" if isinstance(error, KeyError) else str(error)
 
 
 def unseen(pairs: list[Pair], found_on: list[dict], path) -> list[Pair]:

@@ -8,7 +8,7 @@ Every f has a 95 % interval from bootstrap resamples of the examples, and random
 import numpy as np
 import torch
 
-from eap import faithfulness, selection
+from eap import MIN_EXAMPLES, faithfulness, selection
 from eap.circuit import Circuit, asked_for
 from eap.faithfulness import excludes_zero
 from eap.selection import bootstrap_means
@@ -86,8 +86,8 @@ def sentences(found: dict) -> list[str]:
             continue
         said.append(f"f by {metric} on {found['examples']} unseen examples: own circuit {at(first, OWN)}, {at(last, OWN)}; "
                     f"the final circuit {at(first, FINAL)}.")
-        if found["examples"] < faithfulness.MIN_EXAMPLES:
-            said.append(f"With {found['examples']} examples (fewer than {faithfulness.MIN_EXAMPLES}) nothing is said of differences in f.")
+        if found["examples"] < MIN_EXAMPLES:
+            said.append(f"With {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of differences in f.")
             continue
         gaps = [row for row in rows if meaningful(row) and row["own_minus_final"] and excludes_zero(row["own_minus_final"])]
         said.append("Own and final circuit differ in f (paired interval excludes zero) at " + (", ".join(

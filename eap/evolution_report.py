@@ -44,7 +44,7 @@ def evolve(checkpoints: list[Checkpoint], resamples: int, trajectories: int, see
         "graph": {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "d_model": graph.d_model, "edges": graph.n_edges,
                   "nodes": len(graph.nodes)},
         "settings_that_differ": evolution.differing_settings(circuits),
-        "noise_resamples": resamples if all(noises) else 0,
+        "noise_resamples": resamples if all(noises) else 0, "examples": _fewest_examples(checkpoints),
         "rates": {name: _rates(kept, noises, name) for name, kept in sets.items()},
         "similarity": _similarity(edges, nodes, scores, noises), "arrival_test": None,
         "transitions": _transitions(checkpoints, edges, nodes),
@@ -57,11 +57,16 @@ def evolve(checkpoints: list[Checkpoint], resamples: int, trajectories: int, see
         content["arrival_test"] = _permutation(checkpoints[arrived], checkpoints[-1], seed) if arrived < len(checkpoints) - 1 else None
     if norms:
         content["noise_free_norm"] = norms.noise_free
-        content["layers_noise"] = _layers_noise(checkpoints, norms, content["layers"]["change"], seed) if resamples > 1 else None
+        content["layers_noise"] = _layers_noise(checkpoints, norms, content["layers"]["change"], seed) if all(noises) else None
         content["moved"] = _moved(checkpoints)
     if scores is not None:
         content["trajectories"] = _trajectories(checkpoints, scores, norms, content["moved"], trajectories, seed)
     return {**content, "sentences": sentences(content)}
+
+
+def _fewest_examples(checkpoints) -> int | None:
+    """The least number of examples that a circuit's scores are over; None where a circuit has no scores per example."""
+    return min(len(each.per_example()) for each in checkpoints) if all(each.per_example for each in checkpoints) else None
 
 
 def _scores(circuits):
@@ -83,8 +88,8 @@ def _describe(checkpoint: Checkpoint, edges, nodes) -> dict:
 
 
 def _noise(checkpoint: Checkpoint, resamples: int, seed: int, size: int):
-    if checkpoint.per_example is None or resamples < 2:
-        return None
+    if checkpoint.per_example is None or resamples < 2 or len(checkpoint.per_example()) < 2:
+        return None  # resampling one example changes nothing, which is no floor
     return evolution.noise(checkpoint.circuit, checkpoint.per_example(), resamples, seed, size)
 
 

@@ -1,6 +1,6 @@
 """evolution.json in words: tables and sentences, each claim beside its noise floor or chance level. Plain data in, lines out."""
 
-from eap import evolution
+from eap import MIN_EXAMPLES, evolution
 
 PRINTED = 12  # edges in the printed table of those that moved; the file has all
 KINDS_OF_SET = {"edges": "edges", "nodes": "nodes", "edges_equal_size": "edges, equal-size circuits before pruning"}
@@ -16,6 +16,8 @@ def sentences(content: dict) -> list[str]:
     said = []
     if content["settings_that_differ"]:
         said.append(f"Note: the circuits differ in {', '.join(content['settings_that_differ'])}: part of any change comes from that.")
+    if _few(content):
+        said.append(f"Note: with {content['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said to be more than noise.")
     return [*said, *_rate_lines(content), *_similarity_lines(content), *_moved_lines(content), *_layer_lines(content)]
 
 
@@ -29,16 +31,22 @@ def _change_tables(content) -> list[str]:
         width = max(map(len, (label, *names))) + 1
         rows.append(f"{label:<{width}}" + "".join(f"{title:>{w}}" for title, w in zip(titles, widths, strict=True)))
         for t, name in enumerate(names):
-            rows.append(f"{name:<{width}}" + "".join(f"{cell:>{w}}" for cell, w in zip(_change_cells(rate, t), widths, strict=True)))
+            cells = _change_cells(rate, t, _few(content))
+            rows.append(f"{name:<{width}}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
         rows.append("")
     return rows[:-1]
 
 
-def _change_cells(rate: dict, t: int) -> list[str]:
+def _few(content: dict) -> bool:
+    """Whether the scores are over too few examples for anything to be said of noise floors (guard 26)."""
+    return content["examples"] is not None and content["examples"] < MIN_EXAMPLES
+
+
+def _change_cells(rate: dict, t: int, few: bool) -> list[str]:
     if not t:
         return [str(rate["sizes"][0]), *[""] * 9]
     floor, from_first = (rate[name][t - 1] if rate[name] else None for name in ("floor", "from_first_floor"))
-    verdict = "" if floor is None else "beyond" if rate["beyond_noise"][t - 1] else "within"
+    verdict = "" if floor is None or few else "beyond" if rate["beyond_noise"][t - 1] else "within"
     return [str(rate["sizes"][t]), str(rate["added"][t - 1]), str(rate["removed"][t - 1]), f"{rate['of_first'][t - 1]:.1%}", _range(floor),
             verdict, f"{rate['of_previous'][t - 1]:.1%}", f"{rate['one_minus_jaccard'][t - 1]:.3f}", f"{rate['from_first'][t]:.1%}",
             _range(from_first)]
@@ -70,12 +78,13 @@ def _rate_lines(content) -> list[str]:
         rate = content["rates"][name]
         line = f"dS of {words}: {rate['dS']:.1%} of S_0 a step"
         if rate["dS_floor"] is None:
-            said.append(line + "; noise floor unknown without scores per example, so nothing is said to have changed")
+            said.append(line + "; noise floor unknown without scores of several examples, so nothing is said to have changed")
             continue
         low, high = rate["dS_floor"]["low"], rate["dS_floor"]["high"]
         verdict = "more than noise" if rate["dS"] > high else "within noise"
-        said.append(f"{line}; resampling the examples alone gives {rate['dS_floor']['mean']:.1%} [{low:.1%}, {high:.1%}]: {verdict} "
-                    f"({sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps are beyond it)")
+        steps = f"({sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps are beyond it)"
+        said.append(f"{line}; resampling the examples alone gives {rate['dS_floor']['mean']:.1%} [{low:.1%}, {high:.1%}]"
+                    + ("" if _few(content) else f": {verdict} {steps}"))
     return said
 
 
@@ -86,7 +95,7 @@ def _similarity_lines(content) -> list[str]:
             f"nodes {ends['nodes_jaccard']:.3f} (chance {ends['nodes_chance']:.3f})"]
     if similarity["score_spearman"]:
         said[0] += f"; Spearman of |score| over all edges {similarity['score_spearman'][0][-1]:.3f}"
-    if similarity["edges_noise"]:
+    if similarity["edges_noise"] and not _few(content):
         floor = similarity["edges_noise"][-1]
         arrived, stays = (content["checkpoints"][similarity[key]]["name"] for key in ("arrival", "stays_from"))
         later = "" if arrived == stays else f", leaves again, and stays from {stays} on"
@@ -111,7 +120,7 @@ def _arrival_words(content) -> str:
 def _moved_lines(content) -> list[str]:
     moved = content["moved"]
     if not moved:
-        return ["Which edges' scores changed is not tested: that needs scores per example of the same examples at both ends."]
+        return ["Which edges' scores changed is not tested: that needs scores of the same examples, two or more, at both ends."]
     counts = ", ".join(f"{count['in_a_circuit']} {kind}" for kind, count in moved["counts"].items())
     entered, left = moved["entered"], moved["left"]
     outside = sum(count["outside_both"] for kind, count in moved["counts"].items() if kind != evolution.KINDS[0])
@@ -124,7 +133,9 @@ def _moved_lines(content) -> list[str]:
 def _layer_lines(content) -> list[str]:
     noise = content["layers_noise"]
     if noise is None:
-        return ["Which layers' scores changed is not said: their noise floor needs scores per example, and --resamples."]
+        return ["Which layers' scores changed is not said: their noise floor needs scores of several examples, and --resamples."]
+    if _few(content):
+        return []
     beyond, n = noise["beyond"], len(noise["floor"])
     change, mean = (100 * sum(values) for values in (content["layers"]["change"], [floor["mean"] for floor in noise["floor"]]))
     return [f"Change of the edges' scores by layer: beyond what resampling the examples gives in {len(beyond)} of {n} layers"

@@ -14,14 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from eap import InputError, hooks, memory, selection
+from eap import MIN_EXAMPLES, InputError, hooks, memory, selection
 from eap.circuit import Circuit
 from eap.dataset import Batch
 from eap.evaluate import CircuitRunner, areas, faithfulness
 
 GOALS = (0.8, 0.9)  # the sizes that reach them are reported
 LEVEL = 0.95
-MIN_EXAMPLES = 8  # with fewer examples an interval over examples is too narrow to carry a claim, and none is made
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """faithfulness.json in words: tables and sentences, each claim beside its null and its interval. Plain data in, lines out."""
 
-from eap.faithfulness import MIN_EXAMPLES, excludes_zero, supports_claim
+from eap import MIN_EXAMPLES
+from eap.faithfulness import excludes_zero, supports_claim
 
 
 def lines(result: dict) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.stats import hypergeom, rankdata
 
-from eap import bootstrap
+from eap import MIN_EXAMPLES, bootstrap
 from eap.circuit import Circuit, asked_for, chance_jaccard, reselect, spearman, strongest
 from eap.evolution import floor, jaccard_matrix, spearman_matrix
 from eap.selection import bootstrap_means
@@ -152,6 +152,8 @@ def _agreement_lines(found) -> list[str]:
             f"floor {floors[0]['mean']:.3f} [{floors[0]['low']:.3f}, {floors[0]['high']:.3f}], Spearman {floors[1]['mean']:.3f} "
             f"[{floors[1]['low']:.3f}, {floors[1]['high']:.3f}]"]
     for row, rank in zip(found["with_first"][1:], found["spearman"][0][1:], strict=True):
-        words = "within the noise floor" if row["jaccard_edges"] >= floors[0]["low"] else "below the noise floor"
-        said.append(f"  {row['name']}: Jaccard {_span(row)}, {words}; Spearman {rank:.3f}")
+        words = ", within the noise floor" if row["jaccard_edges"] >= floors[0]["low"] else ", below the noise floor"
+        said.append(f"  {row['name']}: Jaccard {_span(row)}{words if found['examples'] >= MIN_EXAMPLES else ''}; Spearman {rank:.3f}")
+    if found["examples"] < MIN_EXAMPLES:
+        said.append(f"  with {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of the noise floor")
     return said

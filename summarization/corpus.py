@@ -77,6 +77,8 @@ def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 
     with _silence():
         table = _with_columns(table, dataset)
     rows = _rows_with_text(table, dataset)
+    if without_splits(dataset) and split != "train":  # after what may be wrong with the file: an error is one line
+        _note(NO_SPLITS.format(Path(dataset).name, split))
     if max_examples is not None:
         rows = np.random.default_rng(seed).permutation(rows)[:max_examples]
     return table if len(rows) == len(table) and max_examples is None else table.select(rows)
@@ -111,8 +113,6 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 def _read(dataset: str, split: str):
     path = Path(dataset)
-    if without_splits(dataset) and split != "train":
-        _note(NO_SPLITS.format(path.name, split))
     if path.is_dir():
         return _read_folder(path, split)
     if path.is_file():

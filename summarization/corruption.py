@@ -76,9 +76,9 @@ def prepare_all(tokenizer, rows: Iterable[dict], max_length: int) -> tuple[list[
     examples, dropped, ids, articles = [], Counter(), Counter(), set()
     for row in rows:
         try:
-            if row["article"] in articles:
+            if row["article"].strip() in articles:
                 raise Dropped("the same article as an earlier row")
-            articles.add(row["article"])
+            articles.add(row["article"].strip())
             ids[row["id"]] += 1
             if ids[row["id"]] > 1:
                 row = {**row, "id": f"{row['id']}#{ids[row['id']]}"}

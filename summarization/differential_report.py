@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control
 
+from eap import MIN_EXAMPLES
 from summarization import differential as measures
 from summarization.internals import Comparison
 from summarization.layers import order
 from summarization.statistics import LEVEL, RESAMPLES, interval
-
-MIN_TEXTS = 8  # with fewer texts an interval over texts is too narrow to carry a claim, and none is made
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ CHANGES = (  # the first is what a reader of layers.differential.json gets who n
     Change("magnitude", "|log ratio of magnitudes|", _blocks("log_magnitude_ratio"), signed=True),
 )
 SIMILARITIES = {"centred_cosine": "centred cosine", "cosine": "raw cosine", "cka": "CKA", "rsa": "RSA", "relative_l2": "relative L2"}
+ROUNDING = 1e-6  # what float32 makes of no change
 TOP = 3  # layers that are compared between measures
 ENTROPIES = ("entropy", "normalised_entropy", "entropy_rest", "normalised_entropy_rest")
 
@@ -115,9 +115,8 @@ def layer_changes(comparison: Comparison, seed: int) -> dict:
     changes, scores = {}, []
     for change in CHANGES:
         values = change.values(comparison)
-        fold = np.abs if change.signed else lambda means: means.clip(min=0)  # 1 - cosine of equal states is -1e-8 by rounding
-        score = fold(values.mean(0))
-        first = fold(measures.resampled_means(values, seed)).argmax(-1)
+        score = _size(values.mean(0), change.signed)
+        first = _size(measures.resampled_means(values, seed), change.signed).argmax(-1)
         scores.append(score)
         changes[change.name] = {
             "label": change.label, "scores": score.tolist(), "order": order(score),
@@ -129,6 +128,12 @@ def layer_changes(comparison: Comparison, seed: int) -> dict:
             firsts.setdefault(str(entry["order"][0]), []).append(name)
     return {"changes": changes, "first_layers": firsts, "top_shared": _top_shared(changes, comparison.n_layers),
             "rank_agreement": _rank_agreement(np.array(scores))}
+
+
+def _size(means: np.ndarray, signed: bool) -> np.ndarray:
+    """How large a change is: never negative, and 0 where rounding alone makes as much (1 - cosine of equal states is about 1e-7)."""
+    sizes = np.abs(means) if signed else means.clip(min=0)
+    return np.where(sizes < ROUNDING, 0.0, sizes)
 
 
 def _top_shared(changes: dict, n_layers: int) -> dict | None:
@@ -160,12 +165,12 @@ def split_by_sign(table: dict[str, list]) -> tuple[list[int], list[int], list[in
 def first_layer_sentence(firsts: dict[str, tuple[int, float]], texts: int, what: str) -> str:
     """Whether measures agree about the layer that is `what`, from {measure: (its first layer, the share of resamples that agree)}.
 
-    That they agree or disagree is said only of layers that come first in LEVEL of the resamples, and of MIN_TEXTS texts (guard 26).
+    That they agree or disagree is said only of layers that come first in LEVEL of the resamples, and of MIN_EXAMPLES texts (guard 26).
     """
     if not firsts:
         return "No measure sees a change."
-    if texts < MIN_TEXTS:
-        return f"With {texts} texts (fewer than {MIN_TEXTS}) no claim is made about which layer is {what}."
+    if texts < MIN_EXAMPLES:
+        return f"With {texts} texts (fewer than {MIN_EXAMPLES}) no claim is made about which layer is {what}."
     sure, named = {layer for layer, share in firsts.values() if share >= LEVEL}, {}
     if len(sure) > 1:
         verdict = f"The measures disagree about the layer that is {what}"
@@ -247,8 +252,8 @@ def _first_token_sentences(summary: dict) -> list[str]:
     verdict = "no claim" if low <= 0 <= high else "it fell" if high < 0 else "it rose"
     return [f"The first token's |x| is at most {times[0]:.1f} (base) and {times[1]:.1f} (fine-tuned) times the others': it is left out.",
             f"Attention to the first token, mean over heads: {weight[0]:.3f} -> {weight[1]:.3f}, change {change['overall']['mean']:+.4f} "
-            f"[{low:+.4f}, {high:+.4f}]: {verdict if summary['texts'] >= MIN_TEXTS else 'no claim'}; {change['heads_lower']} heads lower, "
-            f"{change['heads_higher']} higher at a false-discovery rate of {change['false_discovery_rate']:.0%}."]
+            f"[{low:+.4f}, {high:+.4f}]: {verdict if summary['texts'] >= MIN_EXAMPLES else 'no claim'}; {change['heads_lower']} heads "
+            f"lower, {change['heads_higher']} higher at a false-discovery rate of {change['false_discovery_rate']:.0%}."]
 
 
 def _massive_words(entry: dict) -> str:
@@ -264,8 +269,8 @@ def _entropy_sentences(summary: dict) -> list[str]:
         said.append(f"{words}: lower in {share['mean']:.0%} [{share['low']:.0%}, {share['high']:.0%}] of {change['heads_total']} heads; "
                     f"at a false-discovery rate of {change['false_discovery_rate']:.0%} {change['heads_lower']} heads are lower, "
                     f"{change['heads_higher']} higher.")
-        if summary["texts"] < MIN_TEXTS:
-            said.append(f"With {summary['texts']} texts (fewer than {MIN_TEXTS}) no claim is made by layer.")
+        if summary["texts"] < MIN_EXAMPLES:
+            said.append(f"With {summary['texts']} texts (fewer than {MIN_EXAMPLES}) no claim is made by layer.")
             continue
         rose, fell, neither = (", ".join(map(str, found)) or "none" for found in split_by_sign(change["layers"]))
         said.append(f"By layer (interval excludes zero): rose in {rose}; fell in {fell}; no claim about {neither}.")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eap import InputError
+from eap import MIN_EXAMPLES, InputError
 from summarization import differential as measures
 from summarization import latents
-from summarization.differential_report import MIN_TEXTS, first_layer_sentence
+from summarization.differential_report import first_layer_sentence
 from summarization.statistics import LEVEL
 
 MEASURES = {"centred_cosine": measures.centred_cosine, "cosine": measures.cosine, "relative_l2": measures.relative_l2}
@@ -87,7 +87,7 @@ def _sentences(summary: dict) -> list[str]:
     there = {name: row for name, row in summary["standing"].items() if row}
     firsts = {name: (row["layer"], row["share"]) for name, row in there.items()}
     said = [first_layer_sentence(firsts, summary["texts"], f"farthest from the base model at step {summary['steps'][-1]}")]
-    if not there or summary["texts"] < MIN_TEXTS:
+    if not there or summary["texts"] < MIN_EXAMPLES:
         return said
     halves = "; ".join(f"{name} {' to '.join(map(str, dict.fromkeys((half['first'], half['last']))))} [{half['low']}, {half['high']}]"
                        for name, half in ((name, row["half"]) for name, row in there.items()))

@@ -1,6 +1,5 @@
 """Articles and highlights as examples for training and evaluation: tokens, labels, batches, and the summary's likelihood."""
 
-import contextlib
 from collections import Counter
 from typing import NamedTuple
 
@@ -14,9 +13,10 @@ from summarization import corpus, prompt
 
 
 class Encoded(NamedTuple):
-    """Examples as Trainer takes them, the ids they came from, how many articles were cut, and how many rows were dropped and why."""
+    """Examples as Trainer takes them, the rows and ids they came from, how many articles were cut, how many rows dropped and why."""
 
     data: Dataset
+    rows: list[int]
     ids: list[str]
     n_truncated: int
     dropped: dict[str, int]
@@ -34,8 +34,8 @@ class Encoded(NamedTuple):
 def encode(rows, tokenizer, max_length: int, progress=lambda rows: rows) -> Encoded:
     """Tokens and labels of `rows`; labels cover the summary and its end-of-text only. Raises InputError if no row fits."""
     columns = {"input_ids": [], "attention_mask": [], "labels": []}
-    ids, truncated, dropped = [], 0, Counter()
-    for row in progress(rows):
+    numbers, ids, truncated, dropped = [], [], 0, Counter()
+    for number, row in enumerate(progress(rows)):
         try:
             made = prompt.build(tokenizer, row["article"], row["highlights"], max_length)
         except prompt.TooLong:
@@ -43,39 +43,56 @@ def encode(rows, tokenizer, max_length: int, progress=lambda rows: rows) -> Enco
             continue
         for name, values in prompt.features(made).items():
             columns[name].append(np.asarray(values, dtype=np.int32))
+        numbers.append(number)
         ids.append(row["id"])
         truncated += made.n_cut > 0
     if not ids:
         raise InputError(f"expected examples that fit {max_length} tokens, got none of {sum(dropped.values())}; use a longer context")
-    return Encoded(Dataset.from_dict(columns), ids, truncated, dict(dropped))
+    return Encoded(Dataset.from_dict(columns), numbers, ids, truncated, dict(dropped))
 
 
 def load_disjoint(dataset: str, split: str, n_train: int, n_other: int, seed: int):
     """(training rows, rows of `split`, a note or None): without a common row, so that nothing is judged on what it was trained on.
 
-    Without such a split, or when it overlaps with the training rows (a file without splits), the last tenth of the training rows is
-    held out, `n_other` of them at most, and the note says so. Raises InputError if there is nothing to hold out.
+    Without such a split, or when it overlaps with the training rows (a file without splits), rows are held out of what could be trained
+    on: `n_other` where there are that many beside `n_train`, otherwise what there is or a tenth, at least one; the note says so. Raises
+    InputError if there is nothing to hold out.
     """
-    train = corpus.load(dataset, "train", n_train, seed)
-    return apart(dataset, split, train, [], n_other, seed)
+    parts, notes = load_parts(dataset, n_train, {split: n_other}, seed)
+    return parts["train"], parts[split], notes[0] if notes else None
 
 
-def apart(dataset: str, split: str, train, others: list, n: int, seed: int):
-    """(training rows, `n` rows of `split` at most that are in none of `train` and `others`, a note or None), as in `load_disjoint`."""
-    if not corpus.without_splits(dataset):
-        with contextlib.suppress(InputError):  # no such split: the training rows were there, so the data set is
-            found = corpus.load(dataset, split, n, seed)
-            if not set(found["id"]) & {row for part in (train, *others) for row in part["id"]}:
-                return train, found, None
-    rows, found = held_out(train, n)
-    return rows, found, f"{corpus.label(dataset)} has no {split} rows of its own: {len(found)} of {len(train)} training rows are held out"
+def load_parts(dataset: str, n_train: int, others: dict[str, int | None], seed: int):
+    """({"train" and each split of `others`: rows}, notes): `load_disjoint` for any number of splits with their sizes, None for all rows."""
+    parts, notes, seen = {}, [], set()
+    train = corpus.load(dataset, "train", n_train + sum(n or 0 for n in others.values()), seed)
+    for split, n in others.items():
+        found = _own_rows(dataset, split, n, seed, seen.union(train["id"]))
+        if found is None:
+            total = len(train)
+            train, found = held_out(train, n, n_train)
+            notes.append(f"{corpus.label(dataset)} has no {split} rows of its own: {len(found)} of {total} training rows are held out")
+        parts[split] = found
+        seen |= set(found["id"])
+    return {"train": train.select(range(min(n_train, len(train)))), **parts}, notes
 
 
-def held_out(train, n_other: int):
-    """(all but the last tenth of `train`, the last tenth), `n_other` rows held out at most, one at least."""
+def _own_rows(dataset: str, split: str, n: int | None, seed: int, taken: set):
+    """The first `n` rows of a split, or None where there is no such split or one of them is among those taken."""
+    if corpus.without_splits(dataset):
+        return None
+    try:
+        found = corpus.load(dataset, split, n, seed)
+    except InputError:  # no such split: the training rows were there, so the data set is
+        return None
+    return None if taken & set(found["id"]) else found
+
+
+def held_out(train, n_other: int | None, n_train: int):
+    """(rows without the last ones, these): `n_other` if `n_train` are left, otherwise what is beyond `n_train` or a tenth, at least 1."""
     if len(train) < 2:
         raise InputError("expected at least 2 examples to hold one out, got 1; give a data set with more rows or with splits")
-    n = max(1, min(n_other, len(train) // 10))
+    n = max(1, min(n_other or len(train), max(len(train) - n_train, len(train) // 10)))
     return train.select(range(len(train) - n)), train.select(range(len(train) - n, len(train)))
 
 

@@ -34,16 +34,16 @@ def resolve_model(name: str, flag: str = "--model_path") -> str:
 
 
 def require_hub(name: str, kind: str, flag: str) -> None:
-    """Return if the Hub id is in the local cache or the Hub answers. Raises InputError within seconds otherwise."""
+    """Return if the Hub id is in the local cache or the Hub answers that it has it. Raises InputError within seconds otherwise."""
     if _cached(name, kind):
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; everything needed is here already
         return
-    if os.environ.get("HF_HUB_OFFLINE") != "1" and _hub_answers():
-        return
-    raise InputError(
-        f"{flag} {name}: expected a local path or a reachable Hugging Face Hub, and the Hub cannot be reached from here; "
-        f"give {flag} a local path, or use the built-in one: {flag} demo"
-    )
+    reason = "offline mode is on (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") == "1" else _hub_refuses(name, kind)
+    if reason:
+        raise InputError(
+            f"{flag} {name}: expected a local path or a {kind} on a Hugging Face Hub in reach, but {reason}; "
+            f"give {flag} a local path, or use the built-in one: {flag} demo"
+        )
 
 
 def _cached(name: str, kind: str) -> bool:
@@ -52,15 +52,20 @@ def _cached(name: str, kind: str) -> bool:
     return any((cache / f"{kind}s--{name.replace('/', '--')}" / "snapshots").glob("*/*"))
 
 
-def _hub_answers() -> bool:
+def _hub_refuses(name: str, kind: str) -> str | None:
+    """Why the Hub does not give this model or data set, in words; None if it answers that it has it. One request, no retry."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import build_hf_headers, get_session
 
     try:
-        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_SECONDS)
-        return True
+        answer = get_session().get(f"{constants.ENDPOINT}/api/{kind}s/{name}", headers=build_hf_headers(), timeout=HUB_TIMEOUT_SECONDS)
     except Exception:  # whatever the HTTP library of the day raises, the answer is no
-        return False
+        return "the Hub cannot be reached from here"
+    if answer.status_code in (401, 404):
+        return f"the Hub has none of this name, or wants a login for it (HTTP {answer.status_code})"
+    if answer.status_code != 200 or "json" not in answer.headers.get("content-type", ""):
+        return f"the Hub refuses (HTTP {answer.status_code}) or something else answers in its place"
+    return None
 
 
 def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
@@ -68,6 +73,7 @@ def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
 
     Raises InputError as `resolve_model` does, and when the folder holds no causal language model or not all of its weights.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     silence_transformers()
@@ -81,16 +87,39 @@ def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             model = PeftModel.from_pretrained(load_model(base, dtype, device, attn_implementation), source).merge_and_unload()
         return model.requires_grad_(True).to(device).eval()  # peft froze the base
+    require_architecture(name, source)
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             str(source), dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
-        raise InputError(f"--model_path {name}: expected a causal language model in safetensors, got {error}") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"--model_path {name}: expected a causal language model in safetensors that fits its config.json, got "
+                         f"{_first_words(error)}; save it again with save_pretrained") from error
     if loading["missing_keys"]:
         lacking = sorted(loading["missing_keys"])
         raise InputError(f"--model_path {name}: expected all weights, {len(lacking)} are missing, as {lacking[0]}; save the model again")
     return fuse_gelu(model).to(device).eval()
+
+
+def require_architecture(name: str, source: Path) -> None:
+    """Raise InputError unless the model is of an architecture that `eap.models` knows, or its config.json cannot be read."""
+    from transformers import AutoConfig
+
+    from eap.models import ARCHITECTURES
+
+    try:
+        kind = AutoConfig.from_pretrained(str(source)).model_type
+    except Exception as error:  # transformers', the Hub's and json's errors have no common kind
+        raise InputError(f"--model_path {name}: expected a config.json of a model, got {_first_words(error)}; "
+                         "save it again with save_pretrained") from error
+    if kind not in ARCHITECTURES:
+        raise InputError(f"--model_path {name}: expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no adapter for "
+                         "it in eap/models yet")
+
+
+def _first_words(error: Exception) -> str:
+    """An error's kind and the first line of what it says, 200 characters at most."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
 def fuse_gelu(model):
@@ -123,16 +152,28 @@ def base_name(name: str) -> str:
 
 
 def load_tokenizer(name: str):
-    """The tokenizer that belongs to a model, or None if its folder has none. Padding is the end-of-text token, on the right."""
-    from transformers import AutoTokenizer
+    """The tokenizer that belongs to a model, or None if its folder has none. Padding is the end-of-text token, on the right.
 
-    silence_transformers()
+    Raises InputError for one that cannot be read.
+    """
     source = Path(resolve_model(name))
     if source.is_dir() and not (source / "tokenizer.json").is_file():
         return _base_tokenizer(source)
-    tokenizer = AutoTokenizer.from_pretrained(str(source))
+    tokenizer = read_tokenizer(str(source))
     tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def read_tokenizer(source: str):
+    """The tokenizer in a folder, which needs no weights, or on the Hub. Raises InputError for one that cannot be read."""
+    from transformers import AutoTokenizer
+
+    silence_transformers()
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # json's, tokenizers' and transformers' errors have no common kind
+        raise InputError(f"--model_path {source}: expected a tokenizer, got {_first_words(error)}; save it again with save_pretrained"
+                         ) from error
 
 
 def _base_tokenizer(source: Path):

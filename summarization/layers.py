@@ -23,10 +23,10 @@ def order(scores) -> list[int]:
     return np.argsort(-np.asarray(scores, dtype=float), kind="stable").tolist()
 
 
-def top_layers(file, measure: str | None = None, k: int = 3) -> list[int]:
+def top_layers(file, measure: str | None = None, k: int = 3, n_layers: int | None = None) -> list[int]:
     """The `k` layers that a layers.*.json puts first by `measure` (default: the file's first), in ascending order.
 
-    Raises InputError for a file of another kind, an unknown measure and more layers than there are.
+    Raises InputError for a file of another kind or of a model without `n_layers` layers, an unknown measure, more layers than there are.
     """
     content = read_json(file, "layers file (layers.evolution.json, layers.differential.json)")
     orders = content.get("order") if isinstance(content, dict) else None
@@ -35,6 +35,9 @@ def top_layers(file, measure: str | None = None, k: int = 3) -> list[int]:
     measure = measure or next(iter(orders))
     if measure not in orders:
         raise InputError(f"{file}: expected a measure out of {', '.join(orders)}, got {measure}")
+    if n_layers not in (None, len(orders[measure])):
+        raise InputError(f"{file}: expected a number for each of the model's {n_layers} layers, got {len(orders[measure])}; use the file "
+                         "of this model")
     if not 0 < k <= len(orders[measure]):
         raise InputError(f"{file}: expected 1 to {len(orders[measure])} layers, got {k}")
     return sorted(orders[measure][:k])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eap import InputError, style
+from eap import MIN_EXAMPLES, InputError, style
 from summarization import rouge
 from summarization.statistics import mean_interval
 
@@ -59,7 +59,7 @@ def summarise(systems: list[System], seed: int) -> dict[str, dict]:
     """For every system its measures with intervals, and the paired differences to the first one.
 
     {label: {"kind", measure: {mean, low, high, n}, ..., "minus_first": {measure: {..., "claim"}}}}; a claim is "higher" or "lower" when
-    the interval excludes zero and None otherwise.
+    the interval excludes zero over MIN_EXAMPLES texts or more, and None otherwise.
     """
     first = systems[0]
     table = {}
@@ -77,7 +77,8 @@ def difference(values: np.ndarray, others: np.ndarray, seed: int) -> dict:
     found = _mean(values - others, seed)
     if found is None:
         return {"claim": None}
-    return found | {"claim": "higher" if found["low"] > 0 else "lower" if found["high"] < 0 else None}
+    word = "higher" if found["low"] > 0 else "lower" if found["high"] < 0 else None
+    return found | {"claim": word if found["n"] >= MIN_EXAMPLES else None}
 
 
 def _mean(values: np.ndarray, seed: int) -> dict | None:

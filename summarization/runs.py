@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -23,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Flags that cannot change a result: a run that differs only in these is up to date.
 COSMETIC = {"overwrite", "quiet", "verbose", "max_memory"}
 # Flags that say where something lies. It may lie elsewhere next time: a run is known by the names and what the inputs hold.
-PLACES = {"output_dir", "output", "dataset", "pairs", "circuit", "circuits", "other_circuit", "model_path", "model_paths", "base_model_path",
-          "finetuned_model_path", "other_model_path", "training", "run", "layers_observed", "layers_circuit"}
+PLACES = {"output_dir", "output", "dataset", "pairs", "circuit", "circuits", "other_circuit", "model_path", "model_paths",
+          "base_model_path", "finetuned_model_path", "other_model_path", "training", "run", "layers_observed", "layers_circuit"}
 LIBRARIES = ("torch", "transformers", "datasets", "peft", "accelerate", "rouge-score", "numpy", "matplotlib")
 # What a model folder is known by: weights, shape and tokenizer; optimizer state and logs are left out.
 MODEL_FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer*.json", "generation_config.json")
@@ -161,10 +162,10 @@ def warn(message: str) -> None:
 
 
 def progress(items, args, what: str, total: int | None = None):
-    """`items` with a progress bar on stderr (after two seconds, with time left); none with `--quiet`."""
+    """`items` with a progress bar on stderr, there at once and with the time left; none with `--quiet`."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, delay=2, disable=args.quiet or not is_main_process(), file=sys.stderr, leave=False)
+    return tqdm(items, desc=what, total=total, disable=args.quiet or not is_main_process(), file=sys.stderr, leave=False)
 
 
 def is_main_process() -> bool:
@@ -270,7 +271,10 @@ def atomic(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    prefix = f".writing-{path.name}-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*"):  # by a process that was killed while it wrote this
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         yield folder / path.name
         if path.is_dir() and not (folder / path.name).is_dir():

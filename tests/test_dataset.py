@@ -28,12 +28,23 @@ def test_reads_what_is_required_and_what_is_optional(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"summary_start": 4}, "summary_start"), ({"clean_ids": [1, 2, 3, 99]}, "below 50"),
-     ({"clean_ids": None}, "row 2"), ({"id": "first"}, "different id")],
+     ({"clean_ids": None}, "row 2"), ({"id": "first"}, "different id"), ({"clean_ids": [1, 2, 3, -1]}, "at least 0, got -1"),
+     ({"id": None}, "id that is neither"), ({"corrupted_ids": []}, "no list of tokens")],
 )
 def test_bad_rows_are_named(tmp_path, change, message):
     path = write(tmp_path, ROW | {"id": "first"}, ROW | change)
     with pytest.raises(InputError, match=message):
         dataset.read_pairs(path, vocabulary_size=50)
+
+
+def test_a_file_that_is_no_pairs_file_is_told_from_a_missing_one(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    for content, message in ((b"[1]\n", "no JSON object"), (b"{", "not JSON"), ("\xff".encode("latin-1"), "UTF-8")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            dataset.read_pairs(path)
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(ROW).encode())  # a byte order mark, as some editors write
+    assert len(dataset.read_pairs(path)) == 1
 
 
 def test_too_long_for_the_model_or_missing(tmp_path):

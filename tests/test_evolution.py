@@ -1,6 +1,7 @@
 """How circuits move: hand-counted changes, planted noise, planted changes; the script on files made here."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from scipy.stats import ttest_rel
 
 import analyze_circuit_evolution as script
-from eap import InputError, evolution, evolution_faithfulness, evolution_report
+from eap import InputError, evolution, evolution_faithfulness, evolution_report, evolution_words
 from eap.circuit import Circuit, jaccard
 from eap.dataset import collate
 from eap.graph import Graph
@@ -340,6 +341,15 @@ def test_only_edges_and_layers_beyond_noise_are_said_to_have_changed():
     assert len(content["trajectories"]["edges"]) == 10
     assert content["layers_noise"]["beyond"] == []
     assert any("in 0 of 3 layers;" in line for line in content["sentences"])
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_guard_26_few_examples_carry_no_word_about_noise(n):
+    content = evolved(planted(0, 0.5)[:n], planted(7, 0.5)[:n])
+    words = "\n".join(evolution_words.lines(content))
+    assert not re.search(r": (more than|within) noise|arrives|beyond what resampling|% +(beyond|within) ", words)
+    assert (content["noise_resamples"] == 0) == (n == 1)  # resampling one example changes nothing, which is no floor
+    assert f"with {n} examples (fewer than 8)" in words
 
 
 def test_script_is_reproducible_and_then_up_to_date(folder):

@@ -150,6 +150,11 @@ def test_differences_are_paired_and_claimed_only_when_the_interval_excludes_zero
     assert "no difference can be claimed" in said
 
 
+def test_guard_26_few_texts_carry_no_claim():
+    claims = [quality.difference(np.linspace(2, 3, n), np.zeros(n), seed=0)["claim"] for n in (2, 7, 8)]
+    assert claims == [None, None, "higher"]
+
+
 def test_a_measure_missing_for_some_texts_is_averaged_over_the_others():
     system = quality.System("a", "model", [], {"nll_nats": np.array([1.0, np.nan, 3.0]), "tokens": np.array([np.nan] * 3)})
     found = quality.summarise([system], seed=0)["a"]
@@ -208,6 +213,16 @@ def test_an_interrupted_run_keeps_the_models_that_are_done(tmp_path, articles_fi
     found = run(tmp_path, articles_file, [tiny_model_dir, str(other)])
     assert seen == ["tiny", "second", "second"]
     assert found["systems"]["second"]["minus_first"]["rougeL"] == {"mean": 0, "low": 0, "high": 0, "n": 12, "claim": None}
+
+
+def test_rows_of_one_id_keep_their_own_nll(tmp_path, articles, tiny_model_dir):
+    for name, ids in (("apart", ("a", "b")), ("alike", ("a", "a"))):
+        lines = [json.dumps(row | {"id": row_id}) + "\n" for row, row_id in zip(articles, ids, strict=False)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+        (tmp_path / name).mkdir()
+    apart, alike = (run(tmp_path / name, str(tmp_path / f"{name}.jsonl"), [tiny_model_dir])["systems"]["tiny"]["nll_nats"]
+                    for name in ("apart", "alike"))
+    assert apart == alike and apart["low"] < apart["high"]
 
 
 def test_models_are_told_apart_by_as_much_of_their_path_as_needed():

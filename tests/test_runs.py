@@ -157,6 +157,30 @@ def test_a_hub_that_cannot_be_reached_names_the_way_out(monkeypatch, tmp_path):
         hub.resolve_model("./not/there")
 
 
+@pytest.mark.parametrize(("status", "kind", "said"), [
+    (404, "application/json", "none of this name"),
+    (503, "text/html", "HTTP 503"), (200, "text/html", "something else answers"),
+    (200, "application/json", None),
+])  # fmt: skip
+def test_a_hub_that_answers_and_refuses_is_told_in_one_request(status, kind, said, monkeypatch, tmp_path):
+    asked = []
+
+    def get(url, **options):
+        asked.append(url)
+        return SimpleNamespace(status_code=status, headers={"content-type": kind})
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: SimpleNamespace(get=get))
+    if said:
+        with pytest.raises(InputError, match=f"{said}.*--model_path demo"):
+            hub.resolve_model("gpt2")
+    else:
+        assert hub.resolve_model("gpt2") == "gpt2"
+    assert len(asked) == 1 and asked[0].endswith("/api/models/gpt2")
+
+
 def test_fingerprint_sees_weights_and_not_optimizer_state(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"1")
     before = runs.fingerprint(tmp_path)

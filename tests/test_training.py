@@ -89,6 +89,9 @@ def test_a_file_without_splits_has_a_part_held_out(articles_file):
     assert (len(train), len(other)) == (11, 1)  # a tenth of 12
     assert not set(train["id"]) & set(other["id"])
     assert "1 of 12" in note
+    parts, notes = examples.load_parts(articles_file, 6, {"test": 4, "validation": 2}, seed=0)
+    assert {name: len(rows) for name, rows in parts.items()} == {"train": 6, "test": 4, "validation": 2} and len(notes) == 2
+    assert len({row_id for rows in parts.values() for row_id in rows["id"]}) == 12
 
 
 # ---------------------------------------------------------------- schedule
@@ -290,6 +293,24 @@ def test_a_folder_that_lacks_weights_is_no_model(tiny_model_dir, tmp_path):
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="1 are missing, as transformer.h.1.mlp.c_fc.weight"):
         hub.load_model(str(folder), torch.float32, "cpu")
+
+
+def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
+    def damaged(name, file, change):
+        shutil.copytree(tiny_model_dir, tmp_path / name)
+        path = tmp_path / name / file
+        path.write_bytes(change(path.read_bytes()))
+        return str(tmp_path / name)
+
+    cut = damaged("cut", "model.safetensors", lambda content: content[:-100])
+    other = damaged("other", "config.json", lambda content: content.replace(b'"n_embd": 48', b'"n_embd": 32'))
+    llama = damaged("llama", "config.json", lambda content: content.replace(b'"gpt2"', b'"llama"'))
+    broken = damaged("broken", "config.json", lambda content: content[:20])
+    for folder, message in ((cut, "SafetensorError"), (other, "fits its config"), (llama, "type gpt2, got llama"), (broken, "config.json")):
+        with pytest.raises(InputError, match=message):
+            hub.load_model(folder, torch.float32, "cpu")
+    with pytest.raises(InputError, match="expected a tokenizer"):
+        hub.load_tokenizer(damaged("words", "tokenizer.json", lambda content: content[:20]))
 
 
 def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_the_same_name(tiny_model_dir, tmp_path):
