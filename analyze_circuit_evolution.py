@@ -24,7 +24,7 @@ PAIRS = ""  # pairs that extraction did not see, data/pairs_eval.jsonl: runs the
 METRICS = "kl,nll"  # of the faithfulness. kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
 N_RANDOM = 3  # random circuits beside them at the first and the last checkpoint; each costs about as much as the circuit itself
 RESAMPLES = 100  # extractions on resampled examples per checkpoint, 0.03 s each; more make the edges of the noise floor surer; 0 or 1: none
-TRAJECTORIES = 10  # at most so many edges' scores are drawn over the checkpoints: those that changed most beyond noise
+TRAJECTORIES = 8  # at most so many edges' scores are drawn over the checkpoints: those that changed most beyond noise
 # --------------------------------------------------------------------------------------------
 
 PLOTS = ("change", "jaccard", "layers")

@@ -86,6 +86,7 @@ def main(argv=None):
     *loaded, unused = load(args)
     result = {"format": 1, **evaluate(args, *loaded)}
     result["left_out"] = unused + result["left_out"]
+    result["sentences"] = faithfulness_report.sentences(result)
     runs.say(args, "\n".join(faithfulness_report.lines(result)))
     runs.write_json(out / "faithfulness.json", result)
     runs.save_figure(faithfulness_plots.figure(result), out / "faithfulness.png")

@@ -70,7 +70,8 @@ def main(argv=None):
     result = {"format": 1, "circuits": [describe(args, *row) for row in circuits], "pairs": compare(args, circuits)}
     result |= extract_again(args, run, *circuits[0][1:]) if args.model_path else {
         "perturbation": [], "agreement": None, "left_out": ["perturbed inputs, corruptions, metrics and methods, for want of --model_path"]}
-    runs.say(args, "\n".join(robustness.lines(result)))
+    result["sentences"] = robustness.lines(result)
+    runs.say(args, "\n".join(result["sentences"]))
     runs.write_json(out / "robustness.json", result)
     runs.save_figure(robustness_plots.overlap(result), out / "robustness.png")
     if args.model_path:

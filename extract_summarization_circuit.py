@@ -161,8 +161,9 @@ def extract(args, model_path: str, output: Path) -> None:
     runs.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(pairs)}"
     with runs.atomic(drawing) as path:
-        visualization.draw_circuit(circuit.graph, circuit.scores, circuit.in_graph, path, f"{title}; strongest edges")
-    runs.save_figure(visualization.heat_map(circuit.graph, circuit.scores, title), map_)
+        visualization.draw_circuit(circuit.graph, circuit.scores, circuit.in_graph, path, title)
+    unit = "logits" if args.metric == "logit_diff" else "nats"
+    runs.save_figure(visualization.heat_map(circuit.graph, circuit.scores, title, unit), map_)
     if args.spans:
         from safetensors.torch import save_file
 
@@ -202,9 +203,11 @@ def score_once(args, adapter, pairs, path, steps: int) -> tuple:
     shown = f" in each of {shards.count()} processes" if shards.count() > 1 else ""
     runs.say(args, f"plan: {len(pairs)} pairs, {points} points each, {batch_size} at a time{shown}, {free / 1e9:.3g} GB to use")
     batches = dataset.batches(pairs, batch_size)
+    mine = shards.share(batches)
+    bar = runs.progress(None, args, "attributing", len(mine) * attribute.ticks_per_batch(adapter.graph, args.method, steps, args.ig_rule))
     found = attribute.attribute_batches(
-        adapter, runs.progress(shards.share(batches), args, "attributing"), args.method, args.metric, steps, args.ig_rule, args.ablation,
-        means_of(args, adapter, pairs), runs.autocast_dtype(args), args.spans, runs.warn)
+        adapter, mine, args.method, args.metric, steps, args.ig_rule, args.ablation, means_of(args, adapter, pairs),
+        runs.autocast_dtype(args), args.spans, runs.warn, bar.update)
     writer, parts, by_span = path and ScoreWriter(path, len(pairs), adapter.graph.n_edges), [], 0
     for scores in shards.gathered(found):
         if writer:
@@ -212,6 +215,7 @@ def score_once(args, adapter, pairs, path, steps: int) -> tuple:
         if args.spans:
             by_span += scores.by_span.double().sum(0) / len(pairs)
         parts.append((scores.rows, attribute.input_sums(adapter.graph, scores.edges), scores.clean, scores.corrupted))
+    bar.close()
     if writer:
         writer.close()
     summary = {"steps": steps if method.complete or points > 2 else None, "completeness": completeness(method, parts)}

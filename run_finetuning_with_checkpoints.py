@@ -96,6 +96,7 @@ def parse(argv=None):
         help="(default: %(default)s)")
     add("--dataloader_num_workers", type=int, default=DATALOADER_NUM_WORKERS, help="(default: %(default)s)")
     add("--logging_steps", type=runs.positive_int, default=LOGGING_STEPS, help="(default: %(default)s)")
+    parser.epilog = runs.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
     return parser.parse_args(argv)

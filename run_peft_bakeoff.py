@@ -123,6 +123,7 @@ def parse(argv=None):
     add("--max_new_tokens", type=runs.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
     add("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
     add("--num_beams", type=runs.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
+    parser.epilog = runs.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
     args = parser.parse_args(argv)

@@ -95,11 +95,12 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     quality.measure(systems, articles, references)
     extra = {name: quality.further(quality.load_metric(name), name, systems, references) for name in args.metrics}
     reference = quality.System(quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles))
+    table = quality.summarise([*systems, reference], args.seed)
     return {
         "format": 1, "dataset": corpus.label(args.dataset), "split": args.split, "n": len(rows), "seed": args.seed,
         "num_beams": args.num_beams, "min_new_tokens": args.min_new_tokens, "max_new_tokens": args.max_new_tokens,
         "truncated": {label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()},
-        "first": systems[0].label, "systems": quality.summarise([*systems, reference], args.seed), "metrics": extra,
+        "first": systems[0].label, "systems": table, "metrics": extra, "sentences": quality.claims(table),
     }
 
 

@@ -159,13 +159,14 @@ def attribute(model, pairs: list[Pair], method: str = "EAP-IG-inputs", metric: s
 def attribute_batches(
     adapter, batches: Iterable[Batch], method: str = "EAP-IG-inputs", metric: str = "kl", steps: int = 5,
     rule: str = "gauss-legendre", ablation: str = "patching", means: Activations | None = None, autocast: torch.dtype | None = None,
-    spans: bool = False, notify: Callable[[str], None] = warnings.warn,
+    spans: bool = False, notify: Callable[[str], None] = warnings.warn, tick: Callable[[], object] = lambda: None,
 ) -> Iterator[Scores]:
     """Yield the `Scores` of each batch, on the CPU. `means` is for mean ablation (`mean_activations`).
 
     `autocast=torch.bfloat16` runs matrix products in bfloat16, residual stream and differences stay in the model's dtype. With `spans`
-    the scores come by `dataset.SPANS` too. When memory runs out, batches are halved and `notify` is told. Raises InputError as `check`
-    does, for scores that are not finite, and when not even one example fits.
+    the scores come by `dataset.SPANS` too. `tick` is called after each point of a batch, or after each edge of exact patching
+    (`ticks_per_batch`). When memory runs out, batches are halved and `notify` is told. Raises InputError as `check` does, for scores that
+    are not finite, and when not even one example fits.
     """
     check(method, metric, rule, ablation, steps)
     if ablation == "mean" and means is None:
@@ -177,17 +178,23 @@ def attribute_batches(
         from eap.evaluate import exact_scores
 
         def compute(batch):
-            return exact_scores(adapter, batch, metric, ablation, means)
+            return exact_scores(adapter, batch, metric, ablation, means, tick)
     else:
         points = METHODS[method].points(adapter.graph, steps, rule)
 
         def compute(batch):
-            return _attribute_batch(adapter, batch.to(device), points, metric, ablation, means, autocast, spans)
+            return _attribute_batch(adapter, batch.to(device), points, metric, ablation, means, autocast, spans, tick)
     with hooks.frozen(adapter.model):
         yield from memory.halving(batches, compute, notify)
 
 
-def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, autocast, spans: bool) -> Scores:
+def ticks_per_batch(graph: Graph, method: str, steps: int, rule: str) -> int:
+    """How often `attribute_batches` calls `tick` for a batch: once for each point of the path, or for each edge of exact patching."""
+    points = METHODS[method].points
+    return graph.n_edges if points is None else len(points(graph, steps, rule))
+
+
+def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, autocast, spans: bool, tick) -> Scores:
     device, n = batch.clean_ids.device, len(batch.rows)
     # 1. the two plain runs
     with hooks.autocast(device, autocast):
@@ -207,6 +214,7 @@ def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, aut
     for point in points:
         with hooks.autocast(device, autocast), gradients.collecting(point.weight):
             _differentiate(adapter, batch, point, clean, differences, metric, reference)
+        tick()
     # 3. contraction, example by example
     by_span = torch.stack([_contract(adapter, differences, gradients, i, pair, spans) for i, pair in enumerate(batch.pairs)])
     by_span = adapter.graph.vector(by_span.cpu())

@@ -288,9 +288,15 @@ def exact_patching(runner: CircuitRunner, metric: str, edges: Iterable[int]) -> 
     return torch.stack(columns, 1)
 
 
-def exact_scores(adapter, batch: Batch, metric: str, ablation: str = "patching", means: Activations | None = None) -> Scores:
-    """The exact score of every edge for a batch: as many runs of the model as there are edges."""
+def exact_scores(adapter, batch: Batch, metric: str, ablation: str = "patching", means: Activations | None = None,
+                 tick: Callable[[], object] = lambda: None) -> Scores:
+    """The exact score of every edge for a batch: as many runs of the model as there are edges, `tick` after each."""
+    def edges():
+        for edge in range(adapter.graph.n_edges):
+            yield edge
+            tick()
+
     runner = CircuitRunner(adapter, batch, ablation, means)
-    scores = exact_patching(runner, metric, range(adapter.graph.n_edges))
+    scores = exact_patching(runner, metric, edges())
     none = torch.zeros(adapter.graph.n_edges, dtype=torch.bool)
     return Scores(batch.rows, scores, runner.plain_metric("clean", metric), runner.metric(metric, none))

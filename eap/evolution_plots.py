@@ -18,21 +18,22 @@ LOOKS = {  # kind of change -> (mark at the edge, colour, Graphviz line): told a
 def change_figure(content: dict):
     """Change of nodes, edges and equal-size circuits, each beside its noise floor; the training loss above if it is known.
 
-    On the left from one checkpoint to the next, on the right from the first one.
+    On the left from one circuit to the next, on the right from the first one.
     """
     training, sets = content.get("training"), [row for row in SETS if row[0] in content["rates"]]
     n_rows = len(sets) + bool(training)
     figure, axes = style.subplots(n_rows, 2, figsize=(9.6, 0.6 + 2.1 * n_rows), sharex=True, squeeze=False)
     x = np.arange(len(content["checkpoints"]))
     if training:
-        for axis in axes[0]:
-            _loss_panel(axis, training, _steps(content))
+        _loss_panel(axes[0][0], training, _steps(content))
         axes[0][0].set_ylabel("nats per\nsummary token")
-        axes[0][1].legend(fontsize=7)
+        axes[0][1].set_axis_off()
+        axes[0][1].legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="center left")
     for (left, right), row in zip(axes[-len(sets) :], sets, strict=True):
         _change_panels(left, right, content["rates"][row[0]], row, x)
-    for axis, title in zip(axes[0], ("since the checkpoint before", "since the first checkpoint"), strict=True):
-        axis.set_title(title, fontsize=9, loc="left")
+    kind, heads = "circuit" if None in [each["step"] for each in content["checkpoints"]] else "checkpoint", axes[-len(sets)]
+    for axis, title in zip(heads, (f"since the {kind} before", f"since the first {kind}"), strict=True):
+        axis.set_title(f"{title}\n{axis.get_title(loc='left')}", fontsize=9, loc="left")
     for axis in axes[-1]:
         _step_axis(axis, content)
     figure.suptitle(_title(content), fontsize=9)
@@ -71,10 +72,10 @@ def _loss_panel(axis, training, checkpoints):
 
     loss, validation = ([row for row in training[name] if row["step"] <= checkpoints[-1]] for name in ("loss", "validation"))
     axis.plot(place(loss), [row["loss"] for row in loss], color=style.COLOURS["random"], label="training loss")
-    axis.plot(place(validation), [row["nll_nats_per_token"] for row in validation], "o-", color=style.COLOURS["base"],
-              label="validation NLL")  # fmt: skip
+    axis.plot(place(validation), [row["nll_nats_per_token"] for row in validation], "o-", color=style.COLOURS["finetuned"],
+              label="validation NLL, 95 % interval")  # fmt: skip
     axis.fill_between(place(validation), [row["low"] for row in validation], [row["high"] for row in validation],
-                      color=style.COLOURS["base"], alpha=0.2, linewidth=0)  # fmt: skip
+                      color=style.COLOURS["finetuned"], alpha=0.2, linewidth=0)  # fmt: skip
 
 
 def _change_panels(left, right, rate, about, x):
@@ -88,8 +89,8 @@ def _change_panels(left, right, rate, about, x):
             _band(axis, x[1:], low, high, style.COLOURS["random"], "noise floor", hatch)
         axis.set_ylim(bottom=0)
     left.set_ylabel(f"{label}\n(% of S_0 = {rate['sizes'][0]:,})")
-    left.set_title(f"dS = {100 * rate['dS']:.1f} %" + _floor_words(rate["dS_floor"]), fontsize=7, loc="right")
-    right.legend(fontsize=7, frameon=True, edgecolor="none", framealpha=0.8)
+    left.set_title(f"dS = {100 * rate['dS']:.1f} %" + _floor_words(rate["dS_floor"]), fontsize=8, loc="left")
+    right.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _floor_words(floor) -> str:
@@ -164,7 +165,7 @@ def trajectories_figure(content: dict):
     examples = content["checkpoints"][0]["examples"]
     chosen = content["trajectories"]["chosen"]
     words = f"that {chosen}, largest first" if chosen == evolution_report.MOVED else f"of largest range: {chosen}"
-    bands = f"\nbands: central 95 % of resamples of {examples} examples" if drawn and drawn[0]["low"] else ""
+    bands = f"\nbands: central 95 % of resamples of {examples} examples, not centred on the lines" if drawn and drawn[0]["low"] else ""
     axis.set_title(f"{len(drawn)} edges {words}{bands}", fontsize=9)
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -217,7 +218,8 @@ def moved_drawing(content: dict, path) -> None:
     legend = " &nbsp; ".join(f'<FONT COLOR="{style.COLOURS[colour]}"><B>{mark}</B>, {line}</FONT>: {kind} '
                              f"({moved['counts'][kind]['in_a_circuit']:,})" for kind, (mark, colour, line) in LOOKS.items())
     first, *_, last = (checkpoint["name"].removeprefix("C_").replace("step", "step ") for checkpoint in content["checkpoints"])
-    lines = (f"The {len(drawn)} largest of {len(moved['edges']):,} changes of edges of the first or last circuit, from {first} to {last}",
+    what = f"The {len(drawn)} largest of {len(moved['edges']):,} changes" if drawn else "No change beyond noise"
+    lines = (f"{what} of edges of the first or last circuit, from {first} to {last}",
              f"normalised scores, n = {moved['examples']} examples, false-discovery rate {100 * moved['false_discovery_rate']:.0f} %; "
              "width: size of the change", legend)
     rows = "".join(f"<TR><TD>{line}</TD></TR>" for line in lines)
@@ -233,7 +235,7 @@ def faithfulness_figure(content: dict):
     figure, axes = style.subplots(1, len(found["metrics"]), figsize=(4.6 * len(found["metrics"]), 3.8), squeeze=False, sharey=True)
     for axis, (metric, rows) in zip(axes[0], found["metrics"].items(), strict=True):
         _faithfulness_panel(axis, rows)
-        axis.set_title(f"{metric}, n = {found['examples']} examples", fontsize=9)
+        axis.set_title(f"{metric}, n = {found['examples']} examples, bands: 95 % intervals", fontsize=9)
         _step_axis(axis, content)
     axes[0][0].set_ylabel("faithfulness f")
     entries = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}

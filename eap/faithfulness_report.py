@@ -4,14 +4,19 @@ from eap import MIN_EXAMPLES
 from eap.faithfulness import excludes_zero, supports_claim
 
 
-def lines(result: dict) -> list[str]:
+def sentences(result: dict) -> list[str]:
+    """What `lines` says, without its tables."""
+    return [line.strip() for line in lines(result, tables=False) if line]
+
+
+def lines(result: dict, tables: bool = True) -> list[str]:
     """Everything that evaluate_faithfulness.py prints, in the order of docs/methods.md."""
     same = result["identities"]
     said = [f"identities (largest difference of nll over examples): all edges kept and clean run {same['all_edges']:.1e}; "
             f"no edge kept and corrupted run {same['no_edge']:.1e}"]
     for metric, content in result["metrics"].items():
-        said += ["", *_head(metric, content, result), *_curve(metric, content), *_areas(content), *_nulls(content)]
-        said += [*control_lines(metric, content, result["tokens_changed"]), *_cross(content, result)]
+        said += ["", *_head(metric, content, result), *(_curve(metric, content) if tables else ())]
+        said += [*_areas(content), *_nulls(content), *control_lines(metric, content, result["tokens_changed"]), *_cross(content, result)]
     said += _compared(result["compared"])
     return said + [f"left out: {note}" for note in result["left_out"]]
 

@@ -32,8 +32,8 @@ def layer_matrix(graph: Graph, values: torch.Tensor) -> torch.Tensor:
     return flat.index_add(0, row[src] * len(readers) + column[dst], values.double()).view(len(writers), len(readers))
 
 
-def heat_map(graph: Graph, scores: torch.Tensor, title: str):
-    """A Figure: sum of |score| from every layer's attention or MLP to every other's, on a logarithmic scale."""
+def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric's unit"):
+    """A Figure: sum of |score|, in `unit`, from every layer's attention or MLP to every other's, on a logarithmic scale."""
     from matplotlib.colors import LogNorm
 
     writers, readers = layer_names(graph)
@@ -47,7 +47,7 @@ def heat_map(graph: Graph, scores: torch.Tensor, title: str):
     axis.set_yticks(range(len(writers)), writers, fontsize=7)
     axis.set(xlabel="reads (a: attention heads, m: MLP; layer)", ylabel="writes", title=title)
     axis.grid(False)
-    figure.colorbar(image, ax=axis, label="sum of |score| over edges (metric's unit)")
+    figure.colorbar(image, ax=axis, label=f"sum of |score| over edges ({unit}); white: no edge, or 0")
     return figure
 
 
@@ -85,7 +85,9 @@ def draw_circuit(graph: Graph, scores: torch.Tensor, kept: torch.Tensor, path, t
         score = float(scores[edge])
         looks[edge] = {"color": COLOURS["finetuned"] if score >= 0 else COLOURS["base"], "style": "solid" if score >= 0 else "dashed",
                        "penwidth": pen_width(score, largest)}
-    draw_edges(graph, looks, path, title)
+    kept_words = f"the {len(strongest)} strongest of {int(kept.sum()):,} edges; width: |score|; q, k, v: what a head reads them as"
+    signs = "orange, solid: ablating the edge raises the metric; blue, dashed: lowers it"
+    draw_edges(graph, looks, path, f"{title}\n{kept_words}\n{signs}")
     return [graph.edges[edge] for edge in strongest]
 
 

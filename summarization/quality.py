@@ -127,14 +127,15 @@ def lines(table: dict[str, dict]) -> list[str]:
         cells = [f"{_cell(entry.get(name)):>23}" for name in ROUGE_LABELS]
         cells += [f"{entry[name]['mean']:>9.{BESIDE[name][1]}f}" if entry.get(name) else f"{'-':>9}" for name in beside]
         rows.append(f"{label:{width}} " + "".join(cells))
-    return rows + _claims(table)
+    return rows + claims(table)
 
 
 def _cell(found: dict | None) -> str:
     return f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]" if found else "-"
 
 
-def _claims(table: dict[str, dict]) -> list[str]:
+def claims(table: dict[str, dict]) -> list[str]:
+    """A sentence for each ROUGE of every model but the first: what may be said of the paired difference to the first."""
     first, *others = (label for label, entry in table.items() if entry["kind"] == "model")
     said = []
     for label in others:

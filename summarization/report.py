@@ -43,8 +43,8 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def bullets(lines: list[str]) -> str:
-    """A list of sentences."""
-    return "<ul>\n" + "".join(f"<li>{html.escape(str(line))}</li>\n" for line in lines) + "</ul>\n"
+    """A list of sentences, each once."""
+    return "<ul>\n" + "".join(f"<li>{html.escape(str(line))}</li>\n" for line in dict.fromkeys(lines)) + "</ul>\n"
 
 
 def heading(text: str) -> str:
@@ -110,4 +110,4 @@ def cell(value) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(cell(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
+    return f"{value + 0.0:.4g}" if isinstance(value, float) else html.escape(str(value))

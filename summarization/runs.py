@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def parser(doc: str, output_dir: str | None) -> Parser:
     made.add_argument("--verbose", action="store_true", help="show a traceback with every error")
     made.add_argument("--version", action="version", version=VERSION)
     return made
+
+
+def demo_defaults(defaults: dict) -> str:
+    """The lines of `--help` that tell which defaults `--dataset demo` has instead."""
+    flags = " ".join(f"--{name} {value}" for name, value in defaults.items())
+    return "\n".join(textwrap.wrap(f"With --dataset demo the defaults are {flags}", 100))
 
 
 def positive_int(text: str) -> int:

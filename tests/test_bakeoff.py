@@ -516,7 +516,6 @@ def test_observed_and_circuit_change_with_several_seeds_and_the_cost_of_their_ch
     written = json.loads((out / "costs.json").read_text())["costs"]
     assert {name: entry["choice_seconds"] for name, entry in written.items()} == {"all": 0.0, "observed": 230.0, "circuit-change": 207.0}
     assert all(entry["train_seconds"] > 0 and entry["peak_gb"] > 0 and entry["peak_of"] for entry in written.values())
-    (out / "costs.json").write_text('{"format": 1, "costs": {}}')
     run(out, tiny_model_dir, "--arms", "all", "observed", "circuit-change", "--seeds", "2", "--layers_observed", files["differential"],
         "--layers_circuit", files["evolution"])
     assert "up to date" in capsys.readouterr().out
