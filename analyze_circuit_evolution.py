@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub, runs
+from summarization import flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]  # or a folder of C_step{N}.json
@@ -32,16 +32,16 @@ PLOTS = ("change", "jaccard", "layers")
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/analyze_circuit_evolution")
+    parser = flags.parser(__doc__, "outputs/analyze_circuit_evolution")
     parser.add_argument("--circuits", nargs="+", default=CIRCUITS,
                         help="a folder of C_step{N}.json, or files in order (default: %(default)s)")
     parser.add_argument("--training", default=TRAINING, help="folder of the fine-tuning run, or its training.json (default: none)")
     parser.add_argument("--pairs", default=PAIRS, help="unseen pairs, for faithfulness at each checkpoint of --training (default: none)")
-    parser.add_argument("--metrics", type=runs.name_list, default=METRICS,
+    parser.add_argument("--metrics", type=flags.name_list, default=METRICS,
                         help="of the faithfulness: kl, nll, js, logit_diff (default: %(default)s)")
-    parser.add_argument("--n_random", type=runs.count, default=N_RANDOM, help="circuits drawn at both ends; 0: none (default: %(default)s)")
-    parser.add_argument("--resamples", type=runs.count, default=RESAMPLES, help="for the noise floor; 0: none (default: %(default)s)")
-    parser.add_argument("--trajectories", type=runs.positive_int, default=TRAJECTORIES, help="edges drawn (default: %(default)s)")
+    parser.add_argument("--n_random", type=flags.count, default=N_RANDOM, help="circuits drawn at both ends, or 0 (default: %(default)s)")
+    parser.add_argument("--resamples", type=flags.count, default=RESAMPLES, help="for the noise floor; 0: none (default: %(default)s)")
+    parser.add_argument("--trajectories", type=flags.positive_int, default=TRAJECTORIES, help="edges drawn (default: %(default)s)")
     return parser.parse_args(argv)
 
 

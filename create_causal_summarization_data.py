@@ -13,7 +13,7 @@ Writes  the pairs: half to X.jsonl, half to X_eval.jsonl (--output X.jsonl); sal
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, hub, runs
+from summarization import corpus, flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
@@ -29,14 +29,14 @@ MAX_LENGTH = 0  # tokens of a whole row at most; 0: the model's context. Shorter
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/create_causal_summarization_data")
+    parser = flags.parser(__doc__, "outputs/create_causal_summarization_data")
     parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
     parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
     parser.add_argument("--model_path", default=MODEL_PATH, help="whose tokenizer and context length (default: %(default)s)")
     parser.add_argument("--corruption", default=CORRUPTION, choices=["swap", "mask"], help="(default: %(default)s)")
     parser.add_argument("--mask_text", default=MASK_TEXT, help="what --corruption mask repeats (default: %(default)r)")
     parser.add_argument("--output", default=OUTPUT, help="file for the pairs (default: %(default)s)")
-    parser.add_argument("--eval_fraction", type=runs.fraction, default=EVAL_FRACTION,
+    parser.add_argument("--eval_fraction", type=flags.fraction, default=EVAL_FRACTION,
                         help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)")
     parser.add_argument("--max_length", type=int, default=MAX_LENGTH, help="tokens per row at most (default: the model's context)")
     return parser.parse_args(argv)

@@ -15,7 +15,7 @@ Writes  differential.json, layers.differential.json, differential.{similarity,la
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, hub, runs
+from summarization import corpus, flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 BASE_MODEL_PATH = "gpt2"  # the model before fine-tuning: Hub id, folder, or demo
@@ -30,7 +30,7 @@ PLOTS = ("similarity", "layers", "attention", "entropy")
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/differential_analysis")
+    parser = flags.parser(__doc__, "outputs/differential_analysis")
     parser.add_argument("--base_model_path", default=BASE_MODEL_PATH, help="model before fine-tuning (default: %(default)s)")
     parser.add_argument("--finetuned_model_path", default=FINETUNED_MODEL_PATH, help="model after fine-tuning (default: %(default)s)")
     parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")

@@ -14,7 +14,7 @@ Writes  faithfulness.json and faithfulness.png in --output_dir
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub, runs
+from summarization import flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUIT = "C_before_summarization.json"  # from extract_summarization_circuit.py, or EAP-IG's JSON
@@ -32,7 +32,7 @@ RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/evaluate_faithfulness")
+    parser = flags.parser(__doc__, "outputs/evaluate_faithfulness")
     parser.add_argument("--circuit", default=CIRCUIT, help="circuit JSON (default: %(default)s)")
     parser.add_argument("--model_path", default=MODEL_PATH, help="Hub id, folder, adapter, or demo (default: %(default)s)")
     parser.add_argument("--other_circuit", help="run this circuit too, beside the first: before or after fine-tuning")
@@ -42,18 +42,18 @@ def parse(argv=None):
     parser.add_argument("--random_fractions", type=_fractions, default=RANDOM_FRACTIONS, help="of random circuits (default: %(default)s)")
     parser.add_argument("--cross_fractions", type=_fractions, default=CROSS_FRACTIONS,
                         help="of the causal control and of cross-faithfulness (default: %(default)s)")
-    parser.add_argument("--n_random", type=runs.count, default=N_RANDOM,
+    parser.add_argument("--n_random", type=flags.count, default=N_RANDOM,
                         help="random circuits per size and kind; 0: none (default: %(default)s)")
-    parser.add_argument("--metrics", type=runs.name_list, default=METRICS, help="kl, nll, js, logit_diff, by commas (default: %(default)s)")
+    parser.add_argument("--metrics", type=flags.name_list, default=METRICS, help="kl, nll, js, logit_diff, (default: %(default)s)")
     parser.add_argument("--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)")
-    parser.add_argument("--resamples", type=runs.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
+    parser.add_argument("--resamples", type=flags.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
     parser.add_argument("--allow_same_examples", action="store_true", help="also evaluate on examples the circuit was found on")
-    parser.add_argument("--max_memory", type=runs.positive_float, help="GB that the plan may use (default: what is free)")
+    parser.add_argument("--max_memory", type=flags.positive_float, help="GB that the plan may use (default: what is free)")
     return parser.parse_args(argv)
 
 
 def _fractions(text: str) -> list[float]:
-    values = sorted({runs.fraction(part) for part in text.split(",") if part.strip()})
+    values = sorted({flags.fraction(part) for part in text.split(",") if part.strip()})
     if not values or values[0] == 0:
         import argparse
 

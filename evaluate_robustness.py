@@ -14,7 +14,7 @@ Writes  robustness.json, robustness.png and, with --model_path, robustness.matri
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub, runs
+from summarization import flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 PAIRS = "data/pairs.jsonl"  # with --model_path: the pairs that the first circuit was extracted from
@@ -31,20 +31,20 @@ CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/evaluate_robustness")
+    parser = flags.parser(__doc__, "outputs/evaluate_robustness")
     parser.add_argument("--circuits", nargs="+", default=CIRCUITS, help="circuit files (default: before and after)")
     parser.add_argument("--model_path", help="extract the first circuit again in this model, its own")
     parser.add_argument("--pairs", default=PAIRS, help="pairs for that (default: %(default)s)")
     parser.add_argument("--levels", type=_levels, default=LEVELS, help="shares of salient tokens corrupted (default: %(default)s)")
     parser.add_argument("--variants", default=VARIANTS, help="other ways of extracting, by commas (default: %(default)s)")
     parser.add_argument("--mask_text", default=MASK_TEXT, help="what the variant mask repeats (default: %(default)r)")
-    parser.add_argument("--resamples", type=runs.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
-    parser.add_argument("--max_memory", type=runs.positive_float, help="GB that the plan may use (default: what is free)")
+    parser.add_argument("--resamples", type=flags.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
+    parser.add_argument("--max_memory", type=flags.positive_float, help="GB that the plan may use (default: what is free)")
     return parser.parse_args(argv)
 
 
 def _levels(text: str) -> list[float]:
-    return sorted({runs.fraction(part) for part in text.split(",") if part.strip()})
+    return sorted({flags.fraction(part) for part in text.split(",") if part.strip()})
 
 
 def main(argv=None):

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub, runs, shards
+from summarization import flags, hub, runs, shards
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder, or demo; with --all_checkpoints a run's folder
@@ -40,7 +40,7 @@ SIGN = "score = (corrupted - clean) . d metric / d input: positive means that ab
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/extract_summarization_circuit")
+    parser = flags.parser(__doc__, "outputs/extract_summarization_circuit")
     parser.add_argument("--model_path", default=MODEL_PATH, help="Hub id, folder, adapter, or demo (default: %(default)s)")
     parser.add_argument("--all_checkpoints", action="store_true", help="one circuit per checkpoint-N: <output_dir>/C_step{N}.json")
     parser.add_argument("--pairs", default=PAIRS, help="clean/corrupted pairs, .jsonl (default: %(default)s)")
@@ -53,15 +53,15 @@ def parse(argv=None):
     parser.add_argument("--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--fraction", type=_share, default=FRACTION, help="of all edges, up to 1 (default: %(default)s)")
-    size.add_argument("--top_n", type=runs.positive_int, help="number of edges instead")
-    size.add_argument("--threshold", type=runs.positive_float, help="least |score| instead")
+    size.add_argument("--top_n", type=flags.positive_int, help="number of edges instead")
+    size.add_argument("--threshold", type=flags.positive_float, help="least |score| instead")
     parser.add_argument("--selection", default=SELECTION, help="topn, greedy, sign-consistent (default: %(default)s)")
     parser.add_argument("--absolute", action="store_true", default=ABSOLUTE, help="rank by |score| (default)")
     parser.add_argument("--no_absolute", dest="absolute", action="store_false", help="rank by signed score")
     parser.add_argument("--spans", action="store_true", default=SPANS, help="split scores by where the destination reads")
-    parser.add_argument("--resamples", type=runs.count, default=RESAMPLES, help="of examples, for the noise floor (default: %(default)s)")
-    parser.add_argument("--exact_top", type=runs.count, default=EXACT_TOP, help="edges to patch exactly as a check (default: %(default)s)")
-    parser.add_argument("--max_memory", type=runs.positive_float, help="GB that the plan may use (default: what is free)")
+    parser.add_argument("--resamples", type=flags.count, default=RESAMPLES, help="of examples, for the noise floor (default: %(default)s)")
+    parser.add_argument("--exact_top", type=flags.count, default=EXACT_TOP, help="edges to patch exactly as a check (default: %(default)s)")
+    parser.add_argument("--max_memory", type=flags.positive_float, help="GB that the plan may use (default: what is free)")
     args = parser.parse_args(argv)
     if args.exact_top == 1:
         raise InputError("--exact_top 1: expected 0 or at least 2 edges, of which a correlation can be taken")
@@ -88,13 +88,13 @@ def check(args) -> None:
 
 
 def _share(text):
-    if share := runs.fraction(text):
+    if share := flags.fraction(text):
         return share
     raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, got {text!r}")
 
 
 def _steps(text):
-    return text if text == "auto" else runs.positive_int(text)
+    return text if text == "auto" else flags.positive_int(text)
 
 
 def jobs(args) -> list[tuple[str, Path]]:

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from eap import InputError
-from summarization import report, runs
+from summarization import flags, report, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 OUTPUT_DIR = "outputs"  # the folder whose stages are gathered, and where report.html is written
@@ -78,7 +78,7 @@ MANY = "C_step*"  # the drawings of every checkpoint's circuit would fill the pa
 
 def parse(argv=None):
     """The script's arguments."""
-    return runs.parser(__doc__, OUTPUT_DIR).parse_args(argv)
+    return flags.parser(__doc__, OUTPUT_DIR).parse_args(argv)
 
 
 def artifacts(folder: Path) -> list[Path]:

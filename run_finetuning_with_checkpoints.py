@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, hub, runs
+from summarization import corpus, flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # what is trained on what
@@ -61,28 +61,28 @@ NOT_SETTINGS = {"model_path", "dataset", "output_dir", "resume_from_checkpoint",
 
 
 def parse(argv=None):
-    parser = runs.parser(__doc__, OUTPUT_DIR)
+    parser = flags.parser(__doc__, OUTPUT_DIR)
     add = parser.add_argument
     add("--model_path", default=MODEL_PATH, help="Hub id, folder, checkpoint-N, adapter folder or demo (default: %(default)s)")
     add("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder or demo (default: %(default)s)")
-    add("--subset_train_size", type=runs.positive_int, default=SUBSET_TRAIN_SIZE, help="training articles (default: %(default)s)")
-    add("--validation_size", type=runs.positive_int, default=VALIDATION_SIZE, help="validation articles (default: %(default)s)")
+    add("--subset_train_size", type=flags.positive_int, default=SUBSET_TRAIN_SIZE, help="training articles (default: %(default)s)")
+    add("--validation_size", type=flags.positive_int, default=VALIDATION_SIZE, help="validation articles (default: %(default)s)")
     add("--checkpoint_schedule", choices=["log", "even"], default=CHECKPOINT_SCHEDULE, help="(default: %(default)s)")
-    add("--num_checkpoints", type=runs.positive_int, default=NUM_CHECKPOINTS, help="of the schedule (default: %(default)s)")
-    add("--checkpoint_steps", type=runs.int_list, help="steps of the checkpoints, as in 0,10,100, in place of a schedule")
-    add("--probe_examples", type=runs.count, default=PROBE_EXAMPLES, help="examples of the latents; 0 for none (default: %(default)s)")
-    add("--probe_positions", type=runs.positive_int, default=PROBE_POSITIONS, help="positions of each (default: %(default)s)")
+    add("--num_checkpoints", type=flags.positive_int, default=NUM_CHECKPOINTS, help="of the schedule (default: %(default)s)")
+    add("--checkpoint_steps", type=flags.int_list, help="steps of the checkpoints, as in 0,10,100, in place of a schedule")
+    add("--probe_examples", type=flags.count, default=PROBE_EXAMPLES, help="examples of the latents; 0 for none (default: %(default)s)")
+    add("--probe_positions", type=flags.positive_int, default=PROBE_POSITIONS, help="positions of each (default: %(default)s)")
     add("--resume_from_checkpoint", nargs="?", const="last", metavar="PATH",
         help="go on from this checkpoint, or from the last whole one of --output_dir, which happens by itself as well")
-    add("--early_stopping_patience", type=runs.positive_int, help="stop after so many evaluations without a better NLL (default: never)")
-    add("--learning_rate", type=runs.natural_float, default=LEARNING_RATE, help="(default: %(default)s)")
-    add("--num_train_epochs", type=runs.positive_float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
-    add("--max_steps", type=runs.max_steps, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
-    add("--per_device_train_batch_size", type=runs.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
-    add("--per_device_eval_batch_size", type=runs.positive_int, default=PER_DEVICE_EVAL_BATCH_SIZE, help="(default: %(default)s)")
-    add("--gradient_accumulation_steps", type=runs.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
-    add("--warmup_steps", type=runs.natural_float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
-    add("--weight_decay", type=runs.natural_float, default=WEIGHT_DECAY, help="(default: %(default)s)")
+    add("--early_stopping_patience", type=flags.positive_int, help="stop after so many evaluations without a better NLL (default: never)")
+    add("--learning_rate", type=flags.natural_float, default=LEARNING_RATE, help="(default: %(default)s)")
+    add("--num_train_epochs", type=flags.positive_float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
+    add("--max_steps", type=flags.max_steps, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
+    add("--per_device_train_batch_size", type=flags.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
+    add("--per_device_eval_batch_size", type=flags.positive_int, default=PER_DEVICE_EVAL_BATCH_SIZE, help="(default: %(default)s)")
+    add("--gradient_accumulation_steps", type=flags.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
+    add("--warmup_steps", type=flags.natural_float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
+    add("--weight_decay", type=flags.natural_float, default=WEIGHT_DECAY, help="(default: %(default)s)")
     add("--lr_scheduler_type", default=LR_SCHEDULER_TYPE, help="linear, cosine, constant, ... (default: %(default)s)")
     add("--optim", default=OPTIM, help="(default: %(default)s)")
     add("--max_grad_norm", type=float, default=MAX_GRAD_NORM, help="(default: %(default)s)")
@@ -95,8 +95,8 @@ def parse(argv=None):
     add("--train_sampling_strategy", choices=["random", "sequential", "group_by_length"], default=TRAIN_SAMPLING_STRATEGY,
         help="(default: %(default)s)")
     add("--dataloader_num_workers", type=int, default=DATALOADER_NUM_WORKERS, help="(default: %(default)s)")
-    add("--logging_steps", type=runs.positive_int, default=LOGGING_STEPS, help="(default: %(default)s)")
-    parser.epilog = runs.demo_defaults(DEMO)
+    add("--logging_steps", type=flags.positive_int, default=LOGGING_STEPS, help="(default: %(default)s)")
+    parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
     return parser.parse_args(argv)

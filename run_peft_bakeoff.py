@@ -15,7 +15,7 @@ same configuration is not run again. Adapters load with peft and as --model_path
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, generation, hub, layers, runs
+from summarization import corpus, flags, generation, hub, layers, runs
 from summarization.lora import Arm
 
 FULL = "a full fine-tune, compared with the base model"
@@ -88,42 +88,42 @@ MADE_BY = {"observed": "differential_analysis.py", "circuit": "analyze_circuit_e
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/run_peft_bakeoff")
+    parser = flags.parser(__doc__, "outputs/run_peft_bakeoff")
     add = parser.add_argument
     default_arms = [arm.name for arm in ARMS if arm.by_default]
     add("--arms", nargs="+", metavar="ARM", choices=[arm.name for arm in ARMS],
         help=f"out of {' '.join(arm.name for arm in ARMS)} (default: those that can be run out of {' '.join(default_arms)})")
     add("--model_path", default=MODEL_PATH, help="the base model: Hub id, folder, checkpoint-N or demo (default: %(default)s)")
     add("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder or demo (default: %(default)s)")
-    add("--subset_train_size", type=runs.positive_int, default=SUBSET_TRAIN_SIZE, help="training articles (default: %(default)s)")
-    add("--seeds", type=runs.positive_int, default=SEEDS, help="how many, from --seed on (default: %(default)s)")
+    add("--subset_train_size", type=flags.positive_int, default=SUBSET_TRAIN_SIZE, help="training articles (default: %(default)s)")
+    add("--seeds", type=flags.positive_int, default=SEEDS, help="how many, from --seed on (default: %(default)s)")
     add("--budget", default=BUDGET, help="trainable parameters of each LoRA arm: a number, all or none (default: %(default)s)")
-    add("--rank", type=runs.positive_int, default=RANK, help="of arm all, and of each arm with --budget none (default: %(default)s)")
-    add("--alpha_over_r", type=runs.positive_float, default=ALPHA_OVER_R, help="(default: %(default)s)")
-    add("--top_k", type=runs.positive_int, default=TOP_K, help="layers of random, observed, circuit (default: %(default)s)")
+    add("--rank", type=flags.positive_int, default=RANK, help="of arm all, and of each arm with --budget none (default: %(default)s)")
+    add("--alpha_over_r", type=flags.positive_float, default=ALPHA_OVER_R, help="(default: %(default)s)")
+    add("--top_k", type=flags.positive_int, default=TOP_K, help="layers of random, observed, circuit (default: %(default)s)")
     add("--layers_observed", default=LAYERS_OBSERVED, help="layers.differential.json (default: %(default)s)")
     add("--layers_circuit", default=LAYERS_CIRCUIT, help="layers.evolution.json, or a circuit (default: %(default)s)")
     add("--measure_observed", default=MEASURE_OBSERVED, help="(default: the file's first)")
     add("--measure_circuit", default=MEASURE_CIRCUIT, help="(default: %(default)s)")
     add("--measure_change", default=MEASURE_CHANGE, help="(default: %(default)s)")
-    add("--learning_rate", type=runs.positive_float, default=LEARNING_RATE, help="of adapters, middle of a sweep (default: %(default)s)")
-    add("--full_learning_rate", type=runs.positive_float, default=FULL_LEARNING_RATE, help="of arm full, likewise (default: %(default)s)")
+    add("--learning_rate", type=flags.positive_float, default=LEARNING_RATE, help="of adapters, middle of a sweep (default: %(default)s)")
+    add("--full_learning_rate", type=flags.positive_float, default=FULL_LEARNING_RATE, help="of arm full, likewise (default: %(default)s)")
     add("--lr_sweep", type=factors, default=LR_SWEEP, help="factors that each arm tries, or none (default: %(default)s)")
-    add("--sweep_share", type=runs.fraction, default=SWEEP_SHARE, help="steps of each as a share of all (default: %(default)s)")
-    add("--validation_size", type=runs.positive_int, default=VALIDATION_SIZE, help="articles of the sweep (default: %(default)s)")
-    add("--num_train_epochs", type=runs.positive_float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
-    add("--max_steps", type=runs.max_steps, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
-    add("--per_device_train_batch_size", type=runs.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
-    add("--gradient_accumulation_steps", type=runs.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
-    add("--warmup_steps", type=runs.natural_float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
-    add("--weight_decay", type=runs.natural_float, default=WEIGHT_DECAY, help="(default: %(default)s)")
+    add("--sweep_share", type=flags.fraction, default=SWEEP_SHARE, help="steps of each as a share of all (default: %(default)s)")
+    add("--validation_size", type=flags.positive_int, default=VALIDATION_SIZE, help="articles of the sweep (default: %(default)s)")
+    add("--num_train_epochs", type=flags.positive_float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
+    add("--max_steps", type=flags.max_steps, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
+    add("--per_device_train_batch_size", type=flags.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
+    add("--gradient_accumulation_steps", type=flags.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
+    add("--warmup_steps", type=flags.natural_float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
+    add("--weight_decay", type=flags.natural_float, default=WEIGHT_DECAY, help="(default: %(default)s)")
     add("--lr_scheduler_type", default=LR_SCHEDULER_TYPE, help="linear, cosine, constant, ... (default: %(default)s)")
     add("--bf16", action="store_true", help="mixed precision in bfloat16")
     add("--gradient_checkpointing", action="store_true", help="recompute activations in the backward pass: less memory, more time")
-    add("--max_new_tokens", type=runs.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
+    add("--max_new_tokens", type=flags.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
     add("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
-    add("--num_beams", type=runs.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
-    parser.epilog = runs.demo_defaults(DEMO)
+    add("--num_beams", type=flags.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
+    parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
     args = parser.parse_args(argv)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, estimate, hub, runs
+from summarization import corpus, estimate, flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 PRESET = "demo"  # demo: 11 minutes on two cores; demo-full: an hour; gpt2-cnn: the study; smoke: does everything run, 2 minutes
@@ -132,7 +132,7 @@ VARIANTS = 10  # other ways of extracting, in the robustness
 
 def workload(preset: Preset) -> dict[str, estimate.Work]:
     """What the stages that take long train on, read and summarize, by stage; a backward pass on frozen weights counts as a forward one."""
-    training, arms = flags(preset.training), flags(preset.arms)
+    training, arms = values_of(preset.training), values_of(preset.arms)
     half, levels = preset.pairs // 2, len(preset.levels.split(","))
     trained_arms, seeds, test = len(arms["arms"]) - ("none" in arms["arms"]), int(arms["seeds"][0]), int(arms["max_examples"][0])
     per_run = int(arms["subset_train_size"][0]) * float(arms["num_train_epochs"][0])
@@ -152,14 +152,14 @@ def workload(preset: Preset) -> dict[str, estimate.Work]:
     }
 
 
-def flags(words: str) -> dict[str, list[str]]:
+def values_of(words: str) -> dict[str, list[str]]:
     """{flag without its dashes: its values} of a preset's flags."""
     return {name: values for name, *values in (part.split() for part in f" {words}".split(" --")[1:])}
 
 
 def say_estimate(args, preset: Preset, wanted) -> None:
     """Print how many hours the wanted stages of a preset will take, after a timing of under a minute."""
-    new_tokens = int(flags(preset.arms)["max_new_tokens"][0])
+    new_tokens = int(values_of(preset.arms)["max_new_tokens"][0])
     work = {stage: amount for stage, amount in workload(preset).items() if stage in wanted}
     if work:
         unit = estimate.measure(args, new_tokens)
@@ -168,7 +168,7 @@ def say_estimate(args, preset: Preset, wanted) -> None:
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, None)
+    parser = flags.parser(__doc__, None)
     parser.add_argument("--output_dir", help="folder of everything (default: outputs/<preset>)")
     parser.add_argument("--preset", default=PRESET, choices=list(PRESETS), help="(default: %(default)s)")
     parser.add_argument("--from", dest="first", default=STAGES[0], metavar="STAGE", help="first stage: a script's name without .py")

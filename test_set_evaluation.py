@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, generation, hub, runs
+from summarization import corpus, flags, generation, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATHS = ("gpt2", "model_outputs/gpt2_20k_finetuned")  # differences are taken to the first
@@ -29,14 +29,14 @@ NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_si
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/test_set_evaluation")
+    parser = flags.parser(__doc__, "outputs/test_set_evaluation")
     parser.add_argument("--model_paths", nargs="+", default=list(MODEL_PATHS), help="models, the one to compare with first "
                         f"(default: {' '.join(MODEL_PATHS)})")
     parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
     parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
-    parser.add_argument("--num_beams", type=runs.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
+    parser.add_argument("--num_beams", type=flags.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
     parser.add_argument("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
-    parser.add_argument("--max_new_tokens", type=runs.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
+    parser.add_argument("--max_new_tokens", type=flags.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
     parser.add_argument("--metrics", nargs="+", default=[], help="further metrics of the evaluate library, as bertscore (default: none)")
     args = parser.parse_args(argv)
     generation.check_lengths(args)

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common  # noqa: E402
-from summarization import runs  # noqa: E402
+from summarization import flags, runs  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 TOKENS = "256,512,1024"
@@ -37,13 +37,13 @@ EXAMPLES = "1,2,4,8"  # how many, for the growth with examples, at the smallest 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/benchmarks")
-    parser.add_argument("--tokens", type=runs.int_list, default=TOKENS, help="lengths (default: %(default)s)")
+    parser = flags.parser(__doc__, "outputs/benchmarks")
+    parser.add_argument("--tokens", type=flags.int_list, default=TOKENS, help="lengths (default: %(default)s)")
     parser.add_argument("--shape", type=several(common.SHAPES), default=SHAPE, help="small, xl (default: %(default)s)")
     parser.add_argument("--dtypes", type=several(("float32", "bfloat16")), default=DTYPES, help="float32, bfloat16 (default: %(default)s)")
-    parser.add_argument("--repeats", type=runs.positive_int, default=REPEATS, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=runs.positive_int, default=STEPS, help="points (default: %(default)s)")
-    parser.add_argument("--examples", type=runs.int_list, default=EXAMPLES, help="for the growth with examples (default: %(default)s)")
+    parser.add_argument("--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=flags.positive_int, default=STEPS, help="points (default: %(default)s)")
+    parser.add_argument("--examples", type=flags.int_list, default=EXAMPLES, help="for the growth with examples (default: %(default)s)")
     parser.add_argument("--only", choices=["bare", "ours"], help="run one of the two and print its peak memory; used by the script itself")
     return parser.parse_args(argv)
 

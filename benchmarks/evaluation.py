@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common  # noqa: E402
-from summarization import runs  # noqa: E402
+from summarization import flags, runs  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 TOKENS = "256,512,1024"
@@ -31,10 +31,10 @@ SETUP = "plain runs, once"
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/benchmarks")
-    parser.add_argument("--tokens", type=runs.int_list, default=TOKENS, help="lengths (default: %(default)s)")
-    parser.add_argument("--repeats", type=runs.positive_int, default=REPEATS, help="(default: %(default)s)")
-    parser.add_argument("--demo_examples", type=runs.positive_int, default=DEMO_EXAMPLES, help="(default: %(default)s)")
+    parser = flags.parser(__doc__, "outputs/benchmarks")
+    parser.add_argument("--tokens", type=flags.int_list, default=TOKENS, help="lengths (default: %(default)s)")
+    parser.add_argument("--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)")
+    parser.add_argument("--demo_examples", type=flags.positive_int, default=DEMO_EXAMPLES, help="(default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eap import InputError  # noqa: E402
-from summarization import corpus, generation, hub, runs  # noqa: E402
+from summarization import corpus, flags, generation, hub, runs  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATH = "demo"  # Hub id, folder, checkpoint-N, LoRA adapter folder (merged), or demo
@@ -39,16 +39,16 @@ RATIO_WANTED = 4
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/benchmarks")
+    parser = flags.parser(__doc__, "outputs/benchmarks")
     add = parser.add_argument
     add("--model_path", default=MODEL_PATH, help="(default: %(default)s)")
     add("--dataset", default=DATASET, help="(default: %(default)s)")
-    add("--max_new_tokens", type=runs.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
+    add("--max_new_tokens", type=flags.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
     add("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
-    add("--repeats", type=runs.positive_int, default=REPEATS, help="(default: %(default)s)")
-    add("--pairs", type=runs.positive_int, default=PAIRS, help="texts for ROUGE (default: %(default)s)")
-    add("--compared_pairs", type=runs.positive_int, default=COMPARED_PAIRS, help="scored by rouge_score as well (default: %(default)s)")
-    add("--processes", type=runs.positive_int, default=PROCESSES, help="for ROUGE (default: %(default)s)")
+    add("--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)")
+    add("--pairs", type=flags.positive_int, default=PAIRS, help="texts for ROUGE (default: %(default)s)")
+    add("--compared_pairs", type=flags.positive_int, default=COMPARED_PAIRS, help="scored by rouge_score as well (default: %(default)s)")
+    add("--processes", type=flags.positive_int, default=PROCESSES, help="for ROUGE (default: %(default)s)")
     args = parser.parse_args(argv)
     generation.check_lengths(args)
     return args

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.evaluation import demo_pairs  # noqa: E402
-from summarization import runs  # noqa: E402
+from summarization import flags, runs  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 EXAMPLES = 8  # pairs of the demo newsroom
@@ -43,11 +43,11 @@ DEFAULT = "EAP-IG, Gauss-Legendre"
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = runs.parser(__doc__, "outputs/benchmarks")
-    parser.add_argument("--examples", type=runs.positive_int, default=EXAMPLES, help="(default: %(default)s)")
-    parser.add_argument("--edges", type=runs.positive_int, default=EDGES, help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=runs.positive_int, default=SEEDS, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=runs.positive_int, default=STEPS, help="(default: %(default)s)")
+    parser = flags.parser(__doc__, "outputs/benchmarks")
+    parser.add_argument("--examples", type=flags.positive_int, default=EXAMPLES, help="(default: %(default)s)")
+    parser.add_argument("--edges", type=flags.positive_int, default=EDGES, help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=flags.positive_int, default=SEEDS, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=flags.positive_int, default=STEPS, help="(default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from eap import InputError
-from summarization import hub, runs
+from summarization import flags, hub, runs
 
 
 def args(**options):
@@ -18,7 +18,7 @@ def args(**options):
 
 
 def test_both_spellings_of_a_flag_work_and_abbreviations_do_not():
-    parser = runs.parser("doc", "outputs/x")
+    parser = flags.parser("doc", "outputs/x")
     parser.add_argument("--ig_steps", type=int)
     assert parser.parse_args(["--ig-steps", "3"]).ig_steps == parser.parse_args(["--ig_steps=3"]).ig_steps == 3
     assert parser.parse_args(["--output-dir", "a-b"]).output_dir == "a-b"
@@ -29,13 +29,13 @@ def test_both_spellings_of_a_flag_work_and_abbreviations_do_not():
 
 def test_a_wrong_flag_is_one_line_and_exit_code_2(capsys):
     with pytest.raises(SystemExit) as stop:
-        runs.parser("doc", "outputs/x").parse_args(["--nonsense"])
+        flags.parser("doc", "outputs/x").parse_args(["--nonsense"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-CONVERTERS = [(runs.positive_int, "3", "0"), (runs.fraction, "0.5", "1.5"), (runs.int_list, "0,10", "1,x"),
-              (runs.count, "0", "-1"), (runs.name_list, "kl, nll,", " ,"), (runs.seed, "3", "-1"), (runs.seed, "3", str(2**32))]
+CONVERTERS = [(flags.positive_int, "3", "0"), (flags.fraction, "0.5", "1.5"), (flags.int_list, "0,10", "1,x"),
+              (flags.count, "0", "-1"), (flags.name_list, "kl, nll,", " ,"), (flags.seed, "3", "-1"), (flags.seed, "3", str(2**32))]
 
 
 @pytest.mark.parametrize(("function", "good", "bad"), CONVERTERS)
