@@ -233,8 +233,9 @@ def faithfulness_figure(content: dict):
     """
     found = content["faithfulness"]
     figure, axes = style.subplots(1, len(found["metrics"]), figsize=(4.6 * len(found["metrics"]), 3.8), squeeze=False, sharey=True)
+    limits = _limits([row for rows in found["metrics"].values() for row in rows])
     for axis, (metric, rows) in zip(axes[0], found["metrics"].items(), strict=True):
-        _faithfulness_panel(axis, rows)
+        _faithfulness_panel(axis, rows, limits)
         axis.set_title(f"{metric}, n = {found['examples']} examples, bands: 95 % intervals", fontsize=9)
         _step_axis(axis, content)
     axes[0][0].set_ylabel("faithfulness f")
@@ -243,24 +244,38 @@ def faithfulness_figure(content: dict):
     return figure
 
 
-def _faithfulness_panel(axis, rows):
-    """Hollow points without an interval: there corrupting the input does not change the metric beyond noise, so f means nothing."""
+def _limits(rows) -> tuple[float, float]:
+    """The ends of the axis of f: 0, 1 and all that means something, with some room."""
+    known = [row for row in rows if evolution_faithfulness.meaningful(row)]
+    ends = [row[name][key] for row in known for name in ("own", "final", "random") if row[name] for key in ("low", "high")]
+    low, high = min([0.0, *ends]), max([1.0, *ends])
+    return low - 0.08 * (high - low), high + 0.08 * (high - low)
+
+
+def _faithfulness_panel(axis, rows, limits):
+    """Hollow points without an interval: there corrupting the input does not change the metric beyond noise, so f means nothing.
+
+    They do not stretch the axis: one beyond it stands at its border.
+    """
+    axis.set_ylim(limits)
     lines = (("own", "the checkpoint's own circuit", "o", "base", "-"), ("final", "the last checkpoint's circuit", "^", "finetuned", "--"))
     for name, label, marker, colour, line in lines:
         known = [i for i, row in enumerate(rows) if row[name] and evolution_faithfulness.meaningful(row)]
         hollow = [i for i, row in enumerate(rows) if row[name] and i not in known]
-        mean, low, high = ([rows[i][name][key] for i in known] for key in ("mean", "low", "high"))
+        mean, lower, upper = ([rows[i][name][key] for i in known] for key in ("mean", "low", "high"))
         axis.plot(known, mean, marker=marker, linestyle=line, color=style.COLOURS[colour], label=label)
-        axis.fill_between(known, low, high, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
-        axis.plot(hollow, [rows[i][name]["mean"] for i in hollow], marker, color=style.COLOURS[colour], markerfacecolor="white")
+        axis.fill_between(known, lower, upper, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
+        if hollow:  # an empty line that is not clipped would count in the layout
+            axis.plot(hollow, np.clip([rows[i][name]["mean"] for i in hollow], *limits), marker, color=style.COLOURS[colour],
+                      markerfacecolor="white", clip_on=False)
     if any(row["final"] and not evolution_faithfulness.meaningful(row) for row in rows):
         axis.plot([], [], "s", color=style.COLOURS["chance"], markerfacecolor="white",
                   label=f"hollow: {evolution_faithfulness.MEANS_NOTHING}")  # fmt: skip
     drawn = [i for i, row in enumerate(rows) if row["random"] and evolution_faithfulness.meaningful(row)]
     if drawn:
-        low, high = ([rows[i]["random"][key] for i in drawn] for key in ("low", "high"))
+        lowest, highest = ([rows[i]["random"][key] for i in drawn] for key in ("low", "high"))
         label = f"{rows[drawn[0]]['random']['n']} random circuits of its size (lowest, highest)"
-        axis.plot(drawn + drawn, low + high, "x", color=style.COLOURS["chance"], label=label)
+        axis.plot(drawn + drawn, lowest + highest, "x", color=style.COLOURS["chance"], label=label)
     for level, text in ((1, "whole model"), (0, "corrupted run")):
         axis.axhline(level, color=style.COLOURS["chance"], linewidth=0.9, linestyle=":")
         axis.annotate(text, (0, level), xytext=(0, 3), textcoords="offset points", fontsize=7, color=style.COLOURS["chance"])
