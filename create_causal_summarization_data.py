@@ -133,10 +133,10 @@ def main(argv=None):
         "corruption": args.corruption, "max_length": max_length, "seed": args.seed,
         "n_extraction": len(parts[0]), "n_evaluation": len(parts[1]), **pair_report.summarise(examples, pairs, dropped, args.seed),
     }
-    summary["sentences"] = pair_report.lines(summary)
+    summary["lines"] = pair_report.lines(summary)
     runs.write_json(folder / "salience.json", summary)
     runs.save_figure(pair_report.figure(summary), folder / "salience.png")
-    runs.say(args, "\n".join(summary["sentences"]))
+    runs.say(args, "\n".join(summary["lines"]))
     runs.say(args, f"written: {', '.join(map(str, outputs))}")
     run.finish()
 

@@ -286,6 +286,8 @@ def left_out(args, pairs, control_pairs) -> list[str]:
     notes = []
     if args.n_random < N_RANDOM:
         notes.append(f"{args.n_random} instead of {N_RANDOM} random circuits of each kind and size")
+    if missing := [f"{share:.0%}" for share in _fractions(RANDOM_FRACTIONS) if share not in args.random_fractions]:
+        notes.append(f"random circuits and complement at {', '.join(missing)} of the edges")
     if args.cross_fractions != _fractions(FRACTIONS):
         notes.append(f"causal control and cross-faithfulness at {len(args.cross_fractions)} sizes only, so without most of their curve")
     if len(control_pairs) < len(pairs):

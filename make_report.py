@@ -106,7 +106,7 @@ def section_html(section: Section, files: list[Path], root: Path) -> str:
         text += report.heading("/".join(folder.relative_to(root).parts) or root.name) if len(folders) > 1 else ""
         contents = {file: runs.read_json(file) for file in here if file.suffix == ".json"}
         for content in contents.values():
-            text += report.bullets(content["sentences"]) if isinstance(content.get("sentences"), list) else ""
+            text += report.bullets(next((content[name] for name in ("sentences", "lines") if isinstance(content.get(name), list)), []))
         text += "".join(report.picture(file, file.name) for file in here if file.suffix == ".png")
         text += tables(section, contents)
     return text

@@ -31,9 +31,10 @@ from eap.hooks import Activations
 from eap.selection import prune
 
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-# Elements (positions times d_model) of a stream at a time: what all terms take for them stays near a processor.
-CHUNK_ELEMENTS = {"cpu": 9216, "cuda": 2**18}
 DENSE = 0.5  # share of the terms in use from which a matrix product is faster than adding up only these
+# Elements (positions times d_model) at a time: of one stream where terms are added up, so that what all terms take for them stays near
+# the processor; of all streams together where they come from a matrix product.
+CHUNK_ELEMENTS = {"sum": 9216, "product": 2**20}
 ABLATED, TOTAL, DELTAS = 0, 1, 2  # of the terms of which streams are sums: the ablated stream, all deltas' sum, the first source's delta
 
 
@@ -135,7 +136,7 @@ class _CircuitRun:
         stream = runner.at_targets
         if self.recipe.reads[-1]:
             targets = batch.target_rows * self.shape[1] + batch.target_positions
-            stream = self._streams([len(self.graph.destinations) - 1])(stream, targets)[0]
+            stream = self._streams([len(self.graph.destinations) - 1])[0](stream, targets)[0]
         return self.adapter.unembed(self.adapter.final_norm(stream))
 
     def _wrote(self, source: int, delta: torch.Tensor) -> None:
@@ -145,23 +146,24 @@ class _CircuitRun:
         if self.recipe.needs_total:
             self.total += delta
 
-    def _streams(self, destinations: list[int]) -> Callable[[torch.Tensor, object], torch.Tensor]:
-        """A function of (the ablated stream at a slice or index of positions, that slice or index), for slots that read now.
+    def _streams(self, destinations: list[int]) -> tuple[Callable[[torch.Tensor, object], torch.Tensor], int]:
+        """(a function for slots that read now, how many positions it had best be given at a time).
 
-        It returns (destinations, positions, d_model): the streams that these slots read there.
+        The function takes the ablated stream at a slice or index of positions and that slice or index, and returns (destinations,
+        positions, d_model): the streams that these slots read there.
         """
         coefficients = self.recipe.coefficients[destinations, : self.known]
         used = coefficients.any(0).nonzero()[:, 0]
         if 2 * len(used) > self.known:  # most of them: a slice, which copies less
             used = slice(self.known)
-        add_up = _adder(coefficients[:, used].to(self.terms))
+        add_up, elements = _adder(coefficients[:, used].to(self.terms))
 
         def streams(ablated, positions):
             terms = self.terms[:, positions][used]
             terms[ABLATED] = ablated
             return add_up(terms.flatten(1)).unflatten(1, terms.shape[1:])
 
-        return streams
+        return streams, max(1, elements // self.shape[-1])
 
     def _heads(self, layer: int) -> None:
         n_heads = self.graph.n_heads
@@ -201,8 +203,7 @@ class _CircuitRun:
         project = _projection(self.adapter, layer, [[slots[i] for i in group] for group in members])
         places = torch.tensor([i for group in members for i in group], device=projected.device)
         ablated, flat = self.runner.before_attention[layer].flatten(0, 1), projected.flatten(1, 2)
-        streams = self._streams([offset + slots[group[0]] for group in members])
-        chunk = max(1, CHUNK_ELEMENTS.get(flat.device.type, 9216) // self.shape[-1])
+        streams, chunk = self._streams([offset + slots[group[0]] for group in members])
         for start in range(0, len(ablated), chunk):
             part = slice(start, start + chunk)
             flat[places, part] = project(streams(ablated[part], part))
@@ -212,19 +213,22 @@ class _CircuitRun:
         if not self.recipe.alive[source]:
             return
         destination = layer * (3 * self.graph.n_heads + 1) + 3 * self.graph.n_heads
-        stream = self._streams([destination])(self.runner.before_mlp[layer].flatten(0, 1), slice(None))[0]
+        stream = self._streams([destination])[0](self.runner.before_mlp[layer].flatten(0, 1), slice(None))[0]
         block = self.adapter.blocks[layer]
         self._wrote(source, block.mlp(block.mlp_norm(stream)) - self.runner.ablated.mlps[layer].flatten(0, 1))
 
 
-def _adder(coefficients: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from terms (n, elements) to `coefficients` (sums, n) @ terms; adds up only the terms in use where these are few."""
+def _adder(coefficients: torch.Tensor) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
+    """(a function from terms (n, elements) to `coefficients` (sums, n) @ terms, how many elements it had best be given at a time).
+
+    It adds up only the terms in use where these are few.
+    """
     sums, used = coefficients.nonzero(as_tuple=True)
     if len(coefficients) == 1 or len(used) > DENSE * coefficients.numel() or coefficients.device.type != "cpu":
-        return lambda terms: coefficients @ terms
+        return lambda terms: coefficients @ terms, CHUNK_ELEMENTS["product"] // len(coefficients)
     starts = torch.searchsorted(sums, torch.arange(len(coefficients)))
     weights = coefficients[sums, used]
-    return lambda terms: F.embedding_bag(used, terms, starts, mode="sum", per_sample_weights=weights)
+    return lambda terms: F.embedding_bag(used, terms, starts, mode="sum", per_sample_weights=weights), CHUNK_ELEMENTS["sum"]
 
 
 def _projection(adapter, layer: int, groups: list[list[int]]) -> Callable[[torch.Tensor], torch.Tensor]:

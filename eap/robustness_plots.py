@@ -33,7 +33,7 @@ def _bars(axis, result) -> None:
         axis.barh(place, value, color=colour, height=0.6)
         if span:
             marks["95 % of resamples"] = axis.plot(span, (place, place), color=COLOURS["text"], lw=1.2)[0]
-        for name, level, style in (("chance", chance, ":"), ("labels swapped over examples (equal sizes)", swapped, "--")):
+        for name, level, style in (("chance", chance, ":"), ("null of p: models swapped over examples", swapped, "--")):
             if level is not None:
                 marks[name] = axis.plot((level, level), (place - 0.42, place + 0.42), color=COLOURS["text"], ls=style, lw=1.4)[0]
     axis.set_yticks(range(len(bars)), [bar[0] for bar in bars], fontsize=7)

@@ -155,9 +155,10 @@ def layers_figure(summary: dict):
             axis.text(layer, row, str(place + 1), ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(image, ax=axis, label="change / largest change of the measure")
     shared = summary["top_shared"]
-    words = f"; two measures share {shared['mean']:.1f} of {shared['of']} (chance {shared['chance']:.2f})" if shared else ""
-    axis.set_title(f"Layers that changed most, n = {summary['texts']} texts{words}\n(in brackets: resamples with the same first layer)",
-                   fontsize=9)
+    words = (f"; of their first {shared['of']} two measures share {shared['mean']:.1f} on average (chance {shared['chance']:.2f})"
+             if shared else "")
+    axis.set_title(f"Layers that changed most, n = {summary['texts']} texts{words}\n1 to 3: rank within the measure; in brackets: "
+                   "resamples with the same first layer", fontsize=9)
     return figure
 
 

@@ -43,8 +43,9 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def bullets(lines: list[str]) -> str:
-    """A list of sentences, each once."""
-    return "<ul>\n" + "".join(f"<li>{html.escape(str(line))}</li>\n" for line in dict.fromkeys(lines)) + "</ul>\n"
+    """A list of sentences, each once; "" for none."""
+    items = "".join(f"<li>{html.escape(str(line))}</li>\n" for line in dict.fromkeys(lines))
+    return f"<ul>\n{items}</ul>\n" if items else ""
 
 
 def heading(text: str) -> str:
@@ -85,7 +86,8 @@ def _rows(content) -> list[dict]:
         return []
     if all(isinstance(value, dict) and not is_interval(value) for value in content.values()):
         return [{"": name, **value} for name, value in content.items()]
-    return [{"": name.replace("_", " "), "value": value} for name, value in content.items() if fits(value) and name != "format"]
+    shown = {name: value for name, value in content.items() if fits(value) and name not in ("format", "lines")}
+    return [{"": name.replace("_", " "), "value": value} for name, value in shown.items()]
 
 
 def is_interval(value) -> bool:

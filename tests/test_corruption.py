@@ -160,6 +160,7 @@ def test_the_script_writes_two_files_that_the_reader_takes(tmp_path, articles_fi
         assert set(row) == {"id", "clean_ids", "corrupted_ids", "summary_start", "control_ids", "masked", "control_masked", "sentences",
                             "salience", "article", "summary"}
     found = json.loads((tmp_path / "out" / "salience.json").read_text(encoding="utf-8"))
+    assert found["sentences"]["mean"] > found["salient_sentences"]["mean"] > 0 and all(isinstance(line, str) for line in found["lines"])
     assert (found["format"], found["n_rows"], found["n_kept"], found["n_evaluation"], found["truncated"]) == (1, 12, 12, 6, 0)
     assert found["by_position"][0]["salience"]["n"] == 12
 
