@@ -86,7 +86,9 @@ def make_pairs(args, tokenizer, max_length, rows):
         except corruption.Dropped as reason:
             dropped[str(reason)] += 1
     if not pairs:
-        raise InputError(f"--dataset {args.dataset}: expected rows that make a pair, got none of {sum(dropped.values())}: {dict(dropped)}")
+        why = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        raise InputError(f"--dataset {args.dataset}: expected rows that make a pair, got none of {sum(dropped.values())} ({why}); give "
+                         "more or other articles, or use --corruption mask, which needs no other article")
     return kept, pairs, dropped
 
 

@@ -135,7 +135,7 @@ def _cost_row(arm: dict, cost: Cost) -> str:
 
 def _width(measure: Measure) -> int:
     """Columns of a measure in the table; those that arms are compared in have intervals."""
-    return 22 if measure in COMPARED else 8
+    return 25 if measure in COMPARED else 9
 
 
 def _number(measure: Measure, found: dict | None) -> str:

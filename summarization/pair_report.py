@@ -53,7 +53,8 @@ def lines(summary: dict) -> list[str]:
         "the cue and the summary are whole",
         *(dropped or ["  dropped none"]),
         f"  corrupted: {summary['salient_sentences']['mean']:.1f} of {summary['sentences']['mean']:.1f} sentences, "
-        f"{summary['corrupted_percent']['mean']:.1f} % of the article's tokens; control: {summary['control_percent']['mean']:.1f} %",
+        f"{summary['corrupted_percent']['mean']:.1f} % of the tokens of article and cue; "
+        f"control: {summary['control_percent']['mean']:.1f} %",
         f"  control smaller than the corruption in {short} rows (too few other sentences), empty in {summary['control_empty']} of them",
     ]
 
