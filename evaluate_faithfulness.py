@@ -44,7 +44,7 @@ def parse(argv=None):
                         help="of the causal control and of cross-faithfulness (default: %(default)s)")
     parser.add_argument("--n_random", type=flags.count, default=N_RANDOM,
                         help="random circuits per size and kind; 0: none (default: %(default)s)")
-    parser.add_argument("--metrics", type=flags.name_list, default=METRICS, help="kl, nll, js, logit_diff, (default: %(default)s)")
+    parser.add_argument("--metrics", type=flags.name_list, default=METRICS, help="of kl, nll, js, logit_diff (default: %(default)s)")
     parser.add_argument("--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)")
     parser.add_argument("--resamples", type=flags.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
     parser.add_argument("--allow_same_examples", action="store_true", help="also evaluate on examples the circuit was found on")
