@@ -116,7 +116,7 @@ def main(argv=None):
                    inputs={"model": model_path, **corpus.inputs(args.dataset)})
     if run.up_to_date:
         return
-    from summarization import training
+    from summarization import shards, training
 
     trainer, facts = prepare(args)
     resume = where_to_start(args, run, trainer, asked, output_dir)
@@ -125,6 +125,8 @@ def main(argv=None):
     if runs.is_main_process():
         report(args, output_dir, log, facts)
         run.finish()
+    del trainer
+    shards.leave()
 
 
 def checkpoint_asked_for(path: str | None, output_dir: Path) -> Path | None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,30 @@ def refused(capsys):
         assert stopped.value.code == 2 and said.count("\n") == 1 and f"argument {words[0]}: expected" in said
 
     return check
+
+
+@pytest.fixture
+def torchrun(tmp_path):
+    """A function of a script's path that returns the words that start it in two processes, neither of which may end beside threads.
+
+    A thread of Gloo that outlives the interpreter aborts the process once in a while, so what is looked at is whether one is left.
+    """
+    def words(path) -> list[str]:
+        driver = tmp_path / f"two_{Path(path).name}"
+        driver.write_text(f"""
+import atexit, glob, os, runpy, sys
+sys.path.insert(0, {str(Path(path).parent)!r})
+def look():
+    left = [name for name in (open(file).read() for file in glob.glob("/proc/self/task/*/comm")) if "gloo" in name]
+    if left:
+        print("threads left:", left, file=sys.stderr, flush=True)
+        os._exit(1)
+atexit.register(look)
+runpy.run_path({str(path)!r}, run_name="__main__")
+""")
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(driver)]
+
+    return words
 
 
 @pytest.fixture(scope="session")

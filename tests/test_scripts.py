@@ -296,13 +296,14 @@ def test_scores_by_span_sum_to_the_circuits_scores(study, monkeypatch, tiny_mode
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_scores_of_one(study, tiny_model_dir, tmp_path):
-    words = [str(ROOT / "extract_summarization_circuit.py"), "--model_path", tiny_model_dir, "--fraction", "0.5", "--batch_size", "2",
+def test_two_processes_give_the_scores_of_one(study, tiny_model_dir, torchrun, tmp_path):
+    script_path = ROOT / "extract_summarization_circuit.py"
+    words = ["--model_path", tiny_model_dir, "--fraction", "0.5", "--batch_size", "2",
              "--pairs", str(study / "data/pairs.jsonl")]
-    for name, start in (("one", []), ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"])):
+    for name, start in (("one", [sys.executable, str(script_path)]), ("two", torchrun(script_path))):
         outputs = ["--output", str(tmp_path / name / "C.json"), "--output_dir", str(tmp_path / name)]
         one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun gives to each process
-        done = subprocess.run([sys.executable, *start, *words, *outputs], capture_output=True, text=True, env=one_thread)
+        done = subprocess.run([*start, *words, *outputs], capture_output=True, text=True, env=one_thread)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("plan: ") == done.stdout.count("circuit: ") == 1  # rank 0 alone speaks, and writes
     one, two = (load_example_scores(tmp_path / name / "C.examples.safetensors") for name in ("one", "two"))

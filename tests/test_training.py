@@ -269,11 +269,10 @@ def test_a_gpu_that_cannot_be_had_is_refused(name, value, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_of_torchrun_train_as_one_with_twice_the_batch(tiny_model_dir, tmp_path):
+def test_two_processes_of_torchrun_train_as_one_with_twice_the_batch(tiny_model_dir, torchrun, tmp_path):
     words = ["--model_path", tiny_model_dir, "--dataset", "demo", "--subset_train_size", "16", "--validation_size", "4", "--max_steps", "3",
              "--checkpoint_steps", "0,2", "--probe_examples", "0", "--device", "cpu", "--quiet", "--train_sampling_strategy", "sequential"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script.__file__]
-    for start, size, name in ((torchrun, "2", "two"), ([sys.executable, script.__file__], "4", "one")):
+    for start, size, name in ((torchrun(script.__file__), "2", "two"), ([sys.executable, script.__file__], "4", "one")):
         done = subprocess.run([*start, *words, "--batch_size", size, "--output_dir", str(tmp_path / name)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
     assert [path.name for path in training.complete_checkpoints(tmp_path / "two")] == ["checkpoint-0", "checkpoint-2", "checkpoint-3"]
