@@ -87,8 +87,9 @@ def make_pairs(args, tokenizer, max_length, rows):
             dropped[str(reason)] += 1
     if not pairs:
         why = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        instead = ", or use --corruption mask, which needs no other article" if args.corruption == "swap" else ""
         raise InputError(f"--dataset {args.dataset}: expected rows that make a pair, got none of {sum(dropped.values())} ({why}); give "
-                         "more or other articles, or use --corruption mask, which needs no other article")
+                         f"more or other articles{instead}")
     return kept, pairs, dropped
 
 
@@ -131,7 +132,8 @@ def main(argv=None):
     for file, part in zip(files, parts, strict=False):
         runs.write_jsonl(file, part)
     summary = {
-        "format": 1, "dataset": corpus.label(args.dataset), "split": args.split, "tokenizer": Path(args.model_path).name,
+        "format": 1, "dataset": corpus.label(args.dataset), "split": args.split,
+        "without_splits": corpus.without_splits(args.dataset), "tokenizer": Path(args.model_path).name,
         "corruption": args.corruption, "max_length": max_length, "seed": args.seed,
         "n_extraction": len(parts[0]), "n_evaluation": len(parts[1]), **pair_report.summarise(examples, pairs, dropped, args.seed),
     }

@@ -38,7 +38,8 @@ def parse(argv=None):
     parser.add_argument("--other_circuit", help="run this circuit too, beside the first: before or after fine-tuning")
     parser.add_argument("--other_model_path", help="run the circuits in this model too: the base or the fine-tuned one")
     parser.add_argument("--pairs", default=PAIRS, help="pairs that extraction did not see (default: %(default)s)")
-    parser.add_argument("--fractions", type=_fractions, default=FRACTIONS, help="of all edges (default: %(default)s)")
+    parser.add_argument("--fractions", type=_fractions, default=FRACTIONS,
+                        help="sizes of the curve, of all edges; those of the two flags below are in it too (default: %(default)s)")
     parser.add_argument("--random_fractions", type=_fractions, default=RANDOM_FRACTIONS, help="of random circuits (default: %(default)s)")
     parser.add_argument("--cross_fractions", type=_fractions, default=CROSS_FRACTIONS,
                         help="of the causal control and of cross-faithfulness (default: %(default)s)")
@@ -166,7 +167,7 @@ def evaluate(args, adapter, circuits: dict, pairs) -> dict:
             "cross": crossed(args, here, other and faithfulness.setting(other, there, metric), list(circuits), circuit.graph, rows),
         }
     return {"circuit": name, "model": label(args.model_path), "ablation": args.ablation, "examples": len(pairs),
-            "edges": circuit.graph.n_edges, "identities": main.identities, "compared": compared(circuits),
+            "edges": circuit.graph.n_edges, "identities": main.identities, "found_on": found_on(circuits), "compared": compared(circuits),
             "tokens_changed": tokens_changed(pairs, control_pairs), "left_out": left_out(args, pairs, control_pairs), "metrics": result}
 
 
@@ -177,7 +178,8 @@ def entries(args, circuits: dict) -> list:
     from eap.faithfulness import Entry, by_size, nulls
 
     circuit, *others = circuits.values()
-    chosen = [Entry("file", int(circuit.in_graph.sum()) / circuit.graph.n_edges, circuit.in_graph)]
+    selected = circuit.metadata.get("sizes", {}).get("selected") or int(circuit.in_graph.sum())
+    chosen = [Entry("file", selected / circuit.graph.n_edges, circuit.in_graph, selected=selected)]
     curve = by_size(circuit, sorted({*args.fractions, *args.random_fractions, *args.cross_fractions}))
     compared_with = [entry for entry in curve if entry.fraction in args.random_fractions]
     chosen += curve + nulls(circuit.graph, compared_with, args.n_random, torch.Generator().manual_seed(args.seed))
@@ -258,6 +260,12 @@ def crossed(args, here, there, names, graph, rows) -> list[dict]:
                 "minus_own": faithfulness.differences(setting, kind, setting, native, rows) if compare else None,
             })
     return found
+
+
+def found_on(circuits: dict) -> dict:
+    """{name: {"examples", "noise_floor"}}: of how many examples, and how alike resamples of them choose edges; None: unknown."""
+    return {name: {"examples": len(circuit.metadata.get("example_ids") or ()) or None,
+                   "noise_floor": (circuit.metadata.get("bootstrap") or {}).get("noise_floor")} for name, circuit in circuits.items()}
 
 
 def compared(circuits: dict) -> dict | None:

@@ -97,7 +97,8 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     reference = quality.System(quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles))
     table = quality.summarise([*systems, reference], args.seed)
     return {
-        "format": 1, "dataset": corpus.label(args.dataset), "split": args.split, "n": len(rows), "seed": args.seed,
+        "format": 1, "dataset": corpus.label(args.dataset), "split": args.split,
+        "without_splits": corpus.without_splits(args.dataset), "n": len(rows), "seed": args.seed,
         "num_beams": args.num_beams, "min_new_tokens": args.min_new_tokens, "max_new_tokens": args.max_new_tokens,
         "truncated": {label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()},
         "first": systems[0].label, "systems": table, "metrics": extra, "sentences": quality.claims(table),

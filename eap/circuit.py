@@ -63,7 +63,10 @@ def load_circuit(path) -> Circuit:
         return _parse(content, path)
     except InputError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise InputError(f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), found no {error.args[0]!r} in it; give "
+                         "a file that extract_summarization_circuit.py wrote, or extract it again") from error
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), but {error!r} is wrong or missing; "
                          "extract it again") from error
 

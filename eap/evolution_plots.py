@@ -235,8 +235,9 @@ def faithfulness_figure(content: dict):
     figure, axes = style.subplots(1, len(found["metrics"]), figsize=(4.6 * len(found["metrics"]), 3.8), squeeze=False, sharey=True)
     limits = _limits([row for rows in found["metrics"].values() for row in rows])
     for axis, (metric, rows) in zip(axes[0], found["metrics"].items(), strict=True):
-        _faithfulness_panel(axis, rows, limits)
-        axis.set_title(f"{metric}, n = {found['examples']} examples, bands: 95 % intervals", fontsize=9)
+        outside = _faithfulness_panel(axis, rows, limits)
+        beyond = f"\nmean nothing, off scale: {', '.join(outside)}" if outside else ""
+        axis.set_title(f"{metric}, n = {found['examples']} examples, bands: 95 % intervals{beyond}", fontsize=9)
         _step_axis(axis, content)
     axes[0][0].set_ylabel("faithfulness f")
     entries = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
@@ -255,9 +256,11 @@ def _limits(rows) -> tuple[float, float]:
 def _faithfulness_panel(axis, rows, limits):
     """Hollow points without an interval: there corrupting the input does not change the metric beyond noise, so f means nothing.
 
-    They do not stretch the axis: one beyond it stands at its border.
+    They do not stretch the axis. Returns those beyond it, in words.
     """
     axis.set_ylim(limits)
+    axis.set_xlim(-0.25, len(rows) - 0.75)
+    outside, inside = [], False
     lines = (("own", "the checkpoint's own circuit", "o", "base", "-"), ("final", "the last checkpoint's circuit", "^", "finetuned", "--"))
     for name, label, marker, colour, line in lines:
         known = [i for i, row in enumerate(rows) if row[name] and evolution_faithfulness.meaningful(row)]
@@ -265,17 +268,23 @@ def _faithfulness_panel(axis, rows, limits):
         mean, lower, upper = ([rows[i][name][key] for i in known] for key in ("mean", "low", "high"))
         axis.plot(known, mean, marker=marker, linestyle=line, color=style.COLOURS[colour], label=label)
         axis.fill_between(known, lower, upper, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
-        if hollow:  # an empty line that is not clipped would count in the layout
-            axis.plot(hollow, np.clip([rows[i][name]["mean"] for i in hollow], *limits), marker, color=style.COLOURS[colour],
-                      markerfacecolor="white", clip_on=False)
-    if any(row["final"] and not evolution_faithfulness.meaningful(row) for row in rows):
+        points = {i: rows[i][name]["mean"] for i in hollow}
+        outside += [f"{f:.2f} at {rows[i]['name'].removeprefix('C_').replace('step', 'step ')}" for i, f in points.items()
+                    if not limits[0] < f < limits[1]]
+        shown = {i: f for i, f in points.items() if limits[0] < f < limits[1]}
+        inside |= bool(shown)
+        if shown:  # an empty line would count in the layout
+            axis.plot(shown.keys(), shown.values(), marker, color=style.COLOURS[colour], markerfacecolor="white")
+    if inside:
         axis.plot([], [], "s", color=style.COLOURS["chance"], markerfacecolor="white",
                   label=f"hollow: {evolution_faithfulness.MEANS_NOTHING}")  # fmt: skip
     drawn = [i for i, row in enumerate(rows) if row["random"] and evolution_faithfulness.meaningful(row)]
     if drawn:
         lowest, highest = ([rows[i]["random"][key] for i in drawn] for key in ("low", "high"))
-        label = f"{rows[drawn[0]]['random']['n']} random circuits of its size (lowest, highest)"
+        n = rows[drawn[0]]["random"]["n"]
+        label = f"{n} random circuits of its size (lowest, highest)" if n > 1 else "a random circuit of its size"
         axis.plot(drawn + drawn, lowest + highest, "x", color=style.COLOURS["chance"], label=label)
     for level, text in ((1, "whole model"), (0, "corrupted run")):
         axis.axhline(level, color=style.COLOURS["chance"], linewidth=0.9, linestyle=":")
         axis.annotate(text, (0, level), xytext=(0, 3), textcoords="offset points", fontsize=7, color=style.COLOURS["chance"])
+    return outside

@@ -31,11 +31,12 @@ class Entry:
     fraction: float
     kept: torch.Tensor  # booleans per edge
     draw: int | None = None
+    selected: int | None = None  # before pruning, where `kept` was pruned already
 
     def about(self, graph) -> dict:
         """What a row of faithfulness.json says of it: sizes before and after pruning (guard 12)."""
         drawn = {} if self.draw is None else {"draw": self.draw}
-        return {"kind": self.kind, "fraction": self.fraction, **drawn, "selected": int(self.kept.sum()),
+        return {"kind": self.kind, "fraction": self.fraction, **drawn, "selected": self.selected or int(self.kept.sum()),
                 "pruned": int(selection.prune(graph, self.kept).sum())}
 
 

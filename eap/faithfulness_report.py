@@ -16,8 +16,10 @@ def lines(result: dict, tables: bool = True) -> list[str]:
             f"no edge kept and corrupted run {same['no_edge']:.1e}"]
     for metric, content in result["metrics"].items():
         said += ["", *_head(metric, content, result), *(_curve(metric, content) if tables else ())]
-        said += [*_areas(content), *_nulls(content), *control_lines(metric, content, result["tokens_changed"]), *_cross(content, result)]
-    said += _compared(result["compared"])
+        if excludes_zero(content["change"]):
+            said += [*_areas(content), *_nulls(content)]
+        said += [*control_lines(metric, content, result["tokens_changed"]), *_cross(content, result)]
+    said += [*_given(result), *_compared(result["compared"])]
     return said + [f"left out: {note}" for note in result["left_out"]]
 
 
@@ -83,14 +85,15 @@ def by_words(rows, positive: str, negative: str, proven=lambda row: True) -> str
         if found:
             said.append(f"{words} at " + ", ".join(f"{row['fraction']:.1%} ({span(row['difference'])})" for row in found))
     rest = len(rows) - sum(supports_claim(row["difference"]) and proven(row) for row in rows)
-    return "; ".join([*said, f"not told apart at {rest} {'other ' if said else ''}sizes"] if rest else said)
+    return "; ".join([*said, f"not told apart at {rest} {'other ' if said else ''}size{'s' * (rest > 1)}"] if rest else said)
 
 
 def _nulls(content) -> list[str]:
     said = []
-    for kind, name in (("random", "random circuits"), ("matched", "random circuits with as many edges per pair of layers")):
+    for kind, like in (("random", ""), ("matched", " with as many edges per pair of layers")):
         rows = [row for row in content["nulls"] if row["null"] == kind]
         if rows:
+            name = f"random circuit{'s' * (rows[0]['draws'] > 1)}{like}"
             words = by_words(rows, "above all", "below", lambda row: row["difference"]["mean"] < 0 or row["f"] > row["null_highest"])
             said.append(f"f minus the mean f of {rows[0]['draws']} {name}: {words}")
     return said
@@ -130,6 +133,18 @@ def _cross(content, result) -> list[str]:
         said.append(f"{cell['circuit']} in {cell['model']}{' (found there)' if cell['found_there'] else ''}: {reach}{area}")
         if cell["minus_own"]:
             said.append(f"  f minus that of the circuit found there: {by_words(cell['minus_own'], 'higher', 'lower')}")
+    return said
+
+
+def _given(result) -> list[str]:
+    """What the intervals of f leave out: that other examples would have given another circuit."""
+    said = []
+    for name, found in result["found_on"].items():
+        if found["examples"]:
+            floor = found["noise_floor"]
+            alike = f"; two resamples of them choose edges with a Jaccard index of {span(floor)}" if floor else ""
+            said.append(f"{name} was found on {found['examples']} examples{alike}: intervals here are over the {result['examples']} it is "
+                        "run on, for this choice of edges; a circuit found on other or fewer examples may lie outside them")
     return said
 
 

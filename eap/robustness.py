@@ -133,8 +133,10 @@ def pair_lines(row) -> list[str]:
     """What is said of two circuits: a word only beyond chance, a difference only by its p value."""
     rank = "" if row["spearman"] is None else f", Spearman of |score| {row['spearman']:.3f}"
     level = row["chance"]
-    words = "more similar than chance" if row["jaccard_edges"] > level["high"] else "not more similar than chance"
-    said = [f"{row['a']} and {row['b']}: {words}: Jaccard {_span(row)} of edges (chance {level['mean']:.3f} [{level['low']:.3f}, "
+    words = "more similar than chance: " if row["jaccard_edges"] > level["high"] else "not more similar than chance: "
+    if row["different"] and row["different"]["examples"] < MIN_EXAMPLES:
+        words = ""
+    said = [f"{row['a']} and {row['b']}: {words}Jaccard {_span(row)} of edges (chance {level['mean']:.3f} [{level['low']:.3f}, "
             f"{level['high']:.3f}]), {row['jaccard_nodes']:.3f} of nodes{rank}"]
     if test := row["different"]:
         null = test["null"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from eap import MIN_EXAMPLES
 from eap.style import COLOURS, SEQUENTIAL, subplots
 
 
@@ -20,7 +21,8 @@ def _bars(axis, result) -> None:
     for row in result["circuits"]:
         if about := row["bootstrap"]:
             noise = about["noise_floor"]
-            label = f"{row['name']}, resampled\n({'stable' if about['stable'] else 'not stable'}, n = {about['examples']})"
+            word = "stable, " if about["stable"] else "not stable, "
+            label = f"{row['name']}, resampled\n({word if about['examples'] >= MIN_EXAMPLES else ''}n = {about['examples']})"
             bars.append((label, noise["mean"], (noise["low"], noise["high"]), COLOURS["noise"], None, None))
     for row in result["pairs"]:
         test = row["different"]
@@ -48,12 +50,18 @@ def _curve(axis, curve) -> None:
     noise = curve[0]["noise_floor"]
     axis.axhspan(noise["low"], noise["high"], facecolor="none", edgecolor=COLOURS["noise"], hatch="///", lw=0, alpha=0.5,
                  label="noise floor of the Jaccard index")
-    axis.fill_between(x, [row["low"] for row in curve], [row["high"] for row in curve], color=COLOURS["circuit"], alpha=0.25, lw=0)
-    axis.plot(x, [row["jaccard_edges"] for row in curve], "o-", color=COLOURS["circuit"], label="Jaccard of edges (95 % of resamples)")
+    low, high = ([row[name] for row in curve] for name in ("low", "high"))
+    if len(curve) > 1:
+        axis.fill_between(x, low, high, color=COLOURS["circuit"], alpha=0.25, lw=0)
+    else:
+        axis.vlines(x, low, high, color=COLOURS["circuit"], lw=1.2)
+    axis.plot(x, [row["jaccard_edges"] for row in curve], "o-", color=COLOURS["circuit"],
+              label="Jaccard of edges (95 % of resamples,\nnot centred on it)")
     axis.plot(x, [row["spearman"] for row in curve], "s--", color=COLOURS["highlight"], label="Spearman of |score|")
-    axis.plot(x, [row["chance"] for row in curve], ":", color=COLOURS["chance"], label="chance Jaccard")
+    axis.plot(x, [row["chance"] for row in curve], ":" if len(curve) > 1 else "x", color=COLOURS["chance"], label="chance Jaccard")
     lowest = min(0, *[row["spearman"] for row in curve])
     axis.set(xlabel="salient tokens corrupted (%)", ylabel="agreement with 100 % corrupted", ylim=(lowest, 1.02))
+    axis.set_xlim(0, 100)
     axis.set_title(f"Perturbed inputs, n = {curve[0]['examples']}")
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 

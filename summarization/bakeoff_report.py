@@ -1,5 +1,6 @@
 """The bake-off in numbers, words and one figure, from the results of its trials."""
 
+import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -165,6 +166,7 @@ def sentences(content: dict) -> list[str]:
     swept = [name for name, arm in content["arms"].items() if arm["sweep"]]
     if not swept:
         said.append("Learning rates were not swept: an arm that loses may have had the wrong one.")
+    said += [*same_layers(content), *one_draw(content)]
     edge = [name for name in swept if content["arms"][name]["sweep"]["at_the_edge"]]
     if edge:
         said.append(f"The best learning rate is the lowest or highest tried of {', '.join(edge)}: a better one may lie beyond it.")
@@ -180,6 +182,24 @@ def _sentence(name: str, reference: str, measure: Measure, found: dict) -> str:
         f"smallest difference that one test would detect, before Holm's correction: {found['detectable']:.2g}")
     return (f"{name} against {reference}, {measure.label}: {found['claim'] or 'no difference shown'}: {found['mean']:+.3f} "
             f"[{found['low']:+.3f}, {found['high']:+.3f}], Holm p {found['p_holm']:.3f}; {power}")
+
+
+def same_layers(content: dict) -> list[str]:
+    """Which arms are one and the same training, by all that decides it and by its likelihoods: no two results."""
+    groups = {}
+    for name, arm in content["arms"].items():
+        same = [arm[key] for key in ("method", "layers", "ranks", "learning_rate", "trainable")]
+        groups.setdefault(json.dumps([same, arm["nll_nats"]]), []).append(name)
+    return [f"{' and '.join(names)} have the same layers, {layer_text(content['arms'][names[0]]['layers'])}: one result told "
+            f"{len(names)} times." for names in groups.values() if len(names) > 1]
+
+
+def one_draw(content: dict) -> list[str]:
+    """That with one seed the random layers were drawn once (guard 9)."""
+    if "random" not in content["arms"] or len(content["seeds"]) > 1:
+        return []
+    drawn = layer_text(content["arms"]["random"]["layers"])
+    return [f"random was drawn once, layers {drawn}: what is said against it is against these layers, not against random layers."]
 
 
 def off_budget(content: dict) -> list[str]:

@@ -173,6 +173,8 @@ def _first_bad_line(path: Path) -> str:
             for name in {name for names in SYNONYMS.values() for name in names} & set(row) - set(SYNONYMS["id"]):
                 if not isinstance(row[name], str):
                     return f"line {number}: {name} is {type(row[name]).__name__}, not text"
+                if any(0xD800 <= ord(character) <= 0xDFFF for character in row[name]):
+                    return f"line {number}: {name} holds half of a surrogate pair, which is no character"
     return "no example in it"
 
 

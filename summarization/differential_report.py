@@ -232,9 +232,9 @@ def _sentences(summary: dict) -> list[str]:
     changes = {name: (entry["order"][0], entry["first_share"]) for name, entry in summary["changes"].items() if max(entry["scores"]) > 0}
     said = [first_layer_sentence(changes, summary["texts"], "most changed")]
     if shared := summary["top_shared"]:
-        verdict = "and agree" if shared["least"] == shared["of"] else "and some disagree"
+        verdict = ": all agree" if shared["least"] == shared["of"] else ""
         said.append(f"Of their first {shared['of']} layers two measures share {shared['mean']:.1f} on average, at least {shared['least']} "
-                    f"(random layers: {shared['chance']:.2f}) {verdict}.")
+                    f"(random layers: {shared['chance']:.2f}){verdict}.")
     if summary["massive_dimensions"]:
         said.append("Massive dimensions of the residual stream (at most, base -> fine-tuned: times the median dimension, share of |x|^2): "
                     + "; ".join(map(_massive_words, summary["massive_dimensions"][:5])) + ". They weigh most in the raw cosine.")

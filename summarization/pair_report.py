@@ -64,7 +64,8 @@ def figure(summary: dict):
     made, (left, right) = style.subplots(1, 2, figsize=(9.6, 3.8), width_ratios=(1.6, 1))
     _positions(left, summary)
     _fates(right, summary)
-    title = f"{summary['dataset']} {summary['split']}: {summary['n_kept']} of {summary['n_rows']} rows kept, 95 % intervals over articles"
+    split = "" if summary["without_splits"] else f" {summary['split']}"
+    title = f"{summary['dataset']}{split}: {summary['n_kept']} of {summary['n_rows']} rows kept, 95 % intervals over articles"
     made.suptitle(title, fontsize=9)
     return made
 

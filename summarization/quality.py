@@ -166,7 +166,8 @@ def figure(result: dict):
         axis.grid(visible=False, axis="y")
     axes[0].set_yticks(range(len(table)), list(table))
     axes[0].invert_yaxis()
-    made.suptitle(f"{result['dataset']} {result['split']}, n = {result['n']} articles, 95 % bootstrap intervals", fontsize=9)
+    split = ", rows of all of it," if result["without_splits"] else f" {result['split']},"
+    made.suptitle(f"{result['dataset']}{split} n = {result['n']} articles, 95 % bootstrap intervals", fontsize=9)
     return made
 
 

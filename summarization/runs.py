@@ -39,6 +39,9 @@ def run_script(main) -> None:
             raise
         print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # what was printed went to a program that has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it exits
+        sys.exit(1)
     except OSError as error:
         if "--verbose" in sys.argv or error.filename is None:
             raise
@@ -254,6 +257,7 @@ class Run:
 
     `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a path or Hub id.
     The record is written when the run starts and again when it ends, so that an interrupted run is told from a foreign file.
+    Until then it keeps, under "replaces", the record of the run whose outputs are there: they stay that run's until they change.
     """
 
     def __init__(self, args, record, outputs, inputs):
@@ -265,6 +269,11 @@ class Run:
             "inputs": {name: {"source": str(source), "sha256": fingerprint(source)} for name, source in inputs.items()},
         }
         before = self._before()
+        self.replaces = self._replaced(before)
+        if self.replaces and before is not self.replaces["record"] and self._untouched() and (
+                _asks_for(before) != _asks_for(self.identity) == _asks_for(self.replaces["record"])):
+            before = self.replaces["record"]  # a run with other arguments began, and ended before it wrote anything
+            self._write_record(before)
         self.same = before is not None and _asks_for(before) == _asks_for(self.identity)
         self.up_to_date = self.same and before["complete"] and not args.overwrite and all(out.exists() for out in self.outputs)
         self.sizes = before.get("output_bytes", {}) if self.up_to_date else {}
@@ -279,6 +288,19 @@ class Run:
         except (OSError, ValueError):
             return None
 
+    def _replaced(self, before):
+        """{"record", "since"} of the complete run whose outputs this one would replace, None if there is none."""
+        if before is None:
+            return None
+        return {"record": before, "since": self.started} if before["complete"] else before.get("replaces")
+
+    def _untouched(self) -> bool:
+        """Whether the outputs of the run that would be replaced are what it wrote, and older than the first try to replace them."""
+        sizes = self.replaces["record"].get("output_bytes", {})
+        found = {name: (self.record.parent / name) for name in sizes}
+        return bool(sizes) and all(path.is_file() and path.stat().st_size == sizes[name] and path.stat().st_mtime < self.replaces["since"]
+                                   for name, path in found.items())
+
     def _check_and_record(self):
         if self.up_to_date:
             for output in self.outputs:
@@ -288,19 +310,20 @@ class Run:
                                      "add --overwrite to make it again")
             say(self.args, f"up to date: {', '.join(map(str, self.outputs[:3]))}")
             return
+        for output in self.outputs:
+            if output.is_dir() and (output.suffix or output == Path(getattr(self.args, "output", None) or "")):
+                raise InputError(f"{output}: expected the name of a file to write, got a folder; name a file in it")
         there = [output for output in self.outputs if output.exists()]
         if there and not self.same and not self.args.overwrite:
             raise InputError(f"{there[0]} exists and was made from other inputs or arguments; add --overwrite or choose another place for "
                              "it (--output_dir, --output)")
         for output in self.outputs:
-            if output.is_dir() and output.suffix:
-                raise InputError(f"{output}: expected the name of a file to write, got a folder; name a file in it")
             output.parent.mkdir(parents=True, exist_ok=True)  # what cannot be made is said before the work, not after it
         self._write(complete=False)
 
     def cleared(self) -> None:
         """Record that nothing of another run is left: from here on an interrupted run may go on with what it finds."""
-        self.starts_over = False
+        self.starts_over, self.replaces = False, None
         self._write(complete=False)
 
     def finish(self) -> None:
@@ -308,18 +331,19 @@ class Run:
         self._write(complete=True)
 
     def _write(self, complete: bool) -> None:
-        if not is_main_process():
-            return
         ended = {
             "duration_seconds": round(time.time() - self.started, 2), "peak_memory_gb": peak_memory_gb(),
             "output_bytes": {self._name(output): output.stat().st_size for output in self.outputs if output.is_file()},
-        } if complete else {}
-        write_json(self.record, {
+        } if complete else {"replaces": self.replaces} if self.replaces else {}
+        self._write_record({
             "format": 1, "script": Path(sys.argv[0]).name, "complete": complete, "starts_over": self.starts_over and not complete,
             **self.identity, "seed": self.args.seed,
             "versions": versions(), "git_commit": git_commit(), "times_resumed": self.resumed, **ended,
         })
 
+    def _write_record(self, content: dict) -> None:
+        if is_main_process():
+            write_json(self.record, content)
 
     def _name(self, output: Path) -> str:
         """An output's path as seen from its record, so that both can be moved together."""

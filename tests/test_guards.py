@@ -78,7 +78,7 @@ def test_guard_2_a_circuit_that_does_nothing_is_not_97_percent_faithful():
     told = faithfulness.table(here, SMALL, rows)[0]
     assert told["low"] <= 0 <= told["high"] and abs(told["f"]) < 0.1 and told["metric"] == pytest.approx(circuit.mean())
     words = faithfulness_report.by_words(faithfulness.against_nulls(here, rows), "above", "below")
-    assert words == "not told apart at 1 sizes"
+    assert words == "not told apart at 1 size"
 
 
 def test_guard_2_an_f_that_means_nothing_is_not_drawn():
@@ -92,6 +92,10 @@ def test_guard_2_an_f_that_means_nothing_is_not_drawn():
         axis = faithfulness_figure({"metrics": {"nll": content}, "circuit": "C", "model": "m", "examples": 40, "edges": 9}).axes[0]
         label = next(text.get_text() for text in axis.get_legend().get_texts() if text.get_text().startswith("circuit, by"))
         assert bool(axis.collections) == shown and ("not shown" in label) != shown
+        result = {"identities": {"all_edges": 0.0, "no_edge": 0.0}, "examples": 40, "metrics": {"nll": content}, "compared": None,
+                  "found_on": {}, "tokens_changed": {}, "left_out": []}
+        said = faithfulness_report.sentences(result)
+        assert any("means nothing here" in line for line in said) != shown and any("mean f of" in line for line in said) == shown
 
 
 def test_guard_14_the_metric_covers_all_summary_tokens():
@@ -297,7 +301,7 @@ def test_guard_26_no_claim_word_without_an_interval_that_excludes_zero():
     """The same mean difference of 0.05 in f, once over examples that agree and once over examples that scatter."""
     full, empty, n = np.zeros(40), np.ones(40), 40
     rows = statistics.resample(n, 0)
-    for scatter, words in ((0.02, "above all at 5.0%"), (0.6, "not told apart at 1 sizes")):
+    for scatter, words in ((0.02, "above all at 5.0%"), (0.6, "not told apart at 1 size")):
         noise = RNG.normal(0, scatter, n)
         here = setting(0.5 + noise - noise.mean(), [np.full(n, 0.55)] * 10, full, empty)
         found = faithfulness.against_nulls(here, rows)
@@ -318,6 +322,7 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
         content = evaluate_faithfulness.describe(args, here, SMALL, rows) | {"control": control, "cross": []}
         assert content["nulls"][0]["difference"]["low"] > 0.3  # zero is excluded all the same
         result = {"identities": {"all_edges": 0.0, "no_edge": 0.0}, "examples": n, "metrics": {"kl": content}, "compared": None,
+                  "found_on": {"C": {"examples": 48, "noise_floor": {"mean": 0.5, "low": 0.43, "high": 0.59}}},
                   "tokens_changed": {"salient": 70, "control": 70}, "left_out": []}
         return "\n".join(faithfulness_report.lines(result))
 
@@ -325,6 +330,7 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
     for n in (1, 2, 7):
         assert "fewer than 8" in told(n) and not any(word in told(n) for word in words)
     assert "fewer than 8" not in told(8) and all(word in told(8) for word in words)
+    assert "C was found on 48 examples; two resamples of them choose edges with a Jaccard index of 0.500 [0.430, 0.590]" in told(8)
 
 
 def test_guard_26_circuits_differ_only_by_a_p_value_that_noise_seldom_reaches():

@@ -228,3 +228,28 @@ def test_a_path_that_cannot_be_written_is_one_line_and_exit_code_2(error, capsys
         runs.run_script(main)
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_overwrite_that_ends_before_it_writes_leaves_the_old_run_complete(tmp_path):
+    source, broken = tmp_path / "source.txt", tmp_path / "broken.txt"
+    source.write_text("1")
+    broken.write_text("2")
+    run = make_run(tmp_path, source)
+    runs.write_json(tmp_path / "out.json", 1)
+    run.finish()
+    record = json.loads((tmp_path / "run.json").read_text())
+    for _ in range(2):
+        make_run(tmp_path, broken, overwrite=True, steps=7)  # and ends here, as over what it reads
+    with pytest.raises(InputError, match="other inputs or arguments"):
+        make_run(tmp_path, source, steps=8)
+    assert make_run(tmp_path, source).up_to_date and json.loads((tmp_path / "run.json").read_text()) == record
+    make_run(tmp_path, broken, overwrite=True, steps=7)
+    runs.write_json(tmp_path / "out.json", 2)  # as long as the old one
+    with pytest.raises(InputError, match="other inputs or arguments"):
+        make_run(tmp_path, source)
+
+
+def test_a_reader_that_has_read_enough_ends_a_script_quietly():
+    command = f"{sys.executable} run_pipeline.py --preset demo-full --dry_run --output_dir {'x' * 9999} | head -c 10"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=runs.ROOT)
+    assert done.stdout and done.stderr == ""
