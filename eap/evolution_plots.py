@@ -1,5 +1,7 @@
 """Figures of evolution.json: plain numbers in, a matplotlib Figure out (the drawing of edges: a file)."""
 
+import textwrap
+
 import numpy as np
 
 from eap import evolution_faithfulness, evolution_report, evolution_words, style
@@ -236,7 +238,7 @@ def faithfulness_figure(content: dict):
     limits = _limits([row for rows in found["metrics"].values() for row in rows])
     for axis, (metric, rows) in zip(axes[0], found["metrics"].items(), strict=True):
         outside = _faithfulness_panel(axis, rows, limits)
-        beyond = f"\nmean nothing, off scale: {', '.join(outside)}" if outside else ""
+        beyond = "\n" + textwrap.fill(f"mean nothing, off scale: {', '.join(outside)}", 64) if outside else ""
         axis.set_title(f"{metric}, n = {found['examples']} examples, bands: 95 % intervals{beyond}", fontsize=9)
         _step_axis(axis, content)
     axes[0][0].set_ylabel("faithfulness f")
@@ -264,16 +266,15 @@ def _faithfulness_panel(axis, rows, limits):
     lines = (("own", "the checkpoint's own circuit", "o", "base", "-"), ("final", "the last checkpoint's circuit", "^", "finetuned", "--"))
     for name, label, marker, colour, line in lines:
         known = [i for i, row in enumerate(rows) if row[name] and evolution_faithfulness.meaningful(row)]
-        hollow = [i for i, row in enumerate(rows) if row[name] and i not in known]
+        hollow = {i: row[name]["mean"] for i, row in enumerate(rows) if row[name] and i not in known}
+        shown = {i: f for i, f in hollow.items() if limits[0] < f < limits[1]}
+        outside += [f"{name} {f:.2f} at {rows[i]['name'].removeprefix('C_').replace('step', 'step ')}" for i, f in hollow.items()
+                    if i not in shown]
         mean, lower, upper = ([rows[i][name][key] for i in known] for key in ("mean", "low", "high"))
         axis.plot(known, mean, marker=marker, linestyle=line, color=style.COLOURS[colour], label=label)
         axis.fill_between(known, lower, upper, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
-        points = {i: rows[i][name]["mean"] for i in hollow}
-        outside += [f"{f:.2f} at {rows[i]['name'].removeprefix('C_').replace('step', 'step ')}" for i, f in points.items()
-                    if not limits[0] < f < limits[1]]
-        shown = {i: f for i, f in points.items() if limits[0] < f < limits[1]}
-        inside |= bool(shown)
-        if shown:  # an empty line would count in the layout
+        if shown:
+            inside = True
             axis.plot(shown.keys(), shown.values(), marker, color=style.COLOURS[colour], markerfacecolor="white")
     if inside:
         axis.plot([], [], "s", color=style.COLOURS["chance"], markerfacecolor="white",

@@ -62,6 +62,11 @@ def label(dataset: str) -> str:
     return dataset if not Path(dataset).exists() else Path(dataset).resolve().name
 
 
+def title(content: dict) -> str:
+    """What a figure says of the `dataset`, `split` and `without_splits` of an artifact: `cnn_dailymail test`, `rows.jsonl (no splits)`."""
+    return f"{content['dataset']} {'(no splits)' if content['without_splits'] else content['split']}"
+
+
 def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 0):
     """A datasets.Dataset of text columns `id`, `article`, `highlights`: the first `max_examples` of a seeded shuffle, or all.
 

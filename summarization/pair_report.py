@@ -3,6 +3,7 @@
 import numpy as np
 
 from eap import style
+from summarization import corpus
 from summarization.statistics import mean_interval
 
 POSITIONS = 20  # sentences from here on are not drawn
@@ -64,8 +65,7 @@ def figure(summary: dict):
     made, (left, right) = style.subplots(1, 2, figsize=(9.6, 3.8), width_ratios=(1.6, 1))
     _positions(left, summary)
     _fates(right, summary)
-    split = "" if summary["without_splits"] else f" {summary['split']}"
-    title = f"{summary['dataset']}{split}: {summary['n_kept']} of {summary['n_rows']} rows kept, 95 % intervals over articles"
+    title = f"{corpus.title(summary)}: {summary['n_kept']} of {summary['n_rows']} rows kept, 95 % intervals over articles"
     made.suptitle(title, fontsize=9)
     return made
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eap import MIN_EXAMPLES, InputError, style
-from summarization import rouge
+from summarization import corpus, rouge
 from summarization.statistics import mean_interval
 
 ROUGE_LABELS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
@@ -166,8 +166,7 @@ def figure(result: dict):
         axis.grid(visible=False, axis="y")
     axes[0].set_yticks(range(len(table)), list(table))
     axes[0].invert_yaxis()
-    split = ", rows of all of it," if result["without_splits"] else f" {result['split']},"
-    made.suptitle(f"{result['dataset']}{split} n = {result['n']} articles, 95 % bootstrap intervals", fontsize=9)
+    made.suptitle(f"{corpus.title(result)}, n = {result['n']} articles, 95 % bootstrap intervals", fontsize=9)
     return made
 
 

@@ -268,13 +268,8 @@ class Run:
             "arguments": json.loads(json.dumps(arguments, default=str)),
             "inputs": {name: {"source": str(source), "sha256": fingerprint(source)} for name, source in inputs.items()},
         }
-        before = self._before()
-        self.replaces = self._replaced(before)
-        if self.replaces and before is not self.replaces["record"] and self._untouched() and (
-                _asks_for(before) != _asks_for(self.identity) == _asks_for(self.replaces["record"])):
-            before = self.replaces["record"]  # a run with other arguments began, and ended before it wrote anything
-            self._write_record(before)
-        self.same = before is not None and _asks_for(before) == _asks_for(self.identity)
+        before, self.replaces = self._before()
+        self.same = self._asked_for(before)
         self.up_to_date = self.same and before["complete"] and not args.overwrite and all(out.exists() for out in self.outputs)
         self.sizes = before.get("output_bytes", {}) if self.up_to_date else {}
         self.resumed = before.get("times_resumed", 0) + 1 if self.same and not before["complete"] else 0
@@ -283,23 +278,24 @@ class Run:
         self._check_and_record()
 
     def _before(self):
+        """(the record of the run before, {"record", "since"} of the complete run whose outputs this one replaces); None: there is none."""
         try:
-            return json.loads(self.record.read_text(encoding="utf-8"))
+            before = json.loads(self.record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return None
+            return None, None
+        replaces = {"record": before, "since": self.started} if before["complete"] else before.get("replaces")
+        if replaces and not self._asked_for(before) and self._asked_for(replaces["record"]) and self._untouched(**replaces):
+            before = replaces["record"]  # a run with other arguments began, and ended before it wrote anything
+            self._write_record(before)
+        return before, replaces
 
-    def _replaced(self, before):
-        """{"record", "since"} of the complete run whose outputs this one would replace, None if there is none."""
-        if before is None:
-            return None
-        return {"record": before, "since": self.started} if before["complete"] else before.get("replaces")
+    def _asked_for(self, before) -> bool:
+        return before is not None and _asks_for(before) == _asks_for(self.identity)
 
-    def _untouched(self) -> bool:
-        """Whether the outputs of the run that would be replaced are what it wrote, and older than the first try to replace them."""
-        sizes = self.replaces["record"].get("output_bytes", {})
-        found = {name: (self.record.parent / name) for name in sizes}
-        return bool(sizes) and all(path.is_file() and path.stat().st_size == sizes[name] and path.stat().st_mtime < self.replaces["since"]
-                                   for name, path in found.items())
+    def _untouched(self, record: dict, since: float) -> bool:
+        """Whether the outputs of a complete run are what it wrote, and older than the first try to replace them."""
+        found = [((self.record.parent / name), size) for name, size in record.get("output_bytes", {}).items()]
+        return bool(found) and all(path.is_file() and path.stat().st_size == size and path.stat().st_mtime < since for path, size in found)
 
     def _check_and_record(self):
         if self.up_to_date:

@@ -220,6 +220,18 @@ def test_arms_off_the_budget_and_below_random_sentences_are_said():
     assert bakeoff_report.below_chance(content) == []
 
 
+def test_arms_of_the_same_layers_are_one_result_and_one_draw_is_not_random_layers():
+    def arm(layers, nll, rank=32):
+        return {"method": "lora", "layers": [layers], "ranks": [rank], "learning_rate": 0.008, "trainable": [9], "nll_nats": {"mean": nll}}
+
+    arms = {"late": arm([9, 10, 11], 1.2), "observed": arm([9, 10, 11], 1.2), "random": arm([9, 10, 11], 1.3, rank=16), "all": arm([0], 1)}
+    (said,) = bakeoff_report.same_layers({"arms": arms})
+    assert said.startswith("late and observed have the same layers, 9-11")
+    (said,) = bakeoff_report.one_draw({"arms": arms, "seeds": [0]})
+    assert said.startswith("random was drawn once, layers 9-11")
+    assert bakeoff_report.one_draw({"arms": arms, "seeds": [0, 1]}) == bakeoff_report.one_draw({"arms": {}, "seeds": [0]}) == []
+
+
 # ---------------------------------------------------------------- layers of an arm
 
 

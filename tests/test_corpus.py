@@ -70,6 +70,7 @@ BAD = {
     "null": ([ROWS[0], {**ROWS[1], "article": None}], "row 2 has no article"),
     "number": ([ROWS[0], {**ROWS[1], "article": 3}], "line 2: article is int"),
     "list": ([{**ROWS[0], "highlights": ["a"]}], "line 1: highlights is list"),
+    "surrogate": ([ROWS[0], {**ROWS[1], "article": "half \ud800 a pair"}], "line 2: article holds half of a surrogate pair"),
     "broken": ([ROWS[0], '{"article": "x"'], "line 2 is not JSON"),
     "empty": ([], "no example"),
     "all-blank": ([{**ROWS[0], "article": ""}], "found none"),

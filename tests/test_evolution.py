@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from scipy.stats import ttest_rel
 
 import analyze_circuit_evolution as script
-from eap import InputError, evolution, evolution_faithfulness, evolution_report, evolution_words
+from eap import InputError, evolution, evolution_faithfulness, evolution_plots, evolution_report, evolution_words
 from eap.circuit import Circuit, jaccard
 from eap.dataset import collate
 from eap.graph import Graph
@@ -248,6 +248,20 @@ def test_an_effect_of_nothing_is_said_to_mean_nothing():
     found = {"examples": 4, "metrics": {"kl": [row, row]}}
     for line in (evolution_faithfulness.sentences(found)[2], *evolution_faithfulness.table(found)[1:]):
         assert "means nothing: the interval" in line  # the line with the number says so itself
+
+
+def test_an_f_that_means_nothing_is_hollow_on_the_axis_and_in_the_title_beyond_it():
+    effect = randn(20, seed=1) - randn(20, seed=1).mean() + 0.01
+    values = {"full": 0 * effect, "own": 0.5 * effect, "final": -4 * effect, "empty": effect}  # f of 0.5 and of 5
+    unknown = {"name": "C_step0", **evolution_faithfulness.summarise(values, 0)}
+    higher = {name: value + 3 * (name != "full") for name, value in values.items()}
+    known = {"name": "C_step9", **evolution_faithfulness.summarise(higher, 0)}
+    found = {"examples": 20, "metrics": {"kl": [unknown, known]}}
+    steps = [{"name": "C_step0", "step": 0}, {"name": "C_step9", "step": 9}]
+    axis = evolution_plots.faithfulness_figure({"faithfulness": found, "checkpoints": steps}).axes[0]
+    (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
+    assert list(hollow.get_ydata()) == pytest.approx([0.5])
+    assert "off scale: final 5.00 at step 0" in axis.get_title().replace("\n", " ") and axis.get_ylim()[1] < 2
 
 
 def test_random_circuits_have_the_size_before_pruning():

@@ -137,7 +137,10 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
     assert "not more similar than chance" in line and "chance 0.026" in line
     half = torch.where(torch.arange(GPT2_SMALL.n_edges) < 16_000, a.in_graph, b.in_graph)
     (line,) = robustness.pair_lines({"a": "A", "b": "B", **robustness.pair(a, Circuit(GPT2_SMALL, half, half.double()), None, 10, 0)})
-    assert "not more similar" not in line
+    assert "not more similar" not in line and "more similar than chance" in line
+    test = {"examples": 4, "edges": 9, "distance": 0.5, "null": {"mean": 0.5, "low": 0.4, "high": 0.6}, "p": 0.5, "smallest_p": 0.06}
+    line, _ = robustness.pair_lines({"a": "A", "b": "B", **found, "different": test})
+    assert "more similar" not in line and "chance 0.026" in line
 
 
 def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():

@@ -184,6 +184,10 @@ def test_faithfulness_identities_and_disjoint_examples(study):
     assert max(result["identities"].values()) < 1e-4
     rows = {row["fraction"]: row["f"] for row in result["metrics"]["kl"]["rows"] if row["kind"] == "circuit"}
     assert rows[1.0] == pytest.approx(1, abs=1e-4)
+    circuit = load_circuit(study / f"{result['circuit']}.json")
+    (file,) = [row for row in result["metrics"]["kl"]["rows"] if row["kind"] == "file"]
+    assert {"selected": file["selected"], "pruned": file["pruned"]}.items() <= circuit.metadata["sizes"].items()
+    assert result["found_on"][result["circuit"]]["examples"] == len(circuit.metadata["example_ids"])
     seen = set(load_circuit(study / "C_before_summarization.json").metadata["example_ids"])
     assert not seen & {json.loads(line)["id"] for line in (study / "data/pairs_eval.jsonl").read_text().splitlines()}
 
