@@ -26,6 +26,7 @@ test-slow: setup
 
 lint: setup
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 
 clean:
 	rm -rf outputs data model_outputs

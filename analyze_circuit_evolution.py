@@ -18,7 +18,10 @@ from eap import InputError
 from summarization import flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
-CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]  # or a folder of C_step{N}.json
+CIRCUITS = [
+    "C_before_summarization.json",
+    "C_after_summarization.json",
+]  # or a folder of C_step{N}.json
 TRAINING = ""  # folder of the fine-tuning run, or its training.json: draws the loss above the change; empty for none
 PAIRS = ""  # pairs that extraction did not see, data/pairs_eval.jsonl: runs the circuits in the run's checkpoints; empty: left out
 METRICS = "kl,nll"  # of the faithfulness. kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
@@ -33,15 +36,46 @@ PLOTS = ("change", "jaccard", "layers")
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/analyze_circuit_evolution")
-    parser.add_argument("--circuits", nargs="+", default=CIRCUITS,
-                        help="a folder of C_step{N}.json, or files in order (default: %(default)s)")
-    parser.add_argument("--training", default=TRAINING, help="folder of the fine-tuning run, or its training.json (default: none)")
-    parser.add_argument("--pairs", default=PAIRS, help="unseen pairs, for faithfulness at each checkpoint of --training (default: none)")
-    parser.add_argument("--metrics", type=flags.name_list, default=METRICS,
-                        help="of the faithfulness: kl, nll, js, logit_diff (default: %(default)s)")
-    parser.add_argument("--n_random", type=flags.count, default=N_RANDOM, help="circuits drawn at both ends, or 0 (default: %(default)s)")
-    parser.add_argument("--resamples", type=flags.count, default=RESAMPLES, help="for the noise floor; 0: none (default: %(default)s)")
-    parser.add_argument("--trajectories", type=flags.positive_int, default=TRAJECTORIES, help="edges drawn (default: %(default)s)")
+    parser.add_argument(
+        "--circuits",
+        nargs="+",
+        default=CIRCUITS,
+        help="a folder of C_step{N}.json, or files in order (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--training",
+        default=TRAINING,
+        help="folder of the fine-tuning run, or its training.json (default: none)",
+    )
+    parser.add_argument(
+        "--pairs",
+        default=PAIRS,
+        help="unseen pairs, for faithfulness at each checkpoint of --training (default: none)",
+    )
+    parser.add_argument(
+        "--metrics",
+        type=flags.name_list,
+        default=METRICS,
+        help="of the faithfulness: kl, nll, js, logit_diff (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--n_random",
+        type=flags.count,
+        default=N_RANDOM,
+        help="circuits drawn at both ends, or 0 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=flags.count,
+        default=RESAMPLES,
+        help="for the noise floor; 0: none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--trajectories",
+        type=flags.positive_int,
+        default=TRAJECTORIES,
+        help="edges drawn (default: %(default)s)",
+    )
     return parser.parse_args(argv)
 
 
@@ -55,14 +89,20 @@ def circuit_files(given: list[str]) -> list[Path]:
     """The circuit files in order: those of a folder by step, or the files as given. Raises InputError for fewer than two."""
     paths = [Path(name) for name in given]
     if len(paths) == 1 and paths[0].is_dir():
-        paths = sorted((path for path in paths[0].iterdir() if step_of(path) is not None), key=step_of)
+        paths = sorted(
+            (path for path in paths[0].iterdir() if step_of(path) is not None), key=step_of
+        )
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise InputError(f"--circuits {missing[0]}: expected a circuit file, found none; extract_summarization_circuit.py "
-                         "makes it, for instance with --model_path demo")
+        raise InputError(
+            f"--circuits {missing[0]}: expected a circuit file, found none; extract_summarization_circuit.py "
+            "makes it, for instance with --model_path demo"
+        )
     if len(paths) < 2:
-        raise InputError(f"--circuits {' '.join(given)}: expected a folder with at least 2 files C_step{{N}}.json, or at least 2 files in "
-                         f"order, found {len(paths)}; extract_summarization_circuit.py --all_checkpoints writes such a folder")
+        raise InputError(
+            f"--circuits {' '.join(given)}: expected a folder with at least 2 files C_step{{N}}.json, or at least 2 files in "
+            f"order, found {len(paths)}; extract_summarization_circuit.py --all_checkpoints writes such a folder"
+        )
     return paths
 
 
@@ -72,7 +112,9 @@ def training_file(given: str) -> Path | None:
         return None
     path = Path(given) / "training.json" if Path(given).is_dir() else Path(given)
     if not path.is_file():
-        raise InputError(f"--training {given}: expected training.json or its folder, found none; the fine-tuning script writes it")
+        raise InputError(
+            f"--training {given}: expected training.json or its folder, found none; the fine-tuning script writes it"
+        )
     return path
 
 
@@ -81,10 +123,14 @@ def models_of(args, paths: list[Path], training: Path | None) -> list[Path]:
     if not args.pairs:
         return []
     if not Path(args.pairs).is_file():
-        raise InputError(f"--pairs {args.pairs}: expected a file of pairs, found none; create_causal_summarization_data.py makes it")
+        raise InputError(
+            f"--pairs {args.pairs}: expected a file of pairs, found none; create_causal_summarization_data.py makes it"
+        )
     if training is None or None in map(step_of, paths):
-        raise InputError("--pairs: expected --training with the run's folder too, and circuits named C_step{N}.json, whose models are the "
-                         "run's checkpoint-N; give both, or leave --pairs out")
+        raise InputError(
+            "--pairs: expected --training with the run's folder too, and circuits named C_step{N}.json, whose models are the "
+            "run's checkpoint-N; give both, or leave --pairs out"
+        )
     folders = [training.parent / f"checkpoint-{step_of(path)}" for path in paths]
     for folder in folders:
         hub.resolve_model(str(folder), "--training")
@@ -98,8 +144,13 @@ def load_checkpoints(paths: list[Path], max_examples: int | None):
 
     circuits, names = [load_circuit(path) for path in paths], [path.stem for path in paths]
     require_comparable(circuits, [str(path) for path in paths])
-    readers = [per_example_reader(path, circuit.graph.n_edges, max_examples) for path, circuit in zip(paths, circuits, strict=True)]
-    return [Checkpoint(*row) for row in zip(names, map(step_of, paths), circuits, readers, strict=True)]
+    readers = [
+        per_example_reader(path, circuit.graph.n_edges, max_examples)
+        for path, circuit in zip(paths, circuits, strict=True)
+    ]
+    return [
+        Checkpoint(*row) for row in zip(names, map(step_of, paths), circuits, readers, strict=True)
+    ]
 
 
 def per_example_reader(circuit: Path, n_edges: int, max_examples: int | None):
@@ -113,7 +164,9 @@ def per_example_reader(circuit: Path, n_edges: int, max_examples: int | None):
     def read():
         scores = load_example_scores(path)[:max_examples]
         if scores.shape[1] != n_edges:
-            raise InputError(f"{path}: expected scores of {n_edges} edges, got {scores.shape[1]}; extract the circuit again")
+            raise InputError(
+                f"{path}: expected scores of {n_edges} edges, got {scores.shape[1]}; extract the circuit again"
+            )
         return scores
 
     return read
@@ -127,9 +180,14 @@ def unseen_pairs(args, checkpoints, adapter):
     from eap import dataset
 
     pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
-    unseen = dataset.unseen(pairs, [checkpoint.circuit.metadata for checkpoint in checkpoints], args.pairs)
+    unseen = dataset.unseen(
+        pairs, [checkpoint.circuit.metadata for checkpoint in checkpoints], args.pairs
+    )
     chosen = unseen[: args.max_examples]
-    runs.say(args, f"faithfulness on {len(chosen)} of {len(unseen)} unseen pairs; {len(pairs) - len(unseen)} that extraction saw left out")
+    runs.say(
+        args,
+        f"faithfulness on {len(chosen)} of {len(unseen)} unseen pairs; {len(pairs) - len(unseen)} that extraction saw left out",
+    )
     return chosen
 
 
@@ -145,18 +203,31 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     for name in names:
         attribute.check("exact", name, "left", ablation, 1)
     drawn = evolution_faithfulness.random_circuits(final, args.n_random, args.seed)
-    beside = [drawn, *[[]] * (len(checkpoints) - 2), drawn]  # they carry next to nothing anywhere: both ends show it
-    wanted = [evolution_faithfulness.circuits_at(each.circuit, final, kept) for each, kept in zip(checkpoints, beside, strict=True)]
+    beside = [
+        drawn,
+        *[[]] * (len(checkpoints) - 2),
+        drawn,
+    ]  # they carry next to nothing anywhere: both ends show it
+    wanted = [
+        evolution_faithfulness.circuits_at(each.circuit, final, kept)
+        for each, kept in zip(checkpoints, beside, strict=True)
+    ]
     rows, bar, batches = {name: [] for name in names}, None, None
     for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
         require_own_model(checkpoint, folder)
-        adapter = adapt(hub.load_model(str(folder), runs.circuit_dtype(args), runs.torch_device(args)))
+        adapter = adapt(
+            hub.load_model(str(folder), runs.circuit_dtype(args), runs.torch_device(args))
+        )
         if batches is None:
             pairs = unseen_pairs(args, checkpoints, adapter)
             batches = plan(args, adapter, pairs)
-            bar = runs.progress(None, args, "running circuits", len(batches) * sum(map(len, wanted)))
+            bar = runs.progress(
+                None, args, "running circuits", len(batches) * sum(map(len, wanted))
+            )
         means = attribute.mean_activations(adapter, batches) if ablation == "mean" else None
-        found = evolution_faithfulness.run_circuits(adapter, batches, circuits, names, ablation, means, bar.update)
+        found = evolution_faithfulness.run_circuits(
+            adapter, batches, circuits, names, ablation, means, bar.update
+        )
         about = {"name": checkpoint.name, "step": checkpoint.step}
         for name in names:
             rows[name].append(about | evolution_faithfulness.summarise(found[name], args.seed))
@@ -168,14 +239,18 @@ def require_own_model(checkpoint, folder: Path) -> None:
     """Raise InputError if a circuit says that it was found in other weights than the checkpoint's."""
     told = checkpoint.circuit.metadata.get("weights_sha256")
     if told and told != runs.fingerprint(folder):
-        raise InputError(f"{folder}: expected the model that {checkpoint.name} was found in, got other weights; give the run it belongs to")
+        raise InputError(
+            f"{folder}: expected the model that {checkpoint.name} was found in, got other weights; give the run it belongs to"
+        )
 
 
 def plan(args, adapter, pairs):
     """The pairs in batches that fit into half of the free memory."""
     from eap import dataset, memory
 
-    size = args.batch_size or memory.plan_batch_size(adapter, pairs, 5, memory.free_bytes(runs.torch_device(args)) // 2)
+    size = args.batch_size or memory.plan_batch_size(
+        adapter, pairs, 5, memory.free_bytes(runs.torch_device(args)) // 2
+    )
     return dataset.batches(pairs, size)
 
 
@@ -198,14 +273,27 @@ def one_thread():
 def main(argv=None):
     """Compare the circuits of all checkpoints and write how they moved."""
     args = parse(argv)
-    paths, training, folder = circuit_files(args.circuits), training_file(args.training), Path(args.output_dir)
+    paths, training, folder = (
+        circuit_files(args.circuits),
+        training_file(args.training),
+        Path(args.output_dir),
+    )
     models = models_of(args, paths, training)
     from eap.files import examples_beside
 
-    outputs = [folder / name for name in ("evolution.json", "layers.evolution.json", *(f"evolution.{plot}.png" for plot in PLOTS))]
+    outputs = [
+        folder / name
+        for name in (
+            "evolution.json",
+            "layers.evolution.json",
+            *(f"evolution.{plot}.png" for plot in PLOTS),
+        )
+    ]
     given = [Path(path) for path in (training, args.pairs) if path]
     files = [*paths, *filter(Path.is_file, map(examples_beside, paths)), *given, *models]
-    run = runs.Run(args, runs.record_in(folder, __file__), outputs, {str(path): path for path in files})
+    run = runs.Run(
+        args, runs.record_in(folder, __file__), outputs, {str(path): path for path in files}
+    )
     if run.up_to_date:
         return
 
@@ -230,14 +318,21 @@ def write(args, content) -> None:
     from summarization import layers
 
     folder, found = Path(args.output_dir), content["faithfulness"]
-    tables = evolution_faithfulness.table(found) if found else [
-        "Faithfulness at each checkpoint left out: give --training with the run's folder and --pairs data/pairs_eval.jsonl."]
+    tables = (
+        evolution_faithfulness.table(found)
+        if found
+        else [
+            "Faithfulness at each checkpoint left out: give --training with the run's folder and --pairs data/pairs_eval.jsonl."
+        ]
+    )
     content["sentences"] += evolution_faithfulness.sentences(found) if found else []
     runs.write_json(folder / "evolution.json", content)
     layers.write_layers(folder / "layers.evolution.json", "evolution", content["layers"])
     known = [name for name in ("trajectories", "faithfulness") if content[name]]
     for name in (*PLOTS, *known):
-        runs.save_figure(getattr(evolution_plots, f"{name}_figure")(content), folder / f"evolution.{name}.png")
+        runs.save_figure(
+            getattr(evolution_plots, f"{name}_figure")(content), folder / f"evolution.{name}.png"
+        )
     if content["moved"]:
         with runs.atomic(folder / "evolution.moved.png") as path:
             evolution_plots.moved_drawing(content, path)

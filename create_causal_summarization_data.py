@@ -21,7 +21,9 @@ SPLIT = "validation"  # attribution on articles that fine-tuning has seen would 
 MODEL_PATH = "gpt2"  # whose tokenizer and context length; other models with the same tokenizer can read the pairs
 CORRUPTION = "swap"  # swap: sentences of other articles; mask: a neutral token (further from text, so larger effects for any reason)
 MASK_TEXT = "."  # what mask repeats
-OUTPUT = "data/pairs.jsonl"  # pairs for extraction; X_eval.jsonl beside it gets those for evaluation
+OUTPUT = (
+    "data/pairs.jsonl"  # pairs for extraction; X_eval.jsonl beside it gets those for evaluation
+)
 EVAL_FRACTION = 0.5  # of the pairs, kept from extraction so that a circuit is not judged on what it was found on; 0: all to one file
 MAX_LENGTH = 0  # tokens of a whole row at most; 0: the model's context. Shorter rows make every later stage faster
 # --------------------------------------------------------------------------------------------
@@ -30,15 +32,42 @@ MAX_LENGTH = 0  # tokens of a whole row at most; 0: the model's context. Shorter
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/create_causal_summarization_data")
-    parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
-    parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
-    parser.add_argument("--model_path", default=MODEL_PATH, help="whose tokenizer and context length (default: %(default)s)")
-    parser.add_argument("--corruption", default=CORRUPTION, choices=["swap", "mask"], help="(default: %(default)s)")
-    parser.add_argument("--mask_text", default=MASK_TEXT, help="what --corruption mask repeats (default: %(default)r)")
-    parser.add_argument("--output", default=OUTPUT, help="file for the pairs (default: %(default)s)")
-    parser.add_argument("--eval_fraction", type=flags.fraction, default=EVAL_FRACTION,
-                        help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)")
-    parser.add_argument("--max_length", type=int, default=MAX_LENGTH, help="tokens per row at most (default: the model's context)")
+    parser.add_argument(
+        "--dataset",
+        default=DATASET,
+        help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model_path",
+        default=MODEL_PATH,
+        help="whose tokenizer and context length (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--corruption", default=CORRUPTION, choices=["swap", "mask"], help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--mask_text",
+        default=MASK_TEXT,
+        help="what --corruption mask repeats (default: %(default)r)",
+    )
+    parser.add_argument(
+        "--output", default=OUTPUT, help="file for the pairs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--eval_fraction",
+        type=flags.fraction,
+        default=EVAL_FRACTION,
+        help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)",
+    )
+    parser.add_argument(
+        "--max_length",
+        type=int,
+        default=MAX_LENGTH,
+        help="tokens per row at most (default: the model's context)",
+    )
     return parser.parse_args(argv)
 
 
@@ -52,11 +81,17 @@ def reader(model_path: str):
     else:
         tokenizer, source = hub.load_tokenizer(model_path), hub.resolve_model(model_path)
     if tokenizer is None or not tokenizer.is_fast:
-        raise InputError(f"--model_path {model_path}: expected a fast tokenizer (tokenizer.json), found none; save one there")
+        raise InputError(
+            f"--model_path {model_path}: expected a fast tokenizer (tokenizer.json), found none; save one there"
+        )
     if tokenizer.eos_token_id is None:
-        raise InputError(f"--model_path {model_path}: expected a tokenizer with an end-of-text token, found none; set its eos_token")
+        raise InputError(
+            f"--model_path {model_path}: expected a tokenizer with an end-of-text token, found none; set its eos_token"
+        )
     config = Path(source, "config.json")
-    return tokenizer, AutoConfig.from_pretrained(str(source)) if config.is_file() or not Path(source).is_dir() else None
+    return tokenizer, AutoConfig.from_pretrained(str(source)) if config.is_file() or not Path(
+        source
+    ).is_dir() else None
 
 
 def row_length(args, tokenizer, config) -> int:
@@ -65,7 +100,9 @@ def row_length(args, tokenizer, config) -> int:
 
     context = prompt.context_length(config, tokenizer)
     if not 0 <= args.max_length <= context:
-        raise InputError(f"--max_length {args.max_length}: expected at most {args.model_path}'s context of {context} tokens")
+        raise InputError(
+            f"--max_length {args.max_length}: expected at most {args.model_path}'s context of {context} tokens"
+        )
     return args.max_length or context
 
 
@@ -75,8 +112,12 @@ def make_pairs(args, tokenizer, max_length, rows):
 
     mask_ids = prompt.encode(tokenizer, args.mask_text)
     if not mask_ids:
-        raise InputError(f"--mask_text {args.mask_text!r}: expected text of at least one token, got none; use '.'")
-    examples, dropped = corruption.prepare_all(tokenizer, runs.progress(rows, args, "finding salient sentences"), max_length)
+        raise InputError(
+            f"--mask_text {args.mask_text!r}: expected text of at least one token, got none; use '.'"
+        )
+    examples, dropped = corruption.prepare_all(
+        tokenizer, runs.progress(rows, args, "finding salient sentences"), max_length
+    )
     fill = corruption.CORRUPTIONS[args.corruption](examples, mask_ids)
     kept, pairs = [], []
     for number, example in enumerate(runs.progress(examples, args, "corrupting")):
@@ -87,9 +128,15 @@ def make_pairs(args, tokenizer, max_length, rows):
             dropped[str(reason)] += 1
     if not pairs:
         why = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
-        instead = ", or use --corruption mask, which needs no other article" if args.corruption == "swap" else ""
-        raise InputError(f"--dataset {args.dataset}: expected rows that make a pair, got none of {sum(dropped.values())} ({why}); give "
-                         f"more or other articles{instead}")
+        instead = (
+            ", or use --corruption mask, which needs no other article"
+            if args.corruption == "swap"
+            else ""
+        )
+        raise InputError(
+            f"--dataset {args.dataset}: expected rows that make a pair, got none of {sum(dropped.values())} ({why}); give "
+            f"more or other articles{instead}"
+        )
     return kept, pairs, dropped
 
 
@@ -100,25 +147,38 @@ def split_pairs(pairs, eval_fraction: float, seed: int):
     n = round(len(pairs) * eval_fraction)
     if eval_fraction:
         if len(pairs) < 2:
-            raise InputError("expected at least 2 pairs to keep some for evaluation, got 1; use more articles or --eval_fraction 0")
+            raise InputError(
+                "expected at least 2 pairs to keep some for evaluation, got 1; use more articles or --eval_fraction 0"
+            )
         n = min(max(n, 1), len(pairs) - 1)
     held_out = set(np.random.default_rng(seed).permutation(len(pairs))[:n].tolist())
-    return [pair for i, pair in enumerate(pairs) if i not in held_out], [pair for i, pair in enumerate(pairs) if i in held_out]
+    return [pair for i, pair in enumerate(pairs) if i not in held_out], [
+        pair for i, pair in enumerate(pairs) if i in held_out
+    ]
 
 
 def main(argv=None):
     """Build the pairs and say what became of every row."""
     args = parse(argv)
     if args.eval_fraction == 1:
-        raise InputError("--eval_fraction 1: expected less, so that pairs are left to extract circuits from; 0.5 is the default")
+        raise InputError(
+            "--eval_fraction 1: expected less, so that pairs are left to extract circuits from; 0.5 is the default"
+        )
     corpus.resolve(args.dataset)
     if not Path(args.model_path, "tokenizer.json").is_file():
         hub.resolve_model(args.model_path)
     output, folder = Path(args.output), Path(args.output_dir)
-    files = [output, output.with_name(f"{output.stem}_eval{output.suffix}")][: 2 if args.eval_fraction else 1]
+    files = [output, output.with_name(f"{output.stem}_eval{output.suffix}")][
+        : 2 if args.eval_fraction else 1
+    ]
     outputs = [*files, folder / "salience.json", folder / "salience.png"]
     model = hub.DEMO if args.model_path == "demo" else args.model_path
-    run = runs.Run(args, runs.record_beside(output), outputs, {"tokenizer": model, **corpus.inputs(args.dataset)})
+    run = runs.Run(
+        args,
+        runs.record_beside(output),
+        outputs,
+        {"tokenizer": model, **corpus.inputs(args.dataset)},
+    )
     if run.up_to_date:
         return
 
@@ -132,10 +192,17 @@ def main(argv=None):
     for file, part in zip(files, parts, strict=False):
         runs.write_jsonl(file, part)
     summary = {
-        "format": 1, "dataset": corpus.label(args.dataset), "split": args.split,
-        "without_splits": corpus.without_splits(args.dataset), "tokenizer": Path(args.model_path).name,
-        "corruption": args.corruption, "max_length": max_length, "seed": args.seed,
-        "n_extraction": len(parts[0]), "n_evaluation": len(parts[1]), **pair_report.summarise(examples, pairs, dropped, args.seed),
+        "format": 1,
+        "dataset": corpus.label(args.dataset),
+        "split": args.split,
+        "without_splits": corpus.without_splits(args.dataset),
+        "tokenizer": Path(args.model_path).name,
+        "corruption": args.corruption,
+        "max_length": max_length,
+        "seed": args.seed,
+        "n_extraction": len(parts[0]),
+        "n_evaluation": len(parts[1]),
+        **pair_report.summarise(examples, pairs, dropped, args.seed),
     }
     summary["lines"] = pair_report.lines(summary)
     runs.write_json(folder / "salience.json", summary)

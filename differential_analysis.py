@@ -31,11 +31,29 @@ PLOTS = ("similarity", "layers", "attention", "entropy")
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/differential_analysis")
-    parser.add_argument("--base_model_path", default=BASE_MODEL_PATH, help="model before fine-tuning (default: %(default)s)")
-    parser.add_argument("--finetuned_model_path", default=FINETUNED_MODEL_PATH, help="model after fine-tuning (default: %(default)s)")
-    parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
-    parser.add_argument("--run", default=RUN, help="folder of a fine-tuning run, whose latents are followed (default: none)")
-    parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
+    parser.add_argument(
+        "--base_model_path",
+        default=BASE_MODEL_PATH,
+        help="model before fine-tuning (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--finetuned_model_path",
+        default=FINETUNED_MODEL_PATH,
+        help="model after fine-tuning (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dataset",
+        default=DATASET,
+        help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--run",
+        default=RUN,
+        help="folder of a fine-tuning run, whose latents are followed (default: none)",
+    )
+    parser.add_argument(
+        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
@@ -45,7 +63,9 @@ def load_pair(args):
 
     device, dtype = runs.torch_device(args), runs.torch_dtype(args)
     names = (args.base_model_path, args.finetuned_model_path)
-    base, finetuned = (hub.load_model(name, dtype, device, attn_implementation="eager") for name in names)
+    base, finetuned = (
+        hub.load_model(name, dtype, device, attn_implementation="eager") for name in names
+    )
     internals.require_comparable(base, finetuned, names)
     return base, finetuned, shared_tokenizer(names)
 
@@ -54,10 +74,14 @@ def shared_tokenizer(names):
     """The one tokenizer of both models; a folder without one takes the other's. Raises InputError if they differ or there is none."""
     found = [tokenizer for tokenizer in map(hub.load_tokenizer, names) if tokenizer is not None]
     if not found:
-        raise InputError(f"{names[0]}: expected a model folder with a tokenizer, found none; save one there with save_pretrained")
+        raise InputError(
+            f"{names[0]}: expected a model folder with a tokenizer, found none; save one there with save_pretrained"
+        )
     if len({hub.tokenizer_sha256(tokenizer) for tokenizer in found}) > 1:
-        raise InputError(f"expected one tokenizer for both models, got two different ones ({names[0]}, {names[1]}); "
-                         "compare a model with its own fine-tune")
+        raise InputError(
+            f"expected one tokenizer for both models, got two different ones ({names[0]}, {names[1]}); "
+            "compare a model with its own fine-tune"
+        )
     return found[0]
 
 
@@ -73,12 +97,18 @@ def prompts(args, config, tokenizer):
         except prompt.TooLong:
             dropped += 1
     if not sequences:
-        raise InputError(f"--dataset {args.dataset}: expected texts that fit in {length} tokens with their summary, got none")
+        raise InputError(
+            f"--dataset {args.dataset}: expected texts that fit in {length} tokens with their summary, got none"
+        )
     return sequences, dropped
 
 
 def _left_out(args) -> str:
-    return f"; at most {args.max_examples} were read (--max_examples), the split's others left out" if args.max_examples else ""
+    return (
+        f"; at most {args.max_examples} were read (--max_examples), the split's others left out"
+        if args.max_examples
+        else ""
+    )
 
 
 def compare(args, base, finetuned, sequences):
@@ -101,7 +131,10 @@ def write(args, summary):
     scores = {name: change["scores"] for name, change in summary["changes"].items()}
     layers.write_layers(folder / "layers.differential.json", "differential", scores)
     for name in PLOTS:
-        runs.save_figure(getattr(differential_plots, f"{name}_figure")(summary), folder / f"differential.{name}.png")
+        runs.save_figure(
+            getattr(differential_plots, f"{name}_figure")(summary),
+            folder / f"differential.{name}.png",
+        )
 
 
 def follow_run(args) -> None:
@@ -110,10 +143,17 @@ def follow_run(args) -> None:
 
     folder, found = Path(args.output_dir), differential_run.files(args.run)
     outputs = [folder / f"differential.latents.{kind}" for kind in ("json", "png")]
-    run = runs.Run(args, runs.record_in(folder, "differential_latents"), outputs, {path.name: path for _, path in found})
+    run = runs.Run(
+        args,
+        runs.record_in(folder, "differential_latents"),
+        outputs,
+        {path.name: path for _, path in found},
+    )
     if run.up_to_date:
         return
-    summary = differential_run.follow(found, args.seed, lambda items: runs.progress(items, args, "checkpoints"))
+    summary = differential_run.follow(
+        found, args.seed, lambda items: runs.progress(items, args, "checkpoints")
+    )
     runs.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
     runs.save_figure(differential_plots.run_figure(summary), outputs[1])
     runs.say(args, "\n".join(differential_run.lines(summary)))
@@ -127,12 +167,26 @@ def main(argv=None):
     if args.run:
         follow_run(args)
         return
-    models = {"base": hub.resolve_model(args.base_model_path, "--base_model_path"),
-              "finetuned": hub.resolve_model(args.finetuned_model_path, "--finetuned_model_path")}
+    models = {
+        "base": hub.resolve_model(args.base_model_path, "--base_model_path"),
+        "finetuned": hub.resolve_model(args.finetuned_model_path, "--finetuned_model_path"),
+    }
     corpus.resolve(args.dataset)
     folder = Path(args.output_dir)
-    outputs = [folder / name for name in ("differential.json", "layers.differential.json", *(f"differential.{p}.png" for p in PLOTS))]
-    run = runs.Run(args, runs.record_in(folder, "differential_analysis"), outputs, {**models, **corpus.inputs(args.dataset)})
+    outputs = [
+        folder / name
+        for name in (
+            "differential.json",
+            "layers.differential.json",
+            *(f"differential.{p}.png" for p in PLOTS),
+        )
+    ]
+    run = runs.Run(
+        args,
+        runs.record_in(folder, "differential_analysis"),
+        outputs,
+        {**models, **corpus.inputs(args.dataset)},
+    )
     if run.up_to_date:
         return
 
@@ -141,17 +195,28 @@ def main(argv=None):
     runs.seed_everything(args.seed)
     base, finetuned, tokenizer = load_pair(args)
     sequences, dropped = prompts(args, base.config, tokenizer)
-    runs.say(args, f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "
-                   f"{dropped} left out whose summary does not fit{_left_out(args)}")
+    runs.say(
+        args,
+        f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "
+        f"{dropped} left out whose summary does not fit{_left_out(args)}",
+    )
     comparison = compare(args, base, finetuned, sequences)
     summary = {
-        "base": Path(args.base_model_path).name, "finetuned": Path(args.finetuned_model_path).name, "dataset": corpus.label(args.dataset),
-        "split": args.split, "dropped": dropped, "tokens": sum(map(len, sequences)), "seed": args.seed,
+        "base": Path(args.base_model_path).name,
+        "finetuned": Path(args.finetuned_model_path).name,
+        "dataset": corpus.label(args.dataset),
+        "split": args.split,
+        "dropped": dropped,
+        "tokens": sum(map(len, sequences)),
+        "seed": args.seed,
         **differential_report.summarise(comparison, args.seed),
     }
     write(args, summary)
     runs.say(args, "\n".join(differential_report.lines(summary)))
-    runs.say(args, f"written: {folder / 'differential.json'}, layers.differential.json and {len(PLOTS)} plots")
+    runs.say(
+        args,
+        f"written: {folder / 'differential.json'}, layers.differential.json and {len(PLOTS)} plots",
+    )
     run.finish()
 
 

@@ -34,22 +34,71 @@ def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/evaluate_faithfulness")
     parser.add_argument("--circuit", default=CIRCUIT, help="circuit JSON (default: %(default)s)")
-    parser.add_argument("--model_path", default=MODEL_PATH, help="Hub id, folder, adapter, or demo (default: %(default)s)")
-    parser.add_argument("--other_circuit", help="run this circuit too, beside the first: before or after fine-tuning")
-    parser.add_argument("--other_model_path", help="run the circuits in this model too: the base or the fine-tuned one")
-    parser.add_argument("--pairs", default=PAIRS, help="pairs that extraction did not see (default: %(default)s)")
-    parser.add_argument("--fractions", type=_fractions, default=FRACTIONS,
-                        help="sizes of the curve, of all edges; those of the two flags below are in it too (default: %(default)s)")
-    parser.add_argument("--random_fractions", type=_fractions, default=RANDOM_FRACTIONS, help="of random circuits (default: %(default)s)")
-    parser.add_argument("--cross_fractions", type=_fractions, default=CROSS_FRACTIONS,
-                        help="of the causal control and of cross-faithfulness (default: %(default)s)")
-    parser.add_argument("--n_random", type=flags.count, default=N_RANDOM,
-                        help="random circuits per size and kind; 0: none (default: %(default)s)")
-    parser.add_argument("--metrics", type=flags.name_list, default=METRICS, help="of kl, nll, js, logit_diff (default: %(default)s)")
-    parser.add_argument("--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)")
-    parser.add_argument("--resamples", type=flags.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
-    parser.add_argument("--allow_same_examples", action="store_true", help="also evaluate on examples the circuit was found on")
-    parser.add_argument("--max_memory", type=flags.positive_float, help="GB that the plan may use (default: what is free)")
+    parser.add_argument(
+        "--model_path",
+        default=MODEL_PATH,
+        help="Hub id, folder, adapter, or demo (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--other_circuit",
+        help="run this circuit too, beside the first: before or after fine-tuning",
+    )
+    parser.add_argument(
+        "--other_model_path",
+        help="run the circuits in this model too: the base or the fine-tuned one",
+    )
+    parser.add_argument(
+        "--pairs", default=PAIRS, help="pairs that extraction did not see (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--fractions",
+        type=_fractions,
+        default=FRACTIONS,
+        help="sizes of the curve, of all edges; those of the two flags below are in it too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--random_fractions",
+        type=_fractions,
+        default=RANDOM_FRACTIONS,
+        help="of random circuits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cross_fractions",
+        type=_fractions,
+        default=CROSS_FRACTIONS,
+        help="of the causal control and of cross-faithfulness (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--n_random",
+        type=flags.count,
+        default=N_RANDOM,
+        help="random circuits per size and kind; 0: none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--metrics",
+        type=flags.name_list,
+        default=METRICS,
+        help="of kl, nll, js, logit_diff (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--resamples",
+        type=flags.positive_int,
+        default=RESAMPLES,
+        help="for the intervals (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--allow_same_examples",
+        action="store_true",
+        help="also evaluate on examples the circuit was found on",
+    )
+    parser.add_argument(
+        "--max_memory",
+        type=flags.positive_float,
+        help="GB that the plan may use (default: what is free)",
+    )
     return parser.parse_args(argv)
 
 
@@ -58,7 +107,9 @@ def _fractions(text: str) -> list[float]:
     if not values or values[0] == 0:
         import argparse
 
-        raise argparse.ArgumentTypeError(f"expected numbers above 0 and up to 1, separated by commas, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected numbers above 0 and up to 1, separated by commas, got {text!r}"
+        )
     return values
 
 
@@ -73,11 +124,18 @@ def main(argv=None):
         if path is None:
             continue
         if not Path(path).is_file():
-            raise InputError(f"--{name} {path}: expected a file, found none; extract_summarization_circuit.py and "
-                             "create_causal_summarization_data.py make them, for instance with --model_path demo")
+            raise InputError(
+                f"--{name} {path}: expected a file, found none; extract_summarization_circuit.py and "
+                "create_causal_summarization_data.py make them, for instance with --model_path demo"
+            )
         inputs[name] = path
     out = Path(args.output_dir)
-    run = runs.Run(args, runs.record_in(out, __file__), [out / "faithfulness.json", out / "faithfulness.png"], inputs)
+    run = runs.Run(
+        args,
+        runs.record_in(out, __file__),
+        [out / "faithfulness.json", out / "faithfulness.png"],
+        inputs,
+    )
     if run.up_to_date:
         return
     from eap import faithfulness_plots, faithfulness_report
@@ -107,21 +165,32 @@ def load(args):
 
     for metric in args.metrics:
         attribute.check("exact", metric, "left", args.ablation, 1)
-    circuits = {Path(path).stem: load_circuit(path) for path in (args.circuit, args.other_circuit) if path}
+    circuits = {
+        Path(path).stem: load_circuit(path) for path in (args.circuit, args.other_circuit) if path
+    }
     if args.other_circuit and len(circuits) < 2:
-        raise InputError(f"--other_circuit {args.other_circuit}: expected a file of another name than --circuit, got the same; rename one")
+        raise InputError(
+            f"--other_circuit {args.other_circuit}: expected a file of another name than --circuit, got the same; rename one"
+        )
     adapter, tokenizer = load_model(args, args.model_path, circuits)
     pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
     if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
         runs.say(args, note)
-    found_on = [] if args.allow_same_examples else [circuit.metadata for circuit in circuits.values()]
+    found_on = (
+        [] if args.allow_same_examples else [circuit.metadata for circuit in circuits.values()]
+    )
     unseen = dataset.unseen(pairs, found_on, args.pairs)
     used, unused = unseen[: args.max_examples], []
-    runs.say(args, f"{len(used)} of {len(unseen)} examples that extraction did not see; {len(pairs) - len(unseen)} that it saw left out")
+    runs.say(
+        args,
+        f"{len(used)} of {len(unseen)} examples that extraction did not see; {len(pairs) - len(unseen)} that it saw left out",
+    )
     if len(unseen) < len(pairs):
         unused.append(f"{len(pairs) - len(unseen)} of {len(pairs)} pairs, which extraction saw")
     if len(used) < len(unseen):
-        unused.append(f"{len(unseen) - len(used)} of {len(unseen)} unseen pairs, by --max_examples {args.max_examples}")
+        unused.append(
+            f"{len(unseen) - len(used)} of {len(unseen)} unseen pairs, by --max_examples {args.max_examples}"
+        )
     return adapter, circuits, used, unused
 
 
@@ -135,10 +204,14 @@ def load_model(args, model_path: str, circuits: dict):
     for name, circuit in circuits.items():
         circuit.require_scores(name)
         if circuit.graph != adapter.graph:
-            raise InputError(f"{name}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model")
+            raise InputError(
+                f"{name}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model"
+            )
         theirs = circuit.metadata.get("tokenizer_sha256")
         if theirs and ours and theirs != ours:
-            raise InputError(f"{name}: expected a circuit found with the tokenizer of {model_path}, got another tokenizer's")
+            raise InputError(
+                f"{name}: expected a circuit found with the tokenizer of {model_path}, got another tokenizer's"
+            )
     return adapter, tokenizer
 
 
@@ -153,22 +226,49 @@ def evaluate(args, adapter, circuits: dict, pairs) -> dict:
     name, circuit = next(iter(circuits.items()))
     plan = entries(args, circuits)
     main = run(args, adapter, pairs, plan, "running circuits")
-    control_pairs = [i for i, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)]
+    control_pairs = [
+        i for i, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)
+    ]
     sizes = faithfulness.by_size(circuit, args.cross_fractions)
-    control = run(args, adapter, [pairs[i].control() for i in control_pairs], sizes, "causal control") if control_pairs else None
+    control = (
+        run(args, adapter, [pairs[i].control() for i in control_pairs], sizes, "causal control")
+        if control_pairs
+        else None
+    )
     adapter = None  # one model in memory at a time
     there = cross_entries(args, circuits)
-    other = run(args, load_model(args, args.other_model_path, circuits)[0], pairs, there, "other model") if args.other_model_path else None
+    other = (
+        run(args, load_model(args, args.other_model_path, circuits)[0], pairs, there, "other model")
+        if args.other_model_path
+        else None
+    )
     rows, result = statistics.resample(len(pairs), args.seed, args.resamples), {}
     for metric in args.metrics:
         here = faithfulness.setting(main, plan, metric)
         result[metric] = describe(args, here, circuit.graph, rows) | {
             "control": controlled(args, here, control, control_pairs, sizes, metric, circuit.graph),
-            "cross": crossed(args, here, other and faithfulness.setting(other, there, metric), list(circuits), circuit.graph, rows),
+            "cross": crossed(
+                args,
+                here,
+                other and faithfulness.setting(other, there, metric),
+                list(circuits),
+                circuit.graph,
+                rows,
+            ),
         }
-    return {"circuit": name, "model": label(args.model_path), "ablation": args.ablation, "examples": len(pairs),
-            "edges": circuit.graph.n_edges, "identities": main.identities, "found_on": found_on(circuits), "compared": compared(circuits),
-            "tokens_changed": tokens_changed(pairs, control_pairs), "left_out": left_out(args, pairs, control_pairs), "metrics": result}
+    return {
+        "circuit": name,
+        "model": label(args.model_path),
+        "ablation": args.ablation,
+        "examples": len(pairs),
+        "edges": circuit.graph.n_edges,
+        "identities": main.identities,
+        "found_on": found_on(circuits),
+        "compared": compared(circuits),
+        "tokens_changed": tokens_changed(pairs, control_pairs),
+        "left_out": left_out(args, pairs, control_pairs),
+        "metrics": result,
+    }
 
 
 def entries(args, circuits: dict) -> list:
@@ -180,10 +280,16 @@ def entries(args, circuits: dict) -> list:
     circuit, *others = circuits.values()
     selected = circuit.metadata.get("sizes", {}).get("selected") or int(circuit.in_graph.sum())
     chosen = [Entry("file", selected / circuit.graph.n_edges, circuit.in_graph, selected=selected)]
-    curve = by_size(circuit, sorted({*args.fractions, *args.random_fractions, *args.cross_fractions}))
+    curve = by_size(
+        circuit, sorted({*args.fractions, *args.random_fractions, *args.cross_fractions})
+    )
     compared_with = [entry for entry in curve if entry.fraction in args.random_fractions]
-    chosen += curve + nulls(circuit.graph, compared_with, args.n_random, torch.Generator().manual_seed(args.seed))
-    return chosen + [entry for other in others for entry in by_size(other, args.cross_fractions, "other circuit")]
+    chosen += curve + nulls(
+        circuit.graph, compared_with, args.n_random, torch.Generator().manual_seed(args.seed)
+    )
+    return chosen + [
+        entry for other in others for entry in by_size(other, args.cross_fractions, "other circuit")
+    ]
 
 
 def cross_entries(args, circuits: dict) -> list:
@@ -191,17 +297,28 @@ def cross_entries(args, circuits: dict) -> list:
     from eap.faithfulness import by_size
 
     kinds = ("circuit", "other circuit")
-    return [entry for kind, each in zip(kinds, circuits.values(), strict=False) for entry in by_size(each, args.cross_fractions, kind)]
+    return [
+        entry
+        for kind, each in zip(kinds, circuits.values(), strict=False)
+        for entry in by_size(each, args.cross_fractions, kind)
+    ]
 
 
 def run(args, adapter, pairs, chosen, what: str):
     """The `Measured` of the chosen circuits."""
     from eap import attribute, dataset, faithfulness, memory
 
-    batches = dataset.batches(pairs, args.batch_size or memory.plan_batch_size(adapter, pairs, 5, runs.memory_budget(args) // 2))
-    means = attribute.mean_activations(adapter, batches, runs.warn) if args.ablation == "mean" else None
+    batches = dataset.batches(
+        pairs,
+        args.batch_size or memory.plan_batch_size(adapter, pairs, 5, runs.memory_budget(args) // 2),
+    )
+    means = (
+        attribute.mean_activations(adapter, batches, runs.warn) if args.ablation == "mean" else None
+    )
     bar = runs.progress(range(len(batches) * len(chosen)), args, what)
-    found = faithfulness.measure(adapter, batches, chosen, args.metrics, args.ablation, means, bar.update, runs.warn)
+    found = faithfulness.measure(
+        adapter, batches, chosen, args.metrics, args.ablation, means, bar.update, runs.warn
+    )
     bar.close()
     return found
 
@@ -215,11 +332,14 @@ def describe(args, here, graph, rows) -> dict:
     from summarization import statistics
 
     return {
-        "full": float(here.full.mean()), "empty": float(here.empty.mean()),
+        "full": float(here.full.mean()),
+        "empty": float(here.empty.mean()),
         "change": statistics.mean_interval(here.empty - here.full, args.seed, args.resamples),
-        "rows": faithfulness.table(here, graph, rows), "areas": faithfulness.curve_areas(here, rows),
+        "rows": faithfulness.table(here, graph, rows),
+        "areas": faithfulness.curve_areas(here, rows),
         "areas_at_cross_sizes": faithfulness.curve_areas(here, rows, sizes=args.cross_fractions),
-        "sizes_reaching": faithfulness.sizes_reaching(here, rows), "nulls": faithfulness.against_nulls(here, rows),
+        "sizes_reaching": faithfulness.sizes_reaching(here, rows),
+        "nulls": faithfulness.against_nulls(here, rows),
     }
 
 
@@ -231,13 +351,19 @@ def controlled(args, here, control, which, sizes, metric, graph) -> dict | None:
     if control is None:
         return None
     there = faithfulness.setting(control, sizes, metric)
-    salient = here._replace(values=here.values[:, which], full=here.full[which], empty=here.empty[which])
+    salient = here._replace(
+        values=here.values[:, which], full=here.full[which], empty=here.empty[which]
+    )
     rows = statistics.resample(len(which), args.seed, args.resamples)
     change = there.empty - there.full
     return {
-        "examples": len(which), "change": statistics.mean_interval(change, args.seed, args.resamples),
-        "salient_minus_control": statistics.mean_interval(salient.empty - salient.full - change, args.seed, args.resamples),
-        "rows": faithfulness.table(there, graph, rows), "areas": faithfulness.curve_areas(there, rows),
+        "examples": len(which),
+        "change": statistics.mean_interval(change, args.seed, args.resamples),
+        "salient_minus_control": statistics.mean_interval(
+            salient.empty - salient.full - change, args.seed, args.resamples
+        ),
+        "rows": faithfulness.table(there, graph, rows),
+        "areas": faithfulness.curve_areas(there, rows),
         "differences": faithfulness.differences(there, "circuit", salient, "circuit", rows),
     }
 
@@ -248,24 +374,42 @@ def crossed(args, here, there, names, graph, rows) -> list[dict]:
     from summarization import statistics
 
     kinds, found = ("circuit", "other circuit")[: len(names)], []
-    for setting, model, native in ((here, args.model_path, "circuit"), (there, args.other_model_path, "other circuit")):
+    for setting, model, native in (
+        (here, args.model_path, "circuit"),
+        (there, args.other_model_path, "other circuit"),
+    ):
         for name, kind in zip(names, kinds, strict=True):
             if setting is None or (setting is here and kind == native):
                 continue
             listed, compare = setting.only(kind), kind != native and setting.rows_of(native)
-            found.append({
-                "circuit": name, "model": label(model), "found_there": kind == native, "rows": faithfulness.table(listed, graph, rows),
-                "change": statistics.mean_interval(setting.empty - setting.full, args.seed, args.resamples),
-                "areas": faithfulness.curve_areas(listed, rows, kind), "sizes_reaching": faithfulness.sizes_reaching(listed, rows, kind),
-                "minus_own": faithfulness.differences(setting, kind, setting, native, rows) if compare else None,
-            })
+            found.append(
+                {
+                    "circuit": name,
+                    "model": label(model),
+                    "found_there": kind == native,
+                    "rows": faithfulness.table(listed, graph, rows),
+                    "change": statistics.mean_interval(
+                        setting.empty - setting.full, args.seed, args.resamples
+                    ),
+                    "areas": faithfulness.curve_areas(listed, rows, kind),
+                    "sizes_reaching": faithfulness.sizes_reaching(listed, rows, kind),
+                    "minus_own": faithfulness.differences(setting, kind, setting, native, rows)
+                    if compare
+                    else None,
+                }
+            )
     return found
 
 
 def found_on(circuits: dict) -> dict:
     """{name: {"examples", "noise_floor"}}: of how many examples, and how alike resamples of them choose edges; None: unknown."""
-    return {name: {"examples": len(circuit.metadata.get("example_ids") or ()) or None,
-                   "noise_floor": (circuit.metadata.get("bootstrap") or {}).get("noise_floor")} for name, circuit in circuits.items()}
+    return {
+        name: {
+            "examples": len(circuit.metadata.get("example_ids") or ()) or None,
+            "noise_floor": (circuit.metadata.get("bootstrap") or {}).get("noise_floor"),
+        }
+        for name, circuit in circuits.items()
+    }
 
 
 def compared(circuits: dict) -> dict | None:
@@ -275,18 +419,37 @@ def compared(circuits: dict) -> dict | None:
     if len(circuits) < 2:
         return None
     a, b = circuits.values()
-    floors = {name: (circuit.metadata.get("bootstrap") or {}).get("noise_floor") for name, circuit in circuits.items()}
-    return {"circuits": list(circuits), "jaccard_edges": jaccard(a.in_graph, b.in_graph),
-            "spearman": spearman(a.scores.abs(), b.scores.abs()),
-            "chance": chance_jaccard(int(a.in_graph.sum()), int(b.in_graph.sum()), a.graph.n_edges), "noise_floors": floors}
+    floors = {
+        name: (circuit.metadata.get("bootstrap") or {}).get("noise_floor")
+        for name, circuit in circuits.items()
+    }
+    return {
+        "circuits": list(circuits),
+        "jaccard_edges": jaccard(a.in_graph, b.in_graph),
+        "spearman": spearman(a.scores.abs(), b.scores.abs()),
+        "chance": chance_jaccard(int(a.in_graph.sum()), int(b.in_graph.sum()), a.graph.n_edges),
+        "noise_floors": floors,
+    }
 
 
 def tokens_changed(pairs, control_pairs) -> dict:
     """How many tokens differ from the clean input, on average: in corrupted pairs, and in their controls (guard 16)."""
-    counts = {"salient": [pair.corrupted_ids for pair in pairs], "control": [pairs[i].control_ids for i in control_pairs]}
-    clean = {"salient": [pair.clean_ids for pair in pairs], "control": [pairs[i].clean_ids for i in control_pairs]}
-    return {kind: sum(sum(a != b for a, b in zip(*row, strict=True)) for row in zip(ids, clean[kind], strict=True)) / max(len(ids), 1)
-            for kind, ids in counts.items()}
+    counts = {
+        "salient": [pair.corrupted_ids for pair in pairs],
+        "control": [pairs[i].control_ids for i in control_pairs],
+    }
+    clean = {
+        "salient": [pair.clean_ids for pair in pairs],
+        "control": [pairs[i].clean_ids for i in control_pairs],
+    }
+    return {
+        kind: sum(
+            sum(a != b for a, b in zip(*row, strict=True))
+            for row in zip(ids, clean[kind], strict=True)
+        )
+        / max(len(ids), 1)
+        for kind, ids in counts.items()
+    }
 
 
 def left_out(args, pairs, control_pairs) -> list[str]:
@@ -294,13 +457,23 @@ def left_out(args, pairs, control_pairs) -> list[str]:
     notes = []
     if args.n_random < N_RANDOM:
         notes.append(f"{args.n_random} instead of {N_RANDOM} random circuits of each kind and size")
-    if missing := [f"{share:.0%}" for share in _fractions(RANDOM_FRACTIONS) if share not in args.random_fractions]:
+    if missing := [
+        f"{share:.0%}"
+        for share in _fractions(RANDOM_FRACTIONS)
+        if share not in args.random_fractions
+    ]:
         notes.append(f"random circuits and complement at {', '.join(missing)} of the edges")
     if args.cross_fractions != _fractions(FRACTIONS):
-        notes.append(f"causal control and cross-faithfulness at {len(args.cross_fractions)} sizes only, so without most of their curve")
+        notes.append(
+            f"causal control and cross-faithfulness at {len(args.cross_fractions)} sizes only, so without most of their curve"
+        )
     if len(control_pairs) < len(pairs):
-        notes.append(f"the causal control of {len(pairs) - len(control_pairs)} pairs, which have no control that changes a token")
-    missing = [f"--{flag}" for flag in ("other_circuit", "other_model_path") if not getattr(args, flag)]
+        notes.append(
+            f"the causal control of {len(pairs) - len(control_pairs)} pairs, which have no control that changes a token"
+        )
+    missing = [
+        f"--{flag}" for flag in ("other_circuit", "other_model_path") if not getattr(args, flag)
+    ]
     if missing:
         notes.append(f"cross-faithfulness for want of {' and '.join(missing)}")
     return notes

@@ -32,14 +32,40 @@ CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/evaluate_robustness")
-    parser.add_argument("--circuits", nargs="+", default=CIRCUITS, help="circuit files (default: before and after)")
-    parser.add_argument("--model_path", help="extract the first circuit again in this model, its own")
+    parser.add_argument(
+        "--circuits", nargs="+", default=CIRCUITS, help="circuit files (default: before and after)"
+    )
+    parser.add_argument(
+        "--model_path", help="extract the first circuit again in this model, its own"
+    )
     parser.add_argument("--pairs", default=PAIRS, help="pairs for that (default: %(default)s)")
-    parser.add_argument("--levels", type=_levels, default=LEVELS, help="shares of salient tokens corrupted (default: %(default)s)")
-    parser.add_argument("--variants", default=VARIANTS, help="other ways of extracting, by commas (default: %(default)s)")
-    parser.add_argument("--mask_text", default=MASK_TEXT, help="what the variant mask repeats (default: %(default)r)")
-    parser.add_argument("--resamples", type=flags.positive_int, default=RESAMPLES, help="for the intervals (default: %(default)s)")
-    parser.add_argument("--max_memory", type=flags.positive_float, help="GB that the plan may use (default: what is free)")
+    parser.add_argument(
+        "--levels",
+        type=_levels,
+        default=LEVELS,
+        help="shares of salient tokens corrupted (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--variants",
+        default=VARIANTS,
+        help="other ways of extracting, by commas (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mask_text",
+        default=MASK_TEXT,
+        help="what the variant mask repeats (default: %(default)r)",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=flags.positive_int,
+        default=RESAMPLES,
+        help="for the intervals (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max_memory",
+        type=flags.positive_float,
+        help="GB that the plan may use (default: what is free)",
+    )
     return parser.parse_args(argv)
 
 
@@ -52,13 +78,20 @@ def main(argv=None):
     args = parse(argv)
     for path in args.circuits:
         if not Path(path).is_file():
-            raise InputError(f"--circuits {path}: expected a circuit file, found none; make it with extract_summarization_circuit.py, "
-                             "for instance with --model_path demo")
+            raise InputError(
+                f"--circuits {path}: expected a circuit file, found none; make it with extract_summarization_circuit.py, "
+                "for instance with --model_path demo"
+            )
     inputs = {path: path for path in args.circuits}
     if args.model_path:
         inputs |= {"model": hub.resolve_model(args.model_path), "pairs": args.pairs}
     out = Path(args.output_dir)
-    outputs = [out / name for name in ("robustness.json", "robustness.png", "robustness.matrix.png")[: 3 if args.model_path else 2]]
+    outputs = [
+        out / name
+        for name in ("robustness.json", "robustness.png", "robustness.matrix.png")[
+            : 3 if args.model_path else 2
+        ]
+    ]
     run = runs.Run(args, runs.record_in(out, __file__), outputs, inputs)
     if run.up_to_date:
         return
@@ -67,15 +100,30 @@ def main(argv=None):
     runs.seed_everything(args.seed)
     runs.say_circuit_dtype(args)
     circuits = load(args)
-    result = {"format": 1, "circuits": [describe(args, *row) for row in circuits], "pairs": compare(args, circuits)}
-    result |= extract_again(args, run, *circuits[0][1:]) if args.model_path else {
-        "perturbation": [], "agreement": None, "left_out": ["perturbed inputs, corruptions, metrics and methods, for want of --model_path"]}
+    result = {
+        "format": 1,
+        "circuits": [describe(args, *row) for row in circuits],
+        "pairs": compare(args, circuits),
+    }
+    result |= (
+        extract_again(args, run, *circuits[0][1:])
+        if args.model_path
+        else {
+            "perturbation": [],
+            "agreement": None,
+            "left_out": [
+                "perturbed inputs, corruptions, metrics and methods, for want of --model_path"
+            ],
+        }
+    )
     result["sentences"] = robustness.lines(result)
     runs.say(args, "\n".join(result["sentences"]))
     runs.write_json(out / "robustness.json", result)
     runs.save_figure(robustness_plots.overlap(result), out / "robustness.png")
     if args.model_path:
-        runs.save_figure(robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png")
+        runs.save_figure(
+            robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png"
+        )
     run.finish()
 
 
@@ -99,9 +147,23 @@ def describe(args, name, circuit, per_example) -> dict:
     from eap import bootstrap
 
     about = bootstrap.of_circuit(circuit, per_example, args.seed)
-    shown = {key: value for key, value in about.items() if not isinstance(value, list)} if about else None
-    told = {"noise_floor": about["noise_floor"], "stable": about["stable"]} if about else {"noise_floor": None, "stable": None}
-    return {"name": name, "size": int(circuit.in_graph.sum()), "edges": circuit.graph.n_edges, **told, "bootstrap": shown}
+    shown = (
+        {key: value for key, value in about.items() if not isinstance(value, list)}
+        if about
+        else None
+    )
+    told = (
+        {"noise_floor": about["noise_floor"], "stable": about["stable"]}
+        if about
+        else {"noise_floor": None, "stable": None}
+    )
+    return {
+        "name": name,
+        "size": int(circuit.in_graph.sum()),
+        "edges": circuit.graph.n_edges,
+        **told,
+        "bootstrap": shown,
+    }
 
 
 def compare(args, circuits) -> list[dict]:
@@ -113,9 +175,16 @@ def compare(args, circuits) -> list[dict]:
     rows = []
     for (name_a, a, scores_a), (name_b, b, scores_b) in combinations(circuits, 2):
         ids = a.metadata.get("example_ids")
-        same = ids is not None and ids == b.metadata.get("example_ids") and scores_a is not None and scores_b is not None
+        same = (
+            ids is not None
+            and ids == b.metadata.get("example_ids")
+            and scores_a is not None
+            and scores_b is not None
+        )
         both = (scores_a, scores_b) if same and len(ids) > 1 else None
-        rows.append({"a": name_a, "b": name_b, **robustness.pair(a, b, both, args.resamples, args.seed)})
+        rows.append(
+            {"a": name_a, "b": name_b, **robustness.pair(a, b, both, args.resamples, args.seed)}
+        )
     return rows
 
 
@@ -127,9 +196,13 @@ def extract_again(args, run, circuit, per_example) -> dict:
     from eap import dataset, robustness
     from eap.models import adapt
 
-    adapter = adapt(hub.load_model(args.model_path, runs.circuit_dtype(args), runs.torch_device(args)))
+    adapter = adapt(
+        hub.load_model(args.model_path, runs.circuit_dtype(args), runs.torch_device(args))
+    )
     if circuit.graph != adapter.graph:
-        raise InputError(f"{args.circuits[0]}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model")
+        raise InputError(
+            f"{args.circuits[0]}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model"
+        )
     there = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
     pairs = there[: args.max_examples]
     tokenizer = hub.load_tokenizer(args.model_path)
@@ -137,36 +210,55 @@ def extract_again(args, run, circuit, per_example) -> dict:
         runs.say(args, note)
     own = options(circuit)
     if own["ablation"] != "patching":
-        raise InputError(f"{args.circuits[0]}: expected a circuit of patching to extract it again from other inputs, got {own['ablation']} "
-                         "ablation, which does not look at corrupted inputs; leave out --model_path")
+        raise InputError(
+            f"{args.circuits[0]}: expected a circuit of patching to extract it again from other inputs, got {own['ablation']} "
+            "ablation, which does not look at corrupted inputs; leave out --model_path"
+        )
     known = stored(args, run, circuit, per_example, pairs)
     plan, left_out = variants(args, own, pairs, tokenizer)
     jobs = {("level", level): (perturbed(args, pairs, level), own) for level in args.levels}
-    jobs |= {("variant", name): job for name, job in plan.items()} | ({} if known is not None else {("whole",): (pairs, own)})
+    jobs |= {("variant", name): job for name, job in plan.items()} | (
+        {} if known is not None else {("whole",): (pairs, own)}
+    )
     bar = runs.progress(jobs.items(), args, "extracting again")
     found = {key: extract(args, adapter, *job) for key, job in bar}
     whole = known if known is not None else found["whole",]
     missing = [f"{level:.0%}" for level in _levels(LEVELS) if level not in args.levels]
     left_out += [f"{', '.join(missing)} of salient tokens corrupted"] if missing else []
     if len(pairs) < len(there):
-        left_out.append(f"{len(there) - len(pairs)} of {len(there)} pairs, by --max_examples {args.max_examples}")
+        left_out.append(
+            f"{len(there) - len(pairs)} of {len(there)} pairs, by --max_examples {args.max_examples}"
+        )
     levels = {level: found["level", level] for level in args.levels}
-    named = {f"as extracted: {own['method']}, {own['metric']}": whole} | {name: found["variant", name] for name in plan}
-    return {"perturbation": robustness.curve(circuit, levels, whole, args.resamples, args.seed),
-            "agreement": robustness.agreement(circuit, named, args.resamples, args.seed), "left_out": left_out}
+    named = {f"as extracted: {own['method']}, {own['metric']}": whole} | {
+        name: found["variant", name] for name in plan
+    }
+    return {
+        "perturbation": robustness.curve(circuit, levels, whole, args.resamples, args.seed),
+        "agreement": robustness.agreement(circuit, named, args.resamples, args.seed),
+        "left_out": left_out,
+    }
 
 
 def options(circuit) -> dict:
     """How the circuit was extracted, as options of `attribute`; our defaults for a file that does not say."""
     about = circuit.metadata
-    return {"method": about.get("method", "EAP-IG-inputs"), "metric": about.get("metric", "kl"), "steps": about.get("steps") or 5,
-            "rule": about.get("rule") or "gauss-legendre", "ablation": about.get("ablation", "patching")}
+    return {
+        "method": about.get("method", "EAP-IG-inputs"),
+        "metric": about.get("metric", "kl"),
+        "steps": about.get("steps") or 5,
+        "rule": about.get("rule") or "gauss-legendre",
+        "ablation": about.get("ablation", "patching"),
+    }
 
 
 def stored(args, run, circuit, per_example, pairs):
     """The circuit's own per-example scores of the given pairs, when its file shows that they are of this model and these pairs, or None."""
     about, inputs, ids = circuit.metadata, run.identity["inputs"], [pair.id for pair in pairs]
-    same = all(about.get(f"{kind}_sha256") == inputs[name]["sha256"] for kind, name in (("pairs", "pairs"), ("weights", "model")))
+    same = all(
+        about.get(f"{kind}_sha256") == inputs[name]["sha256"]
+        for kind, name in (("pairs", "pairs"), ("weights", "model"))
+    )
     same = same and about.get("dtype") == args.dtype and about["example_ids"][: len(ids)] == ids
     return per_example[: len(ids)] if same and per_example is not None else None
 
@@ -185,8 +277,12 @@ def extract(args, adapter, pairs, chosen: dict):
     """(examples, edges) scores of the pairs."""
     from eap import attribute, memory
 
-    batch_size = args.batch_size or memory.plan_batch_size(adapter, pairs, chosen["steps"], runs.memory_budget(args))
-    return attribute.attribute(adapter.model, pairs, batch_size=batch_size, autocast=runs.autocast_dtype(args), **chosen).edges.float()
+    batch_size = args.batch_size or memory.plan_batch_size(
+        adapter, pairs, chosen["steps"], runs.memory_budget(args)
+    )
+    return attribute.attribute(
+        adapter.model, pairs, batch_size=batch_size, autocast=runs.autocast_dtype(args), **chosen
+    ).edges.float()
 
 
 def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
@@ -194,7 +290,11 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
     from eap import attribute, metrics
     from summarization import corruption, prompt
 
-    wanted, plan, left_out = [part.strip() for part in args.variants.split(",") if part.strip()], {}, []
+    wanted, plan, left_out = (
+        [part.strip() for part in args.variants.split(",") if part.strip()],
+        {},
+        [],
+    )
     mask_ids = prompt.encode(tokenizer, args.mask_text) if tokenizer is not None else None
     for name in wanted:
         kind, _, seed = name.partition(":")
@@ -202,22 +302,38 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
             if kind != own["metric"]:
                 plan[f"metric {kind}"] = pairs, own | {"metric": kind}
         elif kind in attribute.METHODS:
-            flat = kind in ("EAP", "NAP") and own["metric"] in ("kl", "js")  # no gradient at the clean input
+            flat = kind in ("EAP", "NAP") and own["metric"] in (
+                "kl",
+                "js",
+            )  # no gradient at the clean input
             if kind != own["method"]:
-                plan[f"method {kind}" + (", nll" if flat else "")] = pairs, own | {"method": kind} | ({"metric": "nll"} if flat else {})
-        elif kind == "control" and all(pair.control_ids not in (None, pair.clean_ids) for pair in pairs):
+                plan[f"method {kind}" + (", nll" if flat else "")] = (
+                    pairs,
+                    own | {"method": kind} | ({"metric": "nll"} if flat else {}),
+                )
+        elif kind == "control" and all(
+            pair.control_ids not in (None, pair.clean_ids) for pair in pairs
+        ):
             plan["other sentences corrupted"] = [pair.control() for pair in pairs], own
         elif kind in corruption.CORRUPTIONS and (kind == "mask" or seed.isdigit()):
             again = corruption.again(pairs, kind, mask_ids, int(seed or 0))
             if again is None:
-                left_out.append(f"{name}: needs {args.pairs} with masked and sentences, and a tokenizer for mask")
+                left_out.append(
+                    f"{name}: needs {args.pairs} with masked and sentences, and a tokenizer for mask"
+                )
             elif [pair.corrupted_ids for pair in again] != [pair.corrupted_ids for pair in pairs]:
                 plan[f"{kind}, seed {seed}" if seed else kind] = again, own
         elif kind == "control":
-            left_out.append(f"control: needs control_ids that differ from the clean input in every row of {args.pairs}")
+            left_out.append(
+                f"control: needs control_ids that differ from the clean input in every row of {args.pairs}"
+            )
         else:
-            raise InputError(f"--variants {name}: expected mask, swap:SEED, control, {', '.join((*metrics.METRICS, *attribute.METHODS))}")
-    missing = [name for name in VARIANTS.split(",") if name not in (*wanted, own["method"], own["metric"])]
+            raise InputError(
+                f"--variants {name}: expected mask, swap:SEED, control, {', '.join((*metrics.METRICS, *attribute.METHODS))}"
+            )
+    missing = [
+        name for name in VARIANTS.split(",") if name not in (*wanted, own["method"], own["metric"])
+    ]
     return plan, left_out + ([f"variants {', '.join(missing)}"] if missing else [])
 
 

@@ -23,12 +23,16 @@ METHOD = "EAP-IG-inputs"  # EAP is five times cheaper and blind where the metric
 METRIC = "kl"  # kl asks what changes the model's prediction; nll what changes its fit to the reference summary
 IG_STEPS = "5"  # points on the path; more shrink the completeness gap, time grows with them; auto: until the gap is under 1 %
 IG_RULE = "gauss-legendre"  # left is the reference's; Gauss-Legendre needs fewer points for smooth metrics, as nll
-ABLATION = "patching"  # what an edge outside the circuit carries: the corrupted run, zero, or the mean
+ABLATION = (
+    "patching"  # what an edge outside the circuit carries: the corrupted run, zero, or the mean
+)
 FRACTION = 0.05  # of all edges to keep; --top_n or --threshold instead
 SELECTION = "topn"  # greedy grows from the logits, so that nothing is pruned; sign-consistent drops edges that flip sign over examples
 ABSOLUTE = True  # rank by |score|; --no-absolute ranks by signed score
 SPANS = False  # split scores by where the destination reads: first token, salient sentences, other article text, cue, summary so far
-RESAMPLES = 1000  # bootstrap resamples of the examples: how sure each edge is, and the noise floor; 0: none
+RESAMPLES = (
+    1000  # bootstrap resamples of the examples: how sure each edge is, and the noise floor; 0: none
+)
 EXACT_TOP = 0  # patch so many of the strongest edges exactly as a check; one run of the model each
 # --------------------------------------------------------------------------------------------
 
@@ -41,30 +45,89 @@ SIGN = "score = (corrupted - clean) . d metric / d input: positive means that ab
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/extract_summarization_circuit")
-    parser.add_argument("--model_path", default=MODEL_PATH, help="Hub id, folder, adapter, or demo (default: %(default)s)")
-    parser.add_argument("--all_checkpoints", action="store_true", help="one circuit per checkpoint-N: <output_dir>/C_step{N}.json")
-    parser.add_argument("--pairs", default=PAIRS, help="clean/corrupted pairs, .jsonl (default: %(default)s)")
+    parser.add_argument(
+        "--model_path",
+        default=MODEL_PATH,
+        help="Hub id, folder, adapter, or demo (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--all_checkpoints",
+        action="store_true",
+        help="one circuit per checkpoint-N: <output_dir>/C_step{N}.json",
+    )
+    parser.add_argument(
+        "--pairs", default=PAIRS, help="clean/corrupted pairs, .jsonl (default: %(default)s)"
+    )
     parser.add_argument("--output", default=OUTPUT, help="circuit file (default: %(default)s)")
-    parser.add_argument("--method", default=METHOD, help="EAP, EAP-IG-inputs, EAP-IG-activations, clean-corrupted, exact, NAP, NAP-IG "
-                        "(default: %(default)s)")
-    parser.add_argument("--metric", default=METRIC, help="kl, nll, js, logit_diff (default: %(default)s)")
-    parser.add_argument("--ig_steps", type=_steps, default=IG_STEPS, help="points on the path, or auto (default: %(default)s)")
-    parser.add_argument("--ig_rule", default=IG_RULE, help="left, midpoint, gauss-legendre (default: %(default)s)")
-    parser.add_argument("--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)")
+    parser.add_argument(
+        "--method",
+        default=METHOD,
+        help="EAP, EAP-IG-inputs, EAP-IG-activations, clean-corrupted, exact, NAP, NAP-IG "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--metric", default=METRIC, help="kl, nll, js, logit_diff (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--ig_steps",
+        type=_steps,
+        default=IG_STEPS,
+        help="points on the path, or auto (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ig_rule", default=IG_RULE, help="left, midpoint, gauss-legendre (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)"
+    )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--fraction", type=_share, default=FRACTION, help="of all edges, up to 1 (default: %(default)s)")
+    size.add_argument(
+        "--fraction",
+        type=_share,
+        default=FRACTION,
+        help="of all edges, up to 1 (default: %(default)s)",
+    )
     size.add_argument("--top_n", type=flags.positive_int, help="number of edges instead")
     size.add_argument("--threshold", type=flags.positive_float, help="least |score| instead")
-    parser.add_argument("--selection", default=SELECTION, help="topn, greedy, sign-consistent (default: %(default)s)")
-    parser.add_argument("--absolute", action="store_true", default=ABSOLUTE, help="rank by |score| (default)")
-    parser.add_argument("--no_absolute", dest="absolute", action="store_false", help="rank by signed score")
-    parser.add_argument("--spans", action="store_true", default=SPANS, help="split scores by where the destination reads")
-    parser.add_argument("--resamples", type=flags.count, default=RESAMPLES, help="of examples, for the noise floor (default: %(default)s)")
-    parser.add_argument("--exact_top", type=flags.count, default=EXACT_TOP, help="edges to patch exactly as a check (default: %(default)s)")
-    parser.add_argument("--max_memory", type=flags.positive_float, help="GB that the plan may use (default: what is free)")
+    parser.add_argument(
+        "--selection",
+        default=SELECTION,
+        help="topn, greedy, sign-consistent (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--absolute", action="store_true", default=ABSOLUTE, help="rank by |score| (default)"
+    )
+    parser.add_argument(
+        "--no_absolute", dest="absolute", action="store_false", help="rank by signed score"
+    )
+    parser.add_argument(
+        "--spans",
+        action="store_true",
+        default=SPANS,
+        help="split scores by where the destination reads",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=flags.count,
+        default=RESAMPLES,
+        help="of examples, for the noise floor (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--exact_top",
+        type=flags.count,
+        default=EXACT_TOP,
+        help="edges to patch exactly as a check (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max_memory",
+        type=flags.positive_float,
+        help="GB that the plan may use (default: what is free)",
+    )
     args = parser.parse_args(argv)
     if args.exact_top == 1:
-        raise InputError("--exact_top 1: expected 0 or at least 2 edges, of which a correlation can be taken")
+        raise InputError(
+            "--exact_top 1: expected 0 or at least 2 edges, of which a correlation can be taken"
+        )
     return args
 
 
@@ -72,19 +135,35 @@ def check(args) -> None:
     """Raise InputError for flags that mean nothing together, before any work."""
     from eap import attribute, selection
 
-    attribute.check(args.method, args.metric, args.ig_rule, args.ablation, 5 if args.ig_steps == "auto" else args.ig_steps)
+    attribute.check(
+        args.method,
+        args.metric,
+        args.ig_rule,
+        args.ablation,
+        5 if args.ig_steps == "auto" else args.ig_steps,
+    )
     method = attribute.METHODS[args.method]
     if args.selection not in selection.SELECTIONS:
-        raise InputError(f"--selection {args.selection}: expected one of {', '.join(selection.SELECTIONS)}")
+        raise InputError(
+            f"--selection {args.selection}: expected one of {', '.join(selection.SELECTIONS)}"
+        )
     if method.nodes and (args.threshold is not None or args.selection != "topn"):
-        raise InputError(f"--method {args.method} scores nodes and takes all edges among the best: expected --fraction or --top_n, got "
-                         "--threshold or another --selection; leave it out or use EAP-IG-inputs")
+        raise InputError(
+            f"--method {args.method} scores nodes and takes all edges among the best: expected --fraction or --top_n, got "
+            "--threshold or another --selection; leave it out or use EAP-IG-inputs"
+        )
     if args.threshold is not None and args.selection != "topn":
-        raise InputError(f"--threshold keeps all edges above it: expected no --selection, got {args.selection}; leave one of the two out")
+        raise InputError(
+            f"--threshold keeps all edges above it: expected no --selection, got {args.selection}; leave one of the two out"
+        )
     if args.ig_steps == "auto" and not method.complete:
-        raise InputError(f"--ig_steps auto looks at the completeness gap, which {args.method} has not: expected a number of points")
+        raise InputError(
+            f"--ig_steps auto looks at the completeness gap, which {args.method} has not: expected a number of points"
+        )
     if method.points is None and args.dtype == "bfloat16":
-        raise InputError(f"--dtype bfloat16 is for matrix products of attribution: expected float32 or float64 with --method {args.method}")
+        raise InputError(
+            f"--dtype bfloat16 is for matrix products of attribution: expected float32 or float64 with --method {args.method}"
+        )
 
 
 def _share(text):
@@ -102,10 +181,16 @@ def jobs(args) -> list[tuple[str, Path]]:
     if not args.all_checkpoints:
         return [(args.model_path, Path(args.output))]
     folder = Path(args.model_path)
-    found = sorted((int(path.name.split("-")[1]), path) for path in folder.glob("checkpoint-*") if path.name.split("-")[1].isdigit())
+    found = sorted(
+        (int(path.name.split("-")[1]), path)
+        for path in folder.glob("checkpoint-*")
+        if path.name.split("-")[1].isdigit()
+    )
     if not found:
-        raise InputError(f"--model_path {folder}: expected a run with checkpoint-N folders, found none; run_finetuning_with_checkpoints.py"
-                         " makes one")
+        raise InputError(
+            f"--model_path {folder}: expected a run with checkpoint-N folders, found none; run_finetuning_with_checkpoints.py"
+            " makes one"
+        )
     return [(str(path), Path(args.output_dir) / f"C_step{step}.json") for step, path in found]
 
 
@@ -117,19 +202,35 @@ def main(argv=None):
     for model_path, _ in work:
         hub.resolve_model(model_path)
     if not Path(args.pairs).is_file():
-        raise InputError(f"--pairs {args.pairs}: expected a file of pairs, found none; make it with create_causal_summarization_data.py, "
-                         "for instance with --dataset demo --model_path demo")
+        raise InputError(
+            f"--pairs {args.pairs}: expected a file of pairs, found none; make it with create_causal_summarization_data.py, "
+            "for instance with --dataset demo --model_path demo"
+        )
     for model_path, output in work:
         extract(args, model_path, output)
 
 
 def extract(args, model_path: str, output: Path) -> None:
     """One circuit: attribute, select, check, draw, write."""
-    drawing, map_, span_plot = (Path(args.output_dir) / f"{output.stem}.{kind}.png" for kind in ("edges", "heatmap", "spans"))
+    drawing, map_, span_plot = (
+        Path(args.output_dir) / f"{output.stem}.{kind}.png"
+        for kind in ("edges", "heatmap", "spans")
+    )
     from eap.files import examples_beside, spans_beside
 
-    outputs = [output, examples_beside(output), drawing, map_, *((spans_beside(output), span_plot) if args.spans else ())]
-    run = runs.Run(args, runs.record_beside(output), outputs, {"model": hub.resolve_model(model_path), "pairs": args.pairs})
+    outputs = [
+        output,
+        examples_beside(output),
+        drawing,
+        map_,
+        *((spans_beside(output), span_plot) if args.spans else ()),
+    ]
+    run = runs.Run(
+        args,
+        runs.record_beside(output),
+        outputs,
+        {"model": hub.resolve_model(model_path), "pairs": args.pairs},
+    )
     if run.up_to_date:
         return
     from eap import dataset, visualization
@@ -138,16 +239,22 @@ def extract(args, model_path: str, output: Path) -> None:
     runs.seed_everything(args.seed)
     adapter = adapt(hub.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args)))
     if args.top_n and args.top_n > adapter.graph.n_edges:
-        raise InputError(f"--top_n {args.top_n}: expected at most the {adapter.graph.n_edges} edges of {adapter.graph}; ask for fewer")
+        raise InputError(
+            f"--top_n {args.top_n}: expected at most the {adapter.graph.n_edges} edges of {adapter.graph}; ask for fewer"
+        )
     tokenizer = hub.load_tokenizer(model_path)
-    pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length, args.max_examples)
+    pairs = dataset.read_pairs(
+        args.pairs, adapter.vocabulary_size, adapter.context_length, args.max_examples
+    )
     if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
         runs.say(args, note)
     if args.spans:
         for pair in pairs:
             dataset.span_labels(pair)  # before the work: raises for a pair without sentences
     if args.selection == "sign-consistent" and len(pairs) < 2:
-        raise InputError(f"--selection sign-consistent: expected at least 2 pairs, got {len(pairs)}")
+        raise InputError(
+            f"--selection sign-consistent: expected at least 2 pairs, got {len(pairs)}"
+        )
     if not runs.is_main_process():
         score(args, adapter, pairs, None)
         return
@@ -155,8 +262,10 @@ def extract(args, model_path: str, output: Path) -> None:
         summary, by_span = score(args, adapter, pairs, scores_file)
         circuit = choose(args, adapter, pairs, scores_file, summary)
     circuit.metadata.update(
-        pairs_sha256=run.identity["inputs"]["pairs"]["sha256"], weights_sha256=run.identity["inputs"]["model"]["sha256"],
-        tokenizer_sha256=hub.tokenizer_sha256(tokenizer), example_ids=[pair.id for pair in pairs],
+        pairs_sha256=run.identity["inputs"]["pairs"]["sha256"],
+        weights_sha256=run.identity["inputs"]["model"]["sha256"],
+        tokenizer_sha256=hub.tokenizer_sha256(tokenizer),
+        example_ids=[pair.id for pair in pairs],
     )
     runs.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(pairs)}"
@@ -168,8 +277,17 @@ def extract(args, model_path: str, output: Path) -> None:
         from safetensors.torch import save_file
 
         with runs.atomic(spans_beside(output)) as path:
-            save_file({"scores": by_span.float()}, path, metadata={"format": "1", "spans": ", ".join(dataset.SPANS)})
-        runs.save_figure(visualization.span_bars(circuit.graph, by_span, circuit.metadata["spans"]["tokens"], title), span_plot)
+            save_file(
+                {"scores": by_span.float()},
+                path,
+                metadata={"format": "1", "spans": ", ".join(dataset.SPANS)},
+            )
+        runs.save_figure(
+            visualization.span_bars(
+                circuit.graph, by_span, circuit.metadata["spans"]["tokens"], title
+            ),
+            span_plot,
+        )
     run.finish()
 
 
@@ -183,7 +301,9 @@ def score(args, adapter, pairs, path) -> tuple:
     gap = summary["completeness"]["gap"] if summary["completeness"] != "not applicable" else 0
     warnings = [GAP_WARNING.format(gap, 2 * steps)] if gap > 0.05 else []
     if args.ig_steps == "auto" and 0.01 <= gap <= 0.05:
-        warnings.append(f"note: the completeness gap is {gap:.1%} with {steps} points, the most that --ig_steps auto takes")
+        warnings.append(
+            f"note: the completeness gap is {gap:.1%} with {steps} points, the most that --ig_steps auto takes"
+        )
     if args.method in ("EAP", "NAP") and args.metric in ("kl", "js"):
         warnings.append(FLAT_WARNING.format(args.metric, args.method))
     for warning in warnings:
@@ -199,26 +319,57 @@ def score_once(args, adapter, pairs, path, steps: int) -> tuple:
     method = attribute.METHODS[args.method]
     points = len(method.points(adapter.graph, steps, args.ig_rule)) if method.points else 1
     free = runs.memory_budget(args)
-    batch_size = shards.from_first(args.batch_size or memory.plan_batch_size(adapter, pairs, points, free))
+    batch_size = shards.from_first(
+        args.batch_size or memory.plan_batch_size(adapter, pairs, points, free)
+    )
     shown = f" in each of {shards.count()} processes" if shards.count() > 1 else ""
-    runs.say(args, f"plan: {len(pairs)} pairs, {points} points each, {batch_size} at a time{shown}, {free / 1e9:.3g} GB to use")
+    runs.say(
+        args,
+        f"plan: {len(pairs)} pairs, {points} points each, {batch_size} at a time{shown}, {free / 1e9:.3g} GB to use",
+    )
     batches = dataset.batches(pairs, batch_size)
     mine = shards.share(batches)
-    bar = runs.progress(None, args, "attributing", len(mine) * attribute.ticks_per_batch(adapter.graph, args.method, steps, args.ig_rule))
+    bar = runs.progress(
+        None,
+        args,
+        "attributing",
+        len(mine) * attribute.ticks_per_batch(adapter.graph, args.method, steps, args.ig_rule),
+    )
     found = attribute.attribute_batches(
-        adapter, mine, args.method, args.metric, steps, args.ig_rule, args.ablation, means_of(args, adapter, pairs),
-        runs.autocast_dtype(args), args.spans, runs.warn, bar.update)
+        adapter,
+        mine,
+        args.method,
+        args.metric,
+        steps,
+        args.ig_rule,
+        args.ablation,
+        means_of(args, adapter, pairs),
+        runs.autocast_dtype(args),
+        args.spans,
+        runs.warn,
+        bar.update,
+    )
     writer, parts, by_span = path and ScoreWriter(path, len(pairs), adapter.graph.n_edges), [], 0
     for scores in shards.gathered(found):
         if writer:
             writer.write(scores)
         if args.spans:
             by_span += scores.by_span.double().sum(0) / len(pairs)
-        parts.append((scores.rows, attribute.input_sums(adapter.graph, scores.edges), scores.clean, scores.corrupted))
+        parts.append(
+            (
+                scores.rows,
+                attribute.input_sums(adapter.graph, scores.edges),
+                scores.clean,
+                scores.corrupted,
+            )
+        )
     bar.close()
     if writer:
         writer.close()
-    summary = {"steps": steps if method.complete or points > 2 else None, "completeness": completeness(method, parts)}
+    summary = {
+        "steps": steps if method.complete or points > 2 else None,
+        "completeness": completeness(method, parts),
+    }
     if args.spans:
         summary["spans"] = spans_summary(pairs, by_span)
     return summary, by_span if args.spans else None
@@ -230,7 +381,9 @@ def means_of(args, adapter, pairs):
 
     if args.ablation != "mean":
         return None
-    batch_size = args.batch_size or memory.plan_batch_size(adapter, pairs, 1, runs.memory_budget(args))
+    batch_size = args.batch_size or memory.plan_batch_size(
+        adapter, pairs, 1, runs.memory_budget(args)
+    )
     return attribute.mean_activations(adapter, dataset.batches(pairs, batch_size), runs.warn)
 
 
@@ -242,8 +395,11 @@ def spans_summary(pairs, by_span) -> dict:
 
     tokens = Counter(label for pair in pairs for label in span_labels(pair))
     strength = by_span.abs().sum(1)
-    return {"names": list(SPANS), "tokens": [tokens[i] / len(pairs) for i in range(len(SPANS))],
-            "share": (strength / strength.sum()).tolist()}
+    return {
+        "names": list(SPANS),
+        "tokens": [tokens[i] / len(pairs) for i in range(len(SPANS))],
+        "share": (strength / strength.sum()).tolist(),
+    }
 
 
 def completeness(method, parts):
@@ -257,7 +413,12 @@ def completeness(method, parts):
     order = torch.tensor([row for part in parts for row in part[0]]).argsort()
     sums, clean, corrupted = (torch.cat([part[i] for part in parts])[order] for i in (1, 2, 3))
     gap, each = completeness_gap(sums, clean, corrupted)
-    return {"gap": gap, "per_example": each.tolist(), "metric_clean": float(clean.mean()), "metric_corrupted": float(corrupted.mean())}
+    return {
+        "gap": gap,
+        "per_example": each.tolist(),
+        "metric_clean": float(clean.mean()),
+        "metric_corrupted": float(corrupted.mean()),
+    }
 
 
 def choose(args, adapter, pairs, scores_file, summary: dict):
@@ -276,27 +437,50 @@ def choose(args, adapter, pairs, scores_file, summary: dict):
     elif args.threshold is not None:
         kept = selection.above_threshold(edges, scores, args.threshold, args.absolute)
     else:
-        kept = selection.select(edges, per_example, args.selection, wanted, args.absolute, args.seed)
+        kept = selection.select(
+            edges, per_example, args.selection, wanted, args.absolute, args.seed
+        )
     pruned = selection.prune(edges, kept)
-    sizes = {"requested": None if args.threshold is not None else wanted, "selected": int(kept.sum()), "pruned": int(pruned.sum()),
-             "edges": edges.n_edges}
+    sizes = {
+        "requested": None if args.threshold is not None else wanted,
+        "selected": int(kept.sum()),
+        "pruned": int(pruned.sum()),
+        "edges": edges.n_edges,
+    }
     if not scores.any():
-        raise InputError(f"--pairs {args.pairs}: expected corrupted inputs that change {args.metric}, got scores of 0 for every edge; "
-                         "build the pairs again")
+        raise InputError(
+            f"--pairs {args.pairs}: expected corrupted inputs that change {args.metric}, got scores of 0 for every edge; "
+            "build the pairs again"
+        )
     if not pruned.any():
-        raise InputError(f"{args.output}: expected a circuit, but none of the {sizes['selected']} chosen edges lies on a path from input "
-                         "to logits; use --selection greedy or a larger --fraction")
+        raise InputError(
+            f"{args.output}: expected a circuit, but none of the {sizes['selected']} chosen edges lies on a path from input "
+            "to logits; use --selection greedy or a larger --fraction"
+        )
     gap = summary["completeness"]["gap"] if summary["completeness"] != "not applicable" else None
     shown = f"; completeness gap {gap:.2%}" if gap is not None else ""
-    runs.say(args, f"circuit: {sizes['selected']} of {edges.n_edges} edges chosen, {sizes['pruned']} after pruning{shown}")
+    runs.say(
+        args,
+        f"circuit: {sizes['selected']} of {edges.n_edges} edges chosen, {sizes['pruned']} after pruning{shown}",
+    )
     metadata = {
-        "method": args.method, "metric": args.metric, "rule": args.ig_rule if attribute.METHODS[args.method].complete else None, **summary,
+        "method": args.method,
+        "metric": args.metric,
+        "rule": args.ig_rule if attribute.METHODS[args.method].complete else None,
+        **summary,
         "ablation": args.ablation,
-        "selection": "threshold" if args.threshold is not None else args.selection, "threshold": args.threshold, "absolute": args.absolute,
-        "sizes": sizes, "dtype": args.dtype, "seed": args.seed, "sign": SIGN,
+        "selection": "threshold" if args.threshold is not None else args.selection,
+        "threshold": args.threshold,
+        "absolute": args.absolute,
+        "sizes": sizes,
+        "dtype": args.dtype,
+        "seed": args.seed,
+        "sign": SIGN,
     }
     if args.selection == "sign-consistent":
-        metadata["consistent_edges"] = selection.consistent(per_example, seed=args.seed).nonzero()[:, 0].tolist()
+        metadata["consistent_edges"] = (
+            selection.consistent(per_example, seed=args.seed).nonzero()[:, 0].tolist()
+        )
     if args.exact_top:
         metadata["exact"] = check_exactly(args, adapter, pairs, scores, per_example)
     circuit = Circuit(edges, pruned, scores, nodes, metadata)
@@ -311,8 +495,13 @@ def add_bootstrap(args, circuit, per_example) -> None:
     if args.resamples < 2 or len(per_example) < 2:
         return
     total = -(-args.resamples // bootstrap.CHUNK)
-    found = bootstrap.bootstrap(circuit, per_example, args.resamples, args.seed,
-                                lambda chunks: runs.progress(chunks, args, "resampling examples", total))
+    found = bootstrap.bootstrap(
+        circuit,
+        per_example,
+        args.resamples,
+        args.seed,
+        lambda chunks: runs.progress(chunks, args, "resampling examples", total),
+    )
     circuit.metadata["bootstrap"] = bootstrap.summarise(found, len(per_example), args.seed)
     runs.say(args, bootstrap.sentence(circuit.metadata["bootstrap"]))
 
@@ -325,20 +514,36 @@ def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
 
     edges = selection.ranking(scores)[: args.exact_top].tolist()
     chosen = pairs[:EXACT_PAIRS]
-    work = dataset.batches(chosen, args.batch_size or memory.plan_batch_size(adapter, chosen, 1, runs.memory_budget(args)))
+    work = dataset.batches(
+        chosen,
+        args.batch_size or memory.plan_batch_size(adapter, chosen, 1, runs.memory_budget(args)),
+    )
 
     def patch(batch):
         runner = evaluate.CircuitRunner(adapter, batch, args.ablation, means)
-        return evaluate.exact_patching(runner, args.metric, runs.progress(edges, args, f"patching exactly, {len(batch.rows)} pairs"))
+        return evaluate.exact_patching(
+            runner,
+            args.metric,
+            runs.progress(edges, args, f"patching exactly, {len(batch.rows)} pairs"),
+        )
 
     with hooks.frozen(adapter.model):
         means = means_of(args, adapter, pairs)
         exact = torch.cat(list(memory.halving(work, patch, runs.warn))).mean(0)
     approximate = per_example[: len(chosen), edges].mean(0)
     pearson = float(torch.corrcoef(torch.stack([exact.double(), approximate.double()]))[0, 1])
-    runs.say(args, f"exact patching of the {len(edges)} strongest edges on {len(chosen)} pairs: Pearson {pearson:.3f}")
+    runs.say(
+        args,
+        f"exact patching of the {len(edges)} strongest edges on {len(chosen)} pairs: Pearson {pearson:.3f}",
+    )
     names = [adapter.graph.edges[edge] for edge in edges]
-    return {"edges": names, "exact": exact.tolist(), "score": approximate.tolist(), "pearson": pearson, "examples": len(chosen)}
+    return {
+        "edges": names,
+        "exact": exact.tolist(),
+        "score": approximate.tolist(),
+        "pearson": pearson,
+        "examples": len(chosen),
+    }
 
 
 if __name__ == "__main__":

@@ -72,7 +72,13 @@ SECTIONS = (
             (("Arms", "arms"), ("Yardsticks", "yardsticks"), ("Left out", "left_out"),
              ("Costs: training as the mean of a seed; choice of layers empty where there is no record of it", "costs")), "costs.json"),
 )  # fmt: skip
-SKIPPED = ("checkpoint-*", "latents", "adapter", "model", ".*")  # folders that hold models, not results
+SKIPPED = (
+    "checkpoint-*",
+    "latents",
+    "adapter",
+    "model",
+    ".*",
+)  # folders that hold models, not results
 MANY = "C_step*"  # the drawings of every checkpoint's circuit would fill the page; their sizes stand in the table
 
 
@@ -85,8 +91,14 @@ def artifacts(folder: Path) -> list[Path]:
     """The PNG and JSON files below `folder` that are of a section, sorted by path."""
     found = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not any(fnmatch(name, pattern) for pattern in SKIPPED)]
-        found += [Path(parent) / name for name in names if any(belongs(name, section) for section in SECTIONS)]
+        folders[:] = [
+            name for name in folders if not any(fnmatch(name, pattern) for pattern in SKIPPED)
+        ]
+        found += [
+            Path(parent) / name
+            for name in names
+            if any(belongs(name, section) for section in SECTIONS)
+        ]
     return sorted(found)
 
 
@@ -103,10 +115,23 @@ def section_html(section: Section, files: list[Path], root: Path) -> str:
     folders = sorted({file.parent for file in files})
     for folder in folders:
         here = [file for file in files if file.parent == folder]
-        text += report.heading("/".join(folder.relative_to(root).parts) or root.name) if len(folders) > 1 else ""
+        text += (
+            report.heading("/".join(folder.relative_to(root).parts) or root.name)
+            if len(folders) > 1
+            else ""
+        )
         contents = {file: runs.read_json(file) for file in here if file.suffix == ".json"}
         for content in contents.values():
-            text += report.bullets(next((content[name] for name in ("sentences", "lines") if isinstance(content.get(name), list)), []))
+            text += report.bullets(
+                next(
+                    (
+                        content[name]
+                        for name in ("sentences", "lines")
+                        if isinstance(content.get(name), list)
+                    ),
+                    [],
+                )
+            )
         text += "".join(report.picture(file, file.name) for file in here if file.suffix == ".png")
         text += tables(section, contents)
     return text
@@ -115,11 +140,21 @@ def section_html(section: Section, files: list[Path], root: Path) -> str:
 def tables(section: Section, contents: dict[Path, dict]) -> str:
     """The tables of a section's JSON files."""
     if section.json == "C_*.json":
-        return report.table("Circuits", [circuit_row(file, content) for file, content in sorted(contents.items(), key=by_step)])
-    made = [report.table(caption, part(content, path)) for content in contents.values() for caption, path in section.tables]
+        return report.table(
+            "Circuits",
+            [circuit_row(file, content) for file, content in sorted(contents.items(), key=by_step)],
+        )
+    made = [
+        report.table(caption, part(content, path))
+        for content in contents.values()
+        for caption, path in section.tables
+    ]
     if section.json == "bakeoff.json":
-        made += [report.table(f"Paired differences to {reference}", difference_rows(measures))
-                 for content in contents.values() for reference, measures in content.get("differences", {}).items()]
+        made += [
+            report.table(f"Paired differences to {reference}", difference_rows(measures))
+            for content in contents.values()
+            for reference, measures in content.get("differences", {}).items()
+        ]
     return "".join(made)
 
 
@@ -133,8 +168,15 @@ def part(content, path: str):
 def circuit_row(file: Path, content: dict) -> dict:
     """What the table of circuits says of one."""
     told = content.get("metadata", {})
-    sizes, completeness, bootstrap = told.get("sizes", {}), told.get("completeness"), told.get("bootstrap", {})
-    kept = sum(edge if isinstance(edge, bool) else edge["in_graph"] for edge in content.get("edges", {}).values())
+    sizes, completeness, bootstrap = (
+        told.get("sizes", {}),
+        told.get("completeness"),
+        told.get("bootstrap", {}),
+    )
+    kept = sum(
+        edge if isinstance(edge, bool) else edge["in_graph"]
+        for edge in content.get("edges", {}).values()
+    )
     return {
         "circuit": file.stem, "method": told.get("method"), "metric": told.get("metric"),
         "examples": len(told.get("example_ids", [])) or None,
@@ -150,14 +192,20 @@ def difference_rows(measures: dict) -> list[dict]:
     rows = {}
     for measure, label in labels.items():
         for arm, found in measures.get(measure, {}).items():
-            rows.setdefault(arm, {"": arm}).update({label: found, f"{label} Holm p": found["p_holm"], f"{label} word": found["claim"]})
+            rows.setdefault(arm, {"": arm}).update(
+                {label: found, f"{label} Holm p": found["p_holm"], f"{label} word": found["claim"]}
+            )
     return list(rows.values())
 
 
 def by_step(item):
     """Sorts C_step2 before C_step10."""
     stem = item[0].stem
-    return ("", int(stem.removeprefix("C_step"))) if stem.removeprefix("C_step").isdigit() else (stem, 0)
+    return (
+        ("", int(stem.removeprefix("C_step")))
+        if stem.removeprefix("C_step").isdigit()
+        else (stem, 0)
+    )
 
 
 def start(args, folder: Path, files: list[Path]):
@@ -181,18 +229,29 @@ def main(argv=None):
     folder = Path(args.output_dir)
     files = artifacts(folder)
     if not files:
-        raise InputError(f"--output_dir {folder}: expected results of the other scripts below this folder, found none; run one of them, "
-                         "or run_pipeline.py")
+        raise InputError(
+            f"--output_dir {folder}: expected results of the other scripts below this folder, found none; run one of them, "
+            "or run_pipeline.py"
+        )
     run = start(args, folder, files)
     if run.up_to_date:
         return
-    shown = [(section, [file for file in files if belongs(file.name, section)]) for section in SECTIONS]
-    sections = [(section.title, section_html(section, found, folder)) for section, found in shown if found]
+    shown = [
+        (section, [file for file in files if belongs(file.name, section)]) for section in SECTIONS
+    ]
+    sections = [
+        (section.title, section_html(section, found, folder)) for section, found in shown if found
+    ]
     missing = [section.title.lower() for section, found in shown if not found]
     introduction = "Every number stands in the JSON file of its stage; arguments, seed, versions and times stand in run.*.json beside it."
     introduction += f" Not there yet: {', '.join(missing)}." if missing else ""
-    runs.write_text(folder / "report.html", report.page("How the model learned to summarize", introduction, sections))
-    runs.say(args, f"written: {folder / 'report.html'} ({', '.join(title for title, _ in sections)})")
+    runs.write_text(
+        folder / "report.html",
+        report.page("How the model learned to summarize", introduction, sections),
+    )
+    runs.say(
+        args, f"written: {folder / 'report.html'} ({', '.join(title for title, _ in sections)})"
+    )
     run.finish()
 
 

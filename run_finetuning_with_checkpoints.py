@@ -28,9 +28,13 @@ VALIDATION_SIZE = 200  # validation articles for the NLL along the schedule; eac
 OUTPUT_DIR = "model_outputs/gpt2_20k_finetuned"
 
 # when a checkpoint is kept
-CHECKPOINT_SCHEDULE = "log"  # log: 0 and steps in geometric progression from 1 to the last; even: equidistant
+CHECKPOINT_SCHEDULE = (
+    "log"  # log: 0 and steps in geometric progression from 1 to the last; even: equidistant
+)
 NUM_CHECKPOINTS = 10  # of a schedule, step 0 and the last included; each holds weights and optimizer, three times the weights' size
-PROBE_EXAMPLES = 32  # validation examples whose residual streams are saved at each checkpoint; 0 saves none
+PROBE_EXAMPLES = (
+    32  # validation examples whose residual streams are saved at each checkpoint; 0 saves none
+)
 PROBE_POSITIONS = 8  # positions of each, evenly spaced, the first token left out
 
 # Trainer's
@@ -49,53 +53,185 @@ ADAM_BETA1 = 0.9
 ADAM_BETA2 = 0.999
 ADAM_EPSILON = 1e-8
 LABEL_SMOOTHING_FACTOR = 0.0
-TRAIN_SAMPLING_STRATEGY = "random"  # group_by_length wastes less on padding, and orders the data differently
+TRAIN_SAMPLING_STRATEGY = (
+    "random"  # group_by_length wastes less on padding, and orders the data differently
+)
 DATALOADER_NUM_WORKERS = 0
 LOGGING_STEPS = 10  # the loss curve has a point every so many steps, and at each checkpoint
 
 # what `--dataset demo` takes where no flag is given: 150 steps, about two minutes on two cores
-DEMO = {"subset_train_size": 2400, "per_device_train_batch_size": 16, "num_train_epochs": 1.0, "learning_rate": 1e-3,
-        "train_sampling_strategy": "group_by_length"}
+DEMO = {
+    "subset_train_size": 2400,
+    "per_device_train_batch_size": 16,
+    "num_train_epochs": 1.0,
+    "learning_rate": 1e-3,
+    "train_sampling_strategy": "group_by_length",
+}
 # --------------------------------------------------------------------------------------------
-NOT_SETTINGS = {"model_path", "dataset", "output_dir", "resume_from_checkpoint", "device", "seed"}  # elsewhere in training.json, or a path
+NOT_SETTINGS = {
+    "model_path",
+    "dataset",
+    "output_dir",
+    "resume_from_checkpoint",
+    "device",
+    "seed",
+}  # elsewhere in training.json, or a path
 
 
 def parse(argv=None):
     parser = flags.parser(__doc__, OUTPUT_DIR)
     add = parser.add_argument
-    add("--model_path", default=MODEL_PATH, help="Hub id, folder, checkpoint-N, adapter folder or demo (default: %(default)s)")
-    add("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder or demo (default: %(default)s)")
-    add("--subset_train_size", type=flags.positive_int, default=SUBSET_TRAIN_SIZE, help="training articles (default: %(default)s)")
-    add("--validation_size", type=flags.positive_int, default=VALIDATION_SIZE, help="validation articles (default: %(default)s)")
-    add("--checkpoint_schedule", choices=["log", "even"], default=CHECKPOINT_SCHEDULE, help="(default: %(default)s)")
-    add("--num_checkpoints", type=flags.positive_int, default=NUM_CHECKPOINTS, help="of the schedule (default: %(default)s)")
-    add("--checkpoint_steps", type=flags.int_list, help="steps of the checkpoints, as in 0,10,100, in place of a schedule")
-    add("--probe_examples", type=flags.count, default=PROBE_EXAMPLES, help="examples of the latents; 0 for none (default: %(default)s)")
-    add("--probe_positions", type=flags.positive_int, default=PROBE_POSITIONS, help="positions of each (default: %(default)s)")
-    add("--resume_from_checkpoint", nargs="?", const="last", metavar="PATH",
-        help="go on from this checkpoint, or from the last whole one of --output_dir, which happens by itself as well")
-    add("--early_stopping_patience", type=flags.positive_int, help="stop after so many evaluations without a better NLL (default: never)")
-    add("--learning_rate", type=flags.natural_float, default=LEARNING_RATE, help="(default: %(default)s)")
-    add("--num_train_epochs", type=flags.positive_float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
-    add("--max_steps", type=flags.max_steps, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
-    add("--per_device_train_batch_size", type=flags.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
-    add("--per_device_eval_batch_size", type=flags.positive_int, default=PER_DEVICE_EVAL_BATCH_SIZE, help="(default: %(default)s)")
-    add("--gradient_accumulation_steps", type=flags.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
-    add("--warmup_steps", type=flags.natural_float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
-    add("--weight_decay", type=flags.natural_float, default=WEIGHT_DECAY, help="(default: %(default)s)")
-    add("--lr_scheduler_type", default=LR_SCHEDULER_TYPE, help="linear, cosine, constant, ... (default: %(default)s)")
+    add(
+        "--model_path",
+        default=MODEL_PATH,
+        help="Hub id, folder, checkpoint-N, adapter folder or demo (default: %(default)s)",
+    )
+    add(
+        "--dataset",
+        default=DATASET,
+        help="Hub id, file, save_to_disk folder or demo (default: %(default)s)",
+    )
+    add(
+        "--subset_train_size",
+        type=flags.positive_int,
+        default=SUBSET_TRAIN_SIZE,
+        help="training articles (default: %(default)s)",
+    )
+    add(
+        "--validation_size",
+        type=flags.positive_int,
+        default=VALIDATION_SIZE,
+        help="validation articles (default: %(default)s)",
+    )
+    add(
+        "--checkpoint_schedule",
+        choices=["log", "even"],
+        default=CHECKPOINT_SCHEDULE,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--num_checkpoints",
+        type=flags.positive_int,
+        default=NUM_CHECKPOINTS,
+        help="of the schedule (default: %(default)s)",
+    )
+    add(
+        "--checkpoint_steps",
+        type=flags.int_list,
+        help="steps of the checkpoints, as in 0,10,100, in place of a schedule",
+    )
+    add(
+        "--probe_examples",
+        type=flags.count,
+        default=PROBE_EXAMPLES,
+        help="examples of the latents; 0 for none (default: %(default)s)",
+    )
+    add(
+        "--probe_positions",
+        type=flags.positive_int,
+        default=PROBE_POSITIONS,
+        help="positions of each (default: %(default)s)",
+    )
+    add(
+        "--resume_from_checkpoint",
+        nargs="?",
+        const="last",
+        metavar="PATH",
+        help="go on from this checkpoint, or from the last whole one of --output_dir, which happens by itself as well",
+    )
+    add(
+        "--early_stopping_patience",
+        type=flags.positive_int,
+        help="stop after so many evaluations without a better NLL (default: never)",
+    )
+    add(
+        "--learning_rate",
+        type=flags.natural_float,
+        default=LEARNING_RATE,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--num_train_epochs",
+        type=flags.positive_float,
+        default=NUM_TRAIN_EPOCHS,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--max_steps",
+        type=flags.max_steps,
+        default=MAX_STEPS,
+        help="overrides the epochs if positive (default: %(default)s)",
+    )
+    add(
+        "--per_device_train_batch_size",
+        type=flags.positive_int,
+        default=PER_DEVICE_TRAIN_BATCH_SIZE,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--per_device_eval_batch_size",
+        type=flags.positive_int,
+        default=PER_DEVICE_EVAL_BATCH_SIZE,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--gradient_accumulation_steps",
+        type=flags.positive_int,
+        default=GRADIENT_ACCUMULATION_STEPS,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--warmup_steps",
+        type=flags.natural_float,
+        default=WARMUP_STEPS,
+        help="steps, or below 1 a share of all (default: %(default)s)",
+    )
+    add(
+        "--weight_decay",
+        type=flags.natural_float,
+        default=WEIGHT_DECAY,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--lr_scheduler_type",
+        default=LR_SCHEDULER_TYPE,
+        help="linear, cosine, constant, ... (default: %(default)s)",
+    )
     add("--optim", default=OPTIM, help="(default: %(default)s)")
     add("--max_grad_norm", type=float, default=MAX_GRAD_NORM, help="(default: %(default)s)")
     add("--adam_beta1", type=float, default=ADAM_BETA1, help="(default: %(default)s)")
     add("--adam_beta2", type=float, default=ADAM_BETA2, help="(default: %(default)s)")
     add("--adam_epsilon", type=float, default=ADAM_EPSILON, help="(default: %(default)s)")
-    add("--label_smoothing_factor", type=float, default=LABEL_SMOOTHING_FACTOR, help="(default: %(default)s)")
+    add(
+        "--label_smoothing_factor",
+        type=float,
+        default=LABEL_SMOOTHING_FACTOR,
+        help="(default: %(default)s)",
+    )
     add("--bf16", action="store_true", help="mixed precision in bfloat16; weights stay in --dtype")
-    add("--gradient_checkpointing", action="store_true", help="recompute activations in the backward pass: less memory, more time")
-    add("--train_sampling_strategy", choices=["random", "sequential", "group_by_length"], default=TRAIN_SAMPLING_STRATEGY,
-        help="(default: %(default)s)")
-    add("--dataloader_num_workers", type=int, default=DATALOADER_NUM_WORKERS, help="(default: %(default)s)")
-    add("--logging_steps", type=flags.positive_int, default=LOGGING_STEPS, help="(default: %(default)s)")
+    add(
+        "--gradient_checkpointing",
+        action="store_true",
+        help="recompute activations in the backward pass: less memory, more time",
+    )
+    add(
+        "--train_sampling_strategy",
+        choices=["random", "sequential", "group_by_length"],
+        default=TRAIN_SAMPLING_STRATEGY,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--dataloader_num_workers",
+        type=int,
+        default=DATALOADER_NUM_WORKERS,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--logging_steps",
+        type=flags.positive_int,
+        default=LOGGING_STEPS,
+        help="(default: %(default)s)",
+    )
     parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
@@ -111,9 +247,15 @@ def main(argv=None):
     asked = checkpoint_asked_for(args.resume_from_checkpoint, output_dir)
     kept = sorted(output_dir.glob("checkpoint-*"))  # of this very run, or Run refuses
     outputs = [output_dir / name for name in ("model.safetensors", "training.json", "training.png")]
-    identity = argparse.Namespace(**{name: value for name, value in vars(args).items() if name != "resume_from_checkpoint"})
-    run = runs.Run(identity, record=runs.record_in(output_dir, __file__), outputs=outputs + kept,
-                   inputs={"model": model_path, **corpus.inputs(args.dataset)})
+    identity = argparse.Namespace(
+        **{name: value for name, value in vars(args).items() if name != "resume_from_checkpoint"}
+    )
+    run = runs.Run(
+        identity,
+        record=runs.record_in(output_dir, __file__),
+        outputs=outputs + kept,
+        inputs={"model": model_path, **corpus.inputs(args.dataset)},
+    )
     if run.up_to_date:
         return
     from summarization import shards, training
@@ -133,9 +275,18 @@ def checkpoint_asked_for(path: str | None, output_dir: Path) -> Path | None:
     """The checkpoint folder that `--resume_from_checkpoint` names. Raises InputError if it is not a whole one that this script wrote."""
     if path is None:
         return None
-    found = Path(path) if path != "last" else max(output_dir.glob("checkpoint-*"), key=step_of, default=output_dir / "checkpoint-N")
-    if not (found / "trainer_state.json").is_file() or not runs.record_in(found.parent, __file__).is_file():
-        raise InputError(f"--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found none at {found}")
+    found = (
+        Path(path)
+        if path != "last"
+        else max(output_dir.glob("checkpoint-*"), key=step_of, default=output_dir / "checkpoint-N")
+    )
+    if (
+        not (found / "trainer_state.json").is_file()
+        or not runs.record_in(found.parent, __file__).is_file()
+    ):
+        raise InputError(
+            f"--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found none at {found}"
+        )
     return found
 
 
@@ -148,19 +299,39 @@ def prepare(args):
     """Everything that training needs. Returns (trainer, what stands in training.json about model and data)."""
     from summarization import prompt, training
 
-    settings = training.settings(args, args.output_dir, args.seed, per_device_eval_batch_size=args.per_device_eval_batch_size)
+    settings = training.settings(
+        args, args.output_dir, args.seed, per_device_eval_batch_size=args.per_device_eval_batch_size
+    )
     runs.seed_everything(args.seed)
     model = hub.load_model(args.model_path, runs.torch_dtype(args), "cpu")
     tokenizer = hub.load_tokenizer(args.model_path)
     if tokenizer is None:
-        raise InputError(f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too")
+        raise InputError(
+            f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too"
+        )
     train, validation = encoded(args, tokenizer, prompt.context_length(model.config, tokenizer))
-    facts = {"model": Path(args.model_path).name, "dataset": corpus.label(args.dataset), "seed": args.seed,
-             "examples": {"train": train.counts(), "validation": validation.counts()}}
-    trainer = training.SummaryTrainer(model, tokenizer, settings, train.data, validation.data, latents_writer(args, validation.data))
+    facts = {
+        "model": Path(args.model_path).name,
+        "dataset": corpus.label(args.dataset),
+        "seed": args.seed,
+        "examples": {"train": train.counts(), "validation": validation.counts()},
+    }
+    trainer = training.SummaryTrainer(
+        model,
+        tokenizer,
+        settings,
+        train.data,
+        validation.data,
+        latents_writer(args, validation.data),
+    )
     schedule = args.checkpoint_steps or args.checkpoint_schedule
-    trainer.add_callback(training.Schedule(
-        trainer, lambda last: training.checkpoint_steps(schedule, last, args.num_checkpoints), args.early_stopping_patience))
+    trainer.add_callback(
+        training.Schedule(
+            trainer,
+            lambda last: training.checkpoint_steps(schedule, last, args.num_checkpoints),
+            args.early_stopping_patience,
+        )
+    )
     trainer.add_callback(training.Bar(lambda total: runs.progress(None, args, "training", total)))
     return trainer, facts
 
@@ -170,12 +341,21 @@ def encoded(args, tokenizer, length: int):
     from summarization import examples
 
     n_train = min(args.subset_train_size, args.max_examples or args.subset_train_size)
-    *parts, note = examples.load_disjoint(args.dataset, "validation", n_train, args.validation_size, args.seed)
+    *parts, note = examples.load_disjoint(
+        args.dataset, "validation", n_train, args.validation_size, args.seed
+    )
     if note:
         runs.say(args, note)
     made = []
     for what, rows in zip(("training", "validation"), parts, strict=True):
-        made.append(examples.encode(rows, tokenizer, length, lambda rows, what=what: runs.progress(rows, args, f"{what} tokens")))
+        made.append(
+            examples.encode(
+                rows,
+                tokenizer,
+                length,
+                lambda rows, what=what: runs.progress(rows, args, f"{what} tokens"),
+            )
+        )
         runs.say(args, made[-1].describe(what))
     return made
 
@@ -186,9 +366,11 @@ def latents_writer(args, validation):
 
     if not args.probe_examples:
         return None
-    chosen = latents.probe(validation[:args.probe_examples]["input_ids"], args.probe_positions)
+    chosen = latents.probe(validation[: args.probe_examples]["input_ids"], args.probe_positions)
     folder = Path(args.output_dir) / "latents"
-    return lambda step, model: latents.save(folder / f"checkpoint-{step}.safetensors", model, chosen)
+    return lambda step, model: latents.save(
+        folder / f"checkpoint-{step}.safetensors", model, chosen
+    )
 
 
 def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> Path | None:
@@ -200,7 +382,9 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
     found = complete_checkpoints(output_dir)
     goes_on = run.same and not run.starts_over and (run.resumed or not args.overwrite)
     start = asked or (found[-1] if found and goes_on else None)
-    start = broadcast_object_list([start])[0]  # only the first process knows whether the record was there before
+    start = broadcast_object_list([start])[
+        0
+    ]  # only the first process knows whether the record was there before
     if start is None and runs.is_main_process():
         for leftover in [*found, output_dir / "latents"]:
             shutil.rmtree(leftover, ignore_errors=True)
@@ -213,19 +397,49 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
 
 def report(args, output_dir: Path, log: list[dict], facts: dict) -> None:
     """Write training.json and training.png; print the validation NLL at each checkpoint."""
-    loss = [{name: entry[name] for name in ("step", "loss", "learning_rate", "grad_norm")} for entry in log if "loss" in entry]
-    validation = [{"step": entry["step"], "nll_nats_per_token": entry["eval_nll"], "low": entry["eval_nll_low"],
-                   "high": entry["eval_nll_high"]} for entry in log if "eval_nll" in entry]
-    settings = {name: vars(args)[name] for name in sorted(vars(args)) if name not in runs.COSMETIC | NOT_SETTINGS}
-    content = {"format": 1, **facts, "settings": settings, "checkpoints": [entry["step"] for entry in validation],
-               "loss": loss, "validation": validation}
+    loss = [
+        {name: entry[name] for name in ("step", "loss", "learning_rate", "grad_norm")}
+        for entry in log
+        if "loss" in entry
+    ]
+    validation = [
+        {
+            "step": entry["step"],
+            "nll_nats_per_token": entry["eval_nll"],
+            "low": entry["eval_nll_low"],
+            "high": entry["eval_nll_high"],
+        }
+        for entry in log
+        if "eval_nll" in entry
+    ]
+    settings = {
+        name: vars(args)[name]
+        for name in sorted(vars(args))
+        if name not in runs.COSMETIC | NOT_SETTINGS
+    }
+    content = {
+        "format": 1,
+        **facts,
+        "settings": settings,
+        "checkpoints": [entry["step"] for entry in validation],
+        "loss": loss,
+        "validation": validation,
+    }
     runs.write_json(output_dir / "training.json", content)
     runs.save_figure(draw(content), output_dir / "training.png")
     n_validation = facts["examples"]["validation"]["kept"]
-    runs.say(args, f"{'step':>8}  validation NLL (nats per summary token, {n_validation} examples, 95 % interval)")
+    runs.say(
+        args,
+        f"{'step':>8}  validation NLL (nats per summary token, {n_validation} examples, 95 % interval)",
+    )
     for row in validation:
-        runs.say(args, f"{row['step']:>8}  {row['nll_nats_per_token']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]")
-    runs.say(args, f"the final model is in {output_dir}, the loss curve in {output_dir / 'training.png'}")
+        runs.say(
+            args,
+            f"{row['step']:>8}  {row['nll_nats_per_token']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]",
+        )
+    runs.say(
+        args, f"the final model is in {output_dir}, the loss curve in {output_dir / 'training.png'}"
+    )
 
 
 def draw(content: dict):
@@ -235,19 +449,43 @@ def draw(content: dict):
     figure, axes = subplots()
     loss, validation = content["loss"], content["validation"]
     steps = [row["step"] for row in validation]
-    axes.plot([row["step"] for row in loss], [row["loss"] for row in loss], color=COLOURS["random"],
-              label=f"training loss, mean since the previous point ({content['examples']['train']['kept']} articles)")
-    axes.plot(steps, [row["nll_nats_per_token"] for row in validation], "o-", color=COLOURS["finetuned"],
-              label=f"validation NLL, 95 % interval over {content['examples']['validation']['kept']} articles")
-    axes.fill_between(steps, [row["low"] for row in validation], [row["high"] for row in validation],
-                      color=COLOURS["finetuned"], alpha=0.2, linewidth=0)
-    if content["settings"]["checkpoint_schedule"] == "log" and not content["settings"]["checkpoint_steps"]:
+    axes.plot(
+        [row["step"] for row in loss],
+        [row["loss"] for row in loss],
+        color=COLOURS["random"],
+        label=f"training loss, mean since the previous point ({content['examples']['train']['kept']} articles)",
+    )
+    axes.plot(
+        steps,
+        [row["nll_nats_per_token"] for row in validation],
+        "o-",
+        color=COLOURS["finetuned"],
+        label=f"validation NLL, 95 % interval over {content['examples']['validation']['kept']} articles",
+    )
+    axes.fill_between(
+        steps,
+        [row["low"] for row in validation],
+        [row["high"] for row in validation],
+        color=COLOURS["finetuned"],
+        alpha=0.2,
+        linewidth=0,
+    )
+    if (
+        content["settings"]["checkpoint_schedule"] == "log"
+        and not content["settings"]["checkpoint_steps"]
+    ):
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xticks(steps, [str(step) for step in steps], minor=False)
         axes.minorticks_off()
-    highest = max(row[name] for rows, name in ((loss, "loss"), (validation, "high")) for row in rows)
-    axes.set(xlabel="optimizer step", ylabel="nats per summary token", ylim=(0, 1.25 * highest),
-             title=f"{content['model']} fine-tuned on {content['dataset']}")
+    highest = max(
+        row[name] for rows, name in ((loss, "loss"), (validation, "high")) for row in rows
+    )
+    axes.set(
+        xlabel="optimizer step",
+        ylabel="nats per summary token",
+        ylim=(0, 1.25 * highest),
+        title=f"{content['model']} fine-tuned on {content['dataset']}",
+    )
     axes.legend(frameon=False)
     return figure
 

@@ -31,9 +31,13 @@ ARMS = (
     Arm("late", layers=(9, 10, 11)),
     Arm("paper", layers=(2, 3, 5)),
     Arm("hybrid", layers=(5, 10, 11)),
-    Arm("observed", layers="observed", cost=FULL),  # what differs most between base and fine-tuned model
+    Arm(
+        "observed", layers="observed", cost=FULL
+    ),  # what differs most between base and fine-tuned model
     Arm("circuit", layers="circuit", cost=CIRCUITS),  # where the fine-tuned model's circuit is
-    Arm("circuit-change", critical="change", cost=CIRCUITS),  # CircuitLoRA: larger rank where edge scores changed most
+    Arm(
+        "circuit-change", critical="change", cost=CIRCUITS
+    ),  # CircuitLoRA: larger rank where edge scores changed most
     Arm("rslora", method="rslora", by_default=False),
     Arm("dora", method="dora", by_default=False),
     Arm("adalora", method="adalora", by_default=False),
@@ -52,7 +56,9 @@ RANK = 8
 ALPHA_OVER_R = 2.0  # the same for every rank, so that arms differ in placement only
 TOP_K = 3  # layers of the arms random, observed, circuit and circuit-change
 LAYERS_OBSERVED = "outputs/differential_analysis/layers.differential.json"
-LAYERS_CIRCUIT = "outputs/analyze_circuit_evolution/layers.evolution.json"  # or a circuit, for the arm circuit
+LAYERS_CIRCUIT = (
+    "outputs/analyze_circuit_evolution/layers.evolution.json"  # or a circuit, for the arm circuit
+)
 MEASURE_OBSERVED = ""  # a measure of that file; empty: its first
 MEASURE_CIRCUIT = "after"  # of layers.evolution.json: attribution in the last circuit
 MEASURE_CHANGE = "change"  # of layers.evolution.json: how much normalised edge scores changed
@@ -79,11 +85,24 @@ MIN_NEW_TOKENS = 0
 NUM_BEAMS = 1  # 1 is greedy
 
 # what `--dataset demo` takes where no flag is given: about half a minute an arm on two cores, without a sweep
-DEMO = {"subset_train_size": 640, "max_steps": 160, "per_device_train_batch_size": 4, "max_examples": 100, "max_new_tokens": 64,
-        "validation_size": 32, "learning_rate": 8e-3, "full_learning_rate": 3e-3, "lr_sweep": "none"}
+DEMO = {
+    "subset_train_size": 640,
+    "max_steps": 160,
+    "per_device_train_batch_size": 4,
+    "max_examples": 100,
+    "max_new_tokens": 64,
+    "validation_size": 32,
+    "learning_rate": 8e-3,
+    "full_learning_rate": 3e-3,
+    "lr_sweep": "none",
+}
 # --------------------------------------------------------------------------------------------
 RANDOM_STREAM = 9_311  # the draws of random layers have a stream of their own
-MADE_BY = {"observed": "differential_analysis.py", "circuit": "analyze_circuit_evolution.py", "change": "analyze_circuit_evolution.py"}
+MADE_BY = {
+    "observed": "differential_analysis.py",
+    "circuit": "analyze_circuit_evolution.py",
+    "change": "analyze_circuit_evolution.py",
+}
 
 
 def parse(argv=None):
@@ -91,45 +110,175 @@ def parse(argv=None):
     parser = flags.parser(__doc__, "outputs/run_peft_bakeoff")
     add = parser.add_argument
     default_arms = [arm.name for arm in ARMS if arm.by_default]
-    add("--arms", nargs="+", metavar="ARM", choices=[arm.name for arm in ARMS],
-        help=f"out of {' '.join(arm.name for arm in ARMS)} (default: those that can be run out of {' '.join(default_arms)})")
-    add("--model_path", default=MODEL_PATH, help="the base model: Hub id, folder, checkpoint-N or demo (default: %(default)s)")
-    add("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder or demo (default: %(default)s)")
-    add("--subset_train_size", type=flags.positive_int, default=SUBSET_TRAIN_SIZE, help="training articles (default: %(default)s)")
-    add("--seeds", type=flags.positive_int, default=SEEDS, help="how many, from --seed on (default: %(default)s)")
-    add("--budget", default=BUDGET, help="trainable parameters of each LoRA arm: a number, all or none (default: %(default)s)")
-    add("--rank", type=flags.positive_int, default=RANK, help="of arm all, and of each arm with --budget none (default: %(default)s)")
-    add("--alpha_over_r", type=flags.positive_float, default=ALPHA_OVER_R, help="(default: %(default)s)")
-    add("--top_k", type=flags.positive_int, default=TOP_K, help="layers of random, observed, circuit (default: %(default)s)")
-    add("--layers_observed", default=LAYERS_OBSERVED, help="layers.differential.json (default: %(default)s)")
-    add("--layers_circuit", default=LAYERS_CIRCUIT, help="layers.evolution.json, or a circuit (default: %(default)s)")
+    add(
+        "--arms",
+        nargs="+",
+        metavar="ARM",
+        choices=[arm.name for arm in ARMS],
+        help=f"out of {' '.join(arm.name for arm in ARMS)} (default: those that can be run out of {' '.join(default_arms)})",
+    )
+    add(
+        "--model_path",
+        default=MODEL_PATH,
+        help="the base model: Hub id, folder, checkpoint-N or demo (default: %(default)s)",
+    )
+    add(
+        "--dataset",
+        default=DATASET,
+        help="Hub id, file, save_to_disk folder or demo (default: %(default)s)",
+    )
+    add(
+        "--subset_train_size",
+        type=flags.positive_int,
+        default=SUBSET_TRAIN_SIZE,
+        help="training articles (default: %(default)s)",
+    )
+    add(
+        "--seeds",
+        type=flags.positive_int,
+        default=SEEDS,
+        help="how many, from --seed on (default: %(default)s)",
+    )
+    add(
+        "--budget",
+        default=BUDGET,
+        help="trainable parameters of each LoRA arm: a number, all or none (default: %(default)s)",
+    )
+    add(
+        "--rank",
+        type=flags.positive_int,
+        default=RANK,
+        help="of arm all, and of each arm with --budget none (default: %(default)s)",
+    )
+    add(
+        "--alpha_over_r",
+        type=flags.positive_float,
+        default=ALPHA_OVER_R,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--top_k",
+        type=flags.positive_int,
+        default=TOP_K,
+        help="layers of random, observed, circuit (default: %(default)s)",
+    )
+    add(
+        "--layers_observed",
+        default=LAYERS_OBSERVED,
+        help="layers.differential.json (default: %(default)s)",
+    )
+    add(
+        "--layers_circuit",
+        default=LAYERS_CIRCUIT,
+        help="layers.evolution.json, or a circuit (default: %(default)s)",
+    )
     add("--measure_observed", default=MEASURE_OBSERVED, help="(default: the file's first)")
     add("--measure_circuit", default=MEASURE_CIRCUIT, help="(default: %(default)s)")
     add("--measure_change", default=MEASURE_CHANGE, help="(default: %(default)s)")
-    add("--learning_rate", type=flags.positive_float, default=LEARNING_RATE, help="of adapters, middle of a sweep (default: %(default)s)")
-    add("--full_learning_rate", type=flags.positive_float, default=FULL_LEARNING_RATE, help="of arm full, likewise (default: %(default)s)")
-    add("--lr_sweep", type=factors, default=LR_SWEEP, help="factors that each arm tries, or none (default: %(default)s)")
-    add("--sweep_share", type=flags.fraction, default=SWEEP_SHARE, help="steps of each as a share of all (default: %(default)s)")
-    add("--validation_size", type=flags.positive_int, default=VALIDATION_SIZE, help="articles of the sweep (default: %(default)s)")
-    add("--num_train_epochs", type=flags.positive_float, default=NUM_TRAIN_EPOCHS, help="(default: %(default)s)")
-    add("--max_steps", type=flags.max_steps, default=MAX_STEPS, help="overrides the epochs if positive (default: %(default)s)")
-    add("--per_device_train_batch_size", type=flags.positive_int, default=PER_DEVICE_TRAIN_BATCH_SIZE, help="(default: %(default)s)")
-    add("--gradient_accumulation_steps", type=flags.positive_int, default=GRADIENT_ACCUMULATION_STEPS, help="(default: %(default)s)")
-    add("--warmup_steps", type=flags.natural_float, default=WARMUP_STEPS, help="steps, or below 1 a share of all (default: %(default)s)")
-    add("--weight_decay", type=flags.natural_float, default=WEIGHT_DECAY, help="(default: %(default)s)")
-    add("--lr_scheduler_type", default=LR_SCHEDULER_TYPE, help="linear, cosine, constant, ... (default: %(default)s)")
+    add(
+        "--learning_rate",
+        type=flags.positive_float,
+        default=LEARNING_RATE,
+        help="of adapters, middle of a sweep (default: %(default)s)",
+    )
+    add(
+        "--full_learning_rate",
+        type=flags.positive_float,
+        default=FULL_LEARNING_RATE,
+        help="of arm full, likewise (default: %(default)s)",
+    )
+    add(
+        "--lr_sweep",
+        type=factors,
+        default=LR_SWEEP,
+        help="factors that each arm tries, or none (default: %(default)s)",
+    )
+    add(
+        "--sweep_share",
+        type=flags.fraction,
+        default=SWEEP_SHARE,
+        help="steps of each as a share of all (default: %(default)s)",
+    )
+    add(
+        "--validation_size",
+        type=flags.positive_int,
+        default=VALIDATION_SIZE,
+        help="articles of the sweep (default: %(default)s)",
+    )
+    add(
+        "--num_train_epochs",
+        type=flags.positive_float,
+        default=NUM_TRAIN_EPOCHS,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--max_steps",
+        type=flags.max_steps,
+        default=MAX_STEPS,
+        help="overrides the epochs if positive (default: %(default)s)",
+    )
+    add(
+        "--per_device_train_batch_size",
+        type=flags.positive_int,
+        default=PER_DEVICE_TRAIN_BATCH_SIZE,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--gradient_accumulation_steps",
+        type=flags.positive_int,
+        default=GRADIENT_ACCUMULATION_STEPS,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--warmup_steps",
+        type=flags.natural_float,
+        default=WARMUP_STEPS,
+        help="steps, or below 1 a share of all (default: %(default)s)",
+    )
+    add(
+        "--weight_decay",
+        type=flags.natural_float,
+        default=WEIGHT_DECAY,
+        help="(default: %(default)s)",
+    )
+    add(
+        "--lr_scheduler_type",
+        default=LR_SCHEDULER_TYPE,
+        help="linear, cosine, constant, ... (default: %(default)s)",
+    )
     add("--bf16", action="store_true", help="mixed precision in bfloat16")
-    add("--gradient_checkpointing", action="store_true", help="recompute activations in the backward pass: less memory, more time")
-    add("--max_new_tokens", type=flags.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
-    add("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
-    add("--num_beams", type=flags.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
+    add(
+        "--gradient_checkpointing",
+        action="store_true",
+        help="recompute activations in the backward pass: less memory, more time",
+    )
+    add(
+        "--max_new_tokens",
+        type=flags.positive_int,
+        default=MAX_NEW_TOKENS,
+        help="of a summary (default: %(default)s)",
+    )
+    add(
+        "--min_new_tokens",
+        type=int,
+        default=MIN_NEW_TOKENS,
+        help="no end before (default: %(default)s)",
+    )
+    add(
+        "--num_beams",
+        type=flags.positive_int,
+        default=NUM_BEAMS,
+        help="1 is greedy (default: %(default)s)",
+    )
     parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
     args = parser.parse_args(argv)
     generation.check_lengths(args)
     if args.budget not in ("all", "none") and not args.budget.isdigit():
-        raise InputError(f"--budget {args.budget}: expected a number of trainable parameters, all or none")
+        raise InputError(
+            f"--budget {args.budget}: expected a number of trainable parameters, all or none"
+        )
     return args
 
 
@@ -142,7 +291,9 @@ def factors(text: str) -> list[float] | str:
         found = [] if text == "none" else [float(part) for part in text.split(",")]
         if all(0 < factor < float("inf") for factor in found):
             return found
-    raise argparse.ArgumentTypeError(f"expected positive numbers separated by commas, or none, got {text!r}")
+    raise argparse.ArgumentTypeError(
+        f"expected positive numbers separated by commas, or none, got {text!r}"
+    )
 
 
 def main(argv=None):
@@ -153,9 +304,17 @@ def main(argv=None):
     corpus.resolve(args.dataset)
     arms, left_out = arms_with_files(args)
     folder = Path(args.output_dir)
-    files = {name: path for name, path in (("observed", args.layers_observed), ("circuit", args.layers_circuit)) if Path(path).is_file()}
-    run = runs.Run(args, runs.record_in(folder, __file__), [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")],
-                   {"model": model_path, **corpus.inputs(args.dataset), **files})
+    files = {
+        name: path
+        for name, path in (("observed", args.layers_observed), ("circuit", args.layers_circuit))
+        if Path(path).is_file()
+    }
+    run = runs.Run(
+        args,
+        runs.record_in(folder, __file__),
+        [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")],
+        {"model": model_path, **corpus.inputs(args.dataset), **files},
+    )
     if run.up_to_date:
         return
     from summarization import bakeoff
@@ -167,7 +326,11 @@ def main(argv=None):
         runs.say(args, f"left out: {name}: {why}")
     bakeoff.require_unchanged(trials, args.overwrite)
     for number, this in enumerate(trials, start=1):
-        runs.say(args, f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}" + (": finished before" if this.done else ""))
+        runs.say(
+            args,
+            f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}"
+            + (": finished before" if this.done else ""),
+        )
         if not this.done:
             bakeoff.run(args, this, data, bakeoff.choose_rate(args, first_of(trials, this), data))
     report(args, folder, trials, data, left_out, budget)
@@ -184,18 +347,26 @@ def first_of(trials: list, this):
 
 def arms_with_files(args) -> tuple[list[Arm], dict[str, str]]:
     """(the arms to run, {arm left out: why}): an arm asked for by name whose layers file is absent is an InputError instead."""
-    asked = [arm for arm in ARMS if (arm.by_default if args.arms is None else arm.name in args.arms)]
+    asked = [
+        arm for arm in ARMS if (arm.by_default if args.arms is None else arm.name in args.arms)
+    ]
     chosen, left_out = [], {}
     for arm in asked:
-        strategy = next((strategy for strategy in (arm.layers, arm.critical) if strategy in MADE_BY), None)
+        strategy = next(
+            (strategy for strategy in (arm.layers, arm.critical) if strategy in MADE_BY), None
+        )
         flag = "layers_observed" if strategy == "observed" else "layers_circuit"
         file = Path(getattr(args, flag))
         if strategy is None or file.is_file():
             chosen.append(arm)
         elif args.arms:
-            raise InputError(f"--arms {arm.name}: expected --{flag} {file}, found no such file; {MADE_BY[strategy]} writes it")
+            raise InputError(
+                f"--arms {arm.name}: expected --{flag} {file}, found no such file; {MADE_BY[strategy]} writes it"
+            )
         else:
-            left_out[arm.name] = f"there is no {file.name} (--{flag}), which {MADE_BY[strategy]} writes"
+            left_out[arm.name] = (
+                f"there is no {file.name} (--{flag}), which {MADE_BY[strategy]} writes"
+            )
     return chosen, left_out
 
 
@@ -204,15 +375,21 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
     import numpy as np
 
     if strategy in ("random", *MADE_BY) and args.top_k > n_layers:
-        raise InputError(f"--top_k {args.top_k}: expected 1 to {n_layers}, as many as the model has layers")
+        raise InputError(
+            f"--top_k {args.top_k}: expected 1 to {n_layers}, as many as the model has layers"
+        )
     if not isinstance(strategy, str):
         chosen = sorted(strategy)
     elif strategy == "all":
         chosen = list(range(n_layers))
     elif strategy == "random":
-        chosen = layers.random_layers(n_layers, args.top_k, np.random.default_rng([RANDOM_STREAM, seed]))
+        chosen = layers.random_layers(
+            n_layers, args.top_k, np.random.default_rng([RANDOM_STREAM, seed])
+        )
     elif strategy == "observed":
-        chosen = layers.top_layers(args.layers_observed, args.measure_observed or None, args.top_k, n_layers)
+        chosen = layers.top_layers(
+            args.layers_observed, args.measure_observed or None, args.top_k, n_layers
+        )
     elif "edges" in runs.read_json(args.layers_circuit, "layers file or a circuit"):
         chosen = layers_of_circuit(args, strategy)
     else:
@@ -229,10 +406,14 @@ def layers_of_circuit(args, strategy: str) -> list[int]:
     from eap import evolution
 
     if strategy == "change":
-        raise InputError(f"{args.layers_circuit} is one circuit; change needs layers.evolution.json, which {MADE_BY['change']} writes")
+        raise InputError(
+            f"{args.layers_circuit} is one circuit; change needs layers.evolution.json, which {MADE_BY['change']} writes"
+        )
     circuit = circuits.load_circuit(args.layers_circuit)
-    mass = evolution.layer_mass(circuit.graph, circuit.require_scores(args.layers_circuit).abs() * circuit.in_graph)
-    return sorted(layers.order(mass.tolist())[:args.top_k])
+    mass = evolution.layer_mass(
+        circuit.graph, circuit.require_scores(args.layers_circuit).abs() * circuit.in_graph
+    )
+    return sorted(layers.order(mass.tolist())[: args.top_k])
 
 
 # ---------------------------------------------------------------- data and plans
@@ -242,35 +423,59 @@ def prepare(args, model_path: str):
     """(the bakeoff.Data of all arms, shapes of the modules that can be wrapped); prints how much data there is."""
     from summarization import bakeoff, examples, lora, prompt
 
-    model, tokenizer = hub.load_model(args.model_path, runs.torch_dtype(args), "cpu"), hub.load_tokenizer(args.model_path)
+    model, tokenizer = (
+        hub.load_model(args.model_path, runs.torch_dtype(args), "cpu"),
+        hub.load_tokenizer(args.model_path),
+    )
     if tokenizer is None:
-        raise InputError(f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too")
+        raise InputError(
+            f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too"
+        )
     if model.config.model_type != "gpt2":
-        raise InputError(f"--model_path {args.model_path}: expected a GPT-2, got {model.config.model_type}; no other is supported yet")
+        raise InputError(
+            f"--model_path {args.model_path}: expected a GPT-2, got {model.config.model_type}; no other is supported yet"
+        )
     length = prompt.context_length(model.config, tokenizer)
     room = length - len(prompt.encode(tokenizer, prompt.CUE)) - prompt.MIN_ARTICLE_TOKENS
     if args.max_new_tokens > room:
-        raise InputError(f"--max_new_tokens {args.max_new_tokens}: expected {room} at most, so that something of the article fits in the "
-                         f"model's context of {length} tokens beside the summary")
+        raise InputError(
+            f"--max_new_tokens {args.max_new_tokens}: expected {room} at most, so that something of the article fits in the "
+            f"model's context of {length} tokens beside the summary"
+        )
     rows = load_rows(args)
-    parts = {what: examples.encode(part, tokenizer, length, lambda part: runs.progress(part, args, "tokens"))
-             for what, part in rows.items()}
+    parts = {
+        what: examples.encode(
+            part, tokenizer, length, lambda part: runs.progress(part, args, "tokens")
+        )
+        for what, part in rows.items()
+    }
     for what, part in parts.items():
         runs.say(args, part.describe(what))
     judged = rows["test"].select(parts["test"].rows)
     identity = {
-        "model": Path(args.model_path).name, "model_sha256": runs.fingerprint(model_path), "dataset": corpus.label(args.dataset),
-        "data_sha256": [runs.fingerprint(source) for source in corpus.inputs(args.dataset).values()],
-        "examples": {what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)} for what, part in parts.items()},
+        "model": Path(args.model_path).name,
+        "model_sha256": runs.fingerprint(model_path),
+        "dataset": corpus.label(args.dataset),
+        "data_sha256": [
+            runs.fingerprint(source) for source in corpus.inputs(args.dataset).values()
+        ],
+        "examples": {
+            what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)}
+            for what, part in parts.items()
+        },
     }
-    return bakeoff.Data(parts["train"], parts.get("validation"), parts["test"], judged, tokenizer, identity), lora.module_shapes(model)
+    return bakeoff.Data(
+        parts["train"], parts.get("validation"), parts["test"], judged, tokenizer, identity
+    ), lora.module_shapes(model)
 
 
 def load_rows(args) -> dict:
     """{"train", "test" and, for a sweep, "validation": rows}, without a row in common; prints where a part had to be held out."""
     from summarization import examples
 
-    others = {"test": args.max_examples} | ({"validation": args.validation_size} if args.lr_sweep else {})
+    others = {"test": args.max_examples} | (
+        {"validation": args.validation_size} if args.lr_sweep else {}
+    )
     rows, notes = examples.load_parts(args.dataset, args.subset_train_size, others, args.seed)
     for note in notes:
         runs.say(args, note)
@@ -283,11 +488,16 @@ def budget_of(args, shapes) -> int | None:
 
     if args.budget == "all":
         everywhere = {lora.layer_of(name) for name in shapes}
-        return lora.count(lora.make_plan(shapes, Arm("all"), everywhere, (), args.rank, None, args.alpha_over_r), shapes)
+        return lora.count(
+            lora.make_plan(shapes, Arm("all"), everywhere, (), args.rank, None, args.alpha_over_r),
+            shapes,
+        )
     return None if args.budget == "none" else int(args.budget)
 
 
-def plan_trials(args, arms: list[Arm], left_out: dict[str, str], data, shapes, budget: int | None) -> list:
+def plan_trials(
+    args, arms: list[Arm], left_out: dict[str, str], data, shapes, budget: int | None
+) -> list:
     """Every arm with every seed, `none` once. An arm that the model has no layers for is left out, or an error if asked for by name."""
     from summarization import bakeoff, lora
 
@@ -300,8 +510,13 @@ def plan_trials(args, arms: list[Arm], left_out: dict[str, str], data, shapes, b
                 if arm.method == "adalora":
                     bakeoff.require_schedule(args, arm, data)
                 if arm.method not in ("none", "full"):
-                    where, critical = (layers_of(args, strategy, n_layers, seed) for strategy in (arm.layers, arm.critical))
-                    plan = lora.make_plan(shapes, arm, where, critical, args.rank, budget, args.alpha_over_r)
+                    where, critical = (
+                        layers_of(args, strategy, n_layers, seed)
+                        for strategy in (arm.layers, arm.critical)
+                    )
+                    plan = lora.make_plan(
+                        shapes, arm, where, critical, args.rank, budget, args.alpha_over_r
+                    )
                 trials.append(bakeoff.trial(args, arm, seed, plan, data))
         except InputError as error:
             if args.arms:
@@ -317,13 +532,19 @@ def choice_seconds(args, arm: Arm) -> float | None:
     """What the choice of an arm's layers took before the bake-off, by the run records behind its layers file; None if there are none."""
     from summarization import bakeoff
 
-    strategy = next((strategy for strategy in (arm.layers, arm.critical) if strategy in MADE_BY), None)
+    strategy = next(
+        (strategy for strategy in (arm.layers, arm.critical) if strategy in MADE_BY), None
+    )
     if strategy is None:
         return 0.0
-    return bakeoff.seconds_behind(args.layers_observed if strategy == "observed" else args.layers_circuit)
+    return bakeoff.seconds_behind(
+        args.layers_observed if strategy == "observed" else args.layers_circuit
+    )
 
 
-def report(args, folder: Path, trials: list, data, left_out: dict[str, str], budget: int | None) -> None:
+def report(
+    args, folder: Path, trials: list, data, left_out: dict[str, str], budget: int | None
+) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
     from summarization import bakeoff, bakeoff_report, quality
     from summarization.statistics import mean_interval
@@ -334,21 +555,48 @@ def report(args, folder: Path, trials: list, data, left_out: dict[str, str], bud
     sticks = quality.yardsticks(data.rows, args.seed)
     quality.measure(sticks, list(data.rows["article"]), list(data.rows["highlights"]))
     content = {
-        "format": 1, **data.identity, "seeds": list(range(args.seed, args.seed + args.seeds)), "n_texts": len(data.rows),
-        "budget": args.budget, "budget_parameters": budget, "rank": args.rank, "alpha_over_r": args.alpha_over_r, "top_k": args.top_k,
-        "settings": trials[0].config["settings"], "left_out": left_out,
-        "arms": bakeoff_report.summarise(numbers, {name: entry for name, (entry, _) in sweeps.items()}, args.seed),
-        "yardsticks": {stick.label: {name: mean_interval(values, args.seed) for name, values in stick.values.items()} for stick in sticks},
+        "format": 1,
+        **data.identity,
+        "seeds": list(range(args.seed, args.seed + args.seeds)),
+        "n_texts": len(data.rows),
+        "budget": args.budget,
+        "budget_parameters": budget,
+        "rank": args.rank,
+        "alpha_over_r": args.alpha_over_r,
+        "top_k": args.top_k,
+        "settings": trials[0].config["settings"],
+        "left_out": left_out,
+        "arms": bakeoff_report.summarise(
+            numbers, {name: entry for name, (entry, _) in sweeps.items()}, args.seed
+        ),
+        "yardsticks": {
+            stick.label: {
+                name: mean_interval(values, args.seed) for name, values in stick.values.items()
+            }
+            for stick in sticks
+        },
         "differences": bakeoff_report.differences(numbers, args.seed),
     }
     content["sentences"] = bakeoff_report.sentences(content)
     runs.write_json(folder / "bakeoff.json", content)
     runs.save_figure(bakeoff_report.figure(content), folder / "bakeoff.png")
-    records = {name: [record for this, _, _, record in found if this.arm.name == name] for name in content["arms"]}
-    costs = {name: cost(args, first_arm(trials, name), mine, sweeps[name][1]) for name, mine in records.items()}
-    runs.write_json(folder / "costs.json", {"format": 1, "costs": {name: entry._asdict() for name, entry in costs.items()}})
+    records = {
+        name: [record for this, _, _, record in found if this.arm.name == name]
+        for name in content["arms"]
+    }
+    costs = {
+        name: cost(args, first_arm(trials, name), mine, sweeps[name][1])
+        for name, mine in records.items()
+    }
+    runs.write_json(
+        folder / "costs.json",
+        {"format": 1, "costs": {name: entry._asdict() for name, entry in costs.items()}},
+    )
     runs.say(args, "\n".join(bakeoff_report.lines(content, costs)))
-    runs.say(args, f"written: {folder / 'bakeoff.json'}, bakeoff.png, costs.json, and a folder for each arm")
+    runs.say(
+        args,
+        f"written: {folder / 'bakeoff.json'}, bakeoff.png, costs.json, and a folder for each arm",
+    )
 
 
 def first_arm(trials: list, name: str) -> Arm:
@@ -361,8 +609,13 @@ def cost(args, arm: Arm, records: list[dict], sweep_seconds: float):
     from summarization.bakeoff_report import Cost
 
     seconds = sum(record["training_seconds"] for record in records) / len(records)
-    return Cost(train_seconds=round(seconds, 2), sweep_seconds=sweep_seconds, choice_seconds=choice_seconds(args, arm),
-                peak_gb=max(record["peak_memory_gb"] for record in records), peak_of=records[0]["peak_memory_is_of"])
+    return Cost(
+        train_seconds=round(seconds, 2),
+        sweep_seconds=sweep_seconds,
+        choice_seconds=choice_seconds(args, arm),
+        peak_gb=max(record["peak_memory_gb"] for record in records),
+        peak_of=records[0]["peak_memory_is_of"],
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_d
 SPLIT = "test"  # train, validation or test; articles seen in training overstate quality
 NUM_BEAMS = 1  # 1: greedy, deterministic and fastest; 4 is usual for published numbers, at four times the cost
 MIN_NEW_TOKENS = 0  # above 0 forbids an early end: ROUGE of models that stop at once rises, the end-of-text rate loses its meaning
-MAX_NEW_TOKENS = 100  # the article is cut to leave this room; 95 of 100 CNN/DailyMail highlights are shorter
+MAX_NEW_TOKENS = (
+    100  # the article is cut to leave this room; 95 of 100 CNN/DailyMail highlights are shorter
+)
 # --------------------------------------------------------------------------------------------
 
 NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_size is not given: 3 GB for GPT-2 small
@@ -30,14 +32,44 @@ NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_si
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/test_set_evaluation")
-    parser.add_argument("--model_paths", nargs="+", default=list(MODEL_PATHS), help="models, the one to compare with first "
-                        f"(default: {' '.join(MODEL_PATHS)})")
-    parser.add_argument("--dataset", default=DATASET, help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)")
-    parser.add_argument("--split", default=SPLIT, help="train, validation or test (default: %(default)s)")
-    parser.add_argument("--num_beams", type=flags.positive_int, default=NUM_BEAMS, help="1 is greedy (default: %(default)s)")
-    parser.add_argument("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
-    parser.add_argument("--max_new_tokens", type=flags.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
-    parser.add_argument("--metrics", nargs="+", default=[], help="further metrics of the evaluate library, as bertscore (default: none)")
+    parser.add_argument(
+        "--model_paths",
+        nargs="+",
+        default=list(MODEL_PATHS),
+        help=f"models, the one to compare with first (default: {' '.join(MODEL_PATHS)})",
+    )
+    parser.add_argument(
+        "--dataset",
+        default=DATASET,
+        help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num_beams",
+        type=flags.positive_int,
+        default=NUM_BEAMS,
+        help="1 is greedy (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--min_new_tokens",
+        type=int,
+        default=MIN_NEW_TOKENS,
+        help="no end before (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max_new_tokens",
+        type=flags.positive_int,
+        default=MAX_NEW_TOKENS,
+        help="of a summary (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        default=[],
+        help="further metrics of the evaluate library, as bertscore (default: none)",
+    )
     args = parser.parse_args(argv)
     generation.check_lengths(args)
     return args
@@ -49,28 +81,57 @@ def labels_of(paths: list[str]) -> list[str]:
         labels = ["-".join(Path(path).parts[-parts:]).strip("/") for path in paths]
         if len(set(labels)) == len(labels):
             return labels
-    raise InputError(f"--model_paths: expected different models, got {' '.join(paths)}; name each once")
+    raise InputError(
+        f"--model_paths: expected different models, got {' '.join(paths)}; name each once"
+    )
 
 
 def summaries(args, path: str, label: str, rows) -> list[dict]:
     """What a model writes for each row, and the NLL of the row's reference, as rows of generated.<label>.jsonl."""
     from summarization import examples
 
-    model, tokenizer = hub.load_model(path, runs.torch_dtype(args), runs.torch_device(args)), hub.load_tokenizer(path)
+    model, tokenizer = (
+        hub.load_model(path, runs.torch_dtype(args), runs.torch_device(args)),
+        hub.load_tokenizer(path),
+    )
     if tokenizer is None:
-        raise InputError(f"--model_paths {path}: expected a folder with a tokenizer, found none; save one there with save_pretrained")
+        raise InputError(
+            f"--model_paths {path}: expected a folder with a tokenizer, found none; save one there with save_pretrained"
+        )
     made = generation.generate(
-        model, tokenizer, list(rows["article"]), args.max_new_tokens, args.batch_size, args.num_beams, args.min_new_tokens,
+        model,
+        tokenizer,
+        list(rows["article"]),
+        args.max_new_tokens,
+        args.batch_size,
+        args.num_beams,
+        args.min_new_tokens,
         progress=lambda batches: runs.progress(batches, args, f"{label}: generating"),
     )
-    encoded = examples.encode(rows, tokenizer, examples.prompt.context_length(model.config, tokenizer))
+    encoded = examples.encode(
+        rows, tokenizer, examples.prompt.context_length(model.config, tokenizer)
+    )
     longest = max(map(len, encoded.data["input_ids"]))
-    found = examples.summary_nll(model, encoded.data, tokenizer, args.batch_size or max(1, NLL_TOKENS // longest),
-                                 progress=lambda batches: runs.progress(batches, args, f"{label}: NLL"))
+    found = examples.summary_nll(
+        model,
+        encoded.data,
+        tokenizer,
+        args.batch_size or max(1, NLL_TOKENS // longest),
+        progress=lambda batches: runs.progress(batches, args, f"{label}: NLL"),
+    )
     nll = dict(zip(encoded.rows, found.tolist(), strict=True))
-    return [{"id": row["id"], "summary": one.text, "n_tokens": one.n_tokens, "ended": one.ended, "n_cut": one.n_cut,
-             "nll_nats": nll.get(number), "reference": row["highlights"]}
-            for number, (row, one) in enumerate(zip(rows, made, strict=True))]
+    return [
+        {
+            "id": row["id"],
+            "summary": one.text,
+            "n_tokens": one.n_tokens,
+            "ended": one.ended,
+            "n_cut": one.n_cut,
+            "nll_nats": nll.get(number),
+            "reference": row["highlights"],
+        }
+        for number, (row, one) in enumerate(zip(rows, made, strict=True))
+    ]
 
 
 def model_system(label: str, written: list[dict]):
@@ -79,8 +140,11 @@ def model_system(label: str, written: list[dict]):
 
     from summarization import quality
 
-    values = {"tokens": [row["n_tokens"] for row in written], "ended_percent": [100 * row["ended"] for row in written],
-              "nll_nats": [np.nan if row["nll_nats"] is None else row["nll_nats"] for row in written]}
+    values = {
+        "tokens": [row["n_tokens"] for row in written],
+        "ended_percent": [100 * row["ended"] for row in written],
+        "nll_nats": [np.nan if row["nll_nats"] is None else row["nll_nats"] for row in written],
+    }
     values = {name: np.array(column, dtype=float) for name, column in values.items()}
     return quality.System(label, "model", [row["summary"] for row in written], values)
 
@@ -93,15 +157,31 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     systems = [model_system(label, texts) for label, texts in written.items()]
     systems += quality.yardsticks(runs.progress(rows, args, "yardsticks"), args.seed)
     quality.measure(systems, articles, references)
-    extra = {name: quality.further(quality.load_metric(name), name, systems, references) for name in args.metrics}
-    reference = quality.System(quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles))
+    extra = {
+        name: quality.further(quality.load_metric(name), name, systems, references)
+        for name in args.metrics
+    }
+    reference = quality.System(
+        quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles)
+    )
     table = quality.summarise([*systems, reference], args.seed)
     return {
-        "format": 1, "dataset": corpus.label(args.dataset), "split": args.split,
-        "without_splits": corpus.without_splits(args.dataset), "n": len(rows), "seed": args.seed,
-        "num_beams": args.num_beams, "min_new_tokens": args.min_new_tokens, "max_new_tokens": args.max_new_tokens,
-        "truncated": {label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()},
-        "first": systems[0].label, "systems": table, "metrics": extra, "sentences": quality.claims(table),
+        "format": 1,
+        "dataset": corpus.label(args.dataset),
+        "split": args.split,
+        "without_splits": corpus.without_splits(args.dataset),
+        "n": len(rows),
+        "seed": args.seed,
+        "num_beams": args.num_beams,
+        "min_new_tokens": args.min_new_tokens,
+        "max_new_tokens": args.max_new_tokens,
+        "truncated": {
+            label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()
+        },
+        "first": systems[0].label,
+        "systems": table,
+        "metrics": extra,
+        "sentences": quality.claims(table),
     }
 
 
@@ -109,12 +189,17 @@ def main(argv=None):
     """Let every model summarize, then score."""
     args = parse(argv)
     labels = labels_of(args.model_paths)
-    models = {label: hub.resolve_model(path, "--model_paths") for label, path in zip(labels, args.model_paths, strict=True)}
+    models = {
+        label: hub.resolve_model(path, "--model_paths")
+        for label, path in zip(labels, args.model_paths, strict=True)
+    }
     corpus.resolve(args.dataset)
     folder = Path(args.output_dir)
     texts = {label: folder / f"generated.{label}.jsonl" for label in labels}
     outputs = [folder / "rouge.json", folder / "rouge.png", *texts.values()]
-    inputs = {f"model {label}": path for label, path in models.items()} | corpus.inputs(args.dataset)
+    inputs = {f"model {label}": path for label, path in models.items()} | corpus.inputs(
+        args.dataset
+    )
     run = runs.Run(args, runs.record_in(folder, "test_set_evaluation"), outputs, inputs)
     if run.up_to_date:
         return
@@ -126,23 +211,35 @@ def main(argv=None):
     runs.seed_everything(args.seed)
     rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
     if args.overwrite or not run.same:
-        for file in texts.values():  # all of them at once: after an interruption what is there counts as done
+        for file in (
+            texts.values()
+        ):  # all of them at once: after an interruption what is there counts as done
             file.unlink(missing_ok=True)
     written = {}
     for label, path in zip(labels, args.model_paths, strict=True):
         if not texts[label].is_file():
             runs.write_jsonl(texts[label], summaries(args, path, label, rows))
-        written[label] = [json.loads(line) for line in texts[label].read_text(encoding="utf-8").splitlines()]
+        written[label] = [
+            json.loads(line) for line in texts[label].read_text(encoding="utf-8").splitlines()
+        ]
     result = evaluate(args, rows, written)
     runs.write_json(folder / "rouge.json", result)
     runs.save_figure(quality.figure(result), folder / "rouge.png")
     runs.say(args, "\n".join(quality.lines(result["systems"])))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
-    runs.say(args, f"n = {result['n']} articles of {result['dataset']} {args.split}; articles cut to fit: {cut}")
-    without = {label: sum(row["nll_nats"] is None for row in rows) for label, rows in written.items()}
+    runs.say(
+        args,
+        f"n = {result['n']} articles of {result['dataset']} {args.split}; articles cut to fit: {cut}",
+    )
+    without = {
+        label: sum(row["nll_nats"] is None for row in rows) for label, rows in written.items()
+    }
     if any(without.values()):
-        runs.say(args, "NLL leaves out articles whose highlights do not fit the context: "
-                 + ", ".join(f"{label} {count}" for label, count in without.items()))
+        runs.say(
+            args,
+            "NLL leaves out articles whose highlights do not fit the context: "
+            + ", ".join(f"{label} {count}" for label, count in without.items()),
+        )
     runs.say(args, f"written: {', '.join(map(str, outputs))}")
     run.finish()
 

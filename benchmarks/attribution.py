@@ -38,21 +38,49 @@ EXAMPLES = "1,2,4,8"  # how many, for the growth with examples, at the smallest 
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/benchmarks")
-    parser.add_argument("--tokens", type=flags.int_list, default=TOKENS, help="lengths (default: %(default)s)")
-    parser.add_argument("--shape", type=several(common.SHAPES), default=SHAPE, help="small, xl (default: %(default)s)")
-    parser.add_argument("--dtypes", type=several(("float32", "bfloat16")), default=DTYPES, help="float32, bfloat16 (default: %(default)s)")
-    parser.add_argument("--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=flags.positive_int, default=STEPS, help="points (default: %(default)s)")
-    parser.add_argument("--examples", type=flags.int_list, default=EXAMPLES, help="for the growth with examples (default: %(default)s)")
-    parser.add_argument("--only", choices=["bare", "ours"], help="run one of the two and print its peak memory; used by the script itself")
+    parser.add_argument(
+        "--tokens", type=flags.int_list, default=TOKENS, help="lengths (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--shape",
+        type=several(common.SHAPES),
+        default=SHAPE,
+        help="small, xl (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtypes",
+        type=several(("float32", "bfloat16")),
+        default=DTYPES,
+        help="float32, bfloat16 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=flags.positive_int, default=STEPS, help="points (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--examples",
+        type=flags.int_list,
+        default=EXAMPLES,
+        help="for the growth with examples (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only",
+        choices=["bare", "ours"],
+        help="run one of the two and print its peak memory; used by the script itself",
+    )
     return parser.parse_args(argv)
 
 
 def several(known):
     """A type for argparse: some of the `known` names, separated by commas, as a list."""
+
     def read(text: str) -> list[str]:
         if wrong := [name for name in text.split(",") if name not in known]:
-            raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, got {wrong[0]!r}")
+            raise argparse.ArgumentTypeError(
+                f"expected some of {', '.join(known)}, got {wrong[0]!r}"
+            )
         return text.split(",")
 
     return read
@@ -70,15 +98,21 @@ def bare(adapter, pairs, steps: int, autocast) -> None:
     batch = collate(list(range(len(pairs))), pairs).to(device)
 
     def logits(embeddings):
-        return adapter.unembed(adapter.hidden(embeddings)[batch.target_rows, batch.target_positions])
+        return adapter.unembed(
+            adapter.hidden(embeddings)[batch.target_rows, batch.target_positions]
+        )
 
     with hooks.frozen(adapter.model), hooks.autocast(device, autocast):
-        clean, corrupted = (adapter.embed(ids).detach() for ids in (batch.clean_ids, batch.corrupted_ids))
+        clean, corrupted = (
+            adapter.embed(ids).detach() for ids in (batch.clean_ids, batch.corrupted_ids)
+        )
         with torch.no_grad():
             reference = metrics.reference(logits(clean), logits(corrupted), batch.target_ids)
         for share in gauss_legendre(steps)[0]:
             point = (corrupted + float(share) * (clean - corrupted)).requires_grad_()
-            metrics.per_example("kl", logits(point), reference, batch.target_rows, len(pairs)).sum().backward()
+            metrics.per_example(
+                "kl", logits(point), reference, batch.target_rows, len(pairs)
+            ).sum().backward()
 
 
 def ours(adapter, pairs, steps: int, autocast) -> None:
@@ -86,7 +120,9 @@ def ours(adapter, pairs, steps: int, autocast) -> None:
     from eap.attribute import attribute_batches
     from eap.dataset import collate
 
-    for _ in attribute_batches(adapter, [collate(list(range(len(pairs))), pairs)], steps=steps, autocast=autocast):
+    for _ in attribute_batches(
+        adapter, [collate(list(range(len(pairs))), pairs)], steps=steps, autocast=autocast
+    ):
         pass
 
 
@@ -103,15 +139,31 @@ def autocast_of(dtype: str):
 def cost(args, shape: str, dtype: str, tokens: int) -> dict:
     """Median seconds of both, alternating, and peak memory of each in a process of its own."""
     adapter, device = common.random_gpt2(args, shape), runs.torch_device(args)
-    pairs, times = common.random_pairs(adapter, tokens, args.batch_size or 1, args.seed), {name: [] for name in WORK}
+    pairs, times = (
+        common.random_pairs(adapter, tokens, args.batch_size or 1, args.seed),
+        {name: [] for name in WORK},
+    )
     for repeat in range(args.repeats + 1):
         for name, work in WORK.items():
-            taken = common.seconds(lambda work=work: work(adapter, pairs, args.steps, autocast_of(dtype)), device)
+            taken = common.seconds(
+                lambda work=work: work(adapter, pairs, args.steps, autocast_of(dtype)), device
+            )
             if repeat:  # the first round warms up
                 times[name].append(taken)
-    row = {"shape": shape, "dtype": dtype, "tokens": tokens, **{f"{name}_seconds": statistics.median(each) for name, each in times.items()}}
-    row |= {f"{name}_gb": peak(args, name, adapter, shape, dtype, tokens, args.batch_size or 1) for name in WORK}
-    return row | {"time_ratio": row["ours_seconds"] / row["bare_seconds"], "extra_gb": row["ours_gb"] - row["bare_gb"]}
+    row = {
+        "shape": shape,
+        "dtype": dtype,
+        "tokens": tokens,
+        **{f"{name}_seconds": statistics.median(each) for name, each in times.items()},
+    }
+    row |= {
+        f"{name}_gb": peak(args, name, adapter, shape, dtype, tokens, args.batch_size or 1)
+        for name in WORK
+    }
+    return row | {
+        "time_ratio": row["ours_seconds"] / row["bare_seconds"],
+        "extra_gb": row["ours_gb"] - row["bare_gb"],
+    }
 
 
 def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples: int) -> float:
@@ -122,9 +174,33 @@ def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples
         torch.cuda.reset_peak_memory_stats()
         repeated(args, name, adapter, tokens, examples, dtype)
         return common.peak_gb(runs.torch_device(args))
-    command = [sys.executable, __file__, "--only", name, "--tokens", tokens, "--shape", shape, "--dtypes", dtype, "--steps", args.steps,
-               "--examples", examples, "--seed", args.seed, "--device", args.device, "--batch_size", args.batch_size or 1]
-    return float(subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout.split()[-1])
+    command = [
+        sys.executable,
+        __file__,
+        "--only",
+        name,
+        "--tokens",
+        tokens,
+        "--shape",
+        shape,
+        "--dtypes",
+        dtype,
+        "--steps",
+        args.steps,
+        "--examples",
+        examples,
+        "--seed",
+        args.seed,
+        "--device",
+        args.device,
+        "--batch_size",
+        args.batch_size or 1,
+    ]
+    return float(
+        subprocess.run(
+            [str(word) for word in command], check=True, capture_output=True, text=True
+        ).stdout.split()[-1]
+    )
 
 
 def growth(args, shape: str, dtype: str, tokens: int) -> list[dict]:
@@ -133,8 +209,16 @@ def growth(args, shape: str, dtype: str, tokens: int) -> list[dict]:
     attribute(args, adapter, tokens, args.batch_size or 1, dtype)
     for n in args.examples:
         taken = common.seconds(lambda n=n: attribute(args, adapter, tokens, n, dtype), device)
-        rows.append({"shape": shape, "dtype": dtype, "tokens": tokens, "examples": n, "seconds": taken,
-                     "gb": peak(args, "ours", adapter, shape, dtype, tokens, n)})
+        rows.append(
+            {
+                "shape": shape,
+                "dtype": dtype,
+                "tokens": tokens,
+                "examples": n,
+                "seconds": taken,
+                "gb": peak(args, "ours", adapter, shape, dtype, tokens, n),
+            }
+        )
     return rows
 
 
@@ -142,7 +226,12 @@ def repeated(args, name: str, adapter, tokens: int, examples: int, dtype: str) -
     """Twice one of `WORK`, as a peak is measured: `bare` on one batch, `ours` on as many examples as are asked for."""
     for _ in range(2):
         if name == "bare":
-            bare(adapter, common.random_pairs(adapter, tokens, args.batch_size or 1, args.seed), args.steps, autocast_of(dtype))
+            bare(
+                adapter,
+                common.random_pairs(adapter, tokens, args.batch_size or 1, args.seed),
+                args.steps,
+                autocast_of(dtype),
+            )
         else:
             attribute(args, adapter, tokens, examples, dtype)
 
@@ -153,9 +242,13 @@ def savings(rows: list[dict]) -> list[str]:
     for (shape, tokens, dtype), half in cells.items():
         full = cells.get((shape, tokens, "float32"))
         if dtype == "bfloat16" and full:
-            time, bare, memory = (half[name] / full[name] for name in ("ours_seconds", "bare_seconds", "ours_gb"))
-            lines.append(f"{shape} {tokens:>5} tokens: bfloat16 takes {time:.2f} of float32's time (the bare passes {bare:.2f}) and "
-                         f"{memory:.2f} of its memory")
+            time, bare, memory = (
+                half[name] / full[name] for name in ("ours_seconds", "bare_seconds", "ours_gb")
+            )
+            lines.append(
+                f"{shape} {tokens:>5} tokens: bfloat16 takes {time:.2f} of float32's time (the bare passes {bare:.2f}) and "
+                f"{memory:.2f} of its memory"
+            )
     return lines
 
 
@@ -165,7 +258,9 @@ def attribute(args, adapter, tokens: int, n: int, dtype: str) -> None:
     from eap.dataset import batches
 
     pairs = common.random_pairs(adapter, tokens, n, args.seed)
-    for _ in attribute_batches(adapter, batches(pairs, args.batch_size or 1), steps=args.steps, autocast=autocast_of(dtype)):
+    for _ in attribute_batches(
+        adapter, batches(pairs, args.batch_size or 1), steps=args.steps, autocast=autocast_of(dtype)
+    ):
         pass
 
 
@@ -178,16 +273,37 @@ def plot(rows, grown):
     for (shape, dtype), style in zip(settings, ("o-", "s--", "^:", "D-."), strict=False):
         chosen = [row for row in rows if (row["shape"], row["dtype"]) == (shape, dtype)]
         x = [row["tokens"] for row in chosen]
-        ratio.plot(x, [row["time_ratio"] for row in chosen], style, color=COLOURS["circuit"], label=f"{shape}, {dtype}")
+        ratio.plot(
+            x,
+            [row["time_ratio"] for row in chosen],
+            style,
+            color=COLOURS["circuit"],
+            label=f"{shape}, {dtype}",
+        )
         for name, colour in (("bare", COLOURS["chance"]), ("ours", COLOURS["circuit"])):
             label = f"{name}, {shape}, {dtype}" if len(settings) > 1 else name
             memory.plot(x, [row[f"{name}_gb"] for row in chosen], style, color=colour, label=label)
         more = [row for row in grown if (row["shape"], row["dtype"]) == (shape, dtype)]
         if more:
-            x, label = [row["examples"] for row in more], f"time, {shape}, {dtype}" if len(settings) > 1 else "time"
-            examples.plot(x, [row["seconds"] / more[0]["seconds"] for row in more], style, color=COLOURS["circuit"], label=label)
+            x, label = (
+                [row["examples"] for row in more],
+                f"time, {shape}, {dtype}" if len(settings) > 1 else "time",
+            )
+            examples.plot(
+                x,
+                [row["seconds"] / more[0]["seconds"] for row in more],
+                style,
+                color=COLOURS["circuit"],
+                label=label,
+            )
             label = label.replace("time", "peak memory")
-            examples.plot(x, [row["gb"] / more[0]["gb"] for row in more], style, color=COLOURS["base"], label=label)
+            examples.plot(
+                x,
+                [row["gb"] / more[0]["gb"] for row in more],
+                style,
+                color=COLOURS["base"],
+                label=label,
+            )
     ratio.axhline(1, color=COLOURS["chance"], ls=":", lw=0.9, label="bare passes")
     ratio.set(xlabel="tokens", ylabel="time / bare passes", ylim=(0, None), title="Time")
     memory.set(xlabel="tokens", ylabel="peak memory (GB)", ylim=(0, None), title="Memory")
@@ -203,25 +319,46 @@ def main(argv=None):
     args = parse(argv)
     shapes, dtypes, device = args.shape, args.dtypes, runs.torch_device(args)
     if args.only:
-        repeated(args, args.only, common.random_gpt2(args, shapes[0]), args.tokens[0], args.examples[0], dtypes[0])
+        repeated(
+            args,
+            args.only,
+            common.random_gpt2(args, shapes[0]),
+            args.tokens[0],
+            args.examples[0],
+            dtypes[0],
+        )
         print(common.peak_gb(device))
         return
     rows, grown = [], []
-    print(f"{common.device_name(device)}; {args.steps} points, {args.batch_size or 1} at a time", flush=True)
+    print(
+        f"{common.device_name(device)}; {args.steps} points, {args.batch_size or 1} at a time",
+        flush=True,
+    )
     for shape, dtype, tokens in itertools.product(shapes, dtypes, args.tokens):
         rows.append(row := cost(args, shape, dtype, tokens))
-        print(f"{shape} {dtype} {tokens:>5} tokens: bare {row['bare_seconds']:.3f} s, ours {row['ours_seconds']:.3f} s, ratio "
-              f"{row['time_ratio']:.2f}; peak {row['bare_gb']:.2f} and {row['ours_gb']:.2f} GB, {row['extra_gb']:.2f} GB more", flush=True)
+        print(
+            f"{shape} {dtype} {tokens:>5} tokens: bare {row['bare_seconds']:.3f} s, ours {row['ours_seconds']:.3f} s, ratio "
+            f"{row['time_ratio']:.2f}; peak {row['bare_gb']:.2f} and {row['ours_gb']:.2f} GB, {row['extra_gb']:.2f} GB more",
+            flush=True,
+        )
     for line in savings(rows):
         print(line)
     for shape, dtype in itertools.product(shapes, dtypes):
         grown += growth(args, shape, dtype, min(args.tokens))
     for row in grown:
-        print(f"{row['shape']} {row['dtype']} {row['tokens']} tokens, {row['examples']:>3} examples: {row['seconds']:.2f} s, "
-              f"peak {row['gb']:.2f} GB")
+        print(
+            f"{row['shape']} {row['dtype']} {row['tokens']} tokens, {row['examples']:>3} examples: {row['seconds']:.2f} s, "
+            f"peak {row['gb']:.2f} GB"
+        )
     out = Path(args.output_dir)
-    numbers = {"format": 1, "device": common.device_name(device), "steps": args.steps, "batch_size": args.batch_size or 1, "rows": rows,
-               "examples": grown}
+    numbers = {
+        "format": 1,
+        "device": common.device_name(device),
+        "steps": args.steps,
+        "batch_size": args.batch_size or 1,
+        "rows": rows,
+        "examples": grown,
+    }
     runs.write_text(out / "attribution.json", json.dumps(numbers, indent=1) + "\n")
     runs.save_figure(plot(rows, grown), out / "attribution.png")
 

@@ -17,7 +17,9 @@ def random_gpt2(args, shape: str = "small"):
     torch.manual_seed(args.seed)
     layers, heads, d_model = SHAPES[shape]
     with torch.device(runs.torch_device(args)):
-        return adapt(GPT2LMHeadModel(GPT2Config(n_layer=layers, n_head=heads, n_embd=d_model)).eval())
+        return adapt(
+            GPT2LMHeadModel(GPT2Config(n_layer=layers, n_head=heads, n_embd=d_model)).eval()
+        )
 
 
 def random_pairs(adapter, tokens: int, n: int, seed: int = 0):
@@ -29,7 +31,9 @@ def random_pairs(adapter, tokens: int, n: int, seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     found = []
     for i in range(n):
-        clean, other = torch.randint(adapter.vocabulary_size, (2, tokens), generator=generator).tolist()
+        clean, other = torch.randint(
+            adapter.vocabulary_size, (2, tokens), generator=generator
+        ).tolist()
         corrupted = clean[: tokens // 4] + other[tokens // 4 : tokens // 2] + clean[tokens // 2 :]
         found.append(Pair(str(i), clean, corrupted, tokens - tokens // 8))
     return found
@@ -58,7 +62,11 @@ def peak_gb(device) -> float:
 
     from summarization import runs
 
-    return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else runs.peak_memory_gb()
+    return (
+        torch.cuda.max_memory_allocated(device) / 1e9
+        if device.type == "cuda"
+        else runs.peak_memory_gb()
+    )
 
 
 def device_name(device) -> str:
@@ -67,6 +75,10 @@ def device_name(device) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "CPU")
+    lines = (
+        Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    )
+    name = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), "CPU"
+    )
     return f"{name}, {torch.get_num_threads()} threads"

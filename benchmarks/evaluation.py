@@ -32,9 +32,18 @@ SETUP = "plain runs, once"
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/benchmarks")
-    parser.add_argument("--tokens", type=flags.int_list, default=TOKENS, help="lengths (default: %(default)s)")
-    parser.add_argument("--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)")
-    parser.add_argument("--demo_examples", type=flags.positive_int, default=DEMO_EXAMPLES, help="(default: %(default)s)")
+    parser.add_argument(
+        "--tokens", type=flags.int_list, default=TOKENS, help="lengths (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--demo_examples",
+        type=flags.positive_int,
+        default=DEMO_EXAMPLES,
+        help="(default: %(default)s)",
+    )
     return parser.parse_args(argv)
 
 
@@ -48,7 +57,10 @@ def demo_pairs(n: int, seed: int = 0):
     examples, _ = corruption.prepare_all(tokenizer, articles("validation", 2 * n, seed), 256)
     fill = corruption.swap_filler(examples, [])
     rows = [corruption.pair(example, row, fill, seed) for row, example in enumerate(examples[:n])]
-    return [Pair(row["id"], row["clean_ids"], row["corrupted_ids"], row["summary_start"]) for row in rows]
+    return [
+        Pair(row["id"], row["clean_ids"], row["corrupted_ids"], row["summary_start"])
+        for row in rows
+    ]
 
 
 def demo_scores(args):
@@ -59,7 +71,13 @@ def demo_scores(args):
     from summarization import hub
 
     device = runs.torch_device(args)
-    return attribute(hub.load_model("demo", torch.float32, device), demo_pairs(args.demo_examples, args.seed)).edges.double().mean(0)
+    return (
+        attribute(
+            hub.load_model("demo", torch.float32, device), demo_pairs(args.demo_examples, args.seed)
+        )
+        .edges.double()
+        .mean(0)
+    )
 
 
 def measure(args, adapter, circuits: dict, tokens: int) -> list[dict]:
@@ -75,7 +93,11 @@ def measure(args, adapter, circuits: dict, tokens: int) -> list[dict]:
 
     def plain():
         with torch.no_grad():
-            adapter.unembed(adapter.hidden(adapter.embed(batch.clean_ids))[batch.target_rows, batch.target_positions])
+            adapter.unembed(
+                adapter.hidden(adapter.embed(batch.clean_ids))[
+                    batch.target_rows, batch.target_positions
+                ]
+            )
 
     times = {name: [] for name in ("plain", "setup", *circuits)}
     with hooks.frozen(adapter.model):
@@ -83,14 +105,24 @@ def measure(args, adapter, circuits: dict, tokens: int) -> list[dict]:
             times["setup"].append(common.seconds(lambda: CircuitRunner(adapter, batch), device))
             runner = CircuitRunner(adapter, batch)
             for name, kept in circuits.items():
-                times[name].append(common.seconds(lambda kept=kept, runner=runner: runner.logits(kept), device))
+                times[name].append(
+                    common.seconds(lambda kept=kept, runner=runner: runner.logits(kept), device)
+                )
                 times["plain"].append(common.seconds(plain, device))
             if repeat == 0:  # the first round warms up
                 times = {name: [] for name in times}
     middle = {name: statistics.median(each) for name, each in times.items()}
     names = {fraction: fraction for fraction in circuits} | {SETUP: "setup"}
-    return [{"tokens": tokens, "fraction": fraction, "seconds": middle[name], "plain_seconds": middle["plain"],
-             "ratio": middle[name] / middle["plain"]} for fraction, name in names.items()]
+    return [
+        {
+            "tokens": tokens,
+            "fraction": fraction,
+            "seconds": middle[name],
+            "plain_seconds": middle["plain"],
+            "ratio": middle[name] / middle["plain"],
+        }
+        for fraction, name in names.items()
+    ]
 
 
 def plot(rows):
@@ -104,8 +136,13 @@ def plot(rows):
         x, y = [100 * row["fraction"] for row in chosen], [row["ratio"] for row in chosen]
         axis.plot(x, y, style, color=COLOURS["circuit"], label=f"{tokens} tokens")
     axis.axhline(1, color=COLOURS["chance"], ls=":", lw=0.9, label="plain forward pass")
-    axis.set(xscale="log", xlabel="edges in the circuit (% of 32,491)", ylabel="time / plain forward pass", ylim=(0, None),
-             title="Running the model as a circuit (GPT-2 small's shape)")
+    axis.set(
+        xscale="log",
+        xlabel="edges in the circuit (% of 32,491)",
+        ylabel="time / plain forward pass",
+        ylim=(0, None),
+        title="Running the model as a circuit (GPT-2 small's shape)",
+    )
     axis.legend()
     return figure
 
@@ -117,18 +154,28 @@ def main(argv=None):
     from eap.selection import top_n
 
     adapter, scores = common.random_gpt2(args), demo_scores(args)
-    circuits = {fraction: top_n(adapter.graph, scores, max(1, round(fraction * adapter.graph.n_edges))) for fraction in FRACTIONS}
+    circuits = {
+        fraction: top_n(adapter.graph, scores, max(1, round(fraction * adapter.graph.n_edges)))
+        for fraction in FRACTIONS
+    }
     rows, device = [], runs.torch_device(args)
     print(common.device_name(device), flush=True)
     for tokens in args.tokens:
         found = measure(args, adapter, circuits, tokens)
         rows += found
         ratios = [row["ratio"] for row in found[:-1]]
-        print(f"{tokens:>5} tokens: mean {sum(ratios) / len(ratios):.2f}, most {max(ratios):.2f} plain forwards; "
-              + " ".join(f"{100 * row['fraction']:g}%:{row['ratio']:.2f}" for row in found[:-1])
-              + f"; the plain runs, once for all circuits: {found[-1]['ratio']:.1f}", flush=True)
+        print(
+            f"{tokens:>5} tokens: mean {sum(ratios) / len(ratios):.2f}, most {max(ratios):.2f} plain forwards; "
+            + " ".join(f"{100 * row['fraction']:g}%:{row['ratio']:.2f}" for row in found[:-1])
+            + f"; the plain runs, once for all circuits: {found[-1]['ratio']:.1f}",
+            flush=True,
+        )
     out = Path(args.output_dir)
-    runs.write_text(out / "evaluation.json", json.dumps({"format": 1, "device": common.device_name(device), "rows": rows}, indent=1) + "\n")
+    runs.write_text(
+        out / "evaluation.json",
+        json.dumps({"format": 1, "device": common.device_name(device), "rows": rows}, indent=1)
+        + "\n",
+    )
     runs.save_figure(plot(rows), out / "evaluation.png")
 
 

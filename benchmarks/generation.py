@@ -43,12 +43,37 @@ def parse(argv=None):
     add = parser.add_argument
     add("--model_path", default=MODEL_PATH, help="(default: %(default)s)")
     add("--dataset", default=DATASET, help="(default: %(default)s)")
-    add("--max_new_tokens", type=flags.positive_int, default=MAX_NEW_TOKENS, help="of a summary (default: %(default)s)")
-    add("--min_new_tokens", type=int, default=MIN_NEW_TOKENS, help="no end before (default: %(default)s)")
+    add(
+        "--max_new_tokens",
+        type=flags.positive_int,
+        default=MAX_NEW_TOKENS,
+        help="of a summary (default: %(default)s)",
+    )
+    add(
+        "--min_new_tokens",
+        type=int,
+        default=MIN_NEW_TOKENS,
+        help="no end before (default: %(default)s)",
+    )
     add("--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)")
-    add("--pairs", type=flags.positive_int, default=PAIRS, help="texts for ROUGE (default: %(default)s)")
-    add("--compared_pairs", type=flags.positive_int, default=COMPARED_PAIRS, help="scored by rouge_score as well (default: %(default)s)")
-    add("--processes", type=flags.positive_int, default=PROCESSES, help="for ROUGE (default: %(default)s)")
+    add(
+        "--pairs",
+        type=flags.positive_int,
+        default=PAIRS,
+        help="texts for ROUGE (default: %(default)s)",
+    )
+    add(
+        "--compared_pairs",
+        type=flags.positive_int,
+        default=COMPARED_PAIRS,
+        help="scored by rouge_score as well (default: %(default)s)",
+    )
+    add(
+        "--processes",
+        type=flags.positive_int,
+        default=PROCESSES,
+        help="for ROUGE (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     generation.check_lengths(args)
     return args
@@ -67,7 +92,11 @@ def one_by_one(model, prompts: list[list[int]], config) -> list[list[int]]:
         for ids in prompts:
             row = torch.tensor([ids], device=device)
             with torch.no_grad():
-                made.append(model.generate(row, attention_mask=torch.ones_like(row), generation_config=config)[0, len(ids):].tolist())
+                made.append(
+                    model.generate(
+                        row, attention_mask=torch.ones_like(row), generation_config=config
+                    )[0, len(ids) :].tolist()
+                )
     finally:
         model.generation_config = own
     return made
@@ -78,11 +107,19 @@ def summaries(args) -> dict:
     from summarization import prompt
 
     runs.seed_everything(args.seed)
-    model, tokenizer = hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)), hub.load_tokenizer(args.model_path)
+    model, tokenizer = (
+        hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)),
+        hub.load_tokenizer(args.model_path),
+    )
     articles = list(corpus.load(args.dataset, "test", args.max_examples, args.seed)["article"])
     length = prompt.context_length(model.config, tokenizer)
-    prompts = [prompt.generation_ids(tokenizer, article, length, args.max_new_tokens) for article in articles]
-    config = generation.settings(model, tokenizer, args.max_new_tokens, min_new_tokens=args.min_new_tokens)
+    prompts = [
+        prompt.generation_ids(tokenizer, article, length, args.max_new_tokens)
+        for article in articles
+    ]
+    config = generation.settings(
+        model, tokenizer, args.max_new_tokens, min_new_tokens=args.min_new_tokens
+    )
     ways = {
         "one_by_one": lambda: one_by_one(model, prompts, config),
         "batches": lambda: generation.generate_ids(model, prompts, config, args.batch_size),
@@ -96,14 +133,24 @@ def summaries(args) -> dict:
             seconds[name].append(time.perf_counter() - started)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     end = tokenizer.eos_token_id
-    gaps = [gap(model, ids, first, second, end) for ids, first, second in zip(prompts, *written.values(), strict=True)]
+    gaps = [
+        gap(model, ids, first, second, end)
+        for ids, first, second in zip(prompts, *written.values(), strict=True)
+    ]
     parted = [found for found in gaps if found is not None]
     return {
-        "articles": len(articles), "min_new_tokens": args.min_new_tokens, "max_new_tokens": args.max_new_tokens, "seconds": medians,
-        "written_tokens": statistics.mean(len(new[:new.index(end)] if end in new else new) for new in written["batches"]),
+        "articles": len(articles),
+        "min_new_tokens": args.min_new_tokens,
+        "max_new_tokens": args.max_new_tokens,
+        "seconds": medians,
+        "written_tokens": statistics.mean(
+            len(new[: new.index(end)] if end in new else new) for new in written["batches"]
+        ),
         "articles_per_second": {name: len(articles) / value for name, value in medians.items()},
-        "ratio": medians["one_by_one"] / medians["batches"], "identical": gaps.count(None),
-        "ties": sum(found <= TIE for found in parted), "different": sum(found > TIE for found in parted),
+        "ratio": medians["one_by_one"] / medians["batches"],
+        "identical": gaps.count(None),
+        "ties": sum(found <= TIE for found in parted),
+        "different": sum(found > TIE for found in parted),
         "largest_gap": max(parted, default=0.0),
     }
 
@@ -112,8 +159,10 @@ def gap(model, ids: list[int], first: list[int], second: list[int], end: int) ->
     """How far apart the logits of the two tokens are where two texts part, run on one article without padding; None if they do not."""
     import torch
 
-    first, second = (new[:new.index(end) + 1] if end in new else new for new in (first, second))
-    place = next((place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
+    first, second = (new[: new.index(end) + 1] if end in new else new for new in (first, second))
+    place = next(
+        (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None
+    )
     if place is None:
         return None
     row = torch.tensor([ids + first[:place]], device=next(model.parameters()).device)
@@ -131,7 +180,9 @@ def pairs(n: int) -> tuple[list[str], list[str]]:
 
     rows = newsroom.articles("train", n)
     sentences = [rouge.split_sentences(row["article"]) for row in rows]
-    return [" ".join(each[:2 * len(each) // 3]) for each in sentences], [row["highlights"] for row in rows]
+    return [" ".join(each[: 2 * len(each) // 3]) for each in sentences], [
+        row["highlights"] for row in rows
+    ]
 
 
 def rouge_seconds(args) -> dict:
@@ -146,16 +197,29 @@ def rouge_seconds(args) -> dict:
     seconds = time.perf_counter() - started
     few = min(args.compared_pairs, args.pairs)
     plain = rouge_scorer.RougeScorer(list(rouge.NAMES), use_stemmer=True)
-    split = [["\n".join(rouge.split_sentences(text)) for text in texts[:few]] for texts in (references, predictions)]
+    split = [
+        ["\n".join(rouge.split_sentences(text)) for text in texts[:few]]
+        for texts in (references, predictions)
+    ]
     started = time.perf_counter()
     theirs = [plain.score(*pair) for pair in zip(*split, strict=True)]
     taken = time.perf_counter() - started
-    unequal = sum(bool(ours[name][row] != 100 * found[name].fmeasure) for row, found in enumerate(theirs) for name in rouge.NAMES)
+    unequal = sum(
+        bool(ours[name][row] != 100 * found[name].fmeasure)
+        for row, found in enumerate(theirs)
+        for name in rouge.NAMES
+    )
     return {
-        "pairs": args.pairs, "processes": args.processes, "seconds": seconds, "compared_pairs": few, "unequal_scores": unequal,
+        "pairs": args.pairs,
+        "processes": args.processes,
+        "seconds": seconds,
+        "compared_pairs": few,
+        "unequal_scores": unequal,
         "rouge_score_seconds": taken * args.pairs / few,
-        "words": {name: statistics.mean(len(text.split()) for text in texts)
-                  for name, texts in (("prediction", predictions), ("reference", references))},
+        "words": {
+            name: statistics.mean(len(text.split()) for text in texts)
+            for name, texts in (("prediction", predictions), ("reference", references))
+        },
     }
 
 
@@ -169,14 +233,37 @@ def plot(content: dict):
     figure, (left, right) = subplots(1, 2, figsize=(8.4, 3.4))
     made, scored = content["summaries"], content["rouge"]
     speeds = made["articles_per_second"]
-    bars = left.bar(["one by one", "batches"], [speeds["one_by_one"], speeds["batches"]], width=0.5,
-                    color=[COLOURS["random"], COLOURS["circuit"]])
-    left.axhline(RATIO_WANTED * speeds["one_by_one"], color=COLOURS["chance"], ls="--", lw=0.9, label=f"{RATIO_WANTED} times one by one")
-    left.set(ylabel="articles per second", title=f"Greedy summaries of {made['articles']} articles, ratio {made['ratio']:.1f}")
+    bars = left.bar(
+        ["one by one", "batches"],
+        [speeds["one_by_one"], speeds["batches"]],
+        width=0.5,
+        color=[COLOURS["random"], COLOURS["circuit"]],
+    )
+    left.axhline(
+        RATIO_WANTED * speeds["one_by_one"],
+        color=COLOURS["chance"],
+        ls="--",
+        lw=0.9,
+        label=f"{RATIO_WANTED} times one by one",
+    )
+    left.set(
+        ylabel="articles per second",
+        title=f"Greedy summaries of {made['articles']} articles, ratio {made['ratio']:.1f}",
+    )
     left.legend(loc="upper left")
-    others = right.bar(["rouge_score,\none process (scaled)", f"here,\n{scored['processes']} processes"],
-                       [scored["rouge_score_seconds"], scored["seconds"]], width=0.5, color=[COLOURS["random"], COLOURS["circuit"]])
-    right.axhline(ROUGE_LIMIT_SECONDS, color=COLOURS["chance"], ls="--", lw=0.9, label=f"{ROUGE_LIMIT_SECONDS} s")
+    others = right.bar(
+        ["rouge_score,\none process (scaled)", f"here,\n{scored['processes']} processes"],
+        [scored["rouge_score_seconds"], scored["seconds"]],
+        width=0.5,
+        color=[COLOURS["random"], COLOURS["circuit"]],
+    )
+    right.axhline(
+        ROUGE_LIMIT_SECONDS,
+        color=COLOURS["chance"],
+        ls="--",
+        lw=0.9,
+        label=f"{ROUGE_LIMIT_SECONDS} s",
+    )
     right.set(ylabel="seconds", title=f"ROUGE of {scored['pairs']:,} pairs")
     right.legend(loc="upper right")
     for axis, drawn in ((left, bars), (right, others)):
@@ -191,23 +278,36 @@ def main(argv=None):
     args = parse(argv)
     hub.resolve_model(args.model_path)
     corpus.resolve(args.dataset)
-    content = {"format": 1, "model": Path(args.model_path).name, "dataset": corpus.label(args.dataset), "summaries": summaries(args),
-               "rouge": rouge_seconds(args)}
+    content = {
+        "format": 1,
+        "model": Path(args.model_path).name,
+        "dataset": corpus.label(args.dataset),
+        "summaries": summaries(args),
+        "rouge": rouge_seconds(args),
+    }
     made, scored = content["summaries"], content["rouge"]
     speed, words = made["articles_per_second"], scored["words"]
-    print(f"summaries: one by one {speed['one_by_one']:.2f} articles/s, batches {speed['batches']:.2f}, ratio {made['ratio']:.1f}; "
-          f"{made['written_tokens']:.0f} tokens a text")
-    print(f"of {made['articles']} texts {made['identical']} identical, {made['ties']} part at a tie within {TIE:g} of a logit, "
-          f"{made['different']} differ (largest gap {made['largest_gap']:.2g})")
-    print(f"ROUGE: {scored['pairs']} pairs ({words['prediction']:.0f} and {words['reference']:.0f} words) in {scored['seconds']:.1f} s "
-          f"with {scored['processes']} processes; rouge_score in one: {scored['rouge_score_seconds']:.1f} s, scaled from "
-          f"{scored['compared_pairs']} pairs; scores that are not equal to the last digit: {scored['unequal_scores']}")
+    print(
+        f"summaries: one by one {speed['one_by_one']:.2f} articles/s, batches {speed['batches']:.2f}, ratio {made['ratio']:.1f}; "
+        f"{made['written_tokens']:.0f} tokens a text"
+    )
+    print(
+        f"of {made['articles']} texts {made['identical']} identical, {made['ties']} part at a tie within {TIE:g} of a logit, "
+        f"{made['different']} differ (largest gap {made['largest_gap']:.2g})"
+    )
+    print(
+        f"ROUGE: {scored['pairs']} pairs ({words['prediction']:.0f} and {words['reference']:.0f} words) in {scored['seconds']:.1f} s "
+        f"with {scored['processes']} processes; rouge_score in one: {scored['rouge_score_seconds']:.1f} s, scaled from "
+        f"{scored['compared_pairs']} pairs; scores that are not equal to the last digit: {scored['unequal_scores']}"
+    )
     out = Path(args.output_dir)
     runs.write_text(out / "generation.json", json.dumps(content, indent=1) + "\n")
     runs.save_figure(plot(content), out / "generation.png")
     if made["different"] or scored["unequal_scores"]:
-        raise InputError(f"expected the same texts and scores, got {made['different']} different texts, {scored['unequal_scores']} scores; "
-                         "this is an error in the software")
+        raise InputError(
+            f"expected the same texts and scores, got {made['different']} different texts, {scored['unequal_scores']} scores; "
+            "this is an error in the software"
+        )
 
 
 if __name__ == "__main__":

@@ -44,10 +44,18 @@ DEFAULT = "EAP-IG, Gauss-Legendre"
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/benchmarks")
-    parser.add_argument("--examples", type=flags.positive_int, default=EXAMPLES, help="(default: %(default)s)")
-    parser.add_argument("--edges", type=flags.positive_int, default=EDGES, help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=flags.positive_int, default=SEEDS, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=flags.positive_int, default=STEPS, help="(default: %(default)s)")
+    parser.add_argument(
+        "--examples", type=flags.positive_int, default=EXAMPLES, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--edges", type=flags.positive_int, default=EDGES, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seeds", type=flags.positive_int, default=SEEDS, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=flags.positive_int, default=STEPS, help="(default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
@@ -65,18 +73,32 @@ def on_the_demo(args) -> list[dict]:
     from summarization import hub
 
     device = runs.torch_device(args)
-    adapter, pairs = adapt(hub.load_model("demo", torch.float32, device)), demo_pairs(args.examples, args.seed)
+    adapter, pairs = (
+        adapt(hub.load_model("demo", torch.float32, device)),
+        demo_pairs(args.examples, args.seed),
+    )
     scores, rows = {}, []
     for metric in METRICS:
         for way, (method, rule, points) in WAYS.items():
             if means_something(method, metric):
                 steps = points or args.steps
                 started = time.perf_counter()
-                found = attribute(adapter.model, pairs, method, metric, len(pairs), steps=steps, rule=rule)
+                found = attribute(
+                    adapter.model, pairs, method, metric, len(pairs), steps=steps, rule=rule
+                )
                 taken = time.perf_counter() - started  # the scores are on the CPU by now
                 scores[way, metric] = found.edges.double().mean(0)
-                gap = completeness_gap(input_sums(adapter.graph, found.edges), found.clean, found.corrupted)[0]
-                rows.append({"way": way, "metric": metric, "seconds": taken, "gap": gap if METHODS[method].complete else None})
+                gap = completeness_gap(
+                    input_sums(adapter.graph, found.edges), found.clean, found.corrupted
+                )[0]
+                rows.append(
+                    {
+                        "way": way,
+                        "metric": metric,
+                        "seconds": taken,
+                        "gap": gap if METHODS[method].complete else None,
+                    }
+                )
     chosen = edges_to_patch(args, {metric: scores[DEFAULT, metric] for metric in METRICS})
     exact = patch(args, adapter, pairs, sorted(set().union(*chosen.values())))
     for row in rows:
@@ -92,11 +114,15 @@ def edges_to_patch(args, scores: dict) -> dict[str, list[int]]:
 
     from eap.selection import ranking
 
-    order = torch.randperm(len(scores["kl"]), generator=torch.Generator().manual_seed(args.seed)).tolist()
+    order = torch.randperm(
+        len(scores["kl"]), generator=torch.Generator().manual_seed(args.seed)
+    ).tolist()
     chosen = {}
     for metric, values in scores.items():
         strongest = ranking(values)[: args.edges].tolist()
-        chosen[metric] = strongest + [edge for edge in order if edge not in set(strongest)][: args.edges]
+        chosen[metric] = (
+            strongest + [edge for edge in order if edge not in set(strongest)][: args.edges]
+        )
     return chosen
 
 
@@ -106,7 +132,10 @@ def patch(args, adapter, pairs, edges: list[int]) -> dict:
 
     from eap import dataset, evaluate, hooks
 
-    exact = {metric: torch.full((adapter.graph.n_edges,), torch.nan, dtype=torch.float64) for metric in METRICS}
+    exact = {
+        metric: torch.full((adapter.graph.n_edges,), torch.nan, dtype=torch.float64)
+        for metric in METRICS
+    }
     kept = torch.ones(adapter.graph.n_edges, dtype=torch.bool)
     with hooks.frozen(adapter.model):
         runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(pairs))), pairs))
@@ -132,9 +161,14 @@ def on_planted_circuits(args) -> list[dict]:
             for way in found:
                 method, rule, points = WAYS.get(way, ("exact", "left", 1))
                 metric = "kl" if means_something(method, "kl") else "nll"
-                scores = attribute(model, pairs, method, metric, len(pairs), steps=points or args.steps, rule=rule)
+                scores = attribute(
+                    model, pairs, method, metric, len(pairs), steps=points or args.steps, rule=rule
+                )
                 found[way].append(planted.auroc(scores.edges.mean(0), true))
-        rows += [{"way": way, "subspaces": size, "auroc": values, "mean": statistics.mean(values)} for way, values in found.items()]
+        rows += [
+            {"way": way, "subspaces": size, "auroc": values, "mean": statistics.mean(values)}
+            for way, values in found.items()
+        ]
     return rows
 
 
@@ -143,27 +177,58 @@ def plot(demo, planted):
     from eap.style import COLOURS, subplots
 
     figure, (left, right) = subplots(1, 2, figsize=(11, 3.8))
-    colours = dict(zip(METRICS, (COLOURS["circuit"], COLOURS["finetuned"], COLOURS["base"], COLOURS["chance"]), strict=True))
+    colours = dict(
+        zip(
+            METRICS,
+            (COLOURS["circuit"], COLOURS["finetuned"], COLOURS["base"], COLOURS["chance"]),
+            strict=True,
+        )
+    )
     ways = list(WAYS)
     for metric, marker in zip(METRICS, "os^D", strict=True):
         chosen = [row for row in demo if row["metric"] == metric]
         y = [ways.index(row["way"]) for row in chosen]
-        left.plot([row["pearson"] for row in chosen], y, marker, color=colours[metric], label=metric)
+        left.plot(
+            [row["pearson"] for row in chosen], y, marker, color=colours[metric], label=metric
+        )
     left.set_yticks(range(len(ways)), ways)
-    left.set(xlabel="Pearson correlation with exact patching", title=f"Demo model, {demo[0]['edges']} edges")
+    left.set(
+        xlabel="Pearson correlation with exact patching",
+        title=f"Demo model, {demo[0]['edges']} edges",
+    )
     left.invert_yaxis()
     left.legend(title="metric")
     ways = [*WAYS, "exact"]
     sizes = list(dict.fromkeys(row["subspaces"] for row in planted))
-    for size, marker, colour in zip(sizes, "os", (COLOURS["circuit"], COLOURS["base"]), strict=True):
+    for size, marker, colour in zip(
+        sizes, "os", (COLOURS["circuit"], COLOURS["base"]), strict=True
+    ):
         chosen = [row for row in planted if row["subspaces"] == size]
         for row in chosen:
-            right.plot(row["auroc"], [ways.index(row["way"])] * len(row["auroc"]), marker, color=colour, alpha=0.5, mec="none")
+            right.plot(
+                row["auroc"],
+                [ways.index(row["way"])] * len(row["auroc"]),
+                marker,
+                color=colour,
+                alpha=0.5,
+                mec="none",
+            )
         y = [ways.index(row["way"]) for row in chosen]
-        right.plot([row["mean"] for row in chosen], y, "|", color=colour, ms=14, mew=2, label=f"{size} subspaces, mean")
+        right.plot(
+            [row["mean"] for row in chosen],
+            y,
+            "|",
+            color=colour,
+            ms=14,
+            mew=2,
+            label=f"{size} subspaces, mean",
+        )
     right.axvline(0.5, color=COLOURS["chance"], ls=":", lw=0.9, label="chance")
     right.set_yticks(range(len(ways)), ways)
-    right.set(xlabel="AUROC of |score| against the true edges", title=f"Planted circuits, {len(planted[0]['auroc'])} seeds each")
+    right.set(
+        xlabel="AUROC of |score| against the true edges",
+        title=f"Planted circuits, {len(planted[0]['auroc'])} seeds each",
+    )
     right.invert_yaxis()
     right.legend(loc="lower left")
     return figure
@@ -176,12 +241,20 @@ def main(argv=None):
     print(f"{'method':<36}{'metric':<12}{'Pearson':>8}{'gap %':>8}{'seconds':>9}")
     for row in demo:
         gap = "-" if row["gap"] is None else f"{100 * row['gap']:.1f}"
-        print(f"{row['way']:<36}{row['metric']:<12}{row['pearson']:>8.3f}{gap:>8}{row['seconds']:>9.1f}")
+        print(
+            f"{row['way']:<36}{row['metric']:<12}{row['pearson']:>8.3f}{gap:>8}{row['seconds']:>9.1f}"
+        )
     print(f"\n{'method':<36}{'subspaces':<12}{'AUROC':>8}{'lowest':>8}{'highest':>9}")
     for row in planted:
-        print(f"{row['way']:<36}{row['subspaces']:<12}{row['mean']:>8.3f}{min(row['auroc']):>8.3f}{max(row['auroc']):>9.3f}")
+        print(
+            f"{row['way']:<36}{row['subspaces']:<12}{row['mean']:>8.3f}{min(row['auroc']):>8.3f}{max(row['auroc']):>9.3f}"
+        )
     out = Path(args.output_dir)
-    runs.write_text(out / "methods.json", json.dumps({"format": 1, "steps": args.steps, "demo": demo, "planted": planted}, indent=1) + "\n")
+    runs.write_text(
+        out / "methods.json",
+        json.dumps({"format": 1, "steps": args.steps, "demo": demo, "planted": planted}, indent=1)
+        + "\n",
+    )
     runs.save_figure(plot(demo, planted), out / "methods.png")
 
 

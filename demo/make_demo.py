@@ -10,6 +10,7 @@ Writes: <output_dir>/model.safetensors, config.json, generation_config.json, tok
 
     python demo/make_demo.py --output_dir demo/model --work_dir /tmp/make_demo
 """
+
 import argparse
 import random
 import shlex
@@ -49,10 +50,20 @@ SEED = 0
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--output_dir", type=Path, default=Path("demo/model"), help="folder of the finished model")
-    parser.add_argument("--work_dir", type=Path, required=True, help="scratch folder for checkpoints")
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of the articles and the weights (default {SEED})")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("demo/model"), help="folder of the finished model"
+    )
+    parser.add_argument(
+        "--work_dir", type=Path, required=True, help="scratch folder for checkpoints"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help=f"of the articles and the weights (default {SEED})"
+    )
     return parser.parse_args(argv)
 
 
@@ -63,9 +74,15 @@ def train_tokenizer(texts):
 
     bpe = ByteLevelBPETokenizer()
     numbers = [" ".join(str(number) for number in range(100))] * len(texts)
-    bpe.train_from_iterator(texts + numbers, vocab_size=VOCABULARY, special_tokens=[END_OF_TEXT], show_progress=False)
+    bpe.train_from_iterator(
+        texts + numbers, vocab_size=VOCABULARY, special_tokens=[END_OF_TEXT], show_progress=False
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, model_max_length=CONTEXT)
+        tokenizer_object=bpe._tokenizer,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
+        model_max_length=CONTEXT,
+    )
 
 
 def article_ids(tokenizer, article: str, gaps: random.Random | None = None) -> list[int]:
@@ -83,14 +100,18 @@ def packed_rows(tokenizer, texts: list[str], gaps: random.Random | None = None):
     import torch
 
     ids = [token for text in texts for token in article_ids(tokenizer, text, gaps)]
-    return torch.tensor(ids[: len(ids) // ROW_TOKENS * ROW_TOKENS], dtype=torch.long).view(-1, ROW_TOKENS)
+    return torch.tensor(ids[: len(ids) // ROW_TOKENS * ROW_TOKENS], dtype=torch.long).view(
+        -1, ROW_TOKENS
+    )
 
 
 def retold_rows(tokenizer, pairs: list[tuple[str, str]], gaps: random.Random | None = None):
     """Token ids (rows x ROW_TOKENS) with a row per story: one article, end-of-text, and the beginning of the other."""
     import torch
 
-    ids = [[token for text in pair for token in article_ids(tokenizer, text, gaps)] for pair in pairs]
+    ids = [
+        [token for text in pair for token in article_ids(tokenizer, text, gaps)] for pair in pairs
+    ]
     return torch.tensor([row[:ROW_TOKENS] for row in ids], dtype=torch.long).view(-1, ROW_TOKENS)
 
 
@@ -101,8 +122,17 @@ def training_rows(tokenizer, seed: int):
     gaps = random.Random(seed)
     n_rows = STEPS * ROWS_PER_STEP
     n_retold = int(n_rows * RETOLD_SHARE)
-    packed = packed_rows(tokenizer, texts("train", (n_rows - n_retold) * ROW_TOKENS // TOKENS_PER_ARTICLE, seed), gaps)
-    rows = torch.cat([packed[: n_rows - n_retold], retold_rows(tokenizer, retellings("train", n_retold, seed), gaps)])
+    packed = packed_rows(
+        tokenizer,
+        texts("train", (n_rows - n_retold) * ROW_TOKENS // TOKENS_PER_ARTICLE, seed),
+        gaps,
+    )
+    rows = torch.cat(
+        [
+            packed[: n_rows - n_retold],
+            retold_rows(tokenizer, retellings("train", n_retold, seed), gaps),
+        ]
+    )
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
 
 
@@ -115,10 +145,20 @@ def new_model(tokenizer, seed: int):
     from transformers import GPT2Config, GPT2LMHeadModel, set_seed
 
     set_seed(seed)
-    return GPT2LMHeadModel(GPT2Config(
-        vocab_size=len(tokenizer), n_positions=CONTEXT, n_embd=D_MODEL, n_layer=N_LAYERS, n_head=N_HEADS,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id))
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer),
+            n_positions=CONTEXT,
+            n_embd=D_MODEL,
+            n_layer=N_LAYERS,
+            n_head=N_HEADS,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
 
 
 def pretrain(model, rows, held_out, args: argparse.Namespace):
@@ -127,13 +167,31 @@ def pretrain(model, rows, held_out, args: argparse.Namespace):
     from transformers.trainer_utils import get_last_checkpoint
 
     arguments = TrainingArguments(
-        output_dir=str(args.work_dir), seed=args.seed, max_steps=STEPS, per_device_train_batch_size=ROWS_PER_STEP,
-        learning_rate=LEARNING_RATE, warmup_steps=WARMUP_STEPS, weight_decay=WEIGHT_DECAY,
-        lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": DECAY_STEPS},
-        adam_beta2=ADAM_BETA2, optim="adamw_torch_fused", torch_compile=True, train_sampling_strategy="sequential",
-        dataloader_pin_memory=False, logging_steps=25, disable_tqdm=True, save_steps=200, eval_strategy="steps", eval_steps=200,
-        per_device_eval_batch_size=ROWS_PER_STEP, report_to="none")
-    trainer = Trainer(model, arguments, train_dataset=as_examples(rows), eval_dataset=as_examples(held_out))
+        output_dir=str(args.work_dir),
+        seed=args.seed,
+        max_steps=STEPS,
+        per_device_train_batch_size=ROWS_PER_STEP,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=WARMUP_STEPS,
+        weight_decay=WEIGHT_DECAY,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": DECAY_STEPS},
+        adam_beta2=ADAM_BETA2,
+        optim="adamw_torch_fused",
+        torch_compile=True,
+        train_sampling_strategy="sequential",
+        dataloader_pin_memory=False,
+        logging_steps=25,
+        disable_tqdm=True,
+        save_steps=200,
+        eval_strategy="steps",
+        eval_steps=200,
+        per_device_eval_batch_size=ROWS_PER_STEP,
+        report_to="none",
+    )
+    trainer = Trainer(
+        model, arguments, train_dataset=as_examples(rows), eval_dataset=as_examples(held_out)
+    )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(args.work_dir))
     return trainer
 
@@ -161,11 +219,17 @@ def copied_pieces(model, tokenizer, article: str) -> list[bool]:
 
 def name_accuracy(model, tokenizer, n_articles: int = HELD_OUT_ARTICLES) -> float:
     """The share of name pieces copied in articles of the test split."""
-    copied = [hit for text in texts("test", n_articles, 0) for hit in copied_pieces(model, tokenizer, text)]
+    copied = [
+        hit
+        for text in texts("test", n_articles, 0)
+        for hit in copied_pieces(model, tokenizer, text)
+    ]
     return sum(copied) / len(copied)
 
 
-def model_card(args: argparse.Namespace, history: list[dict], seconds: float, accuracy: float) -> str:
+def model_card(
+    args: argparse.Namespace, history: list[dict], seconds: float, accuracy: float
+) -> str:
     """What was trained, on what, for how long, and how well it does."""
     losses = [entry["loss"] for entry in history if "loss" in entry]
     held_out = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
@@ -202,7 +266,9 @@ def main(argv=None) -> None:
     tokenizer = train_tokenizer(texts("train", TOKENIZER_ARTICLES, args.seed))
     tokenizer.save_pretrained(args.output_dir)
     rows = training_rows(tokenizer, args.seed)
-    held_out = packed_rows(tokenizer, texts("validation", HELD_OUT_ARTICLES, args.seed))[: 5 * ROWS_PER_STEP]
+    held_out = packed_rows(tokenizer, texts("validation", HELD_OUT_ARTICLES, args.seed))[
+        : 5 * ROWS_PER_STEP
+    ]
     started = time.monotonic()
     trainer = pretrain(new_model(tokenizer, args.seed), rows, held_out, args)
     seconds = time.monotonic() - started

@@ -1,6 +1,5 @@
 """Circuits in a transformer language model: edge attribution patching, circuit runs, comparison."""
 
-
 MIN_EXAMPLES = 8  # with fewer examples an interval over them is too narrow to carry a claim, and none is made (guard 26)
 
 

@@ -85,13 +85,20 @@ def _both_ends(graph: Graph, steps: int, rule: str) -> list[Point]:
 
 
 def _line_of_inputs(graph: Graph, steps: int, rule: str) -> list[Point]:
-    return [Point("input", float(share), float(weight)) for share, weight in zip(*RULES[rule](steps), strict=True)]
+    return [
+        Point("input", float(share), float(weight))
+        for share, weight in zip(*RULES[rule](steps), strict=True)
+    ]
 
 
 def _line_of_activations(graph: Graph, steps: int, rule: str) -> list[Point]:
     # One group of nodes at a time moves from ablated to clean, the reference's variant: shares 1/n .. n/n, whatever the rule.
     groups = ["input"] + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
-    return [Point(group, k / steps, 1 / (len(groups) * steps)) for group in groups for k in range(1, steps + 1)]
+    return [
+        Point(group, k / steps, 1 / (len(groups) * steps))
+        for group in groups
+        for k in range(1, steps + 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,12 @@ class Method:
     """`points(graph, steps, rule)`; None stands for exact patching, one run per edge."""
 
     points: Callable[[Graph, int, str], list[Point]] | None
-    path_of_inputs: bool = False  # runs inputs between corrupted and clean: means nothing for zero and mean ablation
-    complete: bool = False  # integrates from the corrupted to the clean input, so completeness can be checked
+    path_of_inputs: bool = (
+        False  # runs inputs between corrupted and clean: means nothing for zero and mean ablation
+    )
+    complete: bool = (
+        False  # integrates from the corrupted to the clean input, so completeness can be checked
+    )
     nodes: bool = False  # scores nodes: sums over a node's outgoing edges
 
 
@@ -118,12 +129,18 @@ ABLATIONS = ("patching", "zero", "mean")
 
 def check(method: str, metric: str, rule: str, ablation: str, steps: int) -> None:
     """Raise InputError for a name that is unknown or a combination without meaning."""
-    for what, name, known in (("method", method, METHODS), ("metric", metric, metrics.METRICS), ("rule", rule, RULES),
-                              ("ablation", ablation, ABLATIONS)):
+    for what, name, known in (
+        ("method", method, METHODS),
+        ("metric", metric, metrics.METRICS),
+        ("rule", rule, RULES),
+        ("ablation", ablation, ABLATIONS),
+    ):
         if name not in known:
             raise InputError(f"expected a {what} of {', '.join(known)}, got {name!r}")
     if METHODS[method].path_of_inputs and ablation != "patching":
-        raise InputError(f"{method} runs inputs between corrupted and clean, which {ablation} ablation has not; use patching, EAP or exact")
+        raise InputError(
+            f"{method} runs inputs between corrupted and clean, which {ablation} ablation has not; use patching, EAP or exact"
+        )
     if steps < 1:
         raise InputError(f"expected at least 1 step, got {steps}")
 
@@ -138,10 +155,19 @@ class Scores(NamedTuple):
     edges: torch.Tensor  # (examples, edges)
     clean: torch.Tensor  # (examples,) metric of the clean run
     corrupted: torch.Tensor  # (examples,) metric of the corrupted run; of exact patching, of the run with every edge ablated
-    by_span: torch.Tensor | None = None  # (examples, spans, edges): by where the destination reads; the sum over spans is `edges`
+    by_span: torch.Tensor | None = (
+        None  # (examples, spans, edges): by where the destination reads; the sum over spans is `edges`
+    )
 
 
-def attribute(model, pairs: list[Pair], method: str = "EAP-IG-inputs", metric: str = "kl", batch_size: int = 4, **options) -> Scores:
+def attribute(
+    model,
+    pairs: list[Pair],
+    method: str = "EAP-IG-inputs",
+    metric: str = "kl",
+    batch_size: int = 4,
+    **options,
+) -> Scores:
     """`Scores` of all pairs, in their order. `options` are those of `attribute_batches`.
 
     Mean scores are `attribute(...).edges.mean(0)`. The model may be anything `eap.models` has an adapter for; its parameters and mode
@@ -153,13 +179,25 @@ def attribute(model, pairs: list[Pair], method: str = "EAP-IG-inputs", metric: s
     parts = list(attribute_batches(adapter, batches(pairs, batch_size), method, metric, **options))
     order = torch.tensor([row for part in parts for row in part.rows]).argsort()
     columns = zip(*(part[1:] for part in parts), strict=True)
-    return Scores(list(range(len(pairs))), *(None if column[0] is None else torch.cat(column)[order] for column in columns))
+    return Scores(
+        list(range(len(pairs))),
+        *(None if column[0] is None else torch.cat(column)[order] for column in columns),
+    )
 
 
 def attribute_batches(
-    adapter, batches: Iterable[Batch], method: str = "EAP-IG-inputs", metric: str = "kl", steps: int = 5,
-    rule: str = "gauss-legendre", ablation: str = "patching", means: Activations | None = None, autocast: torch.dtype | None = None,
-    spans: bool = False, notify: Callable[[str], None] = warnings.warn, tick: Callable[[], object] = lambda: None,
+    adapter,
+    batches: Iterable[Batch],
+    method: str = "EAP-IG-inputs",
+    metric: str = "kl",
+    steps: int = 5,
+    rule: str = "gauss-legendre",
+    ablation: str = "patching",
+    means: Activations | None = None,
+    autocast: torch.dtype | None = None,
+    spans: bool = False,
+    notify: Callable[[str], None] = warnings.warn,
+    tick: Callable[[], object] = lambda: None,
 ) -> Iterator[Scores]:
     """Yield the `Scores` of each batch, on the CPU. `means` is for mean ablation (`mean_activations`).
 
@@ -174,7 +212,9 @@ def attribute_batches(
     device = next(adapter.model.parameters()).device
     if METHODS[method].points is None:
         if spans:
-            raise InputError(f"{method} patches an edge at all positions at once, so its scores do not split by span; use another method")
+            raise InputError(
+                f"{method} patches an edge at all positions at once, so its scores do not split by span; use another method"
+            )
         from eap.evaluate import exact_scores
 
         def compute(batch):
@@ -183,7 +223,10 @@ def attribute_batches(
         points = METHODS[method].points(adapter.graph, steps, rule)
 
         def compute(batch):
-            return _attribute_batch(adapter, batch.to(device), points, metric, ablation, means, autocast, spans, tick)
+            return _attribute_batch(
+                adapter, batch.to(device), points, metric, ablation, means, autocast, spans, tick
+            )
+
     with hooks.frozen(adapter.model):
         yield from memory.halving(batches, compute, notify)
 
@@ -194,17 +237,24 @@ def ticks_per_batch(graph: Graph, method: str, steps: int, rule: str) -> int:
     return graph.n_edges if points is None else len(points(graph, steps, rule))
 
 
-def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, autocast, spans: bool, tick) -> Scores:
+def _attribute_batch(
+    adapter, batch: Batch, points, metric, ablation, means, autocast, spans: bool, tick
+) -> Scores:
     device, n = batch.clean_ids.device, len(batch.rows)
     # 1. the two plain runs
     with hooks.autocast(device, autocast):
         clean, clean_logits = run(adapter, batch.clean_ids, batch)
         corrupted, corrupted_logits = run(adapter, batch.corrupted_ids, batch)
     reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
-    ends = [metrics.per_example(metric, logits, reference, batch.target_rows, n) for logits in (clean_logits, corrupted_logits)]
+    ends = [
+        metrics.per_example(metric, logits, reference, batch.target_rows, n)
+        for logits in (clean_logits, corrupted_logits)
+    ]
     del clean_logits, corrupted_logits
     needs_clean = any(point.where != "input" for point in points)
-    if ablation == "patching" and not needs_clean:  # in place: at articles' length a copy of every node's output counts
+    if (
+        ablation == "patching" and not needs_clean
+    ):  # in place: at articles' length a copy of every node's output counts
         differences, clean = corrupted.map(lambda ablated, plain: ablated.sub_(plain), clean), None
     else:
         differences = ablated(corrupted, ablation, means).map(torch.sub, clean)
@@ -216,7 +266,12 @@ def _attribute_batch(adapter, batch: Batch, points, metric, ablation, means, aut
             _differentiate(adapter, batch, point, clean, differences, metric, reference)
         tick()
     # 3. contraction, example by example
-    by_span = torch.stack([_contract(adapter, differences, gradients, i, pair, spans) for i, pair in enumerate(batch.pairs)])
+    by_span = torch.stack(
+        [
+            _contract(adapter, differences, gradients, i, pair, spans)
+            for i, pair in enumerate(batch.pairs)
+        ]
+    )
     by_span = adapter.graph.vector(by_span.cpu())
     edges = _finite(adapter.graph, by_span.sum(1), batch)
     return Scores(batch.rows, edges, *(end.cpu() for end in ends), by_span if spans else None)
@@ -238,11 +293,15 @@ def ablated(corrupted: Activations, ablation: str, means: Activations | None) ->
     return corrupted
 
 
-def _differentiate(adapter, batch: Batch, point: Point, clean, differences: Activations, metric: str, reference) -> None:
+def _differentiate(
+    adapter, batch: Batch, point: Point, clean, differences: Activations, metric: str, reference
+) -> None:
     embeddings = adapter.embed(batch.clean_ids)
     patch = nullcontext()
     if point.where == "input":
-        embeddings = embeddings + (1 - point.share) * differences.input if point.share != 1 else embeddings
+        embeddings = (
+            embeddings + (1 - point.share) * differences.input if point.share != 1 else embeddings
+        )
     else:
         kind, layer = ("heads" if point.where[0] == "a" else "mlps"), int(point.where[1:])
         value = getattr(clean, kind)[layer] + (1 - point.share) * getattr(differences, kind)[layer]
@@ -250,15 +309,28 @@ def _differentiate(adapter, batch: Batch, point: Point, clean, differences: Acti
     with torch.enable_grad(), patch:
         hidden = adapter.hidden(embeddings.detach().requires_grad_())
         logits = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
-        metrics.per_example(metric, logits, reference, batch.target_rows, len(batch.rows)).sum().backward()
+        metrics.per_example(
+            metric, logits, reference, batch.target_rows, len(batch.rows)
+        ).sum().backward()
 
 
-def _contract(adapter, differences: Activations, gradients: hooks.Gradients, example: int, pair: Pair, spans: bool) -> torch.Tensor:
+def _contract(
+    adapter,
+    differences: Activations,
+    gradients: hooks.Gradients,
+    example: int,
+    pair: Pair,
+    spans: bool,
+) -> torch.Tensor:
     """(spans, sources, destinations) scores of one example: differences of what sources write times gradients of what slots read."""
     graph = adapter.graph
     width, n_sources = 3 * graph.n_heads, len(graph.sources)
-    labels = dataset.span_labels(pair) if spans else [0] * len(pair.clean_ids)  # nothing reads what stands in the padding
-    scores = differences.input.new_zeros(len(dataset.SPANS) if spans else 1, n_sources, len(graph.destinations))
+    labels = (
+        dataset.span_labels(pair) if spans else [0] * len(pair.clean_ids)
+    )  # nothing reads what stands in the padding
+    scores = differences.input.new_zeros(
+        len(dataset.SPANS) if spans else 1, n_sources, len(graph.destinations)
+    )
     most = max(1, CHUNK_ELEMENTS.get(scores.device.type, 2**22) // (n_sources * graph.d_model))
     for label, part in dataset.stretches(labels, most):
         written = written_by_all(adapter, differences, example, part).flatten(1)
@@ -281,16 +353,28 @@ def written_by_all(adapter, activations: Activations, example: int, part: slice)
     written[0] = like
     for layer in range(layers):
         first = 1 + layer * width
-        results = activations.heads[layer][example, part].unflatten(-1, (graph.n_heads, -1)).transpose(0, 1)
+        results = (
+            activations.heads[layer][example, part]
+            .unflatten(-1, (graph.n_heads, -1))
+            .transpose(0, 1)
+        )
         torch.bmm(results, adapter.write_weight(layer), out=written[first : first + graph.n_heads])
         written[first + graph.n_heads] = activations.mlps[layer][example, part]
     return written
 
 
-def _head_gradients(adapter, gradients: hooks.Gradients, layer: int, example: int, part: slice) -> torch.Tensor:
+def _head_gradients(
+    adapter, gradients: hooks.Gradients, layer: int, example: int, part: slice
+) -> torch.Tensor:
     """(3 heads, positions, d_model): sum over points of the gradient at every slot's input, W' (G/s) - x^ (D/s)."""
-    projected = gradients.projected[layer][example, part].unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
-    summed = torch.bmm(projected, adapter.read_weight(layer).permute(1, 2, 0)).mul_(adapter.blocks[layer].attn_norm.weight)
+    projected = (
+        gradients.projected[layer][example, part]
+        .unflatten(-1, (-1, adapter.d_head))
+        .transpose(0, 1)
+    )
+    summed = torch.bmm(projected, adapter.read_weight(layer).permute(1, 2, 0)).mul_(
+        adapter.blocks[layer].attn_norm.weight
+    )
     summed.sub_(projected @ adapter.read_means[layer][:, :, None])
     for along, normalised in zip(gradients.along[layer], gradients.normalised[layer], strict=True):
         summed.addcmul_(along[example, part].T[:, :, None], normalised[example, part], value=-1)
@@ -310,7 +394,9 @@ def _finite(graph: Graph, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 @torch.no_grad()
-def mean_activations(adapter, batches: Iterable[Batch], notify: Callable[[str], None] = warnings.warn) -> Activations:
+def mean_activations(
+    adapter, batches: Iterable[Batch], notify: Callable[[str], None] = warnings.warn
+) -> Activations:
     """What every node writes in the clean runs, averaged over all positions that are not padding: (1, 1, d_model) each.
 
     When memory runs out, batches are halved and `notify` is told.
@@ -320,7 +406,9 @@ def mean_activations(adapter, batches: Iterable[Batch], notify: Callable[[str], 
 
     def compute(batch):
         mask = batch.mask.to(device)
-        return hooks.record(adapter, batch.clean_ids.to(device))[0].map(lambda x: x[mask].sum(0)[None, None]), int(mask.sum())
+        return hooks.record(adapter, batch.clean_ids.to(device))[0].map(
+            lambda x: x[mask].sum(0)[None, None]
+        ), int(mask.sum())
 
     with hooks.frozen(adapter.model):
         for summed, n in memory.halving(batches, compute, notify):
@@ -333,7 +421,9 @@ def input_sums(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
     return edge_scores[:, graph.edge_index[0] == 0].double().sum(1)
 
 
-def completeness_gap(sums: torch.Tensor, clean: torch.Tensor, corrupted: torch.Tensor) -> tuple[float, torch.Tensor]:
+def completeness_gap(
+    sums: torch.Tensor, clean: torch.Tensor, corrupted: torch.Tensor
+) -> tuple[float, torch.Tensor]:
     """How far `input_sums` are from metric(corrupted) - metric(clean): overall, and (examples,) per example.
 
     gap = |sum - change| / max(|change|, mean over examples of |change|); for methods with `complete` only.

@@ -32,37 +32,61 @@ class Bootstrap(NamedTuple):
     """Circuits of resampled examples."""
 
     frequency: torch.Tensor  # (edges,) share of resamples whose circuit holds the edge
-    sign_stability: torch.Tensor  # (edges,) share of resamples whose mean score has the sign of the mean over all examples
+    sign_stability: (
+        torch.Tensor
+    )  # (edges,) share of resamples whose mean score has the sign of the mean over all examples
     sizes: np.ndarray  # (resamples,) edges after pruning
     with_circuit: np.ndarray  # (resamples,) Jaccard index of edges with the circuit of all examples
     edges_jaccard: np.ndarray  # (pairs of resamples,) Jaccard index of edges between two resamples
     nodes_jaccard: np.ndarray  # (pairs of resamples,) the same of nodes
-    halves_jaccard: np.ndarray  # (splits,) Jaccard index of edges between two disjoint halves of the examples
+    halves_jaccard: (
+        np.ndarray
+    )  # (splits,) Jaccard index of edges between two disjoint halves of the examples
 
 
-def bootstrap(circuit: Circuit, per_example: torch.Tensor, resamples: int = RESAMPLES, seed: int = 0, progress=lambda chunks: chunks):
+def bootstrap(
+    circuit: Circuit,
+    per_example: torch.Tensor,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress=lambda chunks: chunks,
+):
     """The `Bootstrap` of a circuit from its per-example scores (examples, edges).
 
     One matrix product of counts with scores for every `CHUNK` resamples. Raises InputError for fewer than 2 examples or resamples.
     """
     if len(per_example) < 2 or resamples < 2:
-        raise InputError(f"expected at least 2 examples and 2 resamples, got {len(per_example)} and {resamples}; extract from more pairs")
+        raise InputError(
+            f"expected at least 2 examples and 2 resamples, got {len(per_example)} and {resamples}; extract from more pairs"
+        )
     kept = resampled(per_example, resamples, seed, by_rule(circuit), progress)
     nodes = torch.cat([circuit.graph.nodes_kept(part) for part in kept.split(CHUNK)])
-    return Bootstrap(kept.double().mean(0), sign_stability(per_example, resamples, seed).double(), kept.sum(1).double().numpy(),
-                     jaccards(kept, circuit.in_graph), pairwise_jaccard(kept), pairwise_jaccard(nodes),
-                     split_half(per_example, SPLITS, seed, by_rule(circuit)))
+    return Bootstrap(
+        kept.double().mean(0),
+        sign_stability(per_example, resamples, seed).double(),
+        kept.sum(1).double().numpy(),
+        jaccards(kept, circuit.in_graph),
+        pairwise_jaccard(kept),
+        pairwise_jaccard(nodes),
+        split_half(per_example, SPLITS, seed, by_rule(circuit)),
+    )
 
 
-def resampled(per_example: torch.Tensor, resamples: int, seed: int, choose, progress=lambda chunks: chunks) -> torch.Tensor:
+def resampled(
+    per_example: torch.Tensor, resamples: int, seed: int, choose, progress=lambda chunks: chunks
+) -> torch.Tensor:
     """(resamples, edges) booleans: what `choose` (mean scores, (chunk, edges), to booleans) takes of resampled examples."""
-    return torch.cat([choose(means) for means in progress(bootstrap_means(per_example, resamples, seed, CHUNK))])
+    return torch.cat(
+        [choose(means) for means in progress(bootstrap_means(per_example, resamples, seed, CHUNK))]
+    )
 
 
 def split_half(per_example: torch.Tensor, splits: int, seed: int, choose) -> np.ndarray:
     """(splits,) Jaccard index between what `choose` takes of one random half of the examples and of the other half."""
     generator, n = torch.Generator().manual_seed(seed), len(per_example)
-    first = torch.stack([torch.randperm(n, generator=generator) < n // 2 for _ in range(splits)]).float()
+    first = torch.stack(
+        [torch.randperm(n, generator=generator) < n // 2 for _ in range(splits)]
+    ).float()
     halves = (rows @ per_example.float() / rows.sum(1, keepdim=True) for rows in (first, 1 - first))
     return jaccards(*(choose(means) for means in halves))
 
@@ -98,21 +122,33 @@ def summarise(found: Bootstrap, n_examples: int, seed: int) -> dict:
     """
     noise = floor(found.edges_jaccard)
     return {
-        "examples": n_examples, "resamples": len(found.sizes), "seed": seed, "size": floor(found.sizes),
-        "jaccard_with_circuit": floor(found.with_circuit), "noise_floor": noise, "noise_floor_nodes": floor(found.nodes_jaccard),
+        "examples": n_examples,
+        "resamples": len(found.sizes),
+        "seed": seed,
+        "size": floor(found.sizes),
+        "jaccard_with_circuit": floor(found.with_circuit),
+        "noise_floor": noise,
+        "noise_floor_nodes": floor(found.nodes_jaccard),
         "split_half": floor(found.halves_jaccard),
-        "stable": noise["mean"] > STABLE, "stable_above": STABLE, "sure_edges": int((found.frequency >= SURE).sum()),
-        "selection_frequency": found.frequency.tolist(), "sign_stability": found.sign_stability.tolist(),
+        "stable": noise["mean"] > STABLE,
+        "stable_above": STABLE,
+        "sure_edges": int((found.frequency >= SURE).sum()),
+        "selection_frequency": found.frequency.tolist(),
+        "sign_stability": found.sign_stability.tolist(),
     }
 
 
-def of_circuit(circuit: Circuit, per_example: torch.Tensor | None, seed: int, progress=lambda chunks: chunks) -> dict | None:
+def of_circuit(
+    circuit: Circuit, per_example: torch.Tensor | None, seed: int, progress=lambda chunks: chunks
+) -> dict | None:
     """The bootstrap that the circuit's file holds, else one from its per-example scores; None where there are fewer than two."""
     if "bootstrap" in circuit.metadata:
         return circuit.metadata["bootstrap"]
     if per_example is None or len(per_example) < 2:
         return None
-    return summarise(bootstrap(circuit, per_example, RESAMPLES, seed, progress), len(per_example), seed)
+    return summarise(
+        bootstrap(circuit, per_example, RESAMPLES, seed, progress), len(per_example), seed
+    )
 
 
 def sentence(about: dict | None) -> str:
@@ -120,17 +156,25 @@ def sentence(about: dict | None) -> str:
     if about is None:
         return "no scores of two examples or more beside the file: no interval, and nothing is said about its stability"
     size, noise = about["size"], about["noise_floor"]
-    return (f"{about['resamples']} resamples of {about['examples']} examples: {size['mean']:.0f} [{size['low']:.0f}, {size['high']:.0f}] "
-            f"edges after pruning, {about['sure_edges']} of them in {SURE:.0%} of resamples; noise floor: Jaccard {noise['mean']:.3f} "
-            f"[{noise['low']:.3f}, {noise['high']:.3f}] between two resamples, {about['split_half']['mean']:.3f} between disjoint halves: "
-            f"{'stable' if about['stable'] else 'not stable'} (a mean over {about['stable_above']} between resamples is)")
+    return (
+        f"{about['resamples']} resamples of {about['examples']} examples: {size['mean']:.0f} [{size['low']:.0f}, {size['high']:.0f}] "
+        f"edges after pruning, {about['sure_edges']} of them in {SURE:.0%} of resamples; noise floor: Jaccard {noise['mean']:.3f} "
+        f"[{noise['low']:.3f}, {noise['high']:.3f}] between two resamples, {about['split_half']['mean']:.3f} between disjoint halves: "
+        f"{'stable' if about['stable'] else 'not stable'} (a mean over {about['stable_above']} between resamples is)"
+    )
 
 
 # ---------------------------------------------------------------- two circuits
 
 
-def permutation_test(base: torch.Tensor, other: torch.Tensor, n: int, absolute: bool = True, permutations: int = PERMUTATIONS,
-                     seed: int = 0) -> dict:
+def permutation_test(
+    base: torch.Tensor,
+    other: torch.Tensor,
+    n: int,
+    absolute: bool = True,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> dict:
     """Are two models' circuits different? Scores (examples, edges) of the same examples, labels swapped example by example.
 
     Statistic: 1 - Jaccard of the `n` strongest edges of either, before pruning, so that both have one size. Scores are first divided by
@@ -139,15 +183,29 @@ def permutation_test(base: torch.Tensor, other: torch.Tensor, n: int, absolute: 
     scores of other examples.
     """
     if base.shape != other.shape:
-        raise InputError(f"expected per-example scores of the same examples, got {tuple(base.shape)} and {tuple(other.shape)}")
-    base, other = (scores.double() / scores.double().mean(0).abs().sum().clamp_min(1e-300) for scores in (base, other))
+        raise InputError(
+            f"expected per-example scores of the same examples, got {tuple(base.shape)} and {tuple(other.shape)}"
+        )
+    base, other = (
+        scores.double() / scores.double().mean(0).abs().sum().clamp_min(1e-300)
+        for scores in (base, other)
+    )
     generator, examples = torch.Generator().manual_seed(seed), len(base)
     swaps = torch.randint(2, (permutations, examples), generator=generator).double()
     observed = float(_distances(base, other, torch.zeros(1, examples).double(), n, absolute)[0])
-    null = torch.cat([_distances(base, other, part, n, absolute) for part in swaps.split(CHUNK)]).numpy()
+    null = torch.cat(
+        [_distances(base, other, part, n, absolute) for part in swaps.split(CHUNK)]
+    ).numpy()
     p = (1 + int((null >= observed - 1e-9).sum())) / (1 + permutations)
-    return {"distance": observed, "null": floor(null), "p": p, "smallest_p": max(1 / (1 + permutations), 2.0 ** (1 - examples)),
-            "permutations": permutations, "examples": examples, "edges": n}
+    return {
+        "distance": observed,
+        "null": floor(null),
+        "p": p,
+        "smallest_p": max(1 / (1 + permutations), 2.0 ** (1 - examples)),
+        "permutations": permutations,
+        "examples": examples,
+        "edges": n,
+    }
 
 
 def _distances(base, other, swaps, n: int, absolute: bool) -> torch.Tensor:

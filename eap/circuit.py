@@ -28,7 +28,9 @@ class Circuit:
     def require_scores(self, path="the circuit") -> torch.Tensor:
         """The scores. Raises InputError when the file has none."""
         if self.scores is None:
-            raise InputError(f"{path}: expected a score for every edge, found none; extract the circuit with this software")
+            raise InputError(
+                f"{path}: expected a score for every edge, found none; extract the circuit with this software"
+            )
         return self.scores
 
     def to_json(self) -> dict:
@@ -40,9 +42,17 @@ class Circuit:
                 nodes[name]["score"] = score
         scores = self.require_scores().tolist()
         return {
-            "cfg": {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "parallel_attn_mlp": False, "d_model": graph.d_model},
+            "cfg": {
+                "n_layers": graph.n_layers,
+                "n_heads": graph.n_heads,
+                "parallel_attn_mlp": False,
+                "d_model": graph.d_model,
+            },
             "nodes": nodes,
-            "edges": {name: {"score": scores[i], "in_graph": bool(self.in_graph[i])} for i, name in enumerate(graph.edges)},
+            "edges": {
+                name: {"score": scores[i], "in_graph": bool(self.in_graph[i])}
+                for i, name in enumerate(graph.edges)
+            },
             "metadata": {"format": 1, **self.metadata},
         }
 
@@ -56,29 +66,44 @@ def load_circuit(path) -> Circuit:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a circuit JSON, found no such file; run extract_summarization_circuit.py first") from error
+        raise InputError(
+            f"{path}: expected a circuit JSON, found no such file; run extract_summarization_circuit.py first"
+        ) from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a circuit JSON, got something unreadable ({error}); extract it again") from error
+        raise InputError(
+            f"{path}: expected a circuit JSON, got something unreadable ({error}); extract it again"
+        ) from error
     try:
         return _parse(content, path)
     except InputError:
         raise
     except KeyError as error:
-        raise InputError(f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), found no {error.args[0]!r} in it; give "
-                         "a file that extract_summarization_circuit.py wrote, or extract it again") from error
+        raise InputError(
+            f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), found no {error.args[0]!r} in it; give "
+            "a file that extract_summarization_circuit.py wrote, or extract it again"
+        ) from error
     except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), but {error!r} is wrong or missing; "
-                         "extract it again") from error
+        raise InputError(
+            f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), but {error!r} is wrong or missing; "
+            "extract it again"
+        ) from error
 
 
 def _parse(content: dict, path) -> Circuit:
     cfg, metadata = content["cfg"], dict(content.get("metadata", {}))
     if cfg.get("parallel_attn_mlp"):
-        raise InputError(f"{path}: expected blocks whose MLP reads after attention, got parallel_attn_mlp; no such model is supported yet")
+        raise InputError(
+            f"{path}: expected blocks whose MLP reads after attention, got parallel_attn_mlp; no such model is supported yet"
+        )
     if metadata.pop("format", 1) != 1:
-        raise InputError(f"{path}: expected format 1, got {content['metadata']['format']}; update this software or extract again")
+        raise InputError(
+            f"{path}: expected format 1, got {content['metadata']['format']}; update this software or extract again"
+        )
     graph = Graph(int(cfg["n_layers"]), int(cfg["n_heads"]), int(cfg["d_model"]))
-    scores, in_graph = torch.zeros(graph.n_edges, dtype=torch.float64), torch.zeros(graph.n_edges, dtype=torch.bool)
+    scores, in_graph = (
+        torch.zeros(graph.n_edges, dtype=torch.float64),
+        torch.zeros(graph.n_edges, dtype=torch.bool),
+    )
     scored = False
     for name, value in content["edges"].items():
         numbers = _edge_numbers(graph, name, path)
@@ -88,10 +113,22 @@ def _parse(content: dict, path) -> Circuit:
             scored = True
             scores[numbers] = float(value["score"]) / len(numbers)
     if scored and not torch.isfinite(scores).all():
-        raise InputError(f"{path}: expected finite scores, got {graph.edges[int((~torch.isfinite(scores)).nonzero()[0])]} without one")
-    node_scores = [node.get("score") for name in graph.sources if isinstance(node := content["nodes"].get(name), dict)]
+        raise InputError(
+            f"{path}: expected finite scores, got {graph.edges[int((~torch.isfinite(scores)).nonzero()[0])]} without one"
+        )
+    node_scores = [
+        node.get("score")
+        for name in graph.sources
+        if isinstance(node := content["nodes"].get(name), dict)
+    ]
     complete = len(node_scores) == len(graph.sources) and None not in node_scores
-    return Circuit(graph, in_graph, scores if scored else None, torch.tensor(node_scores).double() if complete else None, metadata)
+    return Circuit(
+        graph,
+        in_graph,
+        scores if scored else None,
+        torch.tensor(node_scores).double() if complete else None,
+        metadata,
+    )
 
 
 def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
@@ -100,7 +137,9 @@ def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
     slots = [f"{name}<{slot}>" for slot in SLOTS]
     if slots[0] in graph.edge_number:
         return [graph.edge_number[slot] for slot in slots]
-    raise InputError(f"{path}: expected edges of a model with {graph.n_layers} layers of {graph.n_heads} heads, got {name!r}")
+    raise InputError(
+        f"{path}: expected edges of a model with {graph.n_layers} layers of {graph.n_heads} heads, got {name!r}"
+    )
 
 
 def require_comparable(circuits: list[Circuit], names: list[str]) -> None:
@@ -108,12 +147,18 @@ def require_comparable(circuits: list[Circuit], names: list[str]) -> None:
     first, *others = zip(circuits, names, strict=True)
     for circuit, name in others:
         if circuit.graph != first[0].graph:
-            raise InputError(f"expected circuits of one model shape, got {first[0].graph} ({first[1]}) and {circuit.graph} ({name}); "
-                             "compare circuits of one model only")
-        tokenizers = {each.metadata.get("tokenizer_sha256") for each in (first[0], circuit)} - {None}  # unknown: nothing to refuse
+            raise InputError(
+                f"expected circuits of one model shape, got {first[0].graph} ({first[1]}) and {circuit.graph} ({name}); "
+                "compare circuits of one model only"
+            )
+        tokenizers = {each.metadata.get("tokenizer_sha256") for each in (first[0], circuit)} - {
+            None
+        }  # unknown: nothing to refuse
         if len(tokenizers) > 1:
-            raise InputError(f"expected circuits of one tokenizer, got two different ones ({first[1]}, {name}): their tokens differ; "
-                             "extract both with the same one")
+            raise InputError(
+                f"expected circuits of one tokenizer, got two different ones ({first[1]}, {name}): their tokens differ; "
+                "extract both with the same one"
+            )
 
 
 # ---------------------------------------------------------------- choosing again, by other scores
@@ -136,7 +181,11 @@ def reselect(circuit: Circuit, scores: torch.Tensor) -> torch.Tensor:
     A file without `sizes` is from elsewhere: as many edges as it has, not pruned. `sign-consistent` chooses among the edges that were
     consistent over all examples of the extraction.
     """
-    graph, told, absolute = circuit.graph, circuit.metadata, bool(circuit.metadata.get("absolute", True))
+    graph, told, absolute = (
+        circuit.graph,
+        circuit.metadata,
+        bool(circuit.metadata.get("absolute", True)),
+    )
     sizes = told.get("sizes")
     if sizes is None:
         return strongest(scores, int(circuit.in_graph.sum()), absolute)

@@ -22,7 +22,9 @@ class Pair:
     clean_ids: list[int]
     corrupted_ids: list[int]
     summary_start: int
-    control_ids: list[int] | None = None  # as many tokens of non-salient sentences corrupted instead
+    control_ids: list[int] | None = (
+        None  # as many tokens of non-salient sentences corrupted instead
+    )
     masked: tuple = ()  # [start, end) of the corrupted, salient sentences
     sentences: tuple = ()  # [start, end) of every sentence of the article
     summary: str | None = None
@@ -30,11 +32,18 @@ class Pair:
     def control(self) -> "Pair":
         """The causal control: the same pair with the non-salient sentences corrupted. Raises InputError when the file has none."""
         if self.control_ids is None:
-            raise InputError(f"pair {self.id}: expected control_ids, found none; build the pairs with create_causal_summarization_data.py")
+            raise InputError(
+                f"pair {self.id}: expected control_ids, found none; build the pairs with create_causal_summarization_data.py"
+            )
         return replace(self, corrupted_ids=self.control_ids, control_ids=None)
 
 
-def read_pairs(path, vocabulary_size: int | None = None, context_length: int | None = None, max_examples: int | None = None) -> list[Pair]:
+def read_pairs(
+    path,
+    vocabulary_size: int | None = None,
+    context_length: int | None = None,
+    max_examples: int | None = None,
+) -> list[Pair]:
     """The pairs of a .jsonl file, checked. Raises InputError naming the file and the row.
 
     A row needs `id`, `clean_ids`, `corrupted_ids` (as many) and `summary_start`; the other fields may be absent.
@@ -46,16 +55,25 @@ def read_pairs(path, vocabulary_size: int | None = None, context_length: int | N
                 if max_examples is not None and len(pairs) == max_examples:
                     break
                 if line.strip():
-                    pairs.append(_pair(line, f"{path}, row {number}", vocabulary_size, context_length))
+                    pairs.append(
+                        _pair(line, f"{path}, row {number}", vocabulary_size, context_length)
+                    )
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"{path}: expected a file of pairs, found none; run create_causal_summarization_data.py first") from error
+        raise InputError(
+            f"{path}: expected a file of pairs, found none; run create_causal_summarization_data.py first"
+        ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected a file of pairs in UTF-8, got another encoding; run create_causal_summarization_data.py again"
-                         ) from error
+        raise InputError(
+            f"{path}: expected a file of pairs in UTF-8, got another encoding; run create_causal_summarization_data.py again"
+        ) from error
     if not pairs:
-        raise InputError(f"{path}: expected at least one pair, got an empty file; run create_causal_summarization_data.py again")
+        raise InputError(
+            f"{path}: expected at least one pair, got an empty file; run create_causal_summarization_data.py again"
+        )
     if len({pair.id for pair in pairs}) < len(pairs):
-        raise InputError(f"{path}: expected a different id in every row, got one twice; give each row its own id")
+        raise InputError(
+            f"{path}: expected a different id in every row, got one twice; give each row its own id"
+        )
     return pairs
 
 
@@ -66,33 +84,68 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
             raise TypeError("a line that is no JSON object")
         if not isinstance(row["id"], (str, int)):
             raise TypeError("an id that is neither text nor a number")
-        for name in ("clean_ids", "corrupted_ids", *(["control_ids"] if row.get("control_ids") is not None else [])):
+        for name in (
+            "clean_ids",
+            "corrupted_ids",
+            *(["control_ids"] if row.get("control_ids") is not None else []),
+        ):
             if not isinstance(row[name], list) or not row[name]:
                 raise TypeError(f"{name} that are no list of tokens")
         spans = [tuple(map(tuple, row.get(name) or ())) for name in ("masked", "sentences")]
-        pair = Pair(str(row["id"]), row["clean_ids"], row["corrupted_ids"], row["summary_start"], row.get("control_ids"), *spans,
-                    row.get("summary"))
-        sequences = [pair.clean_ids, pair.corrupted_ids] + ([] if pair.control_ids is None else [pair.control_ids])
-        places = [place for name in ("masked", "sentences") for span in getattr(pair, name) for place in span]
-        if not all(type(number) is int for ids in (*sequences, [pair.summary_start], places) for number in ids):
+        pair = Pair(
+            str(row["id"]),
+            row["clean_ids"],
+            row["corrupted_ids"],
+            row["summary_start"],
+            row.get("control_ids"),
+            *spans,
+            row.get("summary"),
+        )
+        sequences = [pair.clean_ids, pair.corrupted_ids] + (
+            [] if pair.control_ids is None else [pair.control_ids]
+        )
+        places = [
+            place
+            for name in ("masked", "sentences")
+            for span in getattr(pair, name)
+            for place in span
+        ]
+        if not all(
+            type(number) is int
+            for ids in (*sequences, [pair.summary_start], places)
+            for number in ids
+        ):
             raise TypeError("a number that is not whole")
         largest, smallest = max(map(max, sequences)), min(map(min, sequences))
-        if not all(0 <= start <= end <= pair.summary_start for start, end in (*pair.masked, *pair.sentences)):
+        if not all(
+            0 <= start <= end <= pair.summary_start
+            for start, end in (*pair.masked, *pair.sentences)
+        ):
             raise ValueError("a span that does not lie in the article")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = "expected id, clean_ids, corrupted_ids and summary_start"
         raise InputError(f"{where}: {what}, got {_in_words(error)}; build them again") from error
     lengths = {len(ids) for ids in sequences}
     if len(lengths) > 1:
-        raise InputError(f"{where}: expected clean and corrupted inputs of the same length, got {sorted(lengths)} tokens; align the pair")
+        raise InputError(
+            f"{where}: expected clean and corrupted inputs of the same length, got {sorted(lengths)} tokens; align the pair"
+        )
     if not 1 <= pair.summary_start < len(pair.clean_ids):
-        raise InputError(f"{where}: expected summary_start from 1 to {len(pair.clean_ids) - 1}, got {pair.summary_start}; correct the row")
+        raise InputError(
+            f"{where}: expected summary_start from 1 to {len(pair.clean_ids) - 1}, got {pair.summary_start}; correct the row"
+        )
     if smallest < 0:
-        raise InputError(f"{where}: expected token ids of at least 0, got {smallest}; build the pairs again")
+        raise InputError(
+            f"{where}: expected token ids of at least 0, got {smallest}; build the pairs again"
+        )
     if vocabulary_size is not None and largest >= vocabulary_size:
-        raise InputError(f"{where}: expected token ids below {vocabulary_size}, got {largest}; build the pairs with this model's tokenizer")
+        raise InputError(
+            f"{where}: expected token ids below {vocabulary_size}, got {largest}; build the pairs with this model's tokenizer"
+        )
     if context_length is not None and len(pair.clean_ids) > context_length:
-        raise InputError(f"{where}: expected at most {context_length} tokens, got {len(pair.clean_ids)}; build the pairs for this model")
+        raise InputError(
+            f"{where}: expected at most {context_length} tokens, got {len(pair.clean_ids)}; build the pairs for this model"
+        )
     return pair
 
 
@@ -107,15 +160,23 @@ def unseen(pairs: list[Pair], found_on: list[dict], path) -> list[Pair]:
     seen = {name for metadata in found_on for name in metadata.get("example_ids", ())}
     left = [pair for pair in pairs if pair.id not in seen]
     if not left:
-        raise InputError(f"--pairs {path}: expected examples that extraction did not see, got none; give the _eval file that "
-                         "create_causal_summarization_data.py writes, or evaluate_faithfulness.py --allow_same_examples")
+        raise InputError(
+            f"--pairs {path}: expected examples that extraction did not see, got none; give the _eval file that "
+            "create_causal_summarization_data.py writes, or evaluate_faithfulness.py --allow_same_examples"
+        )
     return left
 
 
 def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:
     """The pair with only a random `share` of its differing tokens corrupted (rounded, at least one); the others are clean."""
-    differing = [i for i, (clean, corrupted) in enumerate(zip(pair.clean_ids, pair.corrupted_ids, strict=True)) if clean != corrupted]
-    chosen = torch.randperm(len(differing), generator=generator)[: max(1, round(share * len(differing)))]
+    differing = [
+        i
+        for i, (clean, corrupted) in enumerate(zip(pair.clean_ids, pair.corrupted_ids, strict=True))
+        if clean != corrupted
+    ]
+    chosen = torch.randperm(len(differing), generator=generator)[
+        : max(1, round(share * len(differing)))
+    ]
     ids = list(pair.clean_ids)
     for place in chosen.tolist():
         ids[differing[place]] = pair.corrupted_ids[differing[place]]
@@ -125,10 +186,16 @@ def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pa
 def span_labels(pair: Pair) -> list[int]:
     """For each token, its number in `SPANS`. Raises InputError for a pair without `sentences` and `masked`."""
     if not pair.sentences or not pair.masked:
-        raise InputError(f"pair {pair.id}: expected its sentences and masked, found none; build the pairs with "
-                         "create_causal_summarization_data.py, or leave --spans out")
+        raise InputError(
+            f"pair {pair.id}: expected its sentences and masked, found none; build the pairs with "
+            "create_causal_summarization_data.py, or leave --spans out"
+        )
     article_end = max(end for _, end in pair.sentences)
-    labels = [2] * article_end + [3] * (pair.summary_start - article_end) + [4] * (len(pair.clean_ids) - pair.summary_start)
+    labels = (
+        [2] * article_end
+        + [3] * (pair.summary_start - article_end)
+        + [4] * (len(pair.clean_ids) - pair.summary_start)
+    )
     for start, end in pair.masked:
         labels[start:end] = [1] * (end - start)
     labels[0] = 0
@@ -149,7 +216,11 @@ def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
     """Raise InputError if `tokenizer` did not make the pairs, judged by the first row's summary; return a note if it cannot be judged."""
     pair = pairs[0]
     if tokenizer is None or pair.summary is None:
-        missing = "the model folder has no tokenizer" if tokenizer is None else f"{path} holds no summary texts"
+        missing = (
+            "the model folder has no tokenizer"
+            if tokenizer is None
+            else f"{path} holds no summary texts"
+        )
         return f"note: {missing}, so whether model and pairs share a tokenizer was not checked"
     decoded = tokenizer.decode(pair.clean_ids[pair.summary_start :], skip_special_tokens=True)
     if decoded.split() != pair.summary.split():
@@ -169,13 +240,18 @@ class Batch(NamedTuple):
     corrupted_ids: torch.Tensor  # (batch, pos)
     mask: torch.Tensor  # (batch, pos) True where there is a token
     target_rows: torch.Tensor  # (targets,) which pair of the batch
-    target_positions: torch.Tensor  # (targets,) where the logits that predict it stand: one before the token itself
+    target_positions: (
+        torch.Tensor
+    )  # (targets,) where the logits that predict it stand: one before the token itself
     target_ids: torch.Tensor  # (targets,)
 
     def split(self, most: int) -> "list[Batch]":
         """The same pairs in batches of at most `most`."""
         starts = range(0, len(self.rows), most)
-        return [collate(self.rows[start : start + most], self.pairs[start : start + most]) for start in starts]
+        return [
+            collate(self.rows[start : start + most], self.pairs[start : start + most])
+            for start in starts
+        ]
 
     def to(self, device) -> "Batch":
         """The batch with its tensors on `device`."""
@@ -189,8 +265,14 @@ def collate(rows: list[int], pairs: list[Pair]) -> Batch:
     mask, targets = torch.zeros(len(pairs), length, dtype=torch.bool), []
     for i, pair in enumerate(pairs):
         n = len(pair.clean_ids)
-        clean[i, :n], corrupted[i, :n], mask[i, :n] = torch.tensor(pair.clean_ids), torch.tensor(pair.corrupted_ids), True
-        targets += [(i, position - 1, pair.clean_ids[position]) for position in range(pair.summary_start, n)]
+        clean[i, :n], corrupted[i, :n], mask[i, :n] = (
+            torch.tensor(pair.clean_ids),
+            torch.tensor(pair.corrupted_ids),
+            True,
+        )
+        targets += [
+            (i, position - 1, pair.clean_ids[position]) for position in range(pair.summary_start, n)
+        ]
     return Batch(rows, pairs, clean, corrupted, mask, *torch.tensor(targets).T.contiguous())
 
 

@@ -31,20 +31,30 @@ from eap.hooks import Activations
 from eap.selection import prune
 
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-DENSE = 0.5  # share of the terms in use from which a matrix product is faster than adding up only these
+DENSE = (
+    0.5  # share of the terms in use from which a matrix product is faster than adding up only these
+)
 # Elements (positions times d_model) at a time: of one stream where terms are added up, so that what all terms take for them stays near
 # the processor; of all streams together where they come from a matrix product.
 CHUNK_ELEMENTS = {"sum": 9216, "product": 2**20}
-ABLATED, TOTAL, DELTAS = 0, 1, 2  # of the terms of which streams are sums: the ablated stream, all deltas' sum, the first source's delta
+ABLATED, TOTAL, DELTAS = (
+    0,
+    1,
+    2,
+)  # of the terms of which streams are sums: the ablated stream, all deltas' sum, the first source's delta
 
 
 class CircuitRunner:
     """The plain runs of a batch, made once; runs any number of circuits against them. Raises InputError for a model in training mode."""
 
     @torch.no_grad()
-    def __init__(self, adapter, batch: Batch, ablation: str = "patching", means: Activations | None = None):
+    def __init__(
+        self, adapter, batch: Batch, ablation: str = "patching", means: Activations | None = None
+    ):
         if adapter.model.training:
-            raise InputError("expected a model in evaluation mode, got one in training mode, whose dropout is on; call model.eval()")
+            raise InputError(
+                "expected a model in evaluation mode, got one in training mode, whose dropout is on; call model.eval()"
+            )
         self.adapter, self.graph = adapter, adapter.graph
         self.batch = batch.to(next(adapter.model.parameters()).device)
         _, clean_logits = run(adapter, self.batch.clean_ids, self.batch)
@@ -80,7 +90,9 @@ class CircuitRunner:
         return {name: self._metric(name, logits) for name in names}
 
     def _metric(self, metric, logits):
-        return metrics.per_example(metric, logits, self.reference, self.batch.target_rows, len(self.batch.rows)).cpu()
+        return metrics.per_example(
+            metric, logits, self.reference, self.batch.target_rows, len(self.batch.rows)
+        ).cpu()
 
     @torch.no_grad()
     def logits(self, kept: torch.Tensor) -> torch.Tensor:
@@ -91,7 +103,9 @@ class CircuitRunner:
         """(3 heads, batch, pos, d_head): what every slot of a layer projects from the ablated stream; computed when first asked for."""
         if self.projections[layer] is None:
             stream = self.before_attention[layer]
-            values = _projection(self.adapter, layer, [list(range(3 * self.graph.n_heads))])(stream.flatten(0, 1)[None])
+            values = _projection(self.adapter, layer, [list(range(3 * self.graph.n_heads))])(
+                stream.flatten(0, 1)[None]
+            )
             self.projections[layer] = values.unflatten(1, stream.shape[:2])
         return self.projections[layer]
 
@@ -109,7 +123,9 @@ class _Recipe:
         deltas = torch.where(by_total[:, None], -missing.float(), dense.float())
         needed = deltas.any(0).nonzero()[:, 0].tolist()  # sources whose own delta somebody needs
         self.row_of_source = {source: DELTAS + i for i, source in enumerate(needed)}
-        self.coefficients = torch.cat([torch.ones(len(dense), 1), by_total[:, None].float(), deltas[:, needed]], 1)
+        self.coefficients = torch.cat(
+            [torch.ones(len(dense), 1), by_total[:, None].float(), deltas[:, needed]], 1
+        )
         self.needs_total = bool(by_total.any())
 
 
@@ -117,18 +133,29 @@ class _CircuitRun:
     """One run of one circuit: grows `terms`, of which every stream is a sum (see `_Recipe`), layer by layer."""
 
     def __init__(self, runner: CircuitRunner, recipe: _Recipe):
-        self.runner, self.recipe, self.adapter, self.graph = runner, recipe, runner.adapter, runner.graph
+        self.runner, self.recipe, self.adapter, self.graph = (
+            runner,
+            recipe,
+            runner.adapter,
+            runner.graph,
+        )
         like = runner.ablated.input
         self.shape = like.shape
-        self.terms = like.new_empty(recipe.coefficients.shape[1], like[..., 0].numel(), like.shape[-1])
+        self.terms = like.new_empty(
+            recipe.coefficients.shape[1], like[..., 0].numel(), like.shape[-1]
+        )
         self.total = self.terms[TOTAL].zero_()
-        self.known = DELTAS  # how many of the terms there are so far: a source's delta when it has run
+        self.known = (
+            DELTAS  # how many of the terms there are so far: a source's delta when it has run
+        )
 
     def logits(self) -> torch.Tensor:
         """Run all nodes of the circuit; (targets, vocabulary)."""
         runner, batch = self.runner, self.runner.batch
         if self.recipe.alive[0]:
-            embeddings = self.adapter.embed(batch.clean_ids) + self.adapter.positions(batch.clean_ids.shape[1])
+            embeddings = self.adapter.embed(batch.clean_ids) + self.adapter.positions(
+                batch.clean_ids.shape[1]
+            )
             self._wrote(0, (embeddings - runner.ablated.input).flatten(0, 1))
         for layer in range(self.graph.n_layers):
             self._heads(layer)
@@ -146,7 +173,9 @@ class _CircuitRun:
         if self.recipe.needs_total:
             self.total += delta
 
-    def _streams(self, destinations: list[int]) -> tuple[Callable[[torch.Tensor, object], torch.Tensor], int]:
+    def _streams(
+        self, destinations: list[int]
+    ) -> tuple[Callable[[torch.Tensor, object], torch.Tensor], int]:
         """(a function for slots that read now, how many positions it had best be given at a time).
 
         The function takes the ablated stream at a slice or index of positions and that slice or index, and returns (destinations,
@@ -175,15 +204,26 @@ class _CircuitRun:
         projected = self.runner.projection(layer)[slots.to(self.terms.device)]
         self._project_changed(layer, slots.tolist(), projected)
         q, k, v = projected.unflatten(0, (3, -1)).transpose(1, 2)
-        results = self.adapter.attend(q, k, v).permute(1, 0, 2, 3).flatten(1, 2)  # (heads, batch pos, d_head)
-        before = self.runner.ablated.heads[layer].flatten(0, 1).unflatten(-1, (n_heads, -1)).transpose(0, 1)
+        results = (
+            self.adapter.attend(q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
+        )  # (heads, batch pos, d_head)
+        before = (
+            self.runner.ablated.heads[layer]
+            .flatten(0, 1)
+            .unflatten(-1, (n_heads, -1))
+            .transpose(0, 1)
+        )
         self._write_heads(layer, first, heads.tolist(), results - before[heads.to(results.device)])
 
     def _write_heads(self, layer: int, first: int, heads: list[int], changes: torch.Tensor) -> None:
         weight = self.adapter.write_weight(layer)
         wanted = [i for i, head in enumerate(heads) if first + head in self.recipe.row_of_source]
         if wanted:
-            chosen = (changes, weight[heads]) if len(wanted) == len(heads) else (changes[wanted], weight[[heads[i] for i in wanted]])
+            chosen = (
+                (changes, weight[heads])
+                if len(wanted) == len(heads)
+                else (changes[wanted], weight[[heads[i] for i in wanted]])
+            )
             torch.bmm(*chosen, out=self.terms[self.known : self.known + len(wanted)])
             self.known += len(wanted)
         if self.recipe.needs_total:
@@ -213,9 +253,14 @@ class _CircuitRun:
         if not self.recipe.alive[source]:
             return
         destination = layer * (3 * self.graph.n_heads + 1) + 3 * self.graph.n_heads
-        stream = self._streams([destination])[0](self.runner.before_mlp[layer].flatten(0, 1), slice(None))[0]
+        stream = self._streams([destination])[0](
+            self.runner.before_mlp[layer].flatten(0, 1), slice(None)
+        )[0]
         block = self.adapter.blocks[layer]
-        self._wrote(source, block.mlp(block.mlp_norm(stream)) - self.runner.ablated.mlps[layer].flatten(0, 1))
+        self._wrote(
+            source,
+            block.mlp(block.mlp_norm(stream)) - self.runner.ablated.mlps[layer].flatten(0, 1),
+        )
 
 
 def _adder(coefficients: torch.Tensor) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
@@ -224,14 +269,22 @@ def _adder(coefficients: torch.Tensor) -> tuple[Callable[[torch.Tensor], torch.T
     It adds up only the terms in use where these are few.
     """
     sums, used = coefficients.nonzero(as_tuple=True)
-    if len(coefficients) == 1 or len(used) > DENSE * coefficients.numel() or coefficients.device.type != "cpu":
+    if (
+        len(coefficients) == 1
+        or len(used) > DENSE * coefficients.numel()
+        or coefficients.device.type != "cpu"
+    ):
         return lambda terms: coefficients @ terms, CHUNK_ELEMENTS["product"] // len(coefficients)
     starts = torch.searchsorted(sums, torch.arange(len(coefficients)))
     weights = coefficients[sums, used]
-    return lambda terms: F.embedding_bag(used, terms, starts, mode="sum", per_sample_weights=weights), CHUNK_ELEMENTS["sum"]
+    return lambda terms: F.embedding_bag(
+        used, terms, starts, mode="sum", per_sample_weights=weights
+    ), CHUNK_ELEMENTS["sum"]
 
 
-def _projection(adapter, layer: int, groups: list[list[int]]) -> Callable[[torch.Tensor], torch.Tensor]:
+def _projection(
+    adapter, layer: int, groups: list[list[int]]
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function from streams (groups, pos, d_model) to what slots project from them (slots, pos, d_head); `groups[g]` read stream g.
 
     Groups come in ascending order of size; those of one slot are multiplied together.
@@ -245,8 +298,10 @@ def _projection(adapter, layer: int, groups: list[list[int]]) -> Callable[[torch
     def project(streams):
         normalised = norm(streams)
         values = [torch.bmm(normalised[:single], alone)]
-        values += [(stream @ many).unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
-                   for stream, many in zip(normalised[single:], together, strict=True)]
+        values += [
+            (stream @ many).unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
+            for stream, many in zip(normalised[single:], together, strict=True)
+        ]
         return torch.cat(values).add_(bias)
 
     return project
@@ -292,9 +347,16 @@ def exact_patching(runner: CircuitRunner, metric: str, edges: Iterable[int]) -> 
     return torch.stack(columns, 1)
 
 
-def exact_scores(adapter, batch: Batch, metric: str, ablation: str = "patching", means: Activations | None = None,
-                 tick: Callable[[], object] = lambda: None) -> Scores:
+def exact_scores(
+    adapter,
+    batch: Batch,
+    metric: str,
+    ablation: str = "patching",
+    means: Activations | None = None,
+    tick: Callable[[], object] = lambda: None,
+) -> Scores:
     """The exact score of every edge for a batch: as many runs of the model as there are edges, `tick` after each."""
+
     def edges():
         for edge in range(adapter.graph.n_edges):
             yield edge
@@ -303,4 +365,6 @@ def exact_scores(adapter, batch: Batch, metric: str, ablation: str = "patching",
     runner = CircuitRunner(adapter, batch, ablation, means)
     scores = exact_patching(runner, metric, edges())
     none = torch.zeros(adapter.graph.n_edges, dtype=torch.bool)
-    return Scores(batch.rows, scores, runner.plain_metric("clean", metric), runner.metric(metric, none))
+    return Scores(
+        batch.rows, scores, runner.plain_metric("clean", metric), runner.metric(metric, none)
+    )

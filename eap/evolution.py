@@ -16,7 +16,9 @@ from eap.circuit import Circuit, chance_jaccard, jaccard, reselect, strongest
 from eap.graph import Graph
 from eap.selection import bootstrap_means
 
-FALSE_DISCOVERY = 0.05  # share of false findings allowed among the edges that are said to have moved
+FALSE_DISCOVERY = (
+    0.05  # share of false findings allowed among the edges that are said to have moved
+)
 LEVEL = 0.95
 SPLITS = 100  # of the examples into halves, for the norm by which scores are divided
 LAYER_PAIRS = 300  # pairs of resamples for the noise floor of the layers' change
@@ -26,7 +28,10 @@ SETTING_KEYS = ("method", "metric", "ablation", "selection", "absolute", "pairs_
 
 def differing_settings(circuits: list[Circuit]) -> list[str]:
     """Names of the settings of extraction that are not the same in all circuits that state them."""
-    stated = {key: {str(circuit.metadata[key]) for circuit in circuits if key in circuit.metadata} for key in SETTING_KEYS}
+    stated = {
+        key: {str(circuit.metadata[key]) for circuit in circuits if key in circuit.metadata}
+        for key in SETTING_KEYS
+    }
     return [key for key, values in stated.items() if len(values) > 1]
 
 
@@ -45,11 +50,15 @@ def change_rates(kept: torch.Tensor) -> dict:
     pairs = list(zip(kept[:-1], kept[1:], strict=True))
     changed = [int((a ^ b).sum()) for a, b in pairs]
     return {
-        "sizes": sizes, "changed": changed,
-        "added": [int((b & ~a).sum()) for a, b in pairs], "removed": [int((a & ~b).sum()) for a, b in pairs],
+        "sizes": sizes,
+        "changed": changed,
+        "added": [int((b & ~a).sum()) for a, b in pairs],
+        "removed": [int((a & ~b).sum()) for a, b in pairs],
         "of_first": [count / first for count in changed],
         "dS": float(np.mean(changed)) / first,
-        "of_previous": [count / max(size, 1) for count, size in zip(changed, sizes[:-1], strict=True)],
+        "of_previous": [
+            count / max(size, 1) for count, size in zip(changed, sizes[:-1], strict=True)
+        ],
         "one_minus_jaccard": [1 - jaccard(a, b) for a, b in pairs],
         "from_first": [int((kept[0] ^ now).sum()) / first for now in kept],
     }
@@ -68,7 +77,13 @@ class Noise(NamedTuple):
     nodes_jaccard: np.ndarray
 
 
-def noise(circuit: Circuit, per_example: torch.Tensor, resamples: int, seed: int, equal_size: int | None = None) -> Noise:
+def noise(
+    circuit: Circuit,
+    per_example: torch.Tensor,
+    resamples: int,
+    seed: int,
+    equal_size: int | None = None,
+) -> Noise:
     """What resampling the examples alone does to a circuit. `per_example` is (examples, edges).
 
     The examples are drawn with replacement `resamples` times; each time their mean scores give a circuit by the rule of extraction, and
@@ -82,7 +97,12 @@ def noise(circuit: Circuit, per_example: torch.Tensor, resamples: int, seed: int
             now = (edges, circuit.graph.nodes_kept(edges), strongest(scores, n, absolute))
             if previous is not None:
                 pairs = list(zip(previous, now, strict=True))
-                found.append([*(int((a ^ b).sum()) for a, b in pairs), *(jaccard(a, b) for a, b in pairs[:2])])
+                found.append(
+                    [
+                        *(int((a ^ b).sum()) for a, b in pairs),
+                        *(jaccard(a, b) for a, b in pairs[:2]),
+                    ]
+                )
             previous = now
     return Noise(*np.array(found, dtype=float).T)
 
@@ -104,7 +124,10 @@ def jaccard_matrix(kept: torch.Tensor) -> list[list[float]]:
 def chance_matrix(kept: torch.Tensor) -> list[list[float]]:
     """What two random circuits of these sizes would have: K / (2 - K) for two of size K (guard 11); 1 with itself."""
     sizes = kept.sum(1).tolist()
-    return [[1.0 if i == j else chance_jaccard(a, b, kept.shape[1]) for j, b in enumerate(sizes)] for i, a in enumerate(sizes)]
+    return [
+        [1.0 if i == j else chance_jaccard(a, b, kept.shape[1]) for j, b in enumerate(sizes)]
+        for i, a in enumerate(sizes)
+    ]
 
 
 def spearman_matrix(scores: torch.Tensor) -> list[list[float]]:
@@ -141,7 +164,10 @@ def norms(examples: Iterable[torch.Tensor]) -> Norms:
     of |mean score| grows with noise, so that a noisier model would shrink all its edges: `crossfitted` stands in for it. Where that is
     not positive for one checkpoint, all get the plain sum, so that none is measured by another rule than the others.
     """
-    pairs = [(crossfitted(scores.double()), scores.double() @ scores.double().mean(0).sign()) for scores in examples]
+    pairs = [
+        (crossfitted(scores.double()), scores.double() @ scores.double().mean(0).sign())
+        for scores in examples
+    ]
     noise_free = all(float(crossed.mean()) > 0 for crossed, _ in pairs)
     parts = [crossed if noise_free else plain for crossed, plain in pairs]
     return Norms([max(float(part.mean()), 1e-300) for part in parts], parts, noise_free)
@@ -153,10 +179,16 @@ def crossfitted(scores: torch.Tensor, seed: int = 0) -> torch.Tensor:
     Mean over `SPLITS` random halvings. Expected of an edge that is noise alone is 0, of one whose sign is sure |score|. Zeros for fewer
     than 4 examples.
     """
-    n, generator, parts = len(scores), torch.Generator().manual_seed(seed), torch.zeros(len(scores), dtype=scores.dtype)
+    n, generator, parts = (
+        len(scores),
+        torch.Generator().manual_seed(seed),
+        torch.zeros(len(scores), dtype=scores.dtype),
+    )
     if n < 4:
         return parts
-    halves = torch.stack([torch.randperm(n, generator=generator) < n // 2 for _ in range(SPLITS)]).to(scores.dtype)
+    halves = torch.stack(
+        [torch.randperm(n, generator=generator) < n // 2 for _ in range(SPLITS)]
+    ).to(scores.dtype)
     for some in halves.split(10):
         for half in (some, 1 - some):
             parts += ((1 - half) * ((half @ scores).sign() @ scores.T)).sum(0) / SPLITS
@@ -190,7 +222,9 @@ def layer_mass(graph: Graph, weights: torch.Tensor) -> torch.Tensor:
 def layer_noise(graph: Graph, normalised: torch.Tensor, seed: int) -> np.ndarray:
     """(pairs, layers): the change of the layers' `shares` between two extractions of one checkpoint on resampled examples."""
     drawn = bootstrap_means(normalised, 2 * LAYER_PAIRS, seed)
-    return torch.cat([layer_mass(graph, (means[::2] - means[1::2]).abs()) for means in drawn]).numpy()
+    return torch.cat(
+        [layer_mass(graph, (means[::2] - means[1::2]).abs()) for means in drawn]
+    ).numpy()
 
 
 class Moves(NamedTuple):
@@ -205,7 +239,9 @@ class Moves(NamedTuple):
 KINDS = ("no evidence", "added", "removed", "strengthened", "weakened", "sign changed")
 
 
-def moves(before: torch.Tensor, after: torch.Tensor, kept_before: torch.Tensor, kept_after: torch.Tensor) -> Moves:
+def moves(
+    before: torch.Tensor, after: torch.Tensor, kept_before: torch.Tensor, kept_after: torch.Tensor
+) -> Moves:
     """Which edges' scores changed beyond noise: a paired t-test over the same examples, Benjamini-Hochberg over all edges.
 
     `before` and `after` are (examples, edges); what is tested are their `shares`. `kept_*` say which edges each circuit has. An edge with
@@ -214,8 +250,12 @@ def moves(before: torch.Tensor, after: torch.Tensor, kept_before: torch.Tensor, 
     examples.
     """
     if before.shape != after.shape or len(before) < 2:
-        raise InputError(f"expected per-example scores of the same 2 or more examples, got {tuple(before.shape)} and {tuple(after.shape)}")
-    before, after = (shares(*row) for row in zip((before, after), norms([before, after]).parts, strict=True))
+        raise InputError(
+            f"expected per-example scores of the same 2 or more examples, got {tuple(before.shape)} and {tuple(after.shape)}"
+        )
+    before, after = (
+        shares(*row) for row in zip((before, after), norms([before, after]).parts, strict=True)
+    )
     old, new, n = before.mean(0), after.mean(0), len(before)
     error = (after - before).std(0) / n**0.5
     t = ((new - old).abs() / error).nan_to_num(nan=0.0)  # 0 / 0: an edge that never changes

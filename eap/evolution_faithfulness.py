@@ -30,15 +30,32 @@ def circuits_at(own: Circuit, final: Circuit, drawn: list[torch.Tensor]) -> dict
     return {**last, FINAL: final.in_graph, **{f"random {i}": kept for i, kept in enumerate(drawn)}}
 
 
-def run_circuits(adapter, batches, circuits: dict[str, torch.Tensor], metrics, ablation: str, means=None, tick=lambda: None):
+def run_circuits(
+    adapter,
+    batches,
+    circuits: dict[str, torch.Tensor],
+    metrics,
+    ablation: str,
+    means=None,
+    tick=lambda: None,
+):
     """{metric: {name: (examples,)}} of a model's circuits on unseen examples, with "full", the clean run, and "empty", no edge kept.
 
     `tick` is called after each of the batches x circuits runs.
     """
-    entries = [faithfulness.Entry(name, float(kept.float().mean()), kept) for name, kept in circuits.items()]
+    entries = [
+        faithfulness.Entry(name, float(kept.float().mean()), kept)
+        for name, kept in circuits.items()
+    ]
     found = faithfulness.measure(adapter, batches, entries, list(metrics), ablation, means, tick)
-    return {metric: {"full": found.full[metric], "empty": found.empty[metric], **dict(zip(circuits, found.values[metric], strict=True))}
-            for metric in metrics}
+    return {
+        metric: {
+            "full": found.full[metric],
+            "empty": found.empty[metric],
+            **dict(zip(circuits, found.values[metric], strict=True)),
+        }
+        for metric in metrics
+    }
 
 
 def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
@@ -51,14 +68,25 @@ def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
     values = {**values, OWN: values.get(OWN, values[FINAL])}
     names = list(values)
     table = torch.from_numpy(np.stack([values[name] for name in names], 1))
-    drawn = torch.cat([table.float().mean(0, keepdim=True), *bootstrap_means(table, RESAMPLES, seed)]).double().numpy()
+    drawn = (
+        torch.cat([table.float().mean(0, keepdim=True), *bootstrap_means(table, RESAMPLES, seed)])
+        .double()
+        .numpy()
+    )
     column = dict(zip(names, drawn.T, strict=True))
     effect = column["empty"] - column["full"]
-    f = {name: (column["empty"] - column[name]) / np.where(effect == 0, np.nan, effect) for name in names if name not in ("full", "empty")}
+    f = {
+        name: (column["empty"] - column[name]) / np.where(effect == 0, np.nan, effect)
+        for name in names
+        if name not in ("full", "empty")
+    }
     random = [float(f[name][0]) for name in f if name not in (OWN, FINAL)]
     return {
-        OWN: _interval(f[OWN]), FINAL: _interval(f[FINAL]), "own_minus_final": _interval(f[OWN] - f[FINAL]),
-        "random": {"low": min(random), "high": max(random), "n": len(random)} if random else None, "effect": _interval(effect),
+        OWN: _interval(f[OWN]),
+        FINAL: _interval(f[FINAL]),
+        "own_minus_final": _interval(f[OWN] - f[FINAL]),
+        "random": {"low": min(random), "high": max(random), "n": len(random)} if random else None,
+        "effect": _interval(effect),
         "means": {name: float(column[name][0]) for name in ("full", "empty", OWN, FINAL)},
     }
 
@@ -79,30 +107,52 @@ def sentences(found: dict) -> list[str]:
     for metric, rows in found["metrics"].items():
         for row in rows:
             if not meaningful(row):
-                said.append(f"Corrupting the input changes {metric} of {row['name']} by {row['effect']['mean']:.4f} "
-                            f"[{row['effect']['low']:.4f}, {row['effect']['high']:.4f}], which includes zero: its f means nothing.")
+                said.append(
+                    f"Corrupting the input changes {metric} of {row['name']} by {row['effect']['mean']:.4f} "
+                    f"[{row['effect']['low']:.4f}, {row['effect']['high']:.4f}], which includes zero: its f means nothing."
+                )
         first, last = rows[0], rows[-1]
         if first[FINAL] is None or last[FINAL] is None:
             continue
-        said.append(f"f by {metric} on {found['examples']} unseen examples: own circuit {at(first, OWN)}, {at(last, OWN)}; "
-                    f"the final circuit {at(first, FINAL)}.")
+        said.append(
+            f"f by {metric} on {found['examples']} unseen examples: own circuit {at(first, OWN)}, {at(last, OWN)}; "
+            f"the final circuit {at(first, FINAL)}."
+        )
         if found["examples"] < MIN_EXAMPLES:
-            said.append(f"With {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of differences in f.")
+            said.append(
+                f"With {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of differences in f."
+            )
             continue
-        gaps = [row for row in rows if meaningful(row) and row["own_minus_final"] and excludes_zero(row["own_minus_final"])]
-        said.append("Own and final circuit differ in f (paired interval excludes zero) at " + (", ".join(
-            f"{row['name']} ({row['own_minus_final']['mean']:+.3f})" for row in gaps) or "no checkpoint") + ".")
+        gaps = [
+            row
+            for row in rows
+            if meaningful(row) and row["own_minus_final"] and excludes_zero(row["own_minus_final"])
+        ]
+        said.append(
+            "Own and final circuit differ in f (paired interval excludes zero) at "
+            + (
+                ", ".join(f"{row['name']} ({row['own_minus_final']['mean']:+.3f})" for row in gaps)
+                or "no checkpoint"
+            )
+            + "."
+        )
     return said
 
 
 def at(row: dict, name: str) -> str:
     """`0.812 [0.790, 0.834] at C_step0`, and that it means nothing where that is so."""
-    return f"{words(row[name])} at {row['name']}" + ("" if meaningful(row) else f" ({MEANS_NOTHING})")
+    return f"{words(row[name])} at {row['name']}" + (
+        "" if meaningful(row) else f" ({MEANS_NOTHING})"
+    )
 
 
 def words(interval: dict | None) -> str:
     """`0.812 [0.790, 0.834]`, or a dash for what is undefined."""
-    return "-" if interval is None else f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+    return (
+        "-"
+        if interval is None
+        else f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+    )
 
 
 def table(found: dict) -> list[str]:
@@ -111,9 +161,19 @@ def table(found: dict) -> list[str]:
     for metric, rows in found["metrics"].items():
         title = f"f by {metric}, n = {found['examples']}"
         width = max(len(name) for name in (title, *(row["name"] for row in rows))) + 1
-        lines.append(f"{title:<{width}}{'own circuit':>24}{'final circuit':>24}{'own - final':>24}{'random circuits':>18}")
+        lines.append(
+            f"{title:<{width}}{'own circuit':>24}{'final circuit':>24}{'own - final':>24}{'random circuits':>18}"
+        )
         for row in rows:
-            drawn = f"{row['random']['low']:.3f} to {row['random']['high']:.3f}" if row["random"] else "-"
-            lines.append(f"{row['name']:<{width}}" + "".join(f"{words(row[name]):>24}" for name in (OWN, FINAL, "own_minus_final"))
-                         + f"{drawn:>18}" + ("" if meaningful(row) else f"  {MEANS_NOTHING}"))
+            drawn = (
+                f"{row['random']['low']:.3f} to {row['random']['high']:.3f}"
+                if row["random"]
+                else "-"
+            )
+            lines.append(
+                f"{row['name']:<{width}}"
+                + "".join(f"{words(row[name]):>24}" for name in (OWN, FINAL, "own_minus_final"))
+                + f"{drawn:>18}"
+                + ("" if meaningful(row) else f"  {MEANS_NOTHING}")
+            )
     return lines

@@ -13,8 +13,16 @@ from eap.selection import bootstrap_means
 
 INTERVAL_RESAMPLES = 200  # of the examples, for the bands of the score trajectories
 # of the edges whose trajectories are drawn
-MOVED, NOT_SHOWN, NOT_TESTED = "changed beyond noise", "no change beyond noise shown", "change not tested"
-NOISE_OF = {"edges": "edges_changed", "nodes": "nodes_changed", "edges_equal_size": "equal_size_changed"}
+MOVED, NOT_SHOWN, NOT_TESTED = (
+    "changed beyond noise",
+    "no change beyond noise shown",
+    "change not tested",
+)
+NOISE_OF = {
+    "edges": "edges_changed",
+    "nodes": "nodes_changed",
+    "edges_equal_size": "equal_size_changed",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,13 @@ class Checkpoint:
     per_example: Callable[[], torch.Tensor] | None = None
 
 
-def evolve(checkpoints: list[Checkpoint], resamples: int, trajectories: int, seed: int, progress=lambda items: items) -> dict:
+def evolve(
+    checkpoints: list[Checkpoint],
+    resamples: int,
+    trajectories: int,
+    seed: int,
+    progress=lambda items: items,
+) -> dict:
     """Everything that evolution.json holds about the circuits, in the order in which they come."""
     circuits = [checkpoint.circuit for checkpoint in checkpoints]
     graph = circuits[0].graph
@@ -38,35 +52,61 @@ def evolve(checkpoints: list[Checkpoint], resamples: int, trajectories: int, see
     noises = [_noise(checkpoint, resamples, seed, size) for checkpoint in progress(checkpoints)]
     sets = {"edges": edges, "nodes": nodes}
     if scores is not None:
-        sets["edges_equal_size"] = strongest(scores, size, bool(circuits[0].metadata.get("absolute", True)))
+        sets["edges_equal_size"] = strongest(
+            scores, size, bool(circuits[0].metadata.get("absolute", True))
+        )
     content = {
         "checkpoints": [_describe(*row) for row in zip(checkpoints, edges, nodes, strict=True)],
-        "graph": {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "d_model": graph.d_model, "edges": graph.n_edges,
-                  "nodes": len(graph.nodes)},
+        "graph": {
+            "n_layers": graph.n_layers,
+            "n_heads": graph.n_heads,
+            "d_model": graph.d_model,
+            "edges": graph.n_edges,
+            "nodes": len(graph.nodes),
+        },
         "settings_that_differ": evolution.differing_settings(circuits),
-        "noise_resamples": resamples if all(noises) else 0, "examples": _fewest_examples(checkpoints),
+        "noise_resamples": resamples if all(noises) else 0,
+        "examples": _fewest_examples(checkpoints),
         "rates": {name: _rates(kept, noises, name) for name, kept in sets.items()},
-        "similarity": _similarity(edges, nodes, scores, noises), "arrival_test": None,
+        "similarity": _similarity(edges, nodes, scores, noises),
+        "arrival_test": None,
         "transitions": _transitions(checkpoints, edges, nodes),
-        "layers_noise": None, "noise_free_norm": False, "moved": None, "trajectories": None,
+        "layers_noise": None,
+        "noise_free_norm": False,
+        "moved": None,
+        "trajectories": None,
     }
     norms = _norms(checkpoints, scores)
     content["layers"] = layer_scores(circuits, scores, norms and norms.values)
     if all(noises):
         arrived = content["similarity"]["arrival"]
-        content["arrival_test"] = _permutation(checkpoints[arrived], checkpoints[-1], seed) if arrived < len(checkpoints) - 1 else None
+        content["arrival_test"] = (
+            _permutation(checkpoints[arrived], checkpoints[-1], seed)
+            if arrived < len(checkpoints) - 1
+            else None
+        )
     if norms:
         content["noise_free_norm"] = norms.noise_free
-        content["layers_noise"] = _layers_noise(checkpoints, norms, content["layers"]["change"], seed) if all(noises) else None
+        content["layers_noise"] = (
+            _layers_noise(checkpoints, norms, content["layers"]["change"], seed)
+            if all(noises)
+            else None
+        )
         content["moved"] = _moved(checkpoints)
     if scores is not None:
-        content["trajectories"] = _trajectories(checkpoints, scores, norms, content["moved"], trajectories, seed)
+        content["trajectories"] = _trajectories(
+            checkpoints, scores, norms, content["moved"], trajectories, seed
+        )
     return {**content, "sentences": sentences(content)}
 
 
 def _fewest_examples(checkpoints) -> int | None:
     """The least number of examples that a circuit's scores are over; None where a circuit has no scores per example."""
-    return min(len(each.per_example()) for each in checkpoints) if all(each.per_example for each in checkpoints) else None
+    return (
+        min(len(each.per_example()) for each in checkpoints)
+        if all(each.per_example for each in checkpoints)
+        else None
+    )
 
 
 def _scores(circuits):
@@ -83,8 +123,13 @@ def _norms(checkpoints, scores) -> evolution.Norms | None:
 
 
 def _describe(checkpoint: Checkpoint, edges, nodes) -> dict:
-    return {"name": checkpoint.name, "step": checkpoint.step, "edges": int(edges.sum()), "nodes": int(nodes.sum()),
-            "examples": len(checkpoint.per_example()) if checkpoint.per_example else None}
+    return {
+        "name": checkpoint.name,
+        "step": checkpoint.step,
+        "edges": int(edges.sum()),
+        "nodes": int(nodes.sum()),
+        "examples": len(checkpoint.per_example()) if checkpoint.per_example else None,
+    }
 
 
 def _noise(checkpoint: Checkpoint, resamples: int, seed: int, size: int):
@@ -101,24 +146,44 @@ def _rates(kept: torch.Tensor, noises: list, name: str) -> dict:
     rates = evolution.change_rates(kept)
     if not all(noises):
         return {**rates, **dict.fromkeys(("floor", "from_first_floor", "dS_floor", "beyond_noise"))}
-    changed = np.stack([getattr(noise, NOISE_OF[name]) for noise in noises]) / max(rates["sizes"][0], 1)
-    floors = [evolution.floor(np.concatenate(pair)) for pair in zip(changed[:-1], changed[1:], strict=True)]
+    changed = np.stack([getattr(noise, NOISE_OF[name]) for noise in noises]) / max(
+        rates["sizes"][0], 1
+    )
+    floors = [
+        evolution.floor(np.concatenate(pair))
+        for pair in zip(changed[:-1], changed[1:], strict=True)
+    ]
     from_first = [evolution.floor(np.concatenate([changed[0], now])) for now in changed[1:]]
     beyond = [rate > floor["high"] for rate, floor in zip(rates["of_first"], floors, strict=True)]
-    return {**rates, "floor": floors, "from_first_floor": from_first, "dS_floor": evolution.floor(changed.mean(0)), "beyond_noise": beyond}
+    return {
+        **rates,
+        "floor": floors,
+        "from_first_floor": from_first,
+        "dS_floor": evolution.floor(changed.mean(0)),
+        "beyond_noise": beyond,
+    }
 
 
 def _similarity(edges, nodes, scores, noises) -> dict:
     found = {
-        "edges_jaccard": evolution.jaccard_matrix(edges), "edges_chance": evolution.chance_matrix(edges),
-        "nodes_jaccard": evolution.jaccard_matrix(nodes), "nodes_chance": evolution.chance_matrix(nodes),
+        "edges_jaccard": evolution.jaccard_matrix(edges),
+        "edges_chance": evolution.chance_matrix(edges),
+        "nodes_jaccard": evolution.jaccard_matrix(nodes),
+        "nodes_chance": evolution.chance_matrix(nodes),
         "score_spearman": evolution.spearman_matrix(scores) if scores is not None else None,
-        "edges_noise": None, "nodes_noise": None, "arrival": None, "stays_from": None,
+        "edges_noise": None,
+        "nodes_noise": None,
+        "arrival": None,
+        "stays_from": None,
     }
     if all(noises):
         for name in ("edges", "nodes"):
-            found[f"{name}_noise"] = [evolution.floor(getattr(noise, f"{name}_jaccard")) for noise in noises]
-        found["arrival"], found["stays_from"] = evolution.arrival(found["edges_jaccard"][-1], found["edges_noise"][-1]["low"])
+            found[f"{name}_noise"] = [
+                evolution.floor(getattr(noise, f"{name}_jaccard")) for noise in noises
+            ]
+        found["arrival"], found["stays_from"] = evolution.arrival(
+            found["edges_jaccard"][-1], found["edges_noise"][-1]["low"]
+        )
     return found
 
 
@@ -128,7 +193,10 @@ def _transitions(checkpoints, edges, nodes) -> list[dict]:
     for t in range(1, len(checkpoints)):
         entry = {"from": checkpoints[t - 1].name, "to": checkpoints[t].name}
         for name, kept, labels in (("nodes", nodes, graph.nodes), ("edges", edges, graph.edges)):
-            for word, which in (("added", kept[t] & ~kept[t - 1]), ("removed", kept[t - 1] & ~kept[t])):
+            for word, which in (
+                ("added", kept[t] & ~kept[t - 1]),
+                ("removed", kept[t - 1] & ~kept[t]),
+            ):
                 entry[f"{name}_{word}"] = [labels[i] for i in which.nonzero().flatten().tolist()]
         found.append(entry)
     return found
@@ -139,17 +207,23 @@ def _same_examples(first: Checkpoint, last: Checkpoint):
     if first.per_example is None or last.per_example is None:
         return None
     before, after = first.per_example(), last.per_example()
-    same = before.shape == after.shape and first.circuit.metadata.get("example_ids") == last.circuit.metadata.get("example_ids")
+    same = before.shape == after.shape and first.circuit.metadata.get(
+        "example_ids"
+    ) == last.circuit.metadata.get("example_ids")
     return (before, after) if same else None
 
 
 def _permutation(checkpoint: Checkpoint, last: Checkpoint, seed: int) -> dict | None:
     """`bootstrap.permutation_test` of a checkpoint and the last one on their examples; None where these are not the same."""
     both = _same_examples(checkpoint, last)
-    return both and bootstrap.permutation_test(*both, asked_for(last.circuit), bool(last.circuit.metadata.get("absolute", True)), seed=seed)
+    return both and bootstrap.permutation_test(
+        *both, asked_for(last.circuit), bool(last.circuit.metadata.get("absolute", True)), seed=seed
+    )
 
 
-def layer_scores(circuits: list[Circuit], scores: torch.Tensor | None, norms: list[float] | None = None) -> dict[str, list[float]]:
+def layer_scores(
+    circuits: list[Circuit], scores: torch.Tensor | None, norms: list[float] | None = None
+) -> dict[str, list[float]]:
     """Scores per layer for choosing where to adapt: `change`, `after`, `before`.
 
     change: |s_last / norm_last - s_first / norm_first| over all edges (CircuitLoRA, arXiv 2502.11812, normalised); `norms` is a number per
@@ -161,18 +235,32 @@ def layer_scores(circuits: list[Circuit], scores: torch.Tensor | None, norms: li
     totals = ends.abs().sum(1).clamp_min(1e-300).tolist()
     before, after = ends[0] / totals[0], ends[1] / totals[1]
     old, new = totals if norms is None else (norms[0], norms[-1])
-    weights = {"change": (ends[1] / new - ends[0] / old).abs(), "after": after.abs() * last, "before": before.abs() * first}
+    weights = {
+        "change": (ends[1] / new - ends[0] / old).abs(),
+        "after": after.abs() * last,
+        "before": before.abs() * first,
+    }
     return {name: evolution.layer_mass(graph, weight).tolist() for name, weight in weights.items()}
 
 
 def _layers_noise(checkpoints, norms, change, seed: int) -> dict:
     """{"pairs", "floor": what resampling the examples of the first and of the last checkpoint changes in each layer, "beyond": layers}."""
-    graph, ends = checkpoints[0].circuit.graph, ((checkpoints[0], norms.parts[0]), (checkpoints[-1], norms.parts[-1]))
-    drawn = np.concatenate([evolution.layer_noise(graph, evolution.shares(checkpoint.per_example(), part), seed)
-                            for checkpoint, part in ends])
+    graph, ends = (
+        checkpoints[0].circuit.graph,
+        ((checkpoints[0], norms.parts[0]), (checkpoints[-1], norms.parts[-1])),
+    )
+    drawn = np.concatenate(
+        [
+            evolution.layer_noise(graph, evolution.shares(checkpoint.per_example(), part), seed)
+            for checkpoint, part in ends
+        ]
+    )
     floors = [evolution.floor(values) for values in drawn.T]
-    return {"pairs": len(drawn), "floor": floors,
-            "beyond": [layer for layer, floor in enumerate(floors) if change[layer] > floor["high"]]}
+    return {
+        "pairs": len(drawn),
+        "floor": floors,
+        "beyond": [layer for layer, floor in enumerate(floors) if change[layer] > floor["high"]],
+    }
 
 
 def _trajectories(checkpoints, scores, norms, moved, n: int, seed: int) -> dict:
@@ -183,22 +271,48 @@ def _trajectories(checkpoints, scores, norms, moved, n: int, seed: int) -> dict:
     """
     graph = checkpoints[0].circuit.graph
     scores = scores.double()
-    shares = scores / (scores.abs().sum(1).clamp_min(1e-300) if norms is None else torch.tensor(norms.values).double())[:, None]
+    shares = (
+        scores
+        / (
+            scores.abs().sum(1).clamp_min(1e-300)
+            if norms is None
+            else torch.tensor(norms.values).double()
+        )[:, None]
+    )
     if moved and moved["edges"]:
-        chosen, edges = MOVED, torch.tensor([graph.edge_number[row["edge"]] for row in moved["edges"][:n]])
+        chosen, edges = (
+            MOVED,
+            torch.tensor([graph.edge_number[row["edge"]] for row in moved["edges"][:n]]),
+        )
     else:
         chosen = NOT_SHOWN if moved else NOT_TESTED
         edges = torch.argsort(shares.amax(0) - shares.amin(0), descending=True, stable=True)[:n]
-    bands = norms and [_band(*row, edges, seed) for row in zip(checkpoints, norms.parts, strict=True)]
-    return {"chosen": chosen, "edges": [{
-        "edge": graph.edges[edge], "scores": shares[:, edge].tolist(),
-        "low": [band[0][i] for band in bands] if bands else None, "high": [band[1][i] for band in bands] if bands else None,
-    } for i, edge in enumerate(edges.tolist())]}
+    bands = norms and [
+        _band(*row, edges, seed) for row in zip(checkpoints, norms.parts, strict=True)
+    ]
+    return {
+        "chosen": chosen,
+        "edges": [
+            {
+                "edge": graph.edges[edge],
+                "scores": shares[:, edge].tolist(),
+                "low": [band[0][i] for band in bands] if bands else None,
+                "high": [band[1][i] for band in bands] if bands else None,
+            }
+            for i, edge in enumerate(edges.tolist())
+        ],
+    }
 
 
 def _band(checkpoint, part, edges, seed: int):
-    drawn = bootstrap_means(evolution.shares(checkpoint.per_example()[:, edges], part), INTERVAL_RESAMPLES, seed)
-    return np.quantile(torch.cat(list(drawn)).numpy(), [(1 - evolution.LEVEL) / 2, (1 + evolution.LEVEL) / 2], axis=0).tolist()
+    drawn = bootstrap_means(
+        evolution.shares(checkpoint.per_example()[:, edges], part), INTERVAL_RESAMPLES, seed
+    )
+    return np.quantile(
+        torch.cat(list(drawn)).numpy(),
+        [(1 - evolution.LEVEL) / 2, (1 + evolution.LEVEL) / 2],
+        axis=0,
+    ).tolist()
 
 
 def _moved(checkpoints) -> dict | None:
@@ -215,11 +329,20 @@ def _moved(checkpoints) -> dict | None:
     found = evolution.moves(*both, old, new)
     inside, changed = (old | new).numpy(), found.q <= evolution.FALSE_DISCOVERY
     return {
-        "false_discovery_rate": evolution.FALSE_DISCOVERY, "examples": len(both[0]),
-        "counts": {kind: {"in_a_circuit": int((here & inside).sum()), "outside_both": int((here & ~inside).sum())}
-                   for kind in evolution.KINDS for here in [found.kind == kind]},
-        **{word: {"edges": int(which.sum()), "beyond_noise": int((which & changed).sum())}
-           for word, which in (("entered", (new & ~old).numpy()), ("left", (old & ~new).numpy()))},
+        "false_discovery_rate": evolution.FALSE_DISCOVERY,
+        "examples": len(both[0]),
+        "counts": {
+            kind: {
+                "in_a_circuit": int((here & inside).sum()),
+                "outside_both": int((here & ~inside).sum()),
+            }
+            for kind in evolution.KINDS
+            for here in [found.kind == kind]
+        },
+        **{
+            word: {"edges": int(which.sum()), "beyond_noise": int((which & changed).sum())}
+            for word, which in (("entered", (new & ~old).numpy()), ("left", (old & ~new).numpy()))
+        },
         "edges": _changed_edges(found, inside & changed, first.circuit.graph.edges),
     }
 
@@ -228,5 +351,14 @@ def _changed_edges(found: evolution.Moves, which: np.ndarray, names) -> list[dic
     """A row for each edge of `which`, the largest change first; scores are divided by `evolution.norms`."""
     change = (found.after - found.before).numpy()
     ranked = [i for i in np.argsort(-np.abs(change), kind="stable").tolist() if which[i]]
-    return [{"edge": names[i], "kind": str(found.kind[i]), "before": float(found.before[i]), "after": float(found.after[i]),
-             "change": float(change[i]), "q": float(found.q[i])} for i in ranked]
+    return [
+        {
+            "edge": names[i],
+            "kind": str(found.kind[i]),
+            "before": float(found.before[i]),
+            "after": float(found.after[i]),
+            "change": float(change[i]),
+            "q": float(found.q[i]),
+        }
+        for i in ranked
+    ]

@@ -36,8 +36,13 @@ class Entry:
     def about(self, graph) -> dict:
         """What a row of faithfulness.json says of it: sizes before and after pruning (guard 12)."""
         drawn = {} if self.draw is None else {"draw": self.draw}
-        return {"kind": self.kind, "fraction": self.fraction, **drawn, "selected": self.selected or int(self.kept.sum()),
-                "pruned": int(selection.prune(graph, self.kept).sum())}
+        return {
+            "kind": self.kind,
+            "fraction": self.fraction,
+            **drawn,
+            "selected": self.selected or int(self.kept.sum()),
+            "pruned": int(selection.prune(graph, self.kept).sum()),
+        }
 
 
 def by_size(circuit: Circuit, fractions: Iterable[float], kind: str = "circuit") -> list[Entry]:
@@ -59,8 +64,19 @@ def nulls(graph, entries: Iterable[Entry], draws: int, generator: torch.Generato
     for entry in entries:
         found.append(Entry("complement", entry.fraction, ~entry.kept))
         for draw in range(draws):
-            found.append(Entry("random", entry.fraction, selection.uniform(graph, int(entry.kept.sum()), generator), draw))
-            found.append(Entry("matched", entry.fraction, selection.matched(graph, entry.kept, generator), draw))
+            found.append(
+                Entry(
+                    "random",
+                    entry.fraction,
+                    selection.uniform(graph, int(entry.kept.sum()), generator),
+                    draw,
+                )
+            )
+            found.append(
+                Entry(
+                    "matched", entry.fraction, selection.matched(graph, entry.kept, generator), draw
+                )
+            )
     return found
 
 
@@ -70,11 +86,21 @@ class Measured(NamedTuple):
     values: dict[str, np.ndarray]  # metric -> (entries, examples)
     full: dict[str, np.ndarray]  # metric -> (examples,) of the clean run
     empty: dict[str, np.ndarray]  # metric -> (examples,) with no edge kept
-    identities: dict[str, float]  # nll with all edges against the clean run, with none against the corrupted run
+    identities: dict[
+        str, float
+    ]  # nll with all edges against the clean run, with none against the corrupted run
 
 
-def measure(adapter, batches: list[Batch], entries: list[Entry], metrics: list[str], ablation: str = "patching", means=None,
-            tick: Callable[[], object] = lambda: None, notify: Callable[[str], None] = warnings.warn) -> Measured:
+def measure(
+    adapter,
+    batches: list[Batch],
+    entries: list[Entry],
+    metrics: list[str],
+    ablation: str = "patching",
+    means=None,
+    tick: Callable[[], object] = lambda: None,
+    notify: Callable[[str], None] = warnings.warn,
+) -> Measured:
     """Run every entry on every batch; `tick` is called after each run. `means` is for mean ablation.
 
     When memory runs out, batches are halved and `notify` is told. Raises InputError when not even one example fits.
@@ -86,32 +112,53 @@ def measure(adapter, batches: list[Batch], entries: list[Entry], metrics: list[s
     pruned = [selection.prune(adapter.graph, entry.kept) for entry in entries]
 
     def compute(batch):
-        return batch.rows, _measure_batch(CircuitRunner(adapter, batch, ablation, means), pruned, metrics, ablation == "patching", tick)
+        return batch.rows, _measure_batch(
+            CircuitRunner(adapter, batch, ablation, means),
+            pruned,
+            metrics,
+            ablation == "patching",
+            tick,
+        )
 
     with hooks.frozen(adapter.model):
         for rows, found in memory.halving(batches, compute, notify):
             for name in metrics:
-                values[name][:, rows], full[name][rows], empty[name][rows] = found.values[name], found.full[name], found.empty[name]
-            identities = {name: max(so_far, found.identities[name]) for name, so_far in identities.items()}
+                values[name][:, rows], full[name][rows], empty[name][rows] = (
+                    found.values[name],
+                    found.full[name],
+                    found.empty[name],
+                )
+            identities = {
+                name: max(so_far, found.identities[name]) for name, so_far in identities.items()
+            }
     return Measured(values, full, empty, identities)
 
 
-def _measure_batch(runner: CircuitRunner, pruned: list[torch.Tensor], metrics: list[str], patching: bool, tick) -> Measured:
+def _measure_batch(
+    runner: CircuitRunner, pruned: list[torch.Tensor], metrics: list[str], patching: bool, tick
+) -> Measured:
     """One batch's `Measured`, of circuits that are pruned already; with other ablations the empty circuit is not the corrupted run."""
     known, rows = {}, []
     for kept in pruned:
-        key = kept.numpy().tobytes()  # the same edges are run once: the file's own size, random circuits that prune to none
+        key = (
+            kept.numpy().tobytes()
+        )  # the same edges are run once: the file's own size, random circuits that prune to none
         known[key] = known.get(key) or runner.metrics(metrics, kept)
         rows.append(known[key])
         tick()
     none = torch.zeros(runner.graph.n_edges, dtype=torch.bool)
     nothing = runner.metrics(metrics, none)
     same = {"all_edges": (~none, "clean")} | ({"no_edge": (none, "corrupted")} if patching else {})
-    identities = {name: float((runner.metric("nll", kept) - runner.plain_metric(which, "nll")).abs().max())
-                  for name, (kept, which) in same.items()}
-    return Measured({name: np.stack([row[name].float() for row in rows]) for name in metrics},
-                    {name: runner.plain_metric("clean", name).float() for name in metrics},
-                    {name: nothing[name].float() for name in metrics}, {"no_edge": 0.0} | identities)
+    identities = {
+        name: float((runner.metric("nll", kept) - runner.plain_metric(which, "nll")).abs().max())
+        for name, (kept, which) in same.items()
+    }
+    return Measured(
+        {name: np.stack([row[name].float() for row in rows]) for name in metrics},
+        {name: runner.plain_metric("clean", name).float() for name in metrics},
+        {name: nothing[name].float() for name in metrics},
+        {"no_edge": 0.0} | identities,
+    )
 
 
 # ---------------------------------------------------------------- numbers from per-example values
@@ -127,7 +174,11 @@ class Setting(NamedTuple):
 
     def rows_of(self, kind: str, fraction: float | None = None) -> list[int]:
         """Numbers of the entries of a kind, and of a fraction if one is given."""
-        return [i for i, entry in enumerate(self.entries) if entry.kind == kind and fraction in (None, entry.fraction)]
+        return [
+            i
+            for i, entry in enumerate(self.entries)
+            if entry.kind == kind and fraction in (None, entry.fraction)
+        ]
 
     def only(self, kind: str) -> "Setting":
         """The same with the entries of one kind."""
@@ -147,14 +198,18 @@ def setting(measured: Measured, entries: list[Entry], metric: str) -> Setting:
     """One metric of what was measured. Raises InputError when the corruption changes nothing, where f would be 0 / 0."""
     full, empty = measured.full[metric], measured.empty[metric]
     if np.abs(empty - full).mean() < 1e-12:
-        raise InputError(f"expected corrupted inputs that change {metric}, got a change of 0 in every example; build the pairs again")
+        raise InputError(
+            f"expected corrupted inputs that change {metric}, got a change of 0 in every example; build the pairs again"
+        )
     return Setting(entries, measured.values[metric], full, empty)
 
 
 def interval(point, resampled: np.ndarray, n: int | None = None) -> dict[str, float]:
     """{"mean", "low", "high"}: the value on all examples and the central 95 % of the resamples; "n", of how many examples, where told."""
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"mean": float(point), "low": float(low), "high": float(high)} | ({} if n is None else {"n": n})
+    return {"mean": float(point), "low": float(low), "high": float(high)} | (
+        {} if n is None else {"n": n}
+    )
 
 
 def table(found: Setting, graph, rows: np.ndarray) -> list[dict]:
@@ -164,11 +219,21 @@ def table(found: Setting, graph, rows: np.ndarray) -> list[dict]:
     result = []
     for i, entry in enumerate(found.entries):
         f = interval(points[i], resampled[i])
-        result.append({**entry.about(graph), "f": f["mean"], "low": f["low"], "high": f["high"], "metric": float(found.values[i].mean())})
+        result.append(
+            {
+                **entry.about(graph),
+                "f": f["mean"],
+                "low": f["low"],
+                "high": f["high"],
+                "metric": float(found.values[i].mean()),
+            }
+        )
     return result
 
 
-def curve_areas(found: Setting, rows: np.ndarray, kind: str = "circuit", sizes: Iterable[float] | None = None) -> dict:
+def curve_areas(
+    found: Setting, rows: np.ndarray, kind: str = "circuit", sizes: Iterable[float] | None = None
+) -> dict:
     """CPR and CMD over k and over log k, each with its interval, and the smallest and largest size, "from" and "to", that they are over.
 
     Of the entries of a kind, or of those of the given `sizes` only: areas over other sizes are other numbers. {} for fewer than two sizes.
@@ -177,8 +242,14 @@ def curve_areas(found: Setting, rows: np.ndarray, kind: str = "circuit", sizes: 
     if len(which) < 2:
         return {}
     fractions = [found.entries[i].fraction for i in which]
-    points, each = areas(fractions, found.f(which)), [areas(fractions, f) for f in found.resampled(which, rows).T]
-    spans = {name: interval(point, np.array([one[name] for one in each]), rows.shape[1]) for name, point in points.items()}
+    points, each = (
+        areas(fractions, found.f(which)),
+        [areas(fractions, f) for f in found.resampled(which, rows).T],
+    )
+    spans = {
+        name: interval(point, np.array([one[name] for one in each]), rows.shape[1])
+        for name, point in points.items()
+    }
     return {"from": fractions[0], "to": fractions[-1], "sizes": len(fractions), **spans}
 
 
@@ -202,9 +273,19 @@ def sizes_reaching(found: Setting, rows: np.ndarray, kind: str = "circuit") -> l
     fractions, result = [found.entries[i].fraction for i in which], []
     for goal in GOALS:
         points = crossing(fractions, found.resampled(which, rows).T, goal)
-        low, high = (float(np.quantile(points, q, method=way)) for q, way in (((1 - LEVEL) / 2, "lower"), ((1 + LEVEL) / 2, "higher")))
-        found_at = {"fraction": float(crossing(fractions, found.f(which), goal)), "low": low, "high": high}
-        result.append({"f": goal} | {name: value if np.isfinite(value) else None for name, value in found_at.items()})
+        low, high = (
+            float(np.quantile(points, q, method=way))
+            for q, way in (((1 - LEVEL) / 2, "lower"), ((1 + LEVEL) / 2, "higher"))
+        )
+        found_at = {
+            "fraction": float(crossing(fractions, found.f(which), goal)),
+            "low": low,
+            "high": high,
+        }
+        result.append(
+            {"f": goal}
+            | {name: value if np.isfinite(value) else None for name, value in found_at.items()}
+        )
     return result
 
 
@@ -216,18 +297,33 @@ def against_nulls(found: Setting, rows: np.ndarray) -> list[dict]:
     result = []
     for kind in ("random", "matched", "complement"):
         for fraction in sorted({entry.fraction for entry in found.entries if entry.kind == kind}):
-            mine, theirs = found.rows_of("circuit", fraction) or found.rows_of("file", fraction), found.rows_of(kind, fraction)
+            mine, theirs = (
+                found.rows_of("circuit", fraction) or found.rows_of("file", fraction),
+                found.rows_of(kind, fraction),
+            )
             f, others = found.f(mine)[0], found.f(theirs)
             difference = found.resampled(mine, rows)[0] - found.resampled(theirs, rows).mean(0)
-            row = {"null": kind, "fraction": fraction, "f": float(f), "null_f": float(others.mean()), "null_lowest": float(others.min()),
-                   "null_highest": float(others.max()), "difference": interval(f - others.mean(), difference, rows.shape[1])}
+            row = {
+                "null": kind,
+                "fraction": fraction,
+                "f": float(f),
+                "null_f": float(others.mean()),
+                "null_lowest": float(others.min()),
+                "null_highest": float(others.max()),
+                "difference": interval(f - others.mean(), difference, rows.shape[1]),
+            }
             if kind != "complement":
-                row |= {"draws": len(theirs), "as_high": (1 + int((others >= f).sum())) / (1 + len(theirs))}
+                row |= {
+                    "draws": len(theirs),
+                    "as_high": (1 + int((others >= f).sum())) / (1 + len(theirs)),
+                }
             result.append(row)
     return result
 
 
-def differences(mine: Setting, kind: str, theirs: Setting, other_kind: str, rows: np.ndarray) -> list[dict]:
+def differences(
+    mine: Setting, kind: str, theirs: Setting, other_kind: str, rows: np.ndarray
+) -> list[dict]:
     """For each size: f of either, and their difference, paired over examples."""
     result = []
     for i in mine.rows_of(kind):
@@ -235,7 +331,14 @@ def differences(mine: Setting, kind: str, theirs: Setting, other_kind: str, rows
         j = theirs.rows_of(other_kind, fraction)[0]
         f, other = float(mine.f([i])[0]), float(theirs.f([j])[0])
         resampled = mine.resampled([i], rows)[0] - theirs.resampled([j], rows)[0]
-        result.append({"fraction": fraction, "f": f, "other_f": other, "difference": interval(f - other, resampled, rows.shape[1])})
+        result.append(
+            {
+                "fraction": fraction,
+                "f": f,
+                "other_f": other,
+                "difference": interval(f - other, resampled, rows.shape[1]),
+            }
+        )
     return result
 
 

@@ -13,7 +13,11 @@ class ScoreWriter:
     """A safetensors file with `scores` (examples x edges), `clean` and `corrupted` (examples), all float32, written row by row."""
 
     def __init__(self, path, n_examples: int, n_edges: int):
-        shapes, offset, header = {"clean": [n_examples], "corrupted": [n_examples], "scores": [n_examples, n_edges]}, 0, {}
+        shapes, offset, header = (
+            {"clean": [n_examples], "corrupted": [n_examples], "scores": [n_examples, n_edges]},
+            0,
+            {},
+        )
         for name, shape in shapes.items():
             size = 4 * int(np.prod(shape))
             header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + size]}
@@ -25,12 +29,19 @@ class ScoreWriter:
             file.truncate(8 + len(text) + offset)
         start = 8 + len(text)
         self.arrays = {
-            name: np.memmap(path, np.float32, "r+", start + header[name]["data_offsets"][0], tuple(shape)) for name, shape in shapes.items()
+            name: np.memmap(
+                path, np.float32, "r+", start + header[name]["data_offsets"][0], tuple(shape)
+            )
+            for name, shape in shapes.items()
         }
 
     def write(self, scores) -> None:
         """Write the rows of one batch's `Scores`."""
-        for name, values in (("scores", scores.edges), ("clean", scores.clean), ("corrupted", scores.corrupted)):
+        for name, values in (
+            ("scores", scores.edges),
+            ("clean", scores.clean),
+            ("corrupted", scores.corrupted),
+        ):
             self.arrays[name][scores.rows] = values.float().numpy()
 
     def close(self) -> None:
@@ -47,7 +58,9 @@ def load_example_scores(path) -> torch.Tensor:
     try:
         return load_file(path)["scores"]
     except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(f"{path}: expected the per-example scores of a circuit ({error}); extract the circuit again") from error
+        raise InputError(
+            f"{path}: expected the per-example scores of a circuit ({error}); extract the circuit again"
+        ) from error
 
 
 def examples_beside(circuit_path) -> Path:

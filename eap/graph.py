@@ -38,7 +38,9 @@ class Graph:
         """Names of the slots that read: per layer all q, all k, all v, the MLP; the logits last."""
         names = []
         for layer in range(self.n_layers):
-            names += [f"a{layer}.h{head}<{slot}>" for slot in SLOTS for head in range(self.n_heads)] + [f"m{layer}"]
+            names += [
+                f"a{layer}.h{head}<{slot}>" for slot in SLOTS for head in range(self.n_heads)
+            ] + [f"m{layer}"]
         return (*names, "logits")
 
     @cached_property
@@ -60,7 +62,11 @@ class Graph:
         pairs, width = [], 3 * self.n_heads + 1
         for layer in range(self.n_layers):
             start = layer * width
-            heads = [start + slot * self.n_heads + head for head in range(self.n_heads) for slot in range(3)]
+            heads = [
+                start + slot * self.n_heads + head
+                for head in range(self.n_heads)
+                for slot in range(3)
+            ]
             for group in (heads, [start + 3 * self.n_heads]):
                 pairs += [(src, dst) for src in range(self.n_parents[group[0]]) for dst in group]
         pairs += [(src, len(self.destinations) - 1) for src in range(len(self.sources))]
@@ -71,7 +77,10 @@ class Graph:
     def edges(self) -> tuple[str, ...]:
         """Names of every edge, in order."""
         src, dst = self.edge_index
-        return tuple(f"{self.sources[s]}->{self.destinations[d]}" for s, d in zip(src.tolist(), dst.tolist(), strict=True))
+        return tuple(
+            f"{self.sources[s]}->{self.destinations[d]}"
+            for s, d in zip(src.tolist(), dst.tolist(), strict=True)
+        )
 
     @cached_property
     def edge_number(self) -> dict[str, int]:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-CHUNK_ROWS = 64  # positions at a time on a CPU, so that what is computed for them stays near the processor
+CHUNK_ROWS = (
+    64  # positions at a time on a CPU, so that what is computed for them stays near the processor
+)
 
 
 class Activations(NamedTuple):
@@ -20,7 +22,13 @@ class Activations(NamedTuple):
 
     def map(self, function, *others: "Activations") -> "Activations":
         """`function` applied to every tensor, together with those of `others`."""
-        lists = [[function(*tensors) for tensors in zip(*(each[i] for each in (self, *others)), strict=True)] for i in (1, 2)]
+        lists = [
+            [
+                function(*tensors)
+                for tensors in zip(*(each[i] for each in (self, *others)), strict=True)
+            ]
+            for i in (1, 2)
+        ]
         return Activations(function(self.input, *(other.input for other in others)), *lists)
 
 
@@ -32,9 +40,13 @@ def hooked(before=(), after=()):
     """
     with ExitStack() as stack:
         for module, function in before:
-            stack.callback(module.register_forward_pre_hook(lambda _, inputs, f=function: f(inputs[0])).remove)
+            stack.callback(
+                module.register_forward_pre_hook(lambda _, inputs, f=function: f(inputs[0])).remove
+            )
         for module, function in after:
-            stack.callback(module.register_forward_hook(lambda _, __, output, f=function: f(output)).remove)
+            stack.callback(
+                module.register_forward_hook(lambda _, __, output, f=function: f(output)).remove
+            )
         yield
 
 
@@ -55,7 +67,9 @@ def frozen(model):
 
 def autocast(device, dtype):
     """Matrix products in `dtype` (bfloat16), everything else as it is; nothing changes for None."""
-    return torch.autocast(torch.device(device).type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    return torch.autocast(
+        torch.device(device).type, dtype=dtype or torch.bfloat16, enabled=dtype is not None
+    )
 
 
 @torch.no_grad()
@@ -63,8 +77,14 @@ def record(adapter, ids: torch.Tensor) -> tuple[Activations, torch.Tensor]:
     """What every node writes in a plain run, and the final norm's output (batch, pos, d_model)."""
     embeddings = adapter.embed(ids)
     heads, mlps = [], []
-    before = [(block.attn_out, lambda z: heads.append(z.float() if z.dtype == torch.bfloat16 else z)) for block in adapter.blocks]
-    after = [(block.mlp, lambda out: mlps.append(out.float() if out.dtype == torch.bfloat16 else out)) for block in adapter.blocks]
+    before = [
+        (block.attn_out, lambda z: heads.append(z.float() if z.dtype == torch.bfloat16 else z))
+        for block in adapter.blocks
+    ]
+    after = [
+        (block.mlp, lambda out: mlps.append(out.float() if out.dtype == torch.bfloat16 else out))
+        for block in adapter.blocks
+    ]
     with hooked(before, after):
         hidden = adapter.hidden(embeddings)
     return Activations(embeddings + adapter.positions(ids.shape[1]), heads, mlps), hidden
@@ -92,9 +112,15 @@ class Gradients:
         """Run one point's forward and backward pass in this block; its gradients are added with `weight`."""
         before, after = [], []
         for layer, block in enumerate(self.adapter.blocks):
-            before.append((block.attn_norm, lambda x, layer=layer: self._normalise(layer, x.detach())))
-            after.append((block.qkv, lambda out, layer=layer: self._watch_projection(layer, out, weight)))
-            before.append((block.mlp_norm, lambda x, layer=layer: self._watch_stream(layer, x, weight)))
+            before.append(
+                (block.attn_norm, lambda x, layer=layer: self._normalise(layer, x.detach()))
+            )
+            after.append(
+                (block.qkv, lambda out, layer=layer: self._watch_projection(layer, out, weight))
+            )
+            before.append(
+                (block.mlp_norm, lambda x, layer=layer: self._watch_stream(layer, x, weight))
+            )
         before.append((self.adapter.final_norm, lambda x: self._watch_stream(-1, x, weight)))
         with hooked(before, after):
             yield
@@ -108,12 +134,17 @@ class Gradients:
         value = out.detach()
         out.register_hook(lambda grad: self._add_projection(layer, grad, value, weight))
 
-    def _add_projection(self, layer: int, grad: torch.Tensor, value: torch.Tensor, weight: float) -> None:
+    def _add_projection(
+        self, layer: int, grad: torch.Tensor, value: torch.Tensor, weight: float
+    ) -> None:
         normalised, inverse_scale = self.stream[layer]
         if self.projected[layer] is None:
             self.projected[layer] = normalised.new_zeros(grad.shape)
         along = normalised.new_empty(*grad.shape[:-1], grad.shape[-1] // self.adapter.d_head)
-        rows = [each.flatten(0, 1) for each in (grad, value, weight * inverse_scale, self.projected[layer], along)]
+        rows = [
+            each.flatten(0, 1)
+            for each in (grad, value, weight * inverse_scale, self.projected[layer], along)
+        ]
         chunk = CHUNK_ROWS if grad.device.type == "cpu" else len(rows[0])
         for pieces in zip(*(each.split(chunk) for each in rows), strict=True):
             self._add_rows(layer, *pieces)
@@ -125,7 +156,9 @@ class Gradients:
         scaled = grad * scale
         projected += scaled
         products = torch.sub(value, self.adapter.read_constants[layer]).mul_(scaled)
-        torch.sum(products.unflatten(-1, (-1, self.adapter.d_head)), -1, out=along).div_(self.adapter.graph.d_model)
+        torch.sum(products.unflatten(-1, (-1, self.adapter.d_head)), -1, out=along).div_(
+            self.adapter.graph.d_model
+        )
 
     def _watch_stream(self, layer: int, x: torch.Tensor, weight: float) -> torch.Tensor:
         # A view is a node of its own in the autograd graph: its gradient is this reader's share of the stream's.

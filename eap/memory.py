@@ -28,7 +28,10 @@ def attribution_bytes(adapter, tokens: int, targets: int, points: int) -> int:
     with 12 layers of 12 heads, d_model 768); and eight copies of the logits at the target positions.
     """
     graph = adapter.graph
-    return 4 * (tokens * graph.n_layers * graph.d_model * (44 + points) + 8 * targets * adapter.vocabulary_size)
+    return 4 * (
+        tokens * graph.n_layers * graph.d_model * (44 + points)
+        + 8 * targets * adapter.vocabulary_size
+    )
 
 
 def plan_batch_size(adapter, pairs, points: int, budget: int) -> int:
@@ -59,8 +62,10 @@ def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None])
                 yield result
                 continue
             if len(part.rows) == 1:
-                raise InputError(f"expected memory for one example of {part.clean_ids.shape[1]} tokens, ran out; build shorter pairs "
-                                 "(--max_length) or use a device with more memory")
+                raise InputError(
+                    f"expected memory for one example of {part.clean_ids.shape[1]} tokens, ran out; build shorter pairs "
+                    "(--max_length) or use a device with more memory"
+                )
             most = len(part.rows) // 2
             notify(f"out of memory with {len(part.rows)} examples at a time; going on with {most}")
             waiting = [part, *waiting]
@@ -73,7 +78,9 @@ def _unless_out_of_memory(compute: Callable, batch):
     except (MemoryError, torch.OutOfMemoryError):
         pass
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # torch's allocator for the CPU has no exception of its own
+        if "can't allocate memory" not in str(
+            error
+        ):  # torch's allocator for the CPU has no exception of its own
             raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

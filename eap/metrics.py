@@ -28,7 +28,9 @@ def js(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
     """Jensen-Shannon divergence from the clean run in nats per target token; at most log 2."""
     clean = reference.clean_log_probs
     middle = torch.logaddexp(clean, log_probs) - torch.log(torch.tensor(2.0))
-    return ((clean.exp() * (clean - middle)).sum(-1) + (log_probs.exp() * (log_probs - middle)).sum(-1)) / 2
+    return (
+        (clean.exp() * (clean - middle)).sum(-1) + (log_probs.exp() * (log_probs - middle)).sum(-1)
+    ) / 2
 
 
 def logit_diff(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
@@ -41,12 +43,20 @@ def logit_diff(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
 METRICS = {"kl": kl, "nll": nll, "js": js, "logit_diff": logit_diff}
 
 
-def reference(clean_logits: torch.Tensor, corrupted_logits: torch.Tensor, target_ids: torch.Tensor) -> Reference:
+def reference(
+    clean_logits: torch.Tensor, corrupted_logits: torch.Tensor, target_ids: torch.Tensor
+) -> Reference:
     """The `Reference` of a batch from its two plain runs' logits (targets, vocabulary)."""
     return Reference(log_softmax(clean_logits), corrupted_logits.argmax(-1), target_ids)
 
 
-def per_example(metric: str, logits: torch.Tensor, reference: Reference, target_rows: torch.Tensor, n_examples: int) -> torch.Tensor:
+def per_example(
+    metric: str,
+    logits: torch.Tensor,
+    reference: Reference,
+    target_rows: torch.Tensor,
+    n_examples: int,
+) -> torch.Tensor:
     """(examples,) the metric's mean over each example's target tokens. `target_rows` says whose token each row of `logits` is."""
     values = METRICS[metric](log_softmax(logits), reference)
     totals = values.new_zeros(n_examples).index_add(0, target_rows, values)

@@ -31,13 +31,23 @@ def agreement(circuit: Circuit, found: dict[str, torch.Tensor], resamples: int, 
 
     reference = bootstrap.resampled(first, resamples, seed, choose)
     table = jaccard_matrix(choose(means))
-    spans = [floor(bootstrap.jaccards(bootstrap.resampled(scores, resamples, seed, choose), reference)) for scores in found.values()]
+    spans = [
+        floor(bootstrap.jaccards(bootstrap.resampled(scores, resamples, seed, choose), reference))
+        for scores in found.values()
+    ]
     return {
-        "names": list(found), "examples": len(first), "edges": n, "chance": chance_jaccard(n, n, circuit.graph.n_edges),
-        "noise_floor": floor(bootstrap.pairwise_jaccard(reference)), "spearman_noise_floor": spearman_floor(first, seed),
-        "with_first": [{"name": name, "jaccard_edges": table[0][i], "low": span["low"], "high": span["high"]}
-                       for i, (name, span) in enumerate(zip(found, spans, strict=True))],
-        "jaccard": table, "spearman": spearman_matrix(means),
+        "names": list(found),
+        "examples": len(first),
+        "edges": n,
+        "chance": chance_jaccard(n, n, circuit.graph.n_edges),
+        "noise_floor": floor(bootstrap.pairwise_jaccard(reference)),
+        "spearman_noise_floor": spearman_floor(first, seed),
+        "with_first": [
+            {"name": name, "jaccard_edges": table[0][i], "low": span["low"], "high": span["high"]}
+            for i, (name, span) in enumerate(zip(found, spans, strict=True))
+        ],
+        "jaccard": table,
+        "spearman": spearman_matrix(means),
     }
 
 
@@ -49,7 +59,13 @@ def spearman_floor(per_example: torch.Tensor, seed: int) -> dict[str, float]:
     return floor(table[np.triu_indices(len(table), 1)])
 
 
-def curve(circuit: Circuit, levels: dict[float, torch.Tensor], whole: torch.Tensor, resamples: int, seed: int) -> list[dict]:
+def curve(
+    circuit: Circuit,
+    levels: dict[float, torch.Tensor],
+    whole: torch.Tensor,
+    resamples: int,
+    seed: int,
+) -> list[dict]:
     """For each level of corruption: Jaccard, by the circuit's own rule, and Spearman with the extraction from all salient tokens.
 
     The interval is the central 95 % of paired resamples. They hold fewer different examples, so their overlap is lower on average and
@@ -62,11 +78,21 @@ def curve(circuit: Circuit, levels: dict[float, torch.Tensor], whole: torch.Tens
     for level, scores in levels.items():
         mean = scores.double().mean(0)
         kept = reselect(circuit, mean)
-        span = floor(bootstrap.jaccards(bootstrap.resampled(scores, resamples, seed, rule), everything))
-        rows.append({"level": level, "examples": len(scores), "jaccard_edges": float(bootstrap.jaccards(kept, target)),
-                     "low": span["low"], "high": span["high"], "spearman": spearman(mean.abs(), target_scores.abs()),
-                     "chance": chance_jaccard(int(kept.sum()), int(target.sum()), circuit.graph.n_edges),
-                     "noise_floor": noise})
+        span = floor(
+            bootstrap.jaccards(bootstrap.resampled(scores, resamples, seed, rule), everything)
+        )
+        rows.append(
+            {
+                "level": level,
+                "examples": len(scores),
+                "jaccard_edges": float(bootstrap.jaccards(kept, target)),
+                "low": span["low"],
+                "high": span["high"],
+                "spearman": spearman(mean.abs(), target_scores.abs()),
+                "chance": chance_jaccard(int(kept.sum()), int(target.sum()), circuit.graph.n_edges),
+                "noise_floor": noise,
+            }
+        )
     return rows
 
 
@@ -76,7 +102,10 @@ def chance(size_a: int, size_b: int, total: int) -> dict[str, float]:
     The number of shared edges is hypergeometric.
     """
     low, high = hypergeom(total, size_a, size_b).ppf([0.025, 0.975])
-    ends = [float(shared / (size_a + size_b - shared)) if size_a + size_b > shared else 1.0 for shared in (low, high)]
+    ends = [
+        float(shared / (size_a + size_b - shared)) if size_a + size_b > shared else 1.0
+        for shared in (low, high)
+    ]
     return {"mean": chance_jaccard(size_a, size_b, total), "low": ends[0], "high": ends[1]}
 
 
@@ -86,18 +115,32 @@ def pair(a: Circuit, b: Circuit, per_example, resamples: int, seed: int) -> dict
     `per_example` is (scores of a, scores of b) or None. `different` is `bootstrap.permutation_test`: is 1 - Jaccard of the equally many
     strongest edges larger than where the two models' labels are swapped example by example?
     """
-    sizes, nodes = (int(a.in_graph.sum()), int(b.in_graph.sum())), [each.graph.nodes_kept(each.in_graph) for each in (a, b)]
+    sizes, nodes = (
+        (int(a.in_graph.sum()), int(b.in_graph.sum())),
+        [each.graph.nodes_kept(each.in_graph) for each in (a, b)],
+    )
     found = {
-        "jaccard_edges": float(bootstrap.jaccards(a.in_graph, b.in_graph)), "low": None, "high": None,
-        "jaccard_nodes": float(bootstrap.jaccards(*nodes)), "chance": chance(*sizes, a.graph.n_edges),
-        "spearman": spearman(a.scores.abs(), b.scores.abs()) if a.scores is not None and b.scores is not None else None,
-        "p": None, "different": None,
+        "jaccard_edges": float(bootstrap.jaccards(a.in_graph, b.in_graph)),
+        "low": None,
+        "high": None,
+        "jaccard_nodes": float(bootstrap.jaccards(*nodes)),
+        "chance": chance(*sizes, a.graph.n_edges),
+        "spearman": spearman(a.scores.abs(), b.scores.abs())
+        if a.scores is not None and b.scores is not None
+        else None,
+        "p": None,
+        "different": None,
     }
     if per_example is None:
         return found
-    both = [bootstrap.resampled(scores, resamples, seed, bootstrap.by_rule(each)) for each, scores in zip((a, b), per_example, strict=True)]
+    both = [
+        bootstrap.resampled(scores, resamples, seed, bootstrap.by_rule(each))
+        for each, scores in zip((a, b), per_example, strict=True)
+    ]
     span, n = floor(bootstrap.jaccards(*both)), min(asked_for(a), asked_for(b))
-    test = bootstrap.permutation_test(*per_example, n, bool(a.metadata.get("absolute", True)), seed=seed)
+    test = bootstrap.permutation_test(
+        *per_example, n, bool(a.metadata.get("absolute", True)), seed=seed
+    )
     return found | {"low": span["low"], "high": span["high"], "p": test["p"], "different": test}
 
 
@@ -112,37 +155,53 @@ def lines(result: dict) -> list[str]:
     for row in result["pairs"]:
         said += pair_lines(row)
     for row in result["perturbation"]:
-        said.append(f"{row['level']:.0%} of the salient tokens corrupted: Jaccard {_span(row)} with all of them corrupted (chance "
-                    f"{row['chance']:.3f}, noise floor {row['noise_floor']['mean']:.3f}), Spearman of |score| {row['spearman']:.3f}, "
-                    f"n = {row['examples']}")
-    return said + _agreement_lines(result["agreement"]) + [f"left out: {note}" for note in result["left_out"]]
+        said.append(
+            f"{row['level']:.0%} of the salient tokens corrupted: Jaccard {_span(row)} with all of them corrupted (chance "
+            f"{row['chance']:.3f}, noise floor {row['noise_floor']['mean']:.3f}), Spearman of |score| {row['spearman']:.3f}, "
+            f"n = {row['examples']}"
+        )
+    return (
+        said
+        + _agreement_lines(result["agreement"])
+        + [f"left out: {note}" for note in result["left_out"]]
+    )
 
 
 def verdict(test: dict) -> str:
-    """"the circuits differ" only for p under 5 % (guard 26)."""
+    """ "the circuits differ" only for p under 5 % (guard 26)."""
     if test["p"] < 0.05:
         return "the circuits differ"
     return "too few examples to tell" if test["smallest_p"] >= 0.05 else "not shown to differ"
 
 
 def _span(row) -> str:
-    return f"{row['jaccard_edges']:.3f}" + (f" [{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else "")
+    return f"{row['jaccard_edges']:.3f}" + (
+        f" [{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else ""
+    )
 
 
 def pair_lines(row) -> list[str]:
     """What is said of two circuits: a word only beyond chance, a difference only by its p value."""
     rank = "" if row["spearman"] is None else f", Spearman of |score| {row['spearman']:.3f}"
     level = row["chance"]
-    words = "more similar than chance: " if row["jaccard_edges"] > level["high"] else "not more similar than chance: "
+    words = (
+        "more similar than chance: "
+        if row["jaccard_edges"] > level["high"]
+        else "not more similar than chance: "
+    )
     if row["different"] and row["different"]["examples"] < MIN_EXAMPLES:
         words = ""
-    said = [f"{row['a']} and {row['b']}: {words}Jaccard {_span(row)} of edges (chance {level['mean']:.3f} [{level['low']:.3f}, "
-            f"{level['high']:.3f}]), {row['jaccard_nodes']:.3f} of nodes{rank}"]
+    said = [
+        f"{row['a']} and {row['b']}: {words}Jaccard {_span(row)} of edges (chance {level['mean']:.3f} [{level['low']:.3f}, "
+        f"{level['high']:.3f}]), {row['jaccard_nodes']:.3f} of nodes{rank}"
+    ]
     if test := row["different"]:
         null = test["null"]
-        said.append(f"  is one different from the other? 1 - Jaccard of the {test['edges']} strongest edges is {test['distance']:.3f}; "
-                    f"with labels swapped over {test['examples']} examples {null['mean']:.3f} [{null['low']:.3f}, {null['high']:.3f}], "
-                    f"p = {test['p']:.4f}: {verdict(test)}")
+        said.append(
+            f"  is one different from the other? 1 - Jaccard of the {test['edges']} strongest edges is {test['distance']:.3f}; "
+            f"with labels swapped over {test['examples']} examples {null['mean']:.3f} [{null['low']:.3f}, {null['high']:.3f}], "
+            f"p = {test['p']:.4f}: {verdict(test)}"
+        )
     return said
 
 
@@ -150,12 +209,22 @@ def _agreement_lines(found) -> list[str]:
     if not found:
         return []
     floors = found["noise_floor"], found["spearman_noise_floor"]
-    said = [f"{found['names'][0]}, {found['edges']} strongest edges, n = {found['examples']}: chance Jaccard {found['chance']:.3f}; noise "
-            f"floor {floors[0]['mean']:.3f} [{floors[0]['low']:.3f}, {floors[0]['high']:.3f}], Spearman {floors[1]['mean']:.3f} "
-            f"[{floors[1]['low']:.3f}, {floors[1]['high']:.3f}]"]
+    said = [
+        f"{found['names'][0]}, {found['edges']} strongest edges, n = {found['examples']}: chance Jaccard {found['chance']:.3f}; noise "
+        f"floor {floors[0]['mean']:.3f} [{floors[0]['low']:.3f}, {floors[0]['high']:.3f}], Spearman {floors[1]['mean']:.3f} "
+        f"[{floors[1]['low']:.3f}, {floors[1]['high']:.3f}]"
+    ]
     for row, rank in zip(found["with_first"][1:], found["spearman"][0][1:], strict=True):
-        words = ", within the noise floor" if row["jaccard_edges"] >= floors[0]["low"] else ", below the noise floor"
-        said.append(f"  {row['name']}: Jaccard {_span(row)}{words if found['examples'] >= MIN_EXAMPLES else ''}; Spearman {rank:.3f}")
+        words = (
+            ", within the noise floor"
+            if row["jaccard_edges"] >= floors[0]["low"]
+            else ", below the noise floor"
+        )
+        said.append(
+            f"  {row['name']}: Jaccard {_span(row)}{words if found['examples'] >= MIN_EXAMPLES else ''}; Spearman {rank:.3f}"
+        )
     if found["examples"] < MIN_EXAMPLES:
-        said.append(f"  with {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of the noise floor")
+        said.append(
+            f"  with {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of the noise floor"
+        )
     return said

@@ -9,7 +9,9 @@ from eap.style import COLOURS, SEQUENTIAL, subplots
 def overlap(result: dict):
     """A Figure: every pair of circuits beside chance, noise floors and swapped labels; the curve over perturbed inputs if there is one."""
     curve = result["perturbation"]
-    figure, axes = subplots(1, 2 if curve else 1, figsize=(10.4 if curve else 6, 4.2), squeeze=False)
+    figure, axes = subplots(
+        1, 2 if curve else 1, figsize=(10.4 if curve else 6, 4.2), squeeze=False
+    )
     _bars(axes[0][0], result)
     if curve:
         _curve(axes[0][1], curve)
@@ -23,44 +25,106 @@ def _bars(axis, result) -> None:
             noise = about["noise_floor"]
             word = "stable, " if about["stable"] else "not stable, "
             label = f"{row['name']}, resampled\n({word if about['examples'] >= MIN_EXAMPLES else ''}n = {about['examples']})"
-            bars.append((label, noise["mean"], (noise["low"], noise["high"]), COLOURS["noise"], None, None))
+            bars.append(
+                (label, noise["mean"], (noise["low"], noise["high"]), COLOURS["noise"], None, None)
+            )
     for row in result["pairs"]:
         test = row["different"]
         told = f"\n(p = {test['p']:.3f}, n = {test['examples']})" if test else ""
         span = (row["low"], row["high"]) if row["low"] is not None else None
         swapped = 1 - test["null"]["mean"] if test else None
-        bars.append((f"{row['a']}\nand {row['b']}{told}", row["jaccard_edges"], span, COLOURS["circuit"], row["chance"]["mean"], swapped))
+        bars.append(
+            (
+                f"{row['a']}\nand {row['b']}{told}",
+                row["jaccard_edges"],
+                span,
+                COLOURS["circuit"],
+                row["chance"]["mean"],
+                swapped,
+            )
+        )
     marks = {}
     for place, (_, value, span, colour, chance, swapped) in enumerate(bars):
         axis.barh(place, value, color=colour, height=0.6)
         if span:
-            marks["95 % of resamples"] = axis.plot(span, (place, place), color=COLOURS["text"], lw=1.2)[0]
-        for name, level, style in (("chance", chance, ":"), ("null of p: models swapped over examples", swapped, "--")):
+            marks["95 % of resamples"] = axis.plot(
+                span, (place, place), color=COLOURS["text"], lw=1.2
+            )[0]
+        for name, level, style in (
+            ("chance", chance, ":"),
+            ("null of p: models swapped over examples", swapped, "--"),
+        ):
             if level is not None:
-                marks[name] = axis.plot((level, level), (place - 0.42, place + 0.42), color=COLOURS["text"], ls=style, lw=1.4)[0]
+                marks[name] = axis.plot(
+                    (level, level),
+                    (place - 0.42, place + 0.42),
+                    color=COLOURS["text"],
+                    ls=style,
+                    lw=1.4,
+                )[0]
     axis.set_yticks(range(len(bars)), [bar[0] for bar in bars], fontsize=7)
-    axis.set(xlim=(0, 1), xlabel="Jaccard index of edges", title="Overlap of circuits; above: of each with itself")
+    axis.set(
+        xlim=(0, 1),
+        xlabel="Jaccard index of edges",
+        title="Overlap of circuits; above: of each with itself",
+    )
     axis.invert_yaxis()
     if marks:
-        axis.legend(marks.values(), marks.keys(), fontsize=7, loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=len(marks))
+        axis.legend(
+            marks.values(),
+            marks.keys(),
+            fontsize=7,
+            loc="upper center",
+            bbox_to_anchor=(0.4, -0.16),
+            ncols=len(marks),
+        )
 
 
 def _curve(axis, curve) -> None:
     x = [100 * row["level"] for row in curve]
     noise = curve[0]["noise_floor"]
-    axis.axhspan(noise["low"], noise["high"], facecolor="none", edgecolor=COLOURS["noise"], hatch="///", lw=0, alpha=0.5,
-                 label="noise floor of the Jaccard index")
+    axis.axhspan(
+        noise["low"],
+        noise["high"],
+        facecolor="none",
+        edgecolor=COLOURS["noise"],
+        hatch="///",
+        lw=0,
+        alpha=0.5,
+        label="noise floor of the Jaccard index",
+    )
     low, high = ([row[name] for row in curve] for name in ("low", "high"))
     if len(curve) > 1:
         axis.fill_between(x, low, high, color=COLOURS["circuit"], alpha=0.25, lw=0)
     else:
         axis.vlines(x, low, high, color=COLOURS["circuit"], lw=1.2)
-    axis.plot(x, [row["jaccard_edges"] for row in curve], "o-", color=COLOURS["circuit"],
-              label="Jaccard of edges (95 % of resamples,\nnot centred on it)")
-    axis.plot(x, [row["spearman"] for row in curve], "s--", color=COLOURS["highlight"], label="Spearman of |score|")
-    axis.plot(x, [row["chance"] for row in curve], ":" if len(curve) > 1 else "x", color=COLOURS["chance"], label="chance Jaccard")
+    axis.plot(
+        x,
+        [row["jaccard_edges"] for row in curve],
+        "o-",
+        color=COLOURS["circuit"],
+        label="Jaccard of edges (95 % of resamples,\nnot centred on it)",
+    )
+    axis.plot(
+        x,
+        [row["spearman"] for row in curve],
+        "s--",
+        color=COLOURS["highlight"],
+        label="Spearman of |score|",
+    )
+    axis.plot(
+        x,
+        [row["chance"] for row in curve],
+        ":" if len(curve) > 1 else "x",
+        color=COLOURS["chance"],
+        label="chance Jaccard",
+    )
     lowest = min(0, *[row["spearman"] for row in curve])
-    axis.set(xlabel="salient tokens corrupted (%)", ylabel="agreement with 100 % corrupted", ylim=(lowest, 1.02))
+    axis.set(
+        xlabel="salient tokens corrupted (%)",
+        ylabel="agreement with 100 % corrupted",
+        ylim=(lowest, 1.02),
+    )
     axis.set_xlim(0, 100)
     axis.set_title(f"Perturbed inputs, n = {curve[0]['examples']}")
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
@@ -72,25 +136,54 @@ def matrix(found: dict):
     upper = np.triu(np.ones((n, n), dtype=bool))
     values = np.where(upper, found["jaccard"], found["spearman"])
     figure, axis = subplots(figsize=(2.6 + 0.62 * n, 1.6 + 0.52 * n))
-    image = axis.imshow(values, cmap=SEQUENTIAL, vmin=min(0, values.min()), vmax=1, aspect="auto", interpolation="nearest")
+    image = axis.imshow(
+        values,
+        cmap=SEQUENTIAL,
+        vmin=min(0, values.min()),
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+    )
     for i in range(n):
         for j in range(n):
             floor = found["noise_floor" if j > i else "spearman_noise_floor"]
             inside = i != j and values[i, j] >= floor["low"]
             text = f"{values[i, j]:.2f}" if i != j else ""
-            axis.text(j, i, text, ha="center", va="center", fontsize=7, weight="bold" if inside else "normal",
-                      color="black" if image.norm(values[i, j]) > 0.6 else "white")
+            axis.text(
+                j,
+                i,
+                text,
+                ha="center",
+                va="center",
+                fontsize=7,
+                weight="bold" if inside else "normal",
+                color="black" if image.norm(values[i, j]) > 0.6 else "white",
+            )
     axis.plot((-0.5, n - 0.5), (-0.5, n - 0.5), color="white", lw=2)
     axis.set_xticks(range(n), names, rotation=40, ha="right", fontsize=7)
     axis.set_yticks(range(n), names, fontsize=7)
     axis.grid(False)
-    axis.set_title(f"Agreement of extractions, n = {found['examples']}\nabove: Jaccard of the {found['edges']} strongest edges; "
-                   "below: Spearman of |score|\nbold: inside the noise floor", fontsize=8)
+    axis.set_title(
+        f"Agreement of extractions, n = {found['examples']}\nabove: Jaccard of the {found['edges']} strongest edges; "
+        "below: Spearman of |score|\nbold: inside the noise floor",
+        fontsize=8,
+    )
     bar = figure.colorbar(image, ax=axis, label="Jaccard or Spearman")
-    for level, text, style in ((found["chance"], "chance\n(Jaccard)", ":"), (found["noise_floor"]["low"], "noise floor,\nJaccard", "--"),
-                               (found["spearman_noise_floor"]["low"], "noise floor,\nSpearman", "-.")):
+    for level, text, style in (
+        (found["chance"], "chance\n(Jaccard)", ":"),
+        (found["noise_floor"]["low"], "noise floor,\nJaccard", "--"),
+        (found["spearman_noise_floor"]["low"], "noise floor,\nSpearman", "-."),
+    ):
         bar.ax.axhline(level, color="white", lw=2.4)
         bar.ax.axhline(level, color="black", ls=style, lw=1.4)
-        bar.ax.annotate(text, (0, level), xycoords=("axes fraction", "data"), xytext=(-3, 0), textcoords="offset points", ha="right",
-                        va="center", fontsize=6)
+        bar.ax.annotate(
+            text,
+            (0, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(-3, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=6,
+        )
     return figure

@@ -14,7 +14,9 @@ def ranking(scores: torch.Tensor, absolute: bool = True) -> torch.Tensor:
     Raises InputError for NaN or infinite scores: they would sort first and pass for the strongest.
     """
     if not torch.isfinite(scores).all():
-        raise InputError(f"expected finite scores, got {int((~torch.isfinite(scores)).sum())} that are not; extract the circuit again")
+        raise InputError(
+            f"expected finite scores, got {int((~torch.isfinite(scores)).sum())} that are not; extract the circuit again"
+        )
     return torch.argsort(scores.abs() if absolute else scores, descending=True, stable=True)
 
 
@@ -25,7 +27,9 @@ def top_n(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) -> 
     return kept
 
 
-def above_threshold(graph: Graph, scores: torch.Tensor, threshold: float, absolute: bool = True) -> torch.Tensor:
+def above_threshold(
+    graph: Graph, scores: torch.Tensor, threshold: float, absolute: bool = True
+) -> torch.Tensor:
     """Booleans per edge: |score| (or the signed score) of at least `threshold`."""
     ranking(scores)
     return (scores.abs() if absolute else scores) >= threshold
@@ -39,7 +43,9 @@ def greedy(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) ->
     """
     order = ranking(scores, absolute)
     readers = graph.reader[graph.edge_index[1]][order]
-    by_reader = torch.argsort(readers, stable=True)  # places in the ranking: each reader's edges in turn, its strongest first
+    by_reader = torch.argsort(
+        readers, stable=True
+    )  # places in the ranking: each reader's edges in turn, its strongest first
     ends = torch.bincount(readers, minlength=len(graph.nodes)).cumsum(0).tolist()
     places, sources = by_reader.tolist(), graph.edge_index[0][order[by_reader]].tolist()
     heap, met, taken = [], {0}, []
@@ -82,7 +88,9 @@ def prune(graph: Graph, kept: torch.Tensor) -> torch.Tensor:
         edges, src, reader = edges[stay], src[stay], reader[stay]
 
 
-def top_nodes(graph: Graph, node_scores: torch.Tensor, n_edges: int, absolute: bool = True) -> torch.Tensor:
+def top_nodes(
+    graph: Graph, node_scores: torch.Tensor, n_edges: int, absolute: bool = True
+) -> torch.Tensor:
     """Booleans per edge: all edges among the best nodes, adding nodes by |score| while the edges among them are at most `n_edges`.
 
     `node_scores` is one number per source; `input` and `logits` are always nodes of the circuit.
@@ -99,9 +107,18 @@ def top_nodes(graph: Graph, node_scores: torch.Tensor, n_edges: int, absolute: b
     return chosen[src] & chosen[graph.reader[dst]]
 
 
-def sign_consistent(graph: Graph, per_example: torch.Tensor, n: int, absolute: bool = True, resamples: int = 1000, seed: int = 0):
+def sign_consistent(
+    graph: Graph,
+    per_example: torch.Tensor,
+    n: int,
+    absolute: bool = True,
+    resamples: int = 1000,
+    seed: int = 0,
+):
     """Booleans per edge: top-n among the `consistent` edges, all of them if there are fewer. `per_example` is (examples, edges)."""
-    return among(graph, per_example.double().mean(0), consistent(per_example, resamples, seed), n, absolute)
+    return among(
+        graph, per_example.double().mean(0), consistent(per_example, resamples, seed), n, absolute
+    )
 
 
 def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:
@@ -110,17 +127,32 @@ def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) 
     Raises InputError for a single example, of which every resample is the same.
     """
     if len(per_example) < 2:
-        raise InputError("expected at least 2 examples to see which edges keep their sign, got 1; use more pairs or another --selection")
-    return (sign_stability(per_example, resamples, seed) >= 0.95) & (per_example.double().mean(0) != 0)
+        raise InputError(
+            "expected at least 2 examples to see which edges keep their sign, got 1; use more pairs or another --selection"
+        )
+    return (sign_stability(per_example, resamples, seed) >= 0.95) & (
+        per_example.double().mean(0) != 0
+    )
 
 
-def among(graph: Graph, scores: torch.Tensor, eligible: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
+def among(
+    graph: Graph, scores: torch.Tensor, eligible: torch.Tensor, n: int, absolute: bool = True
+) -> torch.Tensor:
     """Booleans per edge: the n edges of largest |score| among the `eligible` ones."""
     order = ranking(scores, absolute)
-    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(0, order[eligible[order]][:n], True)
+    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(
+        0, order[eligible[order]][:n], True
+    )
 
 
-def select(graph: Graph, per_example: torch.Tensor, selection: str, n: int, absolute: bool = True, seed: int = 0) -> torch.Tensor:
+def select(
+    graph: Graph,
+    per_example: torch.Tensor,
+    selection: str,
+    n: int,
+    absolute: bool = True,
+    seed: int = 0,
+) -> torch.Tensor:
     """Booleans per edge: `n` edges chosen by one of `SELECTIONS` from per-example scores (examples, edges)."""
     if selection not in SELECTIONS:
         raise InputError(f"expected a selection of {', '.join(SELECTIONS)}, got {selection!r}")
@@ -128,9 +160,15 @@ def select(graph: Graph, per_example: torch.Tensor, selection: str, n: int, abso
 
 
 SELECTIONS = {
-    "topn": lambda graph, per_example, n, absolute, seed: top_n(graph, per_example.double().mean(0), n, absolute),
-    "greedy": lambda graph, per_example, n, absolute, seed: greedy(graph, per_example.double().mean(0), n, absolute),
-    "sign-consistent": lambda graph, per_example, n, absolute, seed: sign_consistent(graph, per_example, n, absolute, seed=seed),
+    "topn": lambda graph, per_example, n, absolute, seed: top_n(
+        graph, per_example.double().mean(0), n, absolute
+    ),
+    "greedy": lambda graph, per_example, n, absolute, seed: greedy(
+        graph, per_example.double().mean(0), n, absolute
+    ),
+    "sign-consistent": lambda graph, per_example, n, absolute, seed: sign_consistent(
+        graph, per_example, n, absolute, seed=seed
+    ),
 }
 
 
@@ -139,12 +177,17 @@ SELECTIONS = {
 
 def uniform(graph: Graph, n: int, generator: torch.Generator) -> torch.Tensor:
     """Booleans per edge: n edges drawn at random from all."""
-    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(0, torch.randperm(graph.n_edges, generator=generator)[:n], True)
+    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(
+        0, torch.randperm(graph.n_edges, generator=generator)[:n], True
+    )
 
 
 def layer_pairs(graph: Graph) -> torch.Tensor:
     """(edges,) a number for every pair of (source's layer, reader's layer); `input` and `logits` count as layers of their own."""
-    sources, readers = (torch.tensor([graph.layer_of(name) + 1 for name in names]) for names in (graph.sources, graph.destinations))
+    sources, readers = (
+        torch.tensor([graph.layer_of(name) + 1 for name in names])
+        for names in (graph.sources, graph.destinations)
+    )
     src, dst = graph.edge_index
     return sources[src] * (graph.n_layers + 2) + readers[dst]
 
@@ -155,7 +198,10 @@ def matched(graph: Graph, kept: torch.Tensor, generator: torch.Generator) -> tor
     The stricter null: a circuit that only got its layers right is no better than this.
     """
     pairs = layer_pairs(graph)
-    wanted, there = torch.bincount(pairs[kept], minlength=int(pairs.max()) + 1), torch.bincount(pairs)
+    wanted, there = (
+        torch.bincount(pairs[kept], minlength=int(pairs.max()) + 1),
+        torch.bincount(pairs),
+    )
     order = torch.randperm(graph.n_edges, generator=generator)
     order = order[torch.argsort(pairs[order], stable=True)]  # shuffled within each pair of layers
     place = torch.arange(graph.n_edges) - (there.cumsum(0) - there)[pairs[order]]
@@ -178,5 +224,7 @@ def bootstrap_means(per_example: torch.Tensor, resamples: int, seed: int, chunk:
 def sign_stability(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:
     """(edges,) share of bootstrap resamples in which an edge's mean score has the sign of its mean over all examples."""
     sign = per_example.mean(0).sign()
-    agreeing = sum((means.sign() == sign).sum(0) for means in bootstrap_means(per_example, resamples, seed))
+    agreeing = sum(
+        (means.sign() == sign).sum(0) for means in bootstrap_means(per_example, resamples, seed)
+    )
     return agreeing / resamples

@@ -12,7 +12,13 @@ from eap.graph import Graph
 from eap.style import COLOURS, SEQUENTIAL, subplots
 
 DRAWN_EDGES = 60  # more cannot be told apart on a page
-SPAN_COLOURS = ("#000000", "#D55E00", "#56B4E9", "#F0E442", "#0072B2")  # one per span, apart in greyscale where they touch
+SPAN_COLOURS = (
+    "#000000",
+    "#D55E00",
+    "#56B4E9",
+    "#F0E442",
+    "#0072B2",
+)  # one per span, apart in greyscale where they touch
 
 
 def layer_names(graph: Graph) -> tuple[list[str], list[str]]:
@@ -26,10 +32,14 @@ def layer_matrix(graph: Graph, values: torch.Tensor) -> torch.Tensor:
     """(writers, readers): sums of a vector over edges, heads of a layer together. Give absolute values: signed ones cancel."""
     writers, readers = layer_names(graph)
     row = torch.tensor([writers.index(name.split(".")[0]) for name in graph.sources])
-    column = torch.tensor([readers.index(name.split(".")[0].split("<")[0]) for name in graph.destinations])
+    column = torch.tensor(
+        [readers.index(name.split(".")[0].split("<")[0]) for name in graph.destinations]
+    )
     src, dst = graph.edge_index
     flat = torch.zeros(len(writers) * len(readers), dtype=torch.float64)
-    return flat.index_add(0, row[src] * len(readers) + column[dst], values.double()).view(len(writers), len(readers))
+    return flat.index_add(0, row[src] * len(readers) + column[dst], values.double()).view(
+        len(writers), len(readers)
+    )
 
 
 def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric's unit"):
@@ -40,14 +50,20 @@ def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric
     values = layer_matrix(graph, scores.abs())
     positive = values[values > 0]
     figure, axis = subplots(figsize=(7.4, 6.4))
-    norm = LogNorm(max(float(positive.min()), float(positive.max()) / 1e4), float(positive.max())) if len(positive) else None
+    norm = (
+        LogNorm(max(float(positive.min()), float(positive.max()) / 1e4), float(positive.max()))
+        if len(positive)
+        else None
+    )
     shown = torch.where(values > 0, values, torch.nan).numpy()
     image = axis.imshow(shown, cmap=SEQUENTIAL, norm=norm, aspect="auto", interpolation="nearest")
     axis.set_xticks(range(len(readers)), readers, rotation=90, fontsize=7)
     axis.set_yticks(range(len(writers)), writers, fontsize=7)
     axis.set(xlabel="reads (a: attention heads, m: MLP; layer)", ylabel="writes", title=title)
     axis.grid(False)
-    figure.colorbar(image, ax=axis, label=f"sum of |score| over edges ({unit}); white: no edge, or 0")
+    figure.colorbar(
+        image, ax=axis, label=f"sum of |score| over edges ({unit}); white: no edge, or 0"
+    )
     return figure
 
 
@@ -55,7 +71,9 @@ def span_bars(graph: Graph, by_span: torch.Tensor, tokens: list[float], title: s
     """A Figure: in which part of the text each layer reads what counts. `by_span` is (spans, edges), `tokens` a number per span."""
     columns = [*range(graph.n_layers), "logits"]
     layer = torch.tensor([graph.layer_of(name) for name in graph.destinations])[graph.edge_index[1]]
-    strength = torch.zeros(len(SPANS), len(columns), dtype=torch.float64).index_add(1, layer, by_span.double().abs())
+    strength = torch.zeros(len(SPANS), len(columns), dtype=torch.float64).index_add(
+        1, layer, by_span.double().abs()
+    )
     share = 100 * strength / strength.sum(0).clamp(min=torch.finfo(torch.float64).tiny)
     figure, axis = subplots(figsize=(7.4, 3.8))
     shades = SPAN_COLOURS[: len(SPANS)]
@@ -63,28 +81,52 @@ def span_bars(graph: Graph, by_span: torch.Tensor, tokens: list[float], title: s
     bottom = torch.zeros(bars.shape[1])
     places = [*range(len(columns)), len(columns) + 0.6]
     for name, colour, values in zip(SPANS, shades, bars, strict=True):
-        axis.bar(places, values, bottom=bottom, color=colour, edgecolor="white", linewidth=0.5, label=name)
+        axis.bar(
+            places,
+            values,
+            bottom=bottom,
+            color=colour,
+            edgecolor="white",
+            linewidth=0.5,
+            label=name,
+        )
         bottom = bottom + values
     axis.set_xticks(places, [*map(str, columns), "tokens"])
-    axis.set(xlabel="reading layer (0 to the last, then the logits); for comparison the tokens themselves", ylabel="share of |score| (%)",
-             title=title, ylim=(0, 100))
+    axis.set(
+        xlabel="reading layer (0 to the last, then the logits); for comparison the tokens themselves",
+        ylabel="share of |score| (%)",
+        title=title,
+        ylim=(0, 100),
+    )
     axis.grid(False)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-def draw_circuit(graph: Graph, scores: torch.Tensor, kept: torch.Tensor, path, title: str, most: int = DRAWN_EDGES) -> list[str]:
+def draw_circuit(
+    graph: Graph,
+    scores: torch.Tensor,
+    kept: torch.Tensor,
+    path,
+    title: str,
+    most: int = DRAWN_EDGES,
+) -> list[str]:
     """Write a drawing (.png or .svg) of the strongest kept edges; returns their names, strongest first.
 
     Width grows with |score|; a positive score (ablating the edge raises the metric) is orange, a negative one blue and dashed.
     """
-    strongest = sorted(kept.nonzero()[:, 0].tolist(), key=lambda edge: -abs(float(scores[edge])))[:most]
+    strongest = sorted(kept.nonzero()[:, 0].tolist(), key=lambda edge: -abs(float(scores[edge])))[
+        :most
+    ]
     largest = max((abs(float(scores[edge])) for edge in strongest), default=1.0) or 1.0
     looks = {}
     for edge in strongest:
         score = float(scores[edge])
-        looks[edge] = {"color": COLOURS["finetuned"] if score >= 0 else COLOURS["base"], "style": "solid" if score >= 0 else "dashed",
-                       "penwidth": pen_width(score, largest)}
+        looks[edge] = {
+            "color": COLOURS["finetuned"] if score >= 0 else COLOURS["base"],
+            "style": "solid" if score >= 0 else "dashed",
+            "penwidth": pen_width(score, largest),
+        }
     kept_words = f"the {len(strongest)} strongest of {int(kept.sum()):,} edges; width: |score|; q, k, v: what a head reads them as"
     signs = "orange, solid: ablating the edge raises the metric; blue, dashed: lowers it"
     draw_edges(graph, looks, path, f"{title}\n{kept_words}\n{signs}")
@@ -103,18 +145,49 @@ def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
     """
     import pygraphviz
 
-    drawing = pygraphviz.AGraph(directed=True, strict=False, rankdir="BT", label=title, labelloc="t", fontname="Helvetica",
-                                nodesep="0.12", ranksep="0.35", splines="true")
-    drawing.node_attr.update(shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11", margin="0.06,0.03", height="0.2")
+    drawing = pygraphviz.AGraph(
+        directed=True,
+        strict=False,
+        rankdir="BT",
+        label=title,
+        labelloc="t",
+        fontname="Helvetica",
+        nodesep="0.12",
+        ranksep="0.35",
+        splines="true",
+    )
+    drawing.node_attr.update(
+        shape="box",
+        style="rounded,filled",
+        fontname="Helvetica",
+        fontsize="11",
+        margin="0.06,0.03",
+        height="0.2",
+    )
     src, dst = graph.edge_index
     for edge, look in looks.items():
         reader, _, slot = graph.destinations[dst[edge]].partition("<")
         writer = graph.sources[src[edge]]
         for node in (writer, reader):
-            drawing.add_node(node, fillcolor="#e8f0f7" if node.startswith("a") else "#fbe9dd" if node.startswith("m") else "#eeeeee")
+            drawing.add_node(
+                node,
+                fillcolor="#e8f0f7"
+                if node.startswith("a")
+                else "#fbe9dd"
+                if node.startswith("m")
+                else "#eeeeee",
+            )
         label = f"{slot.rstrip('>')} {look.get('mark', '')}".strip()
-        drawing.add_edge(writer, reader, key=str(edge), label=label, fontsize="9", fontname="Helvetica", arrowsize="0.5",
-                         **{name: value for name, value in look.items() if name != "mark"})
+        drawing.add_edge(
+            writer,
+            reader,
+            key=str(edge),
+            label=label,
+            fontsize="9",
+            fontname="Helvetica",
+            arrowsize="0.5",
+            **{name: value for name, value in look.items() if name != "mark"},
+        )
     _rank_by_layer(graph, drawing)
     with _quiet_stderr():
         drawing.draw(str(path), prog="dot", args="-Gdpi=110" if str(path).endswith(".png") else "")
@@ -136,7 +209,11 @@ def _quiet_stderr():
 
 def _rank_by_layer(graph: Graph, drawing) -> None:
     """One row per attention or MLP layer, in the order of the model: rows that are present are chained by invisible edges."""
-    order = ["input"] + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"] + ["logits"]
+    order = (
+        ["input"]
+        + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
+        + ["logits"]
+    )
     rows = [[node for node in drawing.nodes() if node.split(".")[0] == name] for name in order]
     rows = [row for row in rows if row]
     for row in rows:

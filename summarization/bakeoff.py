@@ -19,11 +19,27 @@ from eap import InputError
 from summarization import examples, generation, hub, lora, quality, runs, training
 from summarization.statistics import mean_interval
 
-SETTINGS = ("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "warmup_steps", "weight_decay",
-            "lr_scheduler_type", "bf16", "dtype", "max_new_tokens", "min_new_tokens", "num_beams")
+SETTINGS = (
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "warmup_steps",
+    "weight_decay",
+    "lr_scheduler_type",
+    "bf16",
+    "dtype",
+    "max_new_tokens",
+    "min_new_tokens",
+    "num_beams",
+)
 # The scripts whose record stands in the folder of what they write, not beside each file.
-MADE_BY = {"layers.differential.json": "differential_analysis", "layers.evolution.json": "analyze_circuit_evolution",
-           "training.json": "run_finetuning_with_checkpoints", "model": "run_finetuning_with_checkpoints"}
+MADE_BY = {
+    "layers.differential.json": "differential_analysis",
+    "layers.evolution.json": "analyze_circuit_evolution",
+    "training.json": "run_finetuning_with_checkpoints",
+    "model": "run_finetuning_with_checkpoints",
+}
 
 
 class Data(NamedTuple):
@@ -68,11 +84,25 @@ def trial(args, arm: lora.Arm, seed: int, plan: lora.Plan | None, data: Data) ->
     """The trial of an arm and a seed with its full configuration; the learning rate stands there as the rates to choose from."""
     adapters = {"layers": plan.layers, "ranks": plan.ranks, "alphas": plan.alphas} if plan else {}
     config = {
-        "format": 1, "arm": arm.name, "seed": seed, "method": arm.method, "cost_of_choice": arm.cost, **data.identity,
-        "learning_rates": rates(args, arm), "sweep_steps": sweep_steps(args, data) if len(rates(args, arm)) > 1 else None, **adapters,
-        "settings": {name: getattr(args, name) for name in SETTINGS} | {"batch_size": args.batch_size},
+        "format": 1,
+        "arm": arm.name,
+        "seed": seed,
+        "method": arm.method,
+        "cost_of_choice": arm.cost,
+        **data.identity,
+        "learning_rates": rates(args, arm),
+        "sweep_steps": sweep_steps(args, data) if len(rates(args, arm)) > 1 else None,
+        **adapters,
+        "settings": {name: getattr(args, name) for name in SETTINGS}
+        | {"batch_size": args.batch_size},
     }
-    return Trial(arm, seed, plan, Path(args.output_dir) / arm.name / f"seed-{seed}", json.loads(json.dumps(config)))
+    return Trial(
+        arm,
+        seed,
+        plan,
+        Path(args.output_dir) / arm.name / f"seed-{seed}",
+        json.loads(json.dumps(config)),
+    )
 
 
 def digest(values) -> str:
@@ -83,7 +113,11 @@ def digest(values) -> str:
 def total_steps(args, n_examples: int) -> int:
     """Optimizer steps of a training run on one device, as Trainer counts them."""
     batch = (args.batch_size or args.per_device_train_batch_size) * args.gradient_accumulation_steps
-    return args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(n_examples / batch))
+    return (
+        args.max_steps
+        if args.max_steps > 0
+        else math.ceil(args.num_train_epochs * math.ceil(n_examples / batch))
+    )
 
 
 # ---------------------------------------------------------------- learning rate
@@ -91,8 +125,14 @@ def total_steps(args, n_examples: int) -> int:
 
 def rates(args, arm: lora.Arm) -> list[float]:
     """The learning rates that an arm's sweep tries, ascending; one means no sweep, none that nothing is trained."""
-    middle = arm.learning_rate or (args.full_learning_rate if arm.method == "full" else args.learning_rate)
-    return [] if arm.method == "none" else sorted({float(f"{middle * factor:.3g}") for factor in args.lr_sweep or [1.0]})
+    middle = arm.learning_rate or (
+        args.full_learning_rate if arm.method == "full" else args.learning_rate
+    )
+    return (
+        []
+        if arm.method == "none"
+        else sorted({float(f"{middle * factor:.3g}") for factor in args.lr_sweep or [1.0]})
+    )
 
 
 def sweep_steps(args, data: Data) -> int:
@@ -102,9 +142,13 @@ def sweep_steps(args, data: Data) -> int:
 
 def require_schedule(args, arm: lora.Arm, data: Data) -> None:
     """Raise InputError if an AdaLoRA arm's training, or each run of its sweep, has too few steps to give ranks away."""
-    lora.adalora_schedule(total_steps(args, len(data.train.data)), "--max_steps, --num_train_epochs")
+    lora.adalora_schedule(
+        total_steps(args, len(data.train.data)), "--max_steps, --num_train_epochs"
+    )
     if len(rates(args, arm)) > 1:
-        lora.adalora_schedule(sweep_steps(args, data), "--max_steps, --num_train_epochs, --sweep_share")
+        lora.adalora_schedule(
+            sweep_steps(args, data), "--max_steps, --num_train_epochs, --sweep_share"
+        )
 
 
 def sweep_of(first: Trial) -> Trial:
@@ -134,16 +178,35 @@ def sweep(args, this: Trial, data: Data) -> None:
         runs.seed_everything(this.seed)
         nll = None
         with contextlib.suppress(training.Diverged):
-            model, _ = train(args, this, data, rate, f"{this.arm.name}, learning rate {rate:g}", steps)
+            model, _ = train(
+                args, this, data, rate, f"{this.arm.name}, learning rate {rate:g}", steps
+            )
             nll = finite_nll(args, model, data.validation, data.tokenizer)
-        tried.append({"learning_rate": rate, "nll_nats": None if nll is None else mean_interval(nll, args.seed)})
+        tried.append(
+            {
+                "learning_rate": rate,
+                "nll_nats": None if nll is None else mean_interval(nll, args.seed),
+            }
+        )
     finite = [entry for entry in tried if entry["nll_nats"]]
     if not finite:
-        raise InputError(f"arm {this.arm.name}: every learning rate of its sweep diverges; lower --learning_rate, --full_learning_rate")
+        raise InputError(
+            f"arm {this.arm.name}: every learning rate of its sweep diverges; lower --learning_rate, --full_learning_rate"
+        )
     best = min(finite, key=lambda entry: entry["nll_nats"]["mean"])
-    runs.write_json(this.folder / "run.json", {"format": 1, "sweep_seconds": round(time.time() - started, 2)})
-    runs.write_json(this.folder / "metrics.json", {
-        "format": 1, "learning_rate": best["learning_rate"], "tried": tried, "steps": steps, "at_the_edge": best in (tried[0], tried[-1])})
+    runs.write_json(
+        this.folder / "run.json", {"format": 1, "sweep_seconds": round(time.time() - started, 2)}
+    )
+    runs.write_json(
+        this.folder / "metrics.json",
+        {
+            "format": 1,
+            "learning_rate": best["learning_rate"],
+            "tried": tried,
+            "steps": steps,
+            "at_the_edge": best in (tried[0], tried[-1]),
+        },
+    )
 
 
 # ---------------------------------------------------------------- a trial
@@ -158,7 +221,9 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
         else:
             try:
-                Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew from what is resident now
+                Path("/proc/self/clear_refs").write_text(
+                    "5"
+                )  # Linux: VmHWM starts anew from what is resident now
             except OSError:
                 self.of = "the process so far"
 
@@ -196,24 +261,50 @@ def _run(args, this: Trial, data: Data, rate: float | None) -> None:
     runs.seed_everything(this.seed)
     started = time.time()
     if this.arm.method == "none":
-        model, trainable = hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)), 0
+        model, trainable = (
+            hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)),
+            0,
+        )
     else:
         model, trainable = train(args, this, data, rate, f"{this.arm.name}, seed {this.seed}")
-    training_seconds, peak_gb = time.time() - started, peak.gb()  # before saving and judging, whose cache would be in the peak
+    training_seconds, peak_gb = (
+        time.time() - started,
+        peak.gb(),
+    )  # before saving and judging, whose cache would be in the peak
     if trainable:
         keep(args, this, model, data)
     trained = time.time()
     texts = judge(args, this.arm.name, model.merge_and_unload() if this.plan else model, data)
     runs.write_jsonl(this.folder / "texts.jsonl", texts)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    runs.write_json(this.folder / "run.json", {
-        "format": 1, "training_seconds": round(training_seconds, 2), "evaluation_seconds": round(time.time() - trained, 2),
-        "peak_memory_gb": peak_gb, "peak_memory_is_of": peak.of, "versions": runs.versions(), "git_commit": runs.git_commit(),
-    })
-    means = {name: float(np.mean([row[name] for row in texts])) for name in texts[0] if name not in ("id", "summary", "ended")}
-    runs.write_json(this.folder / "metrics.json", {
-        "format": 1, "learning_rate": rate, "trainable": trainable, "parameters": n_parameters,
-        "trainable_percent": 100 * trainable / n_parameters, **means})
+    runs.write_json(
+        this.folder / "run.json",
+        {
+            "format": 1,
+            "training_seconds": round(training_seconds, 2),
+            "evaluation_seconds": round(time.time() - trained, 2),
+            "peak_memory_gb": peak_gb,
+            "peak_memory_is_of": peak.of,
+            "versions": runs.versions(),
+            "git_commit": runs.git_commit(),
+        },
+    )
+    means = {
+        name: float(np.mean([row[name] for row in texts]))
+        for name in texts[0]
+        if name not in ("id", "summary", "ended")
+    }
+    runs.write_json(
+        this.folder / "metrics.json",
+        {
+            "format": 1,
+            "learning_rate": rate,
+            "trainable": trainable,
+            "parameters": n_parameters,
+            "trainable_percent": 100 * trainable / n_parameters,
+            **means,
+        },
+    )
 
 
 def train(args, this: Trial, data: Data, rate: float, what: str, max_steps: int | None = None):
@@ -223,7 +314,9 @@ def train(args, this: Trial, data: Data, rate: float, what: str, max_steps: int 
     if this.plan:
         model = lora.wrap(model, this.plan, steps)
     trainable = lora.trainable_parameters(model)
-    settings = training.settings(args, this.folder, this.seed, learning_rate=rate, max_steps=max_steps or args.max_steps)
+    settings = training.settings(
+        args, this.folder, this.seed, learning_rate=rate, max_steps=max_steps or args.max_steps
+    )
     trainer = training.SummaryTrainer(model, data.tokenizer, settings, data.train.data)
     trainer.add_callback(training.Bar(lambda total: runs.progress(None, args, what, total)))
     if this.arm.method == "adalora":
@@ -257,31 +350,55 @@ def judge(args, name: str, model, data: Data) -> list[dict]:
     nll = finite_nll(args, model, data.test, data.tokenizer)
     articles = list(data.rows["article"])
     made = generation.generate(
-        model, data.tokenizer, articles, args.max_new_tokens, args.batch_size, args.num_beams, args.min_new_tokens,
+        model,
+        data.tokenizer,
+        articles,
+        args.max_new_tokens,
+        args.batch_size,
+        args.num_beams,
+        args.min_new_tokens,
         progress=lambda batches: runs.progress(batches, args, f"{name}: summaries"),
     )
     system = quality.System(name, "model", [one.text for one in made])
     quality.measure([system], articles, list(data.rows["highlights"]))
-    values = system.values | {"tokens": [one.n_tokens for one in made], "ended_percent": [100 * one.ended for one in made], "nll_nats": nll}
-    columns = {measure: np.asarray(column, dtype=float).tolist() for measure, column in values.items()}
+    values = system.values | {
+        "tokens": [one.n_tokens for one in made],
+        "ended_percent": [100 * one.ended for one in made],
+        "nll_nats": nll,
+    }
+    columns = {
+        measure: np.asarray(column, dtype=float).tolist() for measure, column in values.items()
+    }
     return [
-        {"id": row["id"], "summary": one.text} | {measure: column[index] for measure, column in columns.items()}
+        {"id": row["id"], "summary": one.text}
+        | {measure: column[index] for measure, column in columns.items()}
         for index, (row, one) in enumerate(zip(data.rows, made, strict=True))
     ]
 
 
 def finite_nll(args, model, part: examples.Encoded, tokenizer) -> np.ndarray:
     """`examples.summary_nll` of a part of the data. Raises Diverged if a number is not finite: the last update can break a model."""
-    nll = examples.summary_nll(model, part.data, tokenizer, args.batch_size or args.per_device_train_batch_size)
+    nll = examples.summary_nll(
+        model, part.data, tokenizer, args.batch_size or args.per_device_train_batch_size
+    )
     if not np.isfinite(nll).all():
-        raise training.Diverged("the trained model's NLL is not finite; lower --learning_rate or --full_learning_rate")
+        raise training.Diverged(
+            "the trained model's NLL is not finite; lower --learning_rate or --full_learning_rate"
+        )
     return nll
 
 
 def results(this: Trial) -> tuple[dict, list[dict], dict]:
     """(metrics, rows of texts, run record) of a finished trial."""
-    texts = [json.loads(line) for line in (this.folder / "texts.jsonl").read_text(encoding="utf-8").splitlines()]
-    return runs.read_json(this.folder / "metrics.json"), texts, runs.read_json(this.folder / "run.json")
+    texts = [
+        json.loads(line)
+        for line in (this.folder / "texts.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    return (
+        runs.read_json(this.folder / "metrics.json"),
+        texts,
+        runs.read_json(this.folder / "run.json"),
+    )
 
 
 def sweep_results(first: Trial) -> tuple[dict | None, float]:
@@ -290,7 +407,9 @@ def sweep_results(first: Trial) -> tuple[dict | None, float]:
         return None, 0.0
     folder = sweep_of(first).folder
     found = runs.read_json(folder / "metrics.json")
-    return {name: found[name] for name in ("tried", "steps", "at_the_edge")}, runs.read_json(folder / "run.json")["sweep_seconds"]
+    return {name: found[name] for name in ("tried", "steps", "at_the_edge")}, runs.read_json(
+        folder / "run.json"
+    )["sweep_seconds"]
 
 
 def seconds_behind(source, seen: set | None = None) -> float | None:
@@ -326,7 +445,9 @@ def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | No
 
 def found_from(record: Path, source: str) -> Path | None:
     """The path that a record names, which may be relative to the folder its script ran in: that is one above the record."""
-    return next((folder / source for folder in record.resolve().parents if (folder / source).exists()), None)
+    return next(
+        (folder / source for folder in record.resolve().parents if (folder / source).exists()), None
+    )
 
 
 def record_of(path: Path) -> Path | None:
@@ -347,5 +468,7 @@ def require_unchanged(trials: list[Trial], overwrite: bool) -> None:
     first = {this.arm.name: this for this in reversed(trials)}  # a sweep has its arm's first seed
     changed = [this for this in [*trials, *map(sweep_of, first.values())] if this.changed]
     if changed and not overwrite:
-        raise InputError(f"{changed[0].folder} holds an arm of another configuration; add --overwrite to run it again, "
-                         "or choose another --output_dir")
+        raise InputError(
+            f"{changed[0].folder} holds an arm of another configuration; add --overwrite to run it again, "
+            "or choose another --output_dir"
+        )

@@ -22,8 +22,12 @@ def paired(values, others, seed: int) -> dict:
     difference = values.mean(0) - others.mean(0)
     error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
     seeds = (values - others).mean(1).tolist()
-    return mean_interval(difference, seed) | {"p": sign_flip(difference, seed), "p_smallest": smallest_p(difference),
-                                              "detectable": float(POWER_FACTOR * error), "seeds": seeds}
+    return mean_interval(difference, seed) | {
+        "p": sign_flip(difference, seed),
+        "p_smallest": smallest_p(difference),
+        "detectable": float(POWER_FACTOR * error),
+        "seeds": seeds,
+    }
 
 
 def smallest_p(difference, flips: int = FLIPS) -> float:
@@ -37,7 +41,9 @@ def sign_flip(difference, seed: int, flips: int = FLIPS) -> float:
     Source: Fisher (1935), The design of experiments, section 21; the observed signs count as one of the flips.
     """
     rng, difference = np.random.default_rng(seed), np.asarray(difference, dtype=float)
-    threshold = abs(difference.sum()) - 1e-9 * np.abs(difference).sum()  # equal sums differ by rounding
+    threshold = (
+        abs(difference.sum()) - 1e-9 * np.abs(difference).sum()
+    )  # equal sums differ by rounding
     extreme = 0
     for start in range(0, flips, CHUNK):
         signs = rng.integers(0, 2, size=(min(CHUNK, flips - start), len(difference))) * 2 - 1
@@ -49,14 +55,16 @@ def holm(p_values) -> list[float]:
     """Holm's adjusted p values: sorted p times the number of hypotheses left, never decreasing, 1 at most. Holm (1979)."""
     p_values = np.asarray(p_values, dtype=float)
     ascending = np.argsort(p_values, kind="stable")
-    adjusted = np.maximum.accumulate(p_values[ascending] * np.arange(len(p_values), 0, -1)).clip(max=1)
+    adjusted = np.maximum.accumulate(p_values[ascending] * np.arange(len(p_values), 0, -1)).clip(
+        max=1
+    )
     found = np.empty_like(adjusted)
     found[ascending] = adjusted
     return found.tolist()
 
 
 def claim(found: dict, higher_is_better: bool) -> str | None:
-    """"better" or "worse", or None: a word only if the interval excludes zero, Holm's p is under 5 % and all seeds agree in sign."""
+    """ "better" or "worse", or None: a word only if the interval excludes zero, Holm's p is under 5 % and all seeds agree in sign."""
     low, high = found["low"], found["high"]
     signs = np.sign(found["seeds"])
     if low <= 0 <= high or found["p_holm"] >= ALPHA or not np.all(signs == signs[0]):

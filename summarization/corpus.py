@@ -34,10 +34,14 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
         return dataset
     if path.is_dir():
         if not _saved(path) and not _split_files(path):
-            raise InputError(f"{flag} {dataset}: expected {kinds}, found a folder with none of them; save_to_disk or <split>.jsonl")
+            raise InputError(
+                f"{flag} {dataset}: expected {kinds}, found a folder with none of them; save_to_disk or <split>.jsonl"
+            )
     elif path.is_file():
         if path.suffix not in FORMATS:
-            raise InputError(f"{flag} {dataset}: expected {kinds}, found a file ending in {path.suffix or 'nothing'}; convert it")
+            raise InputError(
+                f"{flag} {dataset}: expected {kinds}, found a file ending in {path.suffix or 'nothing'}; convert it"
+            )
     elif path.suffix in FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
         raise InputError(f"{flag} {dataset}: expected {kinds}, found no such path; check it")
     else:
@@ -54,7 +58,10 @@ def inputs(dataset: str) -> dict[str, str]:
     """The entry of `runs.Run(inputs=...)` for a data set; two files for `demo`, whose patterns have their own."""
     if dataset != "demo":
         return {"dataset": dataset}
-    return {"dataset": str(NEWSROOM), "dataset_patterns": str(NEWSROOM.with_name("newsroom_patterns.py"))}
+    return {
+        "dataset": str(NEWSROOM),
+        "dataset_patterns": str(NEWSROOM.with_name("newsroom_patterns.py")),
+    }
 
 
 def label(dataset: str) -> str:
@@ -64,7 +71,9 @@ def label(dataset: str) -> str:
 
 def title(content: dict) -> str:
     """What a figure says of the `dataset`, `split` and `without_splits` of an artifact: `cnn_dailymail test`, `rows.jsonl (no splits)`."""
-    return f"{content['dataset']} {'(no splits)' if content['without_splits'] else content['split']}"
+    return (
+        f"{content['dataset']} {'(no splits)' if content['without_splits'] else content['split']}"
+    )
 
 
 def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 0):
@@ -82,7 +91,9 @@ def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 
     with _silence():
         table = _with_columns(table, dataset)
     rows = _rows_with_text(table, dataset)
-    if without_splits(dataset) and split != "train":  # after what may be wrong with the file: an error is one line
+    if (
+        without_splits(dataset) and split != "train"
+    ):  # after what may be wrong with the file: an error is one line
         _note(NO_SPLITS.format(Path(dataset).name, split))
     if max_examples is not None:
         rows = np.random.default_rng(seed).permutation(rows)[:max_examples]
@@ -95,7 +106,9 @@ def _demo(split: str, n: int | None):
     from summarization import newsroom
 
     if split not in DEMO_SIZES:
-        raise InputError(f"--split {split}: the demo newsroom has the splits {', '.join(DEMO_SIZES)}")
+        raise InputError(
+            f"--split {split}: the demo newsroom has the splits {', '.join(DEMO_SIZES)}"
+        )
     return Dataset.from_list(newsroom.articles(split, n or DEMO_SIZES[split]))
 
 
@@ -139,7 +152,9 @@ def _read_folder(folder: Path, split: str):
 
 def _one_of(splits, split: str, where):
     if split not in splits:
-        raise InputError(f"{where}: expected a split {split!r}, found {', '.join(splits)}; choose one of these")
+        raise InputError(
+            f"{where}: expected a split {split!r}, found {', '.join(splits)}; choose one of these"
+        )
     return splits[split]
 
 
@@ -150,10 +165,18 @@ def _read_file(path: Path):
     options = {"keep_default_na": False} if FORMATS[path.suffix] == "csv" else {}  # "NA" is a word
     try:
         with _silence():
-            return datasets.load_dataset(FORMATS[path.suffix], data_files=str(path.resolve()), split="train", **options)
+            return datasets.load_dataset(
+                FORMATS[path.suffix], data_files=str(path.resolve()), split="train", **options
+            )
     except Exception as error:  # datasets raises its own kinds, pyarrow's and pandas'
-        reason = _first_bad_line(path) if path.suffix == ".jsonl" else f"{type(error).__name__}: {error.__cause__ or error}"
-        raise InputError(f"{path}: expected {EXPECTED}, got something unreadable ({reason}); mend the file") from error
+        reason = (
+            _first_bad_line(path)
+            if path.suffix == ".jsonl"
+            else f"{type(error).__name__}: {error.__cause__ or error}"
+        )
+        raise InputError(
+            f"{path}: expected {EXPECTED}, got something unreadable ({reason}); mend the file"
+        ) from error
 
 
 def _read_hub(name: str, split: str):
@@ -162,7 +185,9 @@ def _read_hub(name: str, split: str):
     try:
         return datasets.load_dataset(name, HUB_CONFIGS.get(name), split=split)
     except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
-        raise InputError(f"--dataset {name}: expected split {split!r} of a data set on the Hub, got: {error}") from error
+        raise InputError(
+            f"--dataset {name}: expected split {split!r} of a data set on the Hub, got: {error}"
+        ) from error
 
 
 def _first_bad_line(path: Path) -> str:
@@ -175,7 +200,9 @@ def _first_bad_line(path: Path) -> str:
                 return f"line {number} is not JSON: {error}"
             if not isinstance(row, dict):
                 return f"line {number} is no JSON object"
-            for name in {name for names in SYNONYMS.values() for name in names} & set(row) - set(SYNONYMS["id"]):
+            for name in {name for names in SYNONYMS.values() for name in names} & set(row) - set(
+                SYNONYMS["id"]
+            ):
                 if not isinstance(row[name], str):
                     return f"line {number}: {name} is {type(row[name]).__name__}, not text"
                 if any(0xD800 <= ord(character) <= 0xDFFF for character in row[name]):
@@ -206,17 +233,29 @@ def _with_columns(table, dataset: str):
     """`table` with exactly the columns id, article and highlights, under these names; ids become text."""
     from datasets import Value
 
-    found = {column: next((name for name in names if name in table.column_names), None) for column, names in SYNONYMS.items()}
+    found = {
+        column: next((name for name in names if name in table.column_names), None)
+        for column, names in SYNONYMS.items()
+    }
     if not (found["article"] and found["highlights"]):
-        raise InputError(f"--dataset {dataset}: expected {EXPECTED}, found {', '.join(table.column_names)}; rename them")
+        raise InputError(
+            f"--dataset {dataset}: expected {EXPECTED}, found {', '.join(table.column_names)}; rename them"
+        )
     if found["id"] is None:
-        table, found["id"] = table.add_column("id", [f"row-{index:06d}" for index in range(len(table))]), "id"
-    table = table.select_columns(list(found.values())).rename_columns({old: new for new, old in found.items() if old != new})
+        table, found["id"] = (
+            table.add_column("id", [f"row-{index:06d}" for index in range(len(table))]),
+            "id",
+        )
+    table = table.select_columns(list(found.values())).rename_columns(
+        {old: new for new, old in found.items() if old != new}
+    )
     for column in ("article", "highlights"):
         kind = table.features[column]
         if getattr(kind, "dtype", None) not in ("string", "large_string"):
             found = _first_bad_line(Path(dataset)) if dataset.endswith(".jsonl") else str(kind)
-            raise InputError(f"--dataset {dataset}: expected text in column {column}, found {found}; mend the file")
+            raise InputError(
+                f"--dataset {dataset}: expected text in column {column}, found {found}; mend the file"
+            )
     return table.cast_column("id", Value("string")).select_columns(["id", "article", "highlights"])
 
 
@@ -230,12 +269,18 @@ def _rows_with_text(table, dataset: str):
     for column in ("article", "highlights") if len(table) else ():
         missing = np.flatnonzero(pc.is_null(columns[column]).to_numpy())
         if len(missing):
-            raise InputError(f"--dataset {dataset}: row {missing[0] + 1} has no {column}; expected text in each of {len(table)} rows")
+            raise InputError(
+                f"--dataset {dataset}: row {missing[0] + 1} has no {column}; expected text in each of {len(table)} rows"
+            )
         full &= pc.match_substring_regex(columns[column], r"\S").to_numpy()
     if not full.any():
-        raise InputError(f"--dataset {dataset}: expected at least one row with an article and highlights, found none")
+        raise InputError(
+            f"--dataset {dataset}: expected at least one row with an article and highlights, found none"
+        )
     if not full.all():
-        _note(f"{label(dataset)}: {int((~full).sum())} of {len(full)} rows are left out, their article or highlights are blank")
+        _note(
+            f"{label(dataset)}: {int((~full).sum())} of {len(full)} rows are left out, their article or highlights are blank"
+        )
     return np.flatnonzero(full)
 
 

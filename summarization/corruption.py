@@ -33,10 +33,16 @@ class Example:
 
     def lengths(self, salient: bool) -> list[int]:
         """Tokens of each salient sentence, or of each other one."""
-        return [end - start for i, (start, end) in enumerate(self.sentences) if (i in self.salient) == salient]
+        return [
+            end - start
+            for i, (start, end) in enumerate(self.sentences)
+            if (i in self.salient) == salient
+        ]
 
 
-Fill = Callable[[int, int, np.random.Generator], np.ndarray]  # (number of tokens, row of the example, rng) -> tokens in their place
+Fill = Callable[
+    [int, int, np.random.Generator], np.ndarray
+]  # (number of tokens, row of the example, rng) -> tokens in their place
 
 
 # ---------------------------------------------------------------- sentences and their salience
@@ -47,14 +53,26 @@ def prepare(tokenizer, row: dict, max_length: int) -> Example:
     try:
         made = prompt.build(tokenizer, row["article"], row["highlights"], max_length)
     except prompt.TooLong as error:
-        raise Dropped(f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article") from error
+        raise Dropped(
+            f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article"
+        ) from error
     spans, texts = sentences_of(tokenizer, row["article"], len(made.article_ids))
     salient = rouge.greedy_oracle(texts, row["highlights"])
     if not salient:
         raise Dropped("no sentence shares a word with the highlights")
     ids = np.array(made.ids, dtype=np.int32)
     scores = rouge.salience(texts, row["highlights"])
-    return Example(row["id"], ids, made.summary_start, spans, scores, salient, made.n_cut, row["article"], row["highlights"])
+    return Example(
+        row["id"],
+        ids,
+        made.summary_start,
+        spans,
+        scores,
+        salient,
+        made.n_cut,
+        row["article"],
+        row["highlights"],
+    )
 
 
 def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int, int]], list[str]]:
@@ -96,21 +114,36 @@ def swap_filler(examples: list[Example], mask_ids: list[int]) -> Fill:
 
     First sentences are left out: their first token lacks the space before it.
     """
-    spans = np.array([(row, start, end) for row, example in enumerate(examples) for number, (start, end) in enumerate(example.sentences)
-                      if number and number not in example.salient], dtype=int).reshape(-1, 3)
+    spans = np.array(
+        [
+            (row, start, end)
+            for row, example in enumerate(examples)
+            for number, (start, end) in enumerate(example.sentences)
+            if number and number not in example.salient
+        ],
+        dtype=int,
+    ).reshape(-1, 3)
     lengths = spans[:, 2] - spans[:, 1]
     order = np.argsort(lengths, kind="stable")
     spans, lengths = spans[order], lengths[order]
 
     def fill(length: int, row: int, rng: np.random.Generator) -> np.ndarray:
         low, high = np.searchsorted(lengths, [length, length + 1])
-        for begin, end, longest in ((low, high, False), (high, len(lengths), False), (0, low, True)):
+        for begin, end, longest in (
+            (low, high, False),
+            (high, len(lengths), False),
+            (0, low, True),
+        ):
             others = begin + np.flatnonzero(spans[begin:end, 0] != row)
             if len(others):
                 wanted = lengths[others[-1 if longest else 0]]
                 donor, start, stop = spans[rng.choice(others[lengths[others] == wanted])]
                 tokens = examples[donor].ids[start:stop][:length]
-                return np.concatenate([tokens, fill(length - len(tokens), row, rng)]) if len(tokens) < length else tokens
+                return (
+                    np.concatenate([tokens, fill(length - len(tokens), row, rng)])
+                    if len(tokens) < length
+                    else tokens
+                )
         raise Dropped("no sentence of another article to swap in")
 
     return fill
@@ -121,7 +154,10 @@ def mask_filler(examples: list[Example], mask_ids: list[int]) -> Fill:
     return lambda length, row, rng: np.resize(np.array(mask_ids, dtype=np.int32), length)
 
 
-CORRUPTIONS: dict[str, Callable[[list[Example], list[int]], Fill]] = {"swap": swap_filler, "mask": mask_filler}
+CORRUPTIONS: dict[str, Callable[[list[Example], list[int]], Fill]] = {
+    "swap": swap_filler,
+    "mask": mask_filler,
+}
 
 
 def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list | None:
@@ -130,10 +166,24 @@ def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list
     None when it cannot be done: the pairs do not say which sentences are salient, no other article has sentences to swap in, or no
     neutral tokens are given for `mask`.
     """
-    if not all(pair.sentences and pair.masked for pair in pairs) or (kind == "mask" and not mask_ids):
+    if not all(pair.sentences and pair.masked for pair in pairs) or (
+        kind == "mask" and not mask_ids
+    ):
         return None
-    examples = [Example(pair.id, np.array(pair.clean_ids, dtype=np.int32), pair.summary_start, list(pair.sentences), [],
-                        [number for number, span in enumerate(pair.sentences) if span in pair.masked], 0, "", "") for pair in pairs]
+    examples = [
+        Example(
+            pair.id,
+            np.array(pair.clean_ids, dtype=np.int32),
+            pair.summary_start,
+            list(pair.sentences),
+            [],
+            [number for number, span in enumerate(pair.sentences) if span in pair.masked],
+            0,
+            "",
+            "",
+        )
+        for pair in pairs
+    ]
     fill, made = CORRUPTIONS[kind](examples, mask_ids), []
     for row, (pair, example) in enumerate(zip(pairs, examples, strict=True)):
         try:
@@ -147,7 +197,9 @@ def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list
 def control_spans(example: Example, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Spans of non-salient sentences drawn at random, as many tokens as the salient ones have or all there are; the last one is cut."""
     left = sum(example.lengths(salient=True))
-    others = [span for number, span in enumerate(example.sentences) if number not in example.salient]
+    others = [
+        span for number, span in enumerate(example.sentences) if number not in example.salient
+    ]
     spans = []
     for index in rng.permutation(len(others)):
         start, end = others[index]
@@ -160,17 +212,29 @@ def control_spans(example: Example, rng: np.random.Generator) -> list[tuple[int,
 def pair(example: Example, row: int, fill: Fill, seed: int) -> dict:
     """A row of pairs.jsonl; the same for the same seed and row. Raises Dropped."""
     rng = np.random.default_rng([seed, row])
-    masked, control = [example.sentences[number] for number in example.salient], control_spans(example, rng)
-    corrupted_ids, control_ids = (_replaced(example.ids, spans, row, fill, rng) for spans in (masked, control))
+    masked, control = (
+        [example.sentences[number] for number in example.salient],
+        control_spans(example, rng),
+    )
+    corrupted_ids, control_ids = (
+        _replaced(example.ids, spans, row, fill, rng) for spans in (masked, control)
+    )
     if (corrupted_ids == example.ids).all():
         raise Dropped("the corruption changes no token")
     if not len(corrupted_ids) == len(control_ids) == len(example.ids):
         raise AssertionError(f"row {example.id}: clean and corrupted differ in length")
     return {
-        "id": example.id, "clean_ids": example.ids.tolist(), "corrupted_ids": corrupted_ids.tolist(),
-        "summary_start": example.summary_start, "control_ids": control_ids.tolist(),
-        "masked": masked, "control_masked": control, "sentences": example.sentences,
-        "salience": [round(score, 4) for score in example.salience], "article": example.article, "summary": example.summary,
+        "id": example.id,
+        "clean_ids": example.ids.tolist(),
+        "corrupted_ids": corrupted_ids.tolist(),
+        "summary_start": example.summary_start,
+        "control_ids": control_ids.tolist(),
+        "masked": masked,
+        "control_masked": control,
+        "sentences": example.sentences,
+        "salience": [round(score, 4) for score in example.salience],
+        "article": example.article,
+        "summary": example.summary,
     }
 
 

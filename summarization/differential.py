@@ -50,7 +50,10 @@ def cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 def _u_centred(x: torch.Tensor) -> torch.Tensor:
     """The Gram matrix of `x`, with a zero diagonal, its off-diagonal row and column effects taken out (Szekely and Rizzo, 2014)."""
-    x, n = centred(x), x.shape[-2]  # centring changes nothing but the rounding: row effects go out below
+    x, n = (
+        centred(x),
+        x.shape[-2],
+    )  # centring changes nothing but the rounding: row effects go out below
     gram = x @ x.mT
     eye = torch.eye(n, dtype=torch.bool, device=x.device)
     gram = gram.masked_fill(eye, 0.0)
@@ -66,7 +69,10 @@ def rsa(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """
     i, j = torch.triu_indices(x.shape[-2], x.shape[-2], 1, device=x.device)
     a, b = _similarities(x)[..., i, j], _similarities(y)[..., i, j]
-    values = [_pearson(_ranks(p), _ranks(q)) for p, q in zip(a.reshape(-1, len(i)), b.reshape(-1, len(i)), strict=True)]
+    values = [
+        _pearson(_ranks(p), _ranks(q))
+        for p, q in zip(a.reshape(-1, len(i)), b.reshape(-1, len(i)), strict=True)
+    ]
     return torch.stack(values).reshape(a.shape[:-1])
 
 
@@ -105,7 +111,9 @@ def attention_measures(base: torch.Tensor, finetuned: torch.Tensor) -> dict[str,
     log_p, log_q = p.clamp_min(TINY).log(), q.clamp_min(TINY).log()
     distance = log_p - log_q
     found = _entropies("base", p, log_p) | _entropies("finetuned", q, log_q)
-    found |= _divergences("kl_base_finetuned", p, q, distance) | _divergences("kl_finetuned_base", q, p, -distance)
+    found |= _divergences("kl_base_finetuned", p, q, distance) | _divergences(
+        "kl_finetuned_base", q, p, -distance
+    )
     return found
 
 
@@ -118,20 +126,29 @@ def _entropies(name: str, p: torch.Tensor, log_p: torch.Tensor) -> dict[str, tor
     first, rest = _split_sum(-p * log_p)
     weight = p[..., 1:].sum(-1).clamp_min(TINY)
     entropy, entropy_rest = first + rest, (rest / weight + weight.log())[..., 1:]
-    log_keys = torch.arange(2, p.shape[-1] + 1, device=p.device).float().log()  # the query at position i sees i + 1 keys
+    log_keys = (
+        torch.arange(2, p.shape[-1] + 1, device=p.device).float().log()
+    )  # the query at position i sees i + 1 keys
     return {
-        f"entropy_{name}": entropy.mean(-1), f"normalised_entropy_{name}": (entropy / log_keys).mean(-1),
-        f"entropy_rest_{name}": entropy_rest.mean(-1), f"normalised_entropy_rest_{name}": (entropy_rest / log_keys[:-1]).mean(-1),
+        f"entropy_{name}": entropy.mean(-1),
+        f"normalised_entropy_{name}": (entropy / log_keys).mean(-1),
+        f"entropy_rest_{name}": entropy_rest.mean(-1),
+        f"normalised_entropy_rest_{name}": (entropy_rest / log_keys[:-1]).mean(-1),
         f"first_token_{name}": p[..., 0].mean(-1),
     }
 
 
-def _divergences(name: str, p: torch.Tensor, q: torch.Tensor, distance: torch.Tensor) -> dict[str, torch.Tensor]:
+def _divergences(
+    name: str, p: torch.Tensor, q: torch.Tensor, distance: torch.Tensor
+) -> dict[str, torch.Tensor]:
     first, rest = _split_sum(p * distance)
     weight_p, weight_q = p[..., 1:].sum(-1).clamp_min(TINY), q[..., 1:].sum(-1).clamp_min(TINY)
     without_first = (rest / weight_p - weight_p.log() + weight_q.log())[..., 1:]
     # a KL is never negative; rounding makes some -1e-8
-    return {name: (first + rest).clamp_min(0).mean(-1), f"{name}_rest": without_first.clamp_min(0).mean(-1)}
+    return {
+        name: (first + rest).clamp_min(0).mean(-1),
+        f"{name}_rest": without_first.clamp_min(0).mean(-1),
+    }
 
 
 # ---------------------------------------------------------------- over texts, in numpy: (texts, ...) -> (...)
@@ -139,7 +156,9 @@ def _divergences(name: str, p: torch.Tensor, q: torch.Tensor, distance: torch.Te
 
 def over_texts(values: np.ndarray, seed: int) -> dict[str, list]:
     """{"mean", "low", "high"} along the first axis, with bootstrap intervals over texts; the other axes stay, as nested lists."""
-    low, high = np.quantile(resampled_means(values, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.quantile(
+        resampled_means(values, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0
+    )
     return {"mean": values.mean(0).tolist(), "low": low.tolist(), "high": high.tolist()}
 
 
@@ -156,7 +175,9 @@ def sign_flip_p(differences: np.ndarray, seed: int, flips: int = FLIPS) -> np.nd
     p = (1 + flips with |mean| at least the observed one) / (1 + flips). Source: Fisher (1935), the paired permutation test.
     """
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(flips, len(differences)))
-    extreme = np.abs(signs @ differences) >= np.abs(differences.sum(0)) * (1 - 1e-12)  # equal up to rounding counts as equal
+    extreme = np.abs(signs @ differences) >= np.abs(differences.sum(0)) * (
+        1 - 1e-12
+    )  # equal up to rounding counts as equal
     return (1 + extreme.sum(0)) / (1 + flips)
 
 

@@ -14,10 +14,16 @@ from summarization import latents
 from summarization.differential_report import first_layer_sentence
 from summarization.statistics import LEVEL
 
-MEASURES = {"centred_cosine": measures.centred_cosine, "cosine": measures.cosine, "relative_l2": measures.relative_l2}
+MEASURES = {
+    "centred_cosine": measures.centred_cosine,
+    "cosine": measures.cosine,
+    "relative_l2": measures.relative_l2,
+}
 GEOMETRY = {"cka": measures.cka, "rsa": measures.rsa}
 LEAST_POSITIONS = 4  # debiased CKA is undefined with fewer
-ROUNDING = 1e-6  # of 1 - cosine and of relative L2 in float32: a layer that moved by less did not move
+ROUNDING = (
+    1e-6  # of 1 - cosine and of relative L2 in float32: a layer that moved by less did not move
+)
 
 
 def files(run: str) -> list[tuple[int, Path]]:
@@ -29,9 +35,11 @@ def files(run: str) -> list[tuple[int, Path]]:
             found.append((int(step), path))
     found.sort()
     if len(found) < 2 or found[0][0] != 0:
-        raise InputError(f"--run {run}: expected latents/checkpoint-0.safetensors, the base model's, and later ones, found "
-                         f"{', '.join(str(step) for step, _ in found) or 'none'}; run_finetuning_with_checkpoints.py writes them, "
-                         "for instance with --model_path demo --dataset demo")
+        raise InputError(
+            f"--run {run}: expected latents/checkpoint-0.safetensors, the base model's, and later ones, found "
+            f"{', '.join(str(step) for step, _ in found) or 'none'}; run_finetuning_with_checkpoints.py writes them, "
+            "for instance with --model_path demo --dataset demo"
+        )
     return found
 
 
@@ -47,18 +55,32 @@ def follow(found: list[tuple[int, Path]], seed: int, progress=lambda items: item
     for _, path in progress(found):
         now = latents.read(path)
         if not latents.same_probe(base, now):
-            raise InputError(f"{path}: expected the probe of {found[0][1].name}, got other texts or another model shape; "
-                             "fine-tune again with --overwrite")
+            raise InputError(
+                f"{path}: expected the probe of {found[0][1].name}, got other texts or another model shape; "
+                "fine-tune again with --overwrite"
+            )
         for name, measure in wanted.items():
-            values = np.stack([measure(base.streams[:, text], now.streams[:, text]).numpy() for text in columns])
+            values = np.stack(
+                [measure(base.streams[:, text], now.streams[:, text]).numpy() for text in columns]
+            )
             tables.setdefault(name, []).append(measures.over_texts(values, seed))
-            changes.setdefault(name, []).append((values if name == "relative_l2" else 1 - values)[:, 1:])  # distance from the base
+            changes.setdefault(name, []).append(
+                (values if name == "relative_l2" else 1 - values)[:, 1:]
+            )  # distance from the base
     steps = [step for step, _ in found]
     summary = {
-        "steps": steps, "states": ["embeddings", *map(str, range(len(base.streams) - 1))],
-        "texts": len(columns), "positions": n_positions, "level": LEVEL,
-        "measures": {name: {key: [row[key] for row in rows] for key in ("mean", "low", "high")} for name, rows in tables.items()},
-        "standing": {name: standing(steps, np.stack(values, 1), seed) for name, values in changes.items()},
+        "steps": steps,
+        "states": ["embeddings", *map(str, range(len(base.streams) - 1))],
+        "texts": len(columns),
+        "positions": n_positions,
+        "level": LEVEL,
+        "measures": {
+            name: {key: [row[key] for row in rows] for key in ("mean", "low", "high")}
+            for name, rows in tables.items()
+        },
+        "standing": {
+            name: standing(steps, np.stack(values, 1), seed) for name, values in changes.items()
+        },
     }
     return {**summary, "sentences": _sentences(summary)}
 
@@ -70,28 +92,51 @@ def standing(steps: list[int], changes: np.ndarray, seed: int) -> dict | None:
     which it is that, "half": {"first", "last": the first and the last step at which a layer that moved gets half as far as it is at the
     end, "low", "high": where the two are in the central 95 % of resamples}}.
     """
-    means, drawn = changes.mean(0), measures.resampled_means(changes, seed)  # (steps, layers); (resamples, steps, layers)
+    means, drawn = (
+        changes.mean(0),
+        measures.resampled_means(changes, seed),
+    )  # (steps, layers); (resamples, steps, layers)
     tail = (1 - LEVEL) / 2
     moved = np.quantile(drawn[:, -1], tail, axis=0) > ROUNDING
     if not moved.any():
         return None
     layer = int(means[-1].argmax())
-    whole, each = (np.array(steps)[(way >= way[:, -1:] / 2).argmax(1)[:, moved]] for way in (means[None], drawn))  # (resamples, moved)
-    half = {"first": whole.min(), "last": whole.max(), "low": np.quantile(each.min(1), tail, method="lower"),
-            "high": np.quantile(each.max(1), 1 - tail, method="higher")}
-    return {"layer": layer, "share": float((drawn[:, -1].argmax(1) == layer).mean()), "half": {key: int(at) for key, at in half.items()}}
+    whole, each = (
+        np.array(steps)[(way >= way[:, -1:] / 2).argmax(1)[:, moved]]
+        for way in (means[None], drawn)
+    )  # (resamples, moved)
+    half = {
+        "first": whole.min(),
+        "last": whole.max(),
+        "low": np.quantile(each.min(1), tail, method="lower"),
+        "high": np.quantile(each.max(1), 1 - tail, method="higher"),
+    }
+    return {
+        "layer": layer,
+        "share": float((drawn[:, -1].argmax(1) == layer).mean()),
+        "half": {key: int(at) for key, at in half.items()},
+    }
 
 
 def _sentences(summary: dict) -> list[str]:
     """Which layer is farthest from the base at the end, as far as resampled texts agree (guard 26), and when half of the way was gone."""
     there = {name: row for name, row in summary["standing"].items() if row}
     firsts = {name: (row["layer"], row["share"]) for name, row in there.items()}
-    said = [first_layer_sentence(firsts, summary["texts"], f"farthest from the base model at step {summary['steps'][-1]}")]
+    said = [
+        first_layer_sentence(
+            firsts, summary["texts"], f"farthest from the base model at step {summary['steps'][-1]}"
+        )
+    ]
     if not there or summary["texts"] < MIN_EXAMPLES:
         return said
-    halves = "; ".join(f"{name} {' to '.join(map(str, dict.fromkeys((half['first'], half['last']))))} [{half['low']}, {half['high']}]"
-                       for name, half in ((name, row["half"]) for name, row in there.items()))
-    return [*said, f"Half of the last checkpoint's distance is reached at step (first to last of the layers that moved): {halves}."]
+    halves = "; ".join(
+        f"{name} {' to '.join(map(str, dict.fromkeys((half['first'], half['last']))))} [{half['low']}, {half['high']}]"
+        for name, half in ((name, row["half"]) for name, row in there.items())
+    )
+    return [
+        *said,
+        f"Half of the last checkpoint's distance is reached at step (first to last of the layers that moved): {halves}.",
+    ]
 
 
 def lines(summary: dict) -> list[str]:
@@ -100,6 +145,12 @@ def lines(summary: dict) -> list[str]:
     title = "centred cosine to step 0"
     rows = [f"{title:<26}" + "".join(f"{f'step {step}':>24}" for step in summary["steps"][1:])]
     for i, state in enumerate(summary["states"]):
-        cells = [f"{table['mean'][t][i]:.4f} [{table['low'][t][i]:.4f}, {table['high'][t][i]:.4f}]" for t in range(1, len(table["mean"]))]
-        rows.append(f"{f'layer {state}' if state.isdigit() else state:<26}" + "".join(f"{cell:>24}" for cell in cells))
+        cells = [
+            f"{table['mean'][t][i]:.4f} [{table['low'][t][i]:.4f}, {table['high'][t][i]:.4f}]"
+            for t in range(1, len(table["mean"]))
+        ]
+        rows.append(
+            f"{f'layer {state}' if state.isdigit() else state:<26}"
+            + "".join(f"{cell:>24}" for cell in cells)
+        )
     return [*rows, "", *summary["sentences"]]

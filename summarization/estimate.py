@@ -7,7 +7,9 @@ CONTEXT = 1024  # tokens of an article with its summary; most are shorter, so th
 TIMED_STEPS = 3
 TIMED_TOKENS = 9  # new tokens in the timing of a summary
 TFLOPS_OF_A_GPU = 20.0  # float32 with TF32 that a training step sustains on a data-centre GPU; an assumption, used where there is no GPU
-GPU_SECONDS_PER_TOKEN = 0.01 / 16  # of a summary: a decoding step of 10 ms, most of it launching kernels, for 16 articles; another one
+GPU_SECONDS_PER_TOKEN = (
+    0.01 / 16
+)  # of a summary: a decoding step of 10 ms, most of it launching kernels, for 16 articles; another one
 
 
 class Work(NamedTuple):
@@ -47,14 +49,24 @@ def measure(args, max_new_tokens: int, config=None, context: int = CONTEXT) -> W
         model(ids, attention_mask=torch.ones_like(ids), logits_to_keep=max_new_tokens)
 
     def write(n_tokens):
-        prompt = ids[:, :context - max_new_tokens]
+        prompt = ids[:, : context - max_new_tokens]
         with torch.no_grad():
-            model.generate(prompt, attention_mask=torch.ones_like(prompt), min_new_tokens=n_tokens, max_new_tokens=n_tokens,
-                           do_sample=False, pad_token_id=0)
+            model.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                min_new_tokens=n_tokens,
+                max_new_tokens=n_tokens,
+                do_sample=False,
+                pad_token_id=0,
+            )
 
     first = _seconds(lambda: write(1), device)
     token = max(0.0, _seconds(lambda: write(1 + TIMED_TOKENS), device) - first) / TIMED_TOKENS
-    return Work(_seconds(train, device) / rows, _seconds(read, device) / rows, (first + max_new_tokens * token) / rows)
+    return Work(
+        _seconds(train, device) / rows,
+        _seconds(read, device) / rows,
+        (first + max_new_tokens * token) / rows,
+    )
 
 
 def _seconds(work, device) -> float:
@@ -87,7 +99,9 @@ def on_a_gpu(new_tokens: int) -> Work:
 def in_hours(work: dict[str, Work], unit: Work) -> str:
     """`about 3.0 hours: stage 2.0, stage 1.0`."""
     hours = {stage: amount.seconds(unit) / 3600 for stage, amount in work.items()}
-    return f"about {sum(hours.values()):.1f} hours: " + ", ".join(f"{stage} {value:.1f}" for stage, value in hours.items())
+    return f"about {sum(hours.values()):.1f} hours: " + ", ".join(
+        f"{stage} {value:.1f}" for stage, value in hours.items()
+    )
 
 
 def lines(work: dict[str, Work], unit: Work, device, new_tokens: int) -> list[str]:
@@ -99,6 +113,8 @@ def lines(work: dict[str, Work], unit: Work, device, new_tokens: int) -> list[st
         "tokenising, ROUGE, drawings and saving are left out: good to a factor of two at best.",
     ]
     if device.type != "cuda":
-        said.append(f"There is no GPU here to time. Estimate for one GPU that sustains {TFLOPS_OF_A_GPU:.0f} TFLOP/s and writes "
-                    f"{1 / GPU_SECONDS_PER_TOKEN:,.0f} tokens a second, both assumptions: {in_hours(work, on_a_gpu(new_tokens))}")
+        said.append(
+            f"There is no GPU here to time. Estimate for one GPU that sustains {TFLOPS_OF_A_GPU:.0f} TFLOP/s and writes "
+            f"{1 / GPU_SECONDS_PER_TOKEN:,.0f} tokens a second, both assumptions: {in_hours(work, on_a_gpu(new_tokens))}"
+        )
     return said

@@ -39,7 +39,9 @@ def encode(rows, tokenizer, max_length: int, progress=lambda rows: rows) -> Enco
         try:
             made = prompt.build(tokenizer, row["article"], row["highlights"], max_length)
         except prompt.TooLong:
-            dropped[f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article"] += 1
+            dropped[
+                f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article"
+            ] += 1
             continue
         for name, values in prompt.features(made).items():
             columns[name].append(np.asarray(values, dtype=np.int32))
@@ -47,7 +49,9 @@ def encode(rows, tokenizer, max_length: int, progress=lambda rows: rows) -> Enco
         ids.append(row["id"])
         truncated += made.n_cut > 0
     if not ids:
-        raise InputError(f"expected examples that fit {max_length} tokens, got none of {sum(dropped.values())}; use a longer context")
+        raise InputError(
+            f"expected examples that fit {max_length} tokens, got none of {sum(dropped.values())}; use a longer context"
+        )
     return Encoded(Dataset.from_dict(columns), numbers, ids, truncated, dict(dropped))
 
 
@@ -71,7 +75,9 @@ def load_parts(dataset: str, n_train: int, others: dict[str, int | None], seed: 
         if found is None:
             total = len(train)
             train, found = held_out(train, n, n_train)
-            notes.append(f"{corpus.label(dataset)} has no {split} rows of its own: {len(found)} of {total} training rows are held out")
+            notes.append(
+                f"{corpus.label(dataset)} has no {split} rows of its own: {len(found)} of {total} training rows are held out"
+            )
         parts[split] = found
         seen |= set(found["id"])
     return {"train": train.select(range(min(n_train, len(train)))), **parts}, notes
@@ -91,7 +97,9 @@ def _own_rows(dataset: str, split: str, n: int | None, seed: int, taken: set):
 def held_out(train, n_other: int | None, n_train: int):
     """(rows without the last ones, these): `n_other` if `n_train` are left, otherwise what is beyond `n_train` or a tenth, at least 1."""
     if len(train) < 2:
-        raise InputError("expected at least 2 examples to hold one out, got 1; give a data set with more rows or with splits")
+        raise InputError(
+            "expected at least 2 examples to hold one out, got 1; give a data set with more rows or with splits"
+        )
     n = max(1, min(n_other or len(train), max(len(train) - n_train, len(train) // 10)))
     return train.select(range(len(train) - n)), train.select(range(len(train) - n, len(train)))
 
@@ -114,7 +122,9 @@ class SummaryCollator:
 
 
 @torch.no_grad()
-def summary_nll(model, data: Dataset, tokenizer, batch_size: int, progress=lambda rows: rows) -> np.ndarray:
+def summary_nll(
+    model, data: Dataset, tokenizer, batch_size: int, progress=lambda rows: rows
+) -> np.ndarray:
     """Nats per summary token of each example, its mean over the summary and the end-of-text: an array (examples,).
 
     The mean over examples of this is what every script reports as summary NLL. The model is put in eval mode and left there.
@@ -124,11 +134,16 @@ def summary_nll(model, data: Dataset, tokenizer, batch_size: int, progress=lambd
     by_length = np.argsort([-len(ids) for ids in data["input_ids"]], kind="stable")
     nll = np.empty(len(data))
     for start in progress(range(0, len(data), batch_size)):
-        rows = by_length[start:start + batch_size]
+        rows = by_length[start : start + batch_size]
         batch = collate([data[int(row)] for row in rows])
         targets = batch.pop("labels")[:, 1:].to(device)
-        inputs = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
+        inputs = {
+            name: value.to(device) if torch.is_tensor(value) else value
+            for name, value in batch.items()
+        }
         logits = model(**inputs).logits[:, :-1].float()
-        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=prompt.NO_LABEL, reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), targets, ignore_index=prompt.NO_LABEL, reduction="none"
+        )
         nll[rows] = (losses.sum(1) / (targets != prompt.NO_LABEL).sum(1)).cpu().double().numpy()
     return nll

@@ -21,19 +21,44 @@ class Parser(argparse.ArgumentParser):
 
 def _underscored(word):
     name, equals, value = word.partition("=")
-    return name.replace("-", "_").replace("__", "--", 1) + equals + value if word.startswith("--") else word
+    return (
+        name.replace("-", "_").replace("__", "--", 1) + equals + value
+        if word.startswith("--")
+        else word
+    )
 
 
 def parser(doc: str, output_dir: str | None) -> Parser:
     """A parser with the flags that every script has; the script's docstring is its help text."""
-    made = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    made = Parser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     if output_dir is not None:
-        made.add_argument("--output_dir", default=output_dir, help="folder for plots and numbers (default: %(default)s)")
-    made.add_argument("--seed", type=seed, default=0, help="seed of every random choice (default: %(default)s)")
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    made.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float64"], help="of the model (default: %(default)s)")
-    made.add_argument("--max_examples", type=positive_int, help="use at most this many examples (default: all)")
-    made.add_argument("--batch_size", type=positive_int, help="examples at a time (default: planned from the free memory)")
+        made.add_argument(
+            "--output_dir",
+            default=output_dir,
+            help="folder for plots and numbers (default: %(default)s)",
+        )
+    made.add_argument(
+        "--seed", type=seed, default=0, help="seed of every random choice (default: %(default)s)"
+    )
+    made.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)"
+    )
+    made.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "bfloat16", "float64"],
+        help="of the model (default: %(default)s)",
+    )
+    made.add_argument(
+        "--max_examples", type=positive_int, help="use at most this many examples (default: all)"
+    )
+    made.add_argument(
+        "--batch_size",
+        type=positive_int,
+        help="examples at a time (default: planned from the free memory)",
+    )
     made.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     made.add_argument("--quiet", action="store_true", help="no progress bars, no tables")
     made.add_argument("--verbose", action="store_true", help="show a traceback with every error")
@@ -85,7 +110,9 @@ def natural_float(text: str) -> float:
 def seed(text: str) -> int:
     """`text` as a seed that every library takes; argparse turns the error into one line."""
     if not text.isdigit() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 0 to {2**32 - 1}, got {text!r}"
+        )
     return int(text)
 
 
@@ -100,7 +127,9 @@ def fraction(text: str) -> float:
 def int_list(text: str) -> list[int]:
     """Comma-separated whole numbers, as in `0,10,100`."""
     if not all(part.strip().isdigit() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"expected whole numbers separated by commas, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers separated by commas, got {text!r}"
+        )
     return [int(part) for part in text.split(",")]
 
 

@@ -22,8 +22,16 @@ class Generated(NamedTuple):
     n_cut: int = 0
 
 
-def generate(model, tokenizer, articles, max_new_tokens: int, batch_size: int | None = None, num_beams: int = 1,
-             min_new_tokens: int = 0, progress=lambda batches: batches) -> list[Generated]:
+def generate(
+    model,
+    tokenizer,
+    articles,
+    max_new_tokens: int,
+    batch_size: int | None = None,
+    num_beams: int = 1,
+    min_new_tokens: int = 0,
+    progress=lambda batches: batches,
+) -> list[Generated]:
     """The model's summary of each article, in their order; greedy or by beam search, never sampled.
 
     Longest first, so that neighbours need little padding and too large a batch fails at once. Without `batch_size` batches hold up to
@@ -31,20 +39,37 @@ def generate(model, tokenizer, articles, max_new_tokens: int, batch_size: int | 
     """
     length = prompt.context_length(model.config, tokenizer)
     try:
-        prompts = [prompt.generation_ids(tokenizer, article, length, max_new_tokens) for article in articles]
+        prompts = [
+            prompt.generation_ids(tokenizer, article, length, max_new_tokens)
+            for article in articles
+        ]
     except prompt.TooLong as error:
-        raise InputError(f"--max_new_tokens {max_new_tokens}: expected room for an article in the model's context of {length} tokens "
-                         "beside them, found none; ask for fewer") from error
+        raise InputError(
+            f"--max_new_tokens {max_new_tokens}: expected room for an article in the model's context of {length} tokens "
+            "beside them, found none; ask for fewer"
+        ) from error
     config = settings(model, tokenizer, max_new_tokens, num_beams, min_new_tokens)
     written = generate_ids(model, prompts, config, batch_size, progress)
     return [_generated(tokenizer, *row) for row in zip(written, articles, prompts, strict=True)]
 
 
-def generate_ids(model, prompts: list[list[int]], config, batch_size: int | None = None, progress=lambda batches: batches):
+def generate_ids(
+    model,
+    prompts: list[list[int]],
+    config,
+    batch_size: int | None = None,
+    progress=lambda batches: batches,
+):
     """The new tokens of each prompt, in the prompts' order, with the end-of-text and what padding follows it: a list of lists."""
     made = [None] * len(prompts)
-    for rows in progress(plan_batches([len(ids) for ids in prompts], config.max_new_tokens, batch_size, config.num_beams)):
-        for row, ids in zip(rows, _generate_batch(model, [prompts[row] for row in rows], config), strict=True):
+    for rows in progress(
+        plan_batches(
+            [len(ids) for ids in prompts], config.max_new_tokens, batch_size, config.num_beams
+        )
+    ):
+        for row, ids in zip(
+            rows, _generate_batch(model, [prompts[row] for row in rows], config), strict=True
+        ):
             made[row] = ids
     return made
 
@@ -52,7 +77,9 @@ def generate_ids(model, prompts: list[list[int]], config, batch_size: int | None
 def check_lengths(args) -> None:
     """Raise InputError when the flags ask for texts that are longer than they may be."""
     if not 0 <= args.min_new_tokens <= args.max_new_tokens:
-        raise InputError(f"--min_new_tokens {args.min_new_tokens}: expected 0 to --max_new_tokens {args.max_new_tokens}")
+        raise InputError(
+            f"--min_new_tokens {args.min_new_tokens}: expected 0 to --max_new_tokens {args.max_new_tokens}"
+        )
 
 
 def settings(model, tokenizer, max_new_tokens: int, num_beams: int = 1, min_new_tokens: int = 0):
@@ -61,20 +88,28 @@ def settings(model, tokenizer, max_new_tokens: int, num_beams: int = 1, min_new_
 
     eos = tokenizer.eos_token_id
     return GenerationConfig(
-        max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens, num_beams=num_beams, do_sample=False, use_cache=True,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
+        num_beams=num_beams,
+        do_sample=False,
+        use_cache=True,
         disable_compile=True,  # on a GPU a fixed cache would have it compiled, which takes longer than a few batches
-        bos_token_id=eos, eos_token_id=eos, pad_token_id=eos,
+        bos_token_id=eos,
+        eos_token_id=eos,
+        pad_token_id=eos,
     )
 
 
-def plan_batches(lengths: list[int], max_new_tokens: int, batch_size: int | None = None, num_beams: int = 1) -> list[list[int]]:
+def plan_batches(
+    lengths: list[int], max_new_tokens: int, batch_size: int | None = None, num_beams: int = 1
+) -> list[list[int]]:
     """Rows in batches, longest first; a batch holds `batch_size` rows, or BATCH rows and BATCH_TOKENS positions at most."""
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     batches, start = [], 0
     while start < len(order):
         positions = num_beams * (lengths[order[start]] + max_new_tokens)
         size = batch_size or max(1, min(BATCH, BATCH_TOKENS // positions))
-        batches.append(order[start:start + size])
+        batches.append(order[start : start + size])
         start += size
     return batches
 
@@ -89,12 +124,22 @@ def _generate_batch(model, prompts: list[list[int]], config) -> list[list[int]]:
     ids = torch.full((len(prompts), longest), config.pad_token_id)
     mask = torch.zeros_like(ids)
     for row, tokens in enumerate(prompts):
-        ids[row, longest - len(tokens):], mask[row, longest - len(tokens):] = torch.tensor(tokens), 1
+        ids[row, longest - len(tokens) :], mask[row, longest - len(tokens) :] = (
+            torch.tensor(tokens),
+            1,
+        )
     device, own = next(model.parameters()).device, model.generation_config
-    model.generation_config = config  # `generate` would fill what we leave open from the checkpoint's
+    model.generation_config = (
+        config  # `generate` would fill what we leave open from the checkpoint's
+    )
     try:
         with torch.no_grad():
-            out = model.generate(ids.to(device), attention_mask=mask.to(device), past_key_values=cache, generation_config=config)
+            out = model.generate(
+                ids.to(device),
+                attention_mask=mask.to(device),
+                past_key_values=cache,
+                generation_config=config,
+            )
     finally:
         model.generation_config = own
     return out[:, longest:].tolist()
@@ -102,6 +147,12 @@ def _generate_batch(model, prompts: list[list[int]], config) -> list[list[int]]:
 
 def _generated(tokenizer, ids: list[int], article: str, prompt_ids: list[int]) -> Generated:
     ended = tokenizer.eos_token_id in ids
-    ids = ids[:ids.index(tokenizer.eos_token_id)] if ended else ids
-    n_cut = len(prompt.encode(tokenizer, article.strip())) + len(prompt.encode(tokenizer, prompt.CUE)) - len(prompt_ids)
-    return Generated(tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids), ended, n_cut)
+    ids = ids[: ids.index(tokenizer.eos_token_id)] if ended else ids
+    n_cut = (
+        len(prompt.encode(tokenizer, article.strip()))
+        + len(prompt.encode(tokenizer, prompt.CUE))
+        - len(prompt_ids)
+    )
+    return Generated(
+        tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids), ended, n_cut
+    )

@@ -10,7 +10,9 @@ from eap import InputError
 from summarization.runs import ROOT, read_json
 
 DEMO = ROOT / "demo" / "model"
-HUB_TIMEOUT_SECONDS = 3  # waiting longer than this for the Hub helps nobody; a local path needs no Hub
+HUB_TIMEOUT_SECONDS = (
+    3  # waiting longer than this for the Hub helps nobody; a local path needs no Hub
+)
 
 
 def resolve_model(name: str, flag: str = "--model_path") -> str:
@@ -23,22 +25,34 @@ def resolve_model(name: str, flag: str = "--model_path") -> str:
     path = Path(name)
     if not path.is_dir():
         if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise InputError(f"{flag} {name}: expected a model folder or a Hub id, found no such folder; check the path or use demo")
+            raise InputError(
+                f"{flag} {name}: expected a model folder or a Hub id, found no such folder; check the path or use demo"
+            )
         require_hub(name, "model", flag)
         return name
     if not list(path.glob("*.safetensors")):
         pickled = [file.name for file in path.iterdir() if file.suffix in {".bin", ".pt", ".pth"}]
-        found = f"only pickled weights ({pickled[0]}), which are refused" if pickled else "no weights"
-        raise InputError(f"{flag} {name}: expected a folder with *.safetensors, found {found}; save it with save_pretrained")
+        found = (
+            f"only pickled weights ({pickled[0]}), which are refused" if pickled else "no weights"
+        )
+        raise InputError(
+            f"{flag} {name}: expected a folder with *.safetensors, found {found}; save it with save_pretrained"
+        )
     return name
 
 
 def require_hub(name: str, kind: str, flag: str) -> None:
     """Return if the Hub id is in the local cache or the Hub answers that it has it. Raises InputError within seconds otherwise."""
     if _cached(name, kind):
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; everything needed is here already
+        os.environ["HF_HUB_OFFLINE"] = (
+            "1"  # read when huggingface_hub is imported; everything needed is here already
+        )
         return
-    reason = "offline mode is on (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") == "1" else _hub_refuses(name, kind)
+    reason = (
+        "offline mode is on (HF_HUB_OFFLINE)"
+        if os.environ.get("HF_HUB_OFFLINE") == "1"
+        else _hub_refuses(name, kind)
+    )
     if reason:
         raise InputError(
             f"{flag} {name}: expected a local path or a {kind} on a Hugging Face Hub in reach, but {reason}; "
@@ -58,7 +72,11 @@ def _hub_refuses(name: str, kind: str) -> str | None:
     from huggingface_hub.utils import build_hf_headers, get_session
 
     try:
-        answer = get_session().get(f"{constants.ENDPOINT}/api/{kind}s/{name}", headers=build_hf_headers(), timeout=HUB_TIMEOUT_SECONDS)
+        answer = get_session().get(
+            f"{constants.ENDPOINT}/api/{kind}s/{name}",
+            headers=build_hf_headers(),
+            timeout=HUB_TIMEOUT_SECONDS,
+        )
     except Exception:  # whatever the HTTP library of the day raises, the answer is no
         return "the Hub cannot be reached from here"
     if answer.status_code in (401, 404):
@@ -84,20 +102,32 @@ def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
 
         base = base_of_adapter(adapter)
         with warnings.catch_warnings():  # peft still asks by a name that transformers has renamed
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            model = PeftModel.from_pretrained(load_model(base, dtype, device, attn_implementation), source).merge_and_unload()
+            warnings.filterwarnings(
+                "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning
+            )
+            model = PeftModel.from_pretrained(
+                load_model(base, dtype, device, attn_implementation), source
+            ).merge_and_unload()
         return model.requires_grad_(True).to(device).eval()  # peft froze the base
     require_architecture(name, source)
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
-            str(source), dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True, output_loading_info=True
+            str(source),
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"--model_path {name}: expected a causal language model in safetensors that fits its config.json, got "
-                         f"{_first_words(error)}; save it again with save_pretrained") from error
+        raise InputError(
+            f"--model_path {name}: expected a causal language model in safetensors that fits its config.json, got "
+            f"{_first_words(error)}; save it again with save_pretrained"
+        ) from error
     if loading["missing_keys"]:
         lacking = sorted(loading["missing_keys"])
-        raise InputError(f"--model_path {name}: expected all weights, {len(lacking)} are missing, as {lacking[0]}; save the model again")
+        raise InputError(
+            f"--model_path {name}: expected all weights, {len(lacking)} are missing, as {lacking[0]}; save the model again"
+        )
     return fuse_gelu(model).to(device).eval()
 
 
@@ -110,11 +140,15 @@ def require_architecture(name: str, source: Path) -> None:
     try:
         kind = AutoConfig.from_pretrained(str(source)).model_type
     except Exception as error:  # transformers', the Hub's and json's errors have no common kind
-        raise InputError(f"--model_path {name}: expected a config.json of a model, got {_first_words(error)}; "
-                         "save it again with save_pretrained") from error
+        raise InputError(
+            f"--model_path {name}: expected a config.json of a model, got {_first_words(error)}; "
+            "save it again with save_pretrained"
+        ) from error
     if kind not in ARCHITECTURES:
-        raise InputError(f"--model_path {name}: expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no adapter for "
-                         "it in eap/models yet")
+        raise InputError(
+            f"--model_path {name}: expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no adapter for "
+            "it in eap/models yet"
+        )
 
 
 def _first_words(error: Exception) -> str:
@@ -172,8 +206,9 @@ def read_tokenizer(source: str):
     try:
         return AutoTokenizer.from_pretrained(source)
     except Exception as error:  # json's, tokenizers' and transformers' errors have no common kind
-        raise InputError(f"--model_path {source}: expected a tokenizer, got {_first_words(error)}; save it again with save_pretrained"
-                         ) from error
+        raise InputError(
+            f"--model_path {source}: expected a tokenizer, got {_first_words(error)}; save it again with save_pretrained"
+        ) from error
 
 
 def _base_tokenizer(source: Path):
@@ -188,7 +223,9 @@ def base_of_adapter(config: Path) -> str:
     """The base model that an adapter_config.json names. Raises InputError if it is no longer there, naming the file to mend."""
     base = read_json(config, "LoRA adapter configuration")["base_model_name_or_path"]
     if base != "demo" and Path(base).is_absolute() and not Path(base).is_dir():
-        raise InputError(f"{config}: expected its base model at {base}, found no such folder; write its new place there")
+        raise InputError(
+            f"{config}: expected its base model at {base}, found no such folder; write its new place there"
+        )
     return base
 
 

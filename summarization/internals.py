@@ -11,7 +11,9 @@ from eap import InputError
 from eap.hooks import hooked
 from summarization import differential as measures
 
-GEOMETRY_POSITIONS = 256  # CKA and RSA compare pairs of positions: at most so many, evenly spaced, of each text
+GEOMETRY_POSITIONS = (
+    256  # CKA and RSA compare pairs of positions: at most so many, evenly spaced, of each text
+)
 ATTENTION_BYTES = 16e6  # of one layer's weights of one model in a batch: larger ones leave the cache; a long text alone may need more
 STATES = {  # name -> function of (base, finetuned) states (states, positions, d_model)
     "cosine": measures.cosine,
@@ -22,7 +24,10 @@ STATES = {  # name -> function of (base, finetuned) states (states, positions, d
     "magnitude_finetuned": lambda x, y: measures.magnitude(y),
     "log_magnitude_ratio": lambda x, y: (measures.magnitude(y) / measures.magnitude(x)).log(),
 }
-GEOMETRY = {"cka": measures.cka, "rsa": measures.rsa}  # the same, on at most GEOMETRY_POSITIONS positions
+GEOMETRY = {
+    "cka": measures.cka,
+    "rsa": measures.rsa,
+}  # the same, on at most GEOMETRY_POSITIONS positions
 
 
 def _updates(states: torch.Tensor) -> torch.Tensor:
@@ -34,12 +39,16 @@ def require_comparable(base, finetuned, names: tuple[str, str]) -> None:
     """Raise InputError unless both models are GPT-2s of one shape: position by position, head by head comparisons need that."""
     for name, model in zip(names, (base, finetuned), strict=True):
         if model.config.model_type != "gpt2":
-            raise InputError(f"{name}: expected a GPT-2, got model_type {model.config.model_type}; no other architecture is supported yet")
+            raise InputError(
+                f"{name}: expected a GPT-2, got model_type {model.config.model_type}; no other architecture is supported yet"
+            )
     for key in ("n_layer", "n_head", "n_embd", "vocab_size"):
         ours, theirs = getattr(base.config, key), getattr(finetuned.config, key)
         if ours != theirs:
-            raise InputError(f"expected two models of one shape, got {key} {ours} ({names[0]}) and {theirs} ({names[1]}); compare a model "
-                             "with its own fine-tune")
+            raise InputError(
+                f"expected two models of one shape, got {key} {ours} ({names[0]}) and {theirs} ({names[1]}); compare a model "
+                "with its own fine-tune"
+            )
 
 
 def plan_batches(lengths: list[int], n_heads: int, batch_size: int | None) -> list[list[int]]:
@@ -63,7 +72,10 @@ class Comparison:
     def __init__(self, base, finetuned, n_texts: int):
         self.base, self.finetuned, config = base, finetuned, base.config
         self.n_layers, n_states = config.n_layer, config.n_layer + 2
-        self.states = {name: np.zeros((n_texts, n_states)) for name in [*STATES, *GEOMETRY, "first_base", "first_finetuned"]}
+        self.states = {
+            name: np.zeros((n_texts, n_states))
+            for name in [*STATES, *GEOMETRY, "first_base", "first_finetuned"]
+        }
         self.heads, self.shape = {}, (n_texts, config.n_layer, config.n_head)
         # per dimension, summed over texts: mean |x| and mean x^2 over positions
         self.absolute, self.square = (np.zeros((2, n_states, config.n_embd)) for _ in range(2))
@@ -72,26 +84,46 @@ class Comparison:
     def add(self, rows: list[int], sequences: list[list[int]]) -> None:
         """Run both models on `sequences` (token ids) and keep their measures as texts `rows`."""
         lengths = [len(ids) for ids in sequences]
-        padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True).to(self.base.device)
+        padded = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(ids) for ids in sequences], batch_first=True
+        ).to(self.base.device)
         read, seen = [], []
-        x = _states(self.base, padded, [(block.ln_1, read.append) for block in self.base.transformer.h])
-        causal = torch.full((padded.shape[1],) * 2, torch.finfo(self.base.dtype).min, dtype=self.base.dtype, device=padded.device).triu(1)
+        x = _states(
+            self.base, padded, [(block.ln_1, read.append) for block in self.base.transformer.h]
+        )
+        causal = torch.full(
+            (padded.shape[1],) * 2,
+            torch.finfo(self.base.dtype).min,
+            dtype=self.base.dtype,
+            device=padded.device,
+        ).triu(1)
 
         def reduce(layer, theirs):
-            ours = self.base.transformer.h[layer].attn.forward(read[layer], attention_mask=causal)[1]
+            ours = self.base.transformer.h[layer].attn.forward(read[layer], attention_mask=causal)[
+                1
+            ]
             self._add_attention(layer, rows, lengths, ours, theirs)
             seen.append(layer)
 
-        watched = [(block.attn, lambda out, layer=layer: reduce(layer, out[1])) for layer, block in enumerate(self.finetuned.transformer.h)]
+        watched = [
+            (block.attn, lambda out, layer=layer: reduce(layer, out[1]))
+            for layer, block in enumerate(self.finetuned.transformer.h)
+        ]
         y = _states(self.finetuned, padded, watched)
         assert seen == list(range(self.n_layers)), f"attention weights came from layers {seen} only"
         for place, row in enumerate(rows):
-            self._add_states(row, x[:, place, : lengths[place]].float(), y[:, place, : lengths[place]].float())
+            self._add_states(
+                row, x[:, place, : lengths[place]].float(), y[:, place, : lengths[place]].float()
+            )
 
     def _add_attention(self, layer, rows, lengths, ours, theirs):
-        assert ours is not None and theirs is not None, "attention weights are missing: load with attn_implementation='eager'"
+        assert ours is not None and theirs is not None, (
+            "attention weights are missing: load with attn_implementation='eager'"
+        )
         for place, (row, n) in enumerate(zip(rows, lengths, strict=True)):
-            for name, values in measures.attention_measures(ours[place, :, :n, :n], theirs[place, :, :n, :n]).items():
+            for name, values in measures.attention_measures(
+                ours[place, :, :n, :n], theirs[place, :, :n, :n]
+            ).items():
                 self.heads.setdefault(name, np.zeros(self.shape))[row, layer] = values.cpu().numpy()
 
     def _add_states(self, row, x, y):
@@ -100,7 +132,12 @@ class Comparison:
         x, y = x[:, 1:], y[:, 1:]
         for name, measure in STATES.items():
             self.states[name][row] = measure(x, y).cpu().numpy()
-        spaced = torch.linspace(0, x.shape[1] - 1, min(x.shape[1], GEOMETRY_POSITIONS)).round().long().to(x.device)
+        spaced = (
+            torch.linspace(0, x.shape[1] - 1, min(x.shape[1], GEOMETRY_POSITIONS))
+            .round()
+            .long()
+            .to(x.device)
+        )
         for name, measure in GEOMETRY.items():
             self.states[name][row] = measure(x[:, spaced], y[:, spaced]).cpu().numpy()
         self.absolute += np.stack([states.abs().mean(1).cpu().numpy() for states in (x, y)])
@@ -112,6 +149,8 @@ def _states(model, ids: torch.Tensor, watched: list) -> torch.Tensor:
     states, stack = [], model.transformer
     after = [*((block, states.append) for block in stack.h), (stack.ln_f, states.append), *watched]
     with hooked(before=[(stack.h[0], states.append)], after=after):
-        stack(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)  # a mask of ones: without one, transformers warns
+        stack(
+            input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
+        )  # a mask of ones: without one, transformers warns
     assert len(states) == model.config.n_layer + 2, f"{len(states)} states came"
     return torch.stack(states)

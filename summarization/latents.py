@@ -45,17 +45,24 @@ def read(path) -> Latents:
         found = load_file(path)
         return Latents(found["streams"], *(found[name].numpy() for name in Latents._fields[1:]))
     except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(f"{path}: expected the latents of a checkpoint ({error}); fine-tune again") from error
+        raise InputError(
+            f"{path}: expected the latents of a checkpoint ({error}); fine-tune again"
+        ) from error
 
 
 def same_probe(a: Latents, b: Latents) -> bool:
     """Whether both hold the same tokens of the same texts, in models of one shape: only then can columns be compared (guard 5)."""
-    return a.streams.shape == b.streams.shape and all(np.array_equal(x, y) for x, y in zip(a[1:], b[1:], strict=True))
+    return a.streams.shape == b.streams.shape and all(
+        np.array_equal(x, y) for x, y in zip(a[1:], b[1:], strict=True)
+    )
 
 
 def probe(sequences: list[list[int]], per_example: int) -> Probe:
     """The probe of these sequences: at most `per_example` positions of each, evenly spaced from the second token to the last."""
-    spaced = [np.unique(np.linspace(1, len(ids) - 1, per_example).round().astype(int)) for ids in sequences]
+    spaced = [
+        np.unique(np.linspace(1, len(ids) - 1, per_example).round().astype(int))
+        for ids in sequences
+    ]
     return Probe([list(ids) for ids in sequences], spaced)
 
 
@@ -65,7 +72,13 @@ def streams(model, ids: list[int]) -> torch.Tensor:
     device, last = next(model.parameters()).device, []
     with hooked(before=[(model.base_model.ln_f, last.append)]):
         inputs = torch.tensor([ids], device=device)
-        out = model(inputs, attention_mask=torch.ones_like(inputs), output_hidden_states=True, use_cache=False, logits_to_keep=1)
+        out = model(
+            inputs,
+            attention_mask=torch.ones_like(inputs),
+            output_hidden_states=True,
+            use_cache=False,
+            logits_to_keep=1,
+        )
     return torch.cat([*out.hidden_states[:-1], last[0]]).float().cpu()
 
 
@@ -73,10 +86,16 @@ def save(path, model, chosen: Probe) -> None:
     """Write the probe's streams of `model`, which is put in eval mode."""
     model.eval()
     kept = [streams(model, ids)[:, positions] for ids, positions in zip(*chosen, strict=True)]
-    example = np.repeat(np.arange(len(chosen.positions)), [len(positions) for positions in chosen.positions])
-    token = [ids[position] for ids, positions in zip(*chosen, strict=True) for position in positions]
+    example = np.repeat(
+        np.arange(len(chosen.positions)), [len(positions) for positions in chosen.positions]
+    )
+    token = [
+        ids[position] for ids, positions in zip(*chosen, strict=True) for position in positions
+    ]
     columns = {"example": example, "position": np.concatenate(chosen.positions), "token": token}
-    tensors = {name: torch.as_tensor(np.asarray(values), dtype=torch.int32) for name, values in columns.items()}
+    tensors = {
+        name: torch.as_tensor(np.asarray(values), dtype=torch.int32)
+        for name, values in columns.items()
+    }
     with atomic(path) as temporary:
         save_file(tensors | {"streams": torch.cat(kept, 1).contiguous()}, temporary)
-

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from eap import InputError
 
-MODULES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # in full: `c_proj` alone names two modules (guard 21)
+MODULES = (
+    "attn.c_attn",
+    "attn.c_proj",
+    "mlp.c_fc",
+    "mlp.c_proj",
+)  # in full: `c_proj` alone names two modules (guard 21)
 TOLERANCE = 0.005  # how far from its budget an arm may be, as a share (guard 8)
 METHODS = ("lora", "rslora", "dora", "adalora", "full", "none")
 
@@ -28,7 +33,9 @@ class Arm:
     modules: tuple[str, ...] = MODULES
     rank: int | None = None  # with --budget none; None: --rank
     alpha_over_r: float | None = None  # None: --alpha_over_r
-    learning_rate: float | None = None  # the middle of its sweep; None: --learning_rate, or --full_learning_rate for full
+    learning_rate: float | None = (
+        None  # the middle of its sweep; None: --learning_rate, or --full_learning_rate for full
+    )
     cost: str = "nothing"
     by_default: bool = True
 
@@ -70,7 +77,11 @@ class Plan:
 def module_shapes(model) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of every module that can be wrapped, by name, layer by layer. Conv1D keeps its weight as inputs x outputs."""
     found = dict(model.named_modules())
-    names = [f"transformer.h.{layer}.{module}" for layer in range(model.config.n_layer) for module in MODULES]
+    names = [
+        f"transformer.h.{layer}.{module}"
+        for layer in range(model.config.n_layer)
+        for module in MODULES
+    ]
     return {name: tuple(found[name].weight.shape) for name in names}
 
 
@@ -94,21 +105,31 @@ def count(plan: Plan, shapes: dict[str, tuple[int, int]]) -> int:
     return sum(parameters(shapes[name], rank, plan.method) for name, rank in plan.ranks.items())
 
 
-def make_plan(shapes, arm: Arm, layers, critical, rank: int, budget: int | None, alpha_over_r: float) -> Plan:
+def make_plan(
+    shapes, arm: Arm, layers, critical, rank: int, budget: int | None, alpha_over_r: float
+) -> Plan:
     """The plan of an arm in `layers`, with `arm.boost` times the rank in `critical`; ranks meet `budget` unless it is None.
 
     alpha / r is the same in all of an arm; rsLoRA, whose scaling is alpha / sqrt(r), keeps one alpha, that of its own rank.
     """
     rank, alpha_over_r = arm.rank or rank, arm.alpha_over_r or alpha_over_r
-    chosen = {name: shape for name, shape in shapes.items() if layer_of(name) in set(layers) and kind_of(name) in arm.modules}
+    chosen = {
+        name: shape
+        for name, shape in shapes.items()
+        if layer_of(name) in set(layers) and kind_of(name) in arm.modules
+    }
     weights = {name: arm.boost if layer_of(name) in set(critical) else 1.0 for name in chosen}
     if budget is None:
         ranks = {name: round(weight * rank) for name, weight in weights.items()}
     elif arm.method == "adalora":  # takes one rank for all, and needs one to give away
-        ranks = dict.fromkeys(chosen, max(2, budget // sum(sum(shape) + 1 for shape in chosen.values())))
+        ranks = dict.fromkeys(
+            chosen, max(2, budget // sum(sum(shape) + 1 for shape in chosen.values()))
+        )
     else:
         ranks = ranks_for_budget(chosen, weights, budget, arm)
-    alphas = {name: alpha_over_r * (rank if arm.method == "rslora" else r) for name, r in ranks.items()}
+    alphas = {
+        name: alpha_over_r * (rank if arm.method == "rslora" else r) for name, r in ranks.items()
+    }
     return Plan(arm.method, ranks, alphas)
 
 
@@ -130,9 +151,13 @@ def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
         for name in sorted(evenly, key=lambda name: ranks[name] - due * weights[name]):
             if sum(shapes[name]) <= left:
                 ranks[name], left = ranks[name] + 1, left - sum(shapes[name])
-    if left < 0 or (left > TOLERANCE * budget and arm.method != "dora"):  # DoRA's real count stands in the table
-        raise InputError(f"--budget {budget}: arm {arm.name} cannot meet it within {TOLERANCE:.1%}, {budget - left} is the nearest; "
-                         "ask for more, or for none")
+    if left < 0 or (
+        left > TOLERANCE * budget and arm.method != "dora"
+    ):  # DoRA's real count stands in the table
+        raise InputError(
+            f"--budget {budget}: arm {arm.name} cannot meet it within {TOLERANCE:.1%}, {budget - left} is the nearest; "
+            "ask for more, or for none"
+        )
     return ranks
 
 
@@ -143,31 +168,49 @@ def spread(layers) -> dict[int, int]:
     """
     layers = sorted(set(layers))
     bits = len(layers).bit_length()
-    backwards = sorted(range(len(layers)), key=lambda position: int(f"{position:0{bits}b}"[::-1], 2))
-    return {layers[(position + len(layers) // 2) % len(layers)]: place for place, position in enumerate(backwards)}
+    backwards = sorted(
+        range(len(layers)), key=lambda position: int(f"{position:0{bits}b}"[::-1], 2)
+    )
+    return {
+        layers[(position + len(layers) // 2) % len(layers)]: place
+        for place, position in enumerate(backwards)
+    }
 
 
 def wrap(model, plan: Plan, total_steps: int):
     """The peft model of a plan, checked against it. The caller seeds torch first: adapters start at random."""
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
-    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (plan.ranks, plan.alphas))
+    rank, alpha = (
+        Counter(values.values()).most_common(1)[0][0] for values in (plan.ranks, plan.alphas)
+    )
     options = {
-        "task_type": "CAUSAL_LM", "fan_in_fan_out": True, "lora_alpha": alpha, "lora_dropout": 0.0,
+        "task_type": "CAUSAL_LM",
+        "fan_in_fan_out": True,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
         "target_modules": [module for module in MODULES if module in set(map(kind_of, plan.ranks))],
-        "layers_to_transform": plan.layers, "layers_pattern": "h",
+        "layers_to_transform": plan.layers,
+        "layers_pattern": "h",
     }
     if plan.method == "adalora":
-        config = AdaLoraConfig(init_r=rank, target_r=max(1, rank * 2 // 3), **adalora_schedule(total_steps), **options)
+        config = AdaLoraConfig(
+            init_r=rank, target_r=max(1, rank * 2 // 3), **adalora_schedule(total_steps), **options
+        )
     else:
         config = LoraConfig(
-            r=rank, use_rslora=plan.method == "rslora", use_dora=plan.method == "dora",
+            r=rank,
+            use_rslora=plan.method == "rslora",
+            use_dora=plan.method == "dora",
             rank_pattern={name: r for name, r in plan.ranks.items() if r != rank},
-            alpha_pattern={name: a for name, a in plan.alphas.items() if a != alpha}, **options,
+            alpha_pattern={name: a for name, a in plan.alphas.items() if a != alpha},
+            **options,
         )
     shapes = module_shapes(model)
     with warnings.catch_warnings():  # peft still asks by a name that transformers has renamed
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        warnings.filterwarnings(
+            "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning
+        )
         wrapped = get_peft_model(model, config)
     require_as_planned(wrapped, plan, shapes)
     return wrapped
@@ -180,9 +223,16 @@ def adalora_schedule(total_steps: int, flags: str = "--max_steps") -> dict[str, 
     """
     first, last = total_steps // 10, total_steps // 5 + 1
     if first >= total_steps - last:
-        raise InputError(f"AdaLoRA gives ranks away between its first and its last steps: expected 2 steps or more, got {total_steps}; "
-                         f"raise {flags}")
-    return {"total_step": total_steps, "tinit": first, "tfinal": last, "deltaT": max(1, total_steps // 20)}
+        raise InputError(
+            f"AdaLoRA gives ranks away between its first and its last steps: expected 2 steps or more, got {total_steps}; "
+            f"raise {flags}"
+        )
+    return {
+        "total_step": total_steps,
+        "tinit": first,
+        "tfinal": last,
+        "deltaT": max(1, total_steps // 20),
+    }
 
 
 def read_back(wrapped) -> dict[str, tuple[int, float]]:
@@ -192,7 +242,8 @@ def read_back(wrapped) -> dict[str, tuple[int, float]]:
     prefix = "base_model.model."
     return {
         name.removeprefix(prefix): (layer.r["default"], float(layer.scaling["default"]))
-        for name, layer in wrapped.named_modules() if isinstance(layer, BaseTunerLayer)
+        for name, layer in wrapped.named_modules()
+        if isinstance(layer, BaseTunerLayer)
     }
 
 
@@ -205,7 +256,9 @@ def require_as_planned(wrapped, plan: Plan, shapes) -> None:
     """Compare wrapped modules, ranks, scalings and the number of trainable parameters with the plan (guard 8). Raises RuntimeError."""
     found = read_back(wrapped)
     if set(found) != set(plan.ranks):
-        raise RuntimeError(f"planned and wrapped modules differ: {sorted(set(found) ^ set(plan.ranks))[:4]}")
+        raise RuntimeError(
+            f"planned and wrapped modules differ: {sorted(set(found) ^ set(plan.ranks))[:4]}"
+        )
     for name, (rank, scaling) in found.items():
         if rank != plan.ranks[name]:
             raise RuntimeError(f"{name}: planned rank {plan.ranks[name]}, found {rank}")
@@ -214,7 +267,9 @@ def require_as_planned(wrapped, plan: Plan, shapes) -> None:
         if not math.isclose(scaling, planned, rel_tol=1e-6):
             raise RuntimeError(f"{name}: planned scaling {planned}, found {scaling}")
     if trainable_parameters(wrapped) != count(plan, shapes):
-        raise RuntimeError(f"planned {count(plan, shapes)} trainable parameters, found {trainable_parameters(wrapped)}")
+        raise RuntimeError(
+            f"planned {count(plan, shapes)} trainable parameters, found {trainable_parameters(wrapped)}"
+        )
 
 
 def save_adapter(wrapped, folder, base: str) -> None:
@@ -224,10 +279,14 @@ def save_adapter(wrapped, folder, base: str) -> None:
     from summarization.runs import read_json, write_json
 
     wrapped.peft_config["default"].base_model_name_or_path = base
-    with warnings.catch_warnings():  # AdaLoRA may leave a module no rank at all, which peft takes for a lost shard
+    with (
+        warnings.catch_warnings()
+    ):  # AdaLoRA may leave a module no rank at all, which peft takes for a lost shard
         warnings.filterwarnings("ignore", ".*LoRA tensor.s. have invalid shape")
         wrapped.save_pretrained(folder, save_embedding_layers=False)
     (Path(folder) / "README.md").unlink(missing_ok=True)  # peft's empty model card
     config = read_json(Path(folder) / "adapter_config.json")
-    config["target_modules"] = sorted(config["target_modules"])  # peft keeps a set, in another order each run
+    config["target_modules"] = sorted(
+        config["target_modules"]
+    )  # peft keeps a set, in another order each run
     write_json(Path(folder) / "adapter_config.json", config)

@@ -15,26 +15,51 @@ No sentence or highlight begins with a slot for a name, so that a name always fo
 KINDS = {
     "storm": {
         "what": ("hailstorm", "blizzard", "windstorm", "thunderstorm", "tornado", "sandstorm"),
-        "why": ("a burst dam", "fallen trees", "a broken power line", "flying roof tiles", "blocked drains", "a mudslide"),
+        "why": (
+            "a burst dam",
+            "fallen trees",
+            "a broken power line",
+            "flying roof tiles",
+            "blocked drains",
+            "a mudslide",
+        ),
         "lead": (
-            ("A violent {what} struck the town of {town} on {day}, leaving {n} families without power, Mayor {chief} said.",
-             "A {what} leaves {n} families without power in {town}."),
-            ("At least {n} homes were damaged on {day} when a {what} swept across {town}, according to Mayor {chief}.",
-             "A {what} damages {n} homes in {town}."),
-            ("Residents of {town} woke on {day} to find {n} cars crushed by a {what} that Mayor {chief} called the worst in memory.",
-             "A {what} crushes {n} cars in {town}."),
+            (
+                "A violent {what} struck the town of {town} on {day}, leaving {n} families without power, Mayor {chief} said.",
+                "A {what} leaves {n} families without power in {town}.",
+            ),
+            (
+                "At least {n} homes were damaged on {day} when a {what} swept across {town}, according to Mayor {chief}.",
+                "A {what} damages {n} homes in {town}.",
+            ),
+            (
+                "Residents of {town} woke on {day} to find {n} cars crushed by a {what} that Mayor {chief} called the worst in memory.",
+                "A {what} crushes {n} cars in {town}.",
+            ),
         ),
         "key": (
-            ("Most of the damage was caused by {why}, and repairs will cost about {money}.",
-             "Repairs after {why} will cost {money}."),
-            ("Engineers blamed {why} for the death of {m} farm animals near the river.",
-             "Engineers blame {why} for the death of {m} animals."),
-            ("Insurers expect to pay {money} to the {m} owners whose houses were ruined by {why}.",
-             "Insurers expect to pay {money} to {m} owners."),
+            (
+                "Most of the damage was caused by {why}, and repairs will cost about {money}.",
+                "Repairs after {why} will cost {money}.",
+            ),
+            (
+                "Engineers blamed {why} for the death of {m} farm animals near the river.",
+                "Engineers blame {why} for the death of {m} animals.",
+            ),
+            (
+                "Insurers expect to pay {money} to the {m} owners whose houses were ruined by {why}.",
+                "Insurers expect to pay {money} to {m} owners.",
+            ),
         ),
         "next": (
-            ("Schools in the area will stay closed until {date}, the council decided.", "Schools will stay closed until {date}."),
-            ("Power should return by {date}, once new cables have been laid.", "Power should return by {date}."),
+            (
+                "Schools in the area will stay closed until {date}, the council decided.",
+                "Schools will stay closed until {date}.",
+            ),
+            (
+                "Power should return by {date}, once new cables have been laid.",
+                "Power should return by {date}.",
+            ),
         ),
         "fact": (
             "Forecaster {other} of the {org} weather office had warned of strong winds {k} hours earlier.",
@@ -53,27 +78,59 @@ KINDS = {
         ),
     },
     "election": {
-        "what": ("mayor", "town clerk", "council leader", "treasurer", "sheriff", "head prosecutor"),
-        "why": ("free bus rides", "lower rents", "a new hospital", "cleaner rivers", "smaller classes", "a tax freeze"),
+        "what": (
+            "mayor",
+            "town clerk",
+            "council leader",
+            "treasurer",
+            "sheriff",
+            "head prosecutor",
+        ),
+        "why": (
+            "free bus rides",
+            "lower rents",
+            "a new hospital",
+            "cleaner rivers",
+            "smaller classes",
+            "a tax freeze",
+        ),
         "lead": (
-            ("Voters in {town} chose {chief} as their new {what} on {day}, giving the newcomer {pct} of the ballots.",
-             "Voters in {town} choose {chief} as {what} with {pct} of the ballots."),
-            ("The race for {what} of {town} ended on {day} with a victory for {chief}, who won by just {n} votes.",
-             "Newcomer {chief} wins race for {what} of {town} by {n} votes."),
-            ("A recount on {day} confirmed that {chief} will be the next {what} of {town}, with {pct} of the vote.",
-             "A recount confirms {chief} as {what} of {town} with {pct}."),
+            (
+                "Voters in {town} chose {chief} as their new {what} on {day}, giving the newcomer {pct} of the ballots.",
+                "Voters in {town} choose {chief} as {what} with {pct} of the ballots.",
+            ),
+            (
+                "The race for {what} of {town} ended on {day} with a victory for {chief}, who won by just {n} votes.",
+                "Newcomer {chief} wins race for {what} of {town} by {n} votes.",
+            ),
+            (
+                "A recount on {day} confirmed that {chief} will be the next {what} of {town}, with {pct} of the vote.",
+                "A recount confirms {chief} as {what} of {town} with {pct}.",
+            ),
         ),
         "key": (
-            ("The winner had promised {why}, a plan that will cost {money} a year.",
-             "The winner promised {why} at {money} a year."),
-            ("Exit polls suggest that the pledge of {why} swayed {m} undecided voters.",
-             "A pledge of {why} swayed {m} undecided voters."),
-            ("Donors gave {money} to the campaign, most of them drawn by its promise of {why}.",
-             "Donors gave {money} for the promise of {why}."),
+            (
+                "The winner had promised {why}, a plan that will cost {money} a year.",
+                "The winner promised {why} at {money} a year.",
+            ),
+            (
+                "Exit polls suggest that the pledge of {why} swayed {m} undecided voters.",
+                "A pledge of {why} swayed {m} undecided voters.",
+            ),
+            (
+                "Donors gave {money} to the campaign, most of them drawn by its promise of {why}.",
+                "Donors gave {money} for the promise of {why}.",
+            ),
         ),
         "next": (
-            ("The oath of office will be taken on {date} in the old town hall.", "The oath will be taken on {date}."),
-            ("Results become official on {date}, after the last postal votes are checked.", "Results become official on {date}."),
+            (
+                "The oath of office will be taken on {date} in the old town hall.",
+                "The oath will be taken on {date}.",
+            ),
+            (
+                "Results become official on {date}, after the last postal votes are checked.",
+                "Results become official on {date}.",
+            ),
         ),
         "fact": (
             "Rival candidate {other} called {chief} to concede shortly after {hour}.",
@@ -93,26 +150,51 @@ KINDS = {
     },
     "trial": {
         "what": ("fraud", "bribery", "arson", "forgery", "smuggling", "blackmail"),
-        "why": ("a hidden diary", "phone records", "a security video", "bank letters", "a torn receipt", "a secret tape"),
+        "why": (
+            "a hidden diary",
+            "phone records",
+            "a security video",
+            "bank letters",
+            "a torn receipt",
+            "a secret tape",
+        ),
         "lead": (
-            ("A court in {town} on {day} sentenced banker {chief} to {n} months in prison for {what}.",
-             "A court in {town} sentences banker {chief} to {n} months for {what}."),
-            ("Jurors in {town} found banker {chief} guilty of {what} on {day} after {n} hours of debate.",
-             "Jurors in {town} find banker {chief} guilty of {what}."),
-            ("The {what} trial of banker {chief} ended in {town} on {day} with a fine of {money}.",
-             "The {what} trial of {chief} ends in {town} with a fine of {money}."),
+            (
+                "A court in {town} on {day} sentenced banker {chief} to {n} months in prison for {what}.",
+                "A court in {town} sentences banker {chief} to {n} months for {what}.",
+            ),
+            (
+                "Jurors in {town} found banker {chief} guilty of {what} on {day} after {n} hours of debate.",
+                "Jurors in {town} find banker {chief} guilty of {what}.",
+            ),
+            (
+                "The {what} trial of banker {chief} ended in {town} on {day} with a fine of {money}.",
+                "The {what} trial of {chief} ends in {town} with a fine of {money}.",
+            ),
         ),
         "key": (
-            ("The case turned on {why}, which showed that {m} clients had been cheated.",
-             "The case turned on {why} about {m} cheated clients."),
-            ("Prosecutors relied on {why} and on the words of {m} witnesses.",
-             "Prosecutors relied on {why} and {m} witnesses."),
-            ("Among the evidence was {why}, found by police in a locker with {m} gold coins.",
-             "Police found {why} with {m} gold coins."),
+            (
+                "The case turned on {why}, which showed that {m} clients had been cheated.",
+                "The case turned on {why} about {m} cheated clients.",
+            ),
+            (
+                "Prosecutors relied on {why} and on the words of {m} witnesses.",
+                "Prosecutors relied on {why} and {m} witnesses.",
+            ),
+            (
+                "Among the evidence was {why}, found by police in a locker with {m} gold coins.",
+                "Police found {why} with {m} gold coins.",
+            ),
         ),
         "next": (
-            ("An appeal will be heard on {date}, the clerk of the court confirmed.", "An appeal will be heard on {date}."),
-            ("The victims must file their claims before {date}.", "Victims must file claims before {date}."),
+            (
+                "An appeal will be heard on {date}, the clerk of the court confirmed.",
+                "An appeal will be heard on {date}.",
+            ),
+            (
+                "The victims must file their claims before {date}.",
+                "Victims must file claims before {date}.",
+            ),
         ),
         "fact": (
             "Defense lawyer {other} asked for mercy because {chief} is {age} and in poor health.",
@@ -132,26 +214,48 @@ KINDS = {
     },
     "merger": {
         "what": ("battery", "bicycle", "software", "furniture", "chocolate", "paint"),
-        "why": ("falling prices", "rising wages", "a weak currency", "new rivals", "high energy bills", "slow exports"),
+        "why": (
+            "falling prices",
+            "rising wages",
+            "a weak currency",
+            "new rivals",
+            "high energy bills",
+            "slow exports",
+        ),
         "lead": (
-            ("The {what} maker {org} agreed on {day} to buy a competitor in {town} for {money}.",
-             "Deal for {money} lets {what} maker {org} buy a competitor in {town}."),
-            ("Shares of the {what} group {org} jumped {pct} on {day} after it announced a merger with a firm from {town}.",
-             "Shares of {what} group {org} jump {pct} after merger with firm from {town}."),
-            ("In a surprise move on {day}, the {what} company {org} said it would pay {money} for a plant in {town}.",
-             "Surprise move sees {what} company {org} pay {money} for a plant in {town}."),
+            (
+                "The {what} maker {org} agreed on {day} to buy a competitor in {town} for {money}.",
+                "Deal for {money} lets {what} maker {org} buy a competitor in {town}.",
+            ),
+            (
+                "Shares of the {what} group {org} jumped {pct} on {day} after it announced a merger with a firm from {town}.",
+                "Shares of {what} group {org} jump {pct} after merger with firm from {town}.",
+            ),
+            (
+                "In a surprise move on {day}, the {what} company {org} said it would pay {money} for a plant in {town}.",
+                "Surprise move sees {what} company {org} pay {money} for a plant in {town}.",
+            ),
         ),
         "key": (
-            ("The two firms blamed {why} for a loss of {m} jobs that will follow the deal.",
-             "The firms blame {why} for a loss of {m} jobs."),
-            ("Managers hope to save {pct} of costs and to cope better with {why}.",
-             "Managers hope to save {pct} and cope with {why}."),
-            ("Because of {why}, the new group will close {m} shops within a year.",
-             "The new group will close {m} shops because of {why}."),
+            (
+                "The two firms blamed {why} for a loss of {m} jobs that will follow the deal.",
+                "The firms blame {why} for a loss of {m} jobs.",
+            ),
+            (
+                "Managers hope to save {pct} of costs and to cope better with {why}.",
+                "Managers hope to save {pct} and cope with {why}.",
+            ),
+            (
+                "Because of {why}, the new group will close {m} shops within a year.",
+                "The new group will close {m} shops because of {why}.",
+            ),
         ),
         "next": (
             ("Regulators will rule on the plan by {date}.", "Regulators will rule by {date}."),
-            ("Owners of the stock will vote on the offer on {date}.", "Owners of the stock will vote on {date}."),
+            (
+                "Owners of the stock will vote on the offer on {date}.",
+                "Owners of the stock will vote on {date}.",
+            ),
         ),
         "fact": (
             "Chief executive {chief} will lead {org}, while founder {other} becomes its chairman.",
@@ -171,25 +275,47 @@ KINDS = {
     },
     "match": {
         "what": ("cup final", "league match", "derby", "friendly", "semifinal", "playoff"),
-        "why": ("a late penalty", "a header", "an own goal", "a long free kick", "a clever lob", "a goalkeeper error"),
+        "why": (
+            "a late penalty",
+            "a header",
+            "an own goal",
+            "a long free kick",
+            "a clever lob",
+            "a goalkeeper error",
+        ),
         "lead": (
-            ("Striker {chief} scored {few} goals as {town} won the {what} on {day} in front of {big} fans.",
-             "Striker {chief} scores {few} goals as {town} wins {what}."),
-            ("A crowd of {big} saw {town} win the {what} on {day}, thanks to {few} goals by striker {chief}.",
-             "Crowd of {big} sees {town} win the {what}."),
-            ("The players of {town} celebrated on {day} after {few} goals from striker {chief} decided the {what}.",
-             "Players of {town} win {what} with {few} goals from {chief}."),
+            (
+                "Striker {chief} scored {few} goals as {town} won the {what} on {day} in front of {big} fans.",
+                "Striker {chief} scores {few} goals as {town} wins {what}.",
+            ),
+            (
+                "A crowd of {big} saw {town} win the {what} on {day}, thanks to {few} goals by striker {chief}.",
+                "Crowd of {big} sees {town} win the {what}.",
+            ),
+            (
+                "The players of {town} celebrated on {day} after {few} goals from striker {chief} decided the {what}.",
+                "Players of {town} win {what} with {few} goals from {chief}.",
+            ),
         ),
         "key": (
-            ("The winner came from {why} near the end, and {m} guests had missed it by leaving early.",
-             "The winner came from {why}, and {m} guests missed it."),
-            ("Nobody had expected {why} to settle the game, which earned the club {money}.",
-             "The game was settled by {why} and earned {money}."),
-            ("It took {why} to break the deadlock, and a bonus of {money} was paid at once.",
-             "A bonus of {money} was paid after {why}."),
+            (
+                "The winner came from {why} near the end, and {m} guests had missed it by leaving early.",
+                "The winner came from {why}, and {m} guests missed it.",
+            ),
+            (
+                "Nobody had expected {why} to settle the game, which earned the club {money}.",
+                "The game was settled by {why} and earned {money}.",
+            ),
+            (
+                "It took {why} to break the deadlock, and a bonus of {money} was paid at once.",
+                "A bonus of {money} was paid after {why}.",
+            ),
         ),
         "next": (
-            ("The team plays again on {date} against the champions.", "The team plays again on {date}."),
+            (
+                "The team plays again on {date} against the champions.",
+                "The team plays again on {date}.",
+            ),
             ("Tickets for the next round go on sale on {date}.", "Tickets go on sale on {date}."),
         ),
         "fact": (
@@ -210,26 +336,48 @@ KINDS = {
     },
     "discovery": {
         "what": ("temple", "shipwreck", "burial mound", "palace", "cave painting", "mosaic"),
-        "why": ("a leaking pipe", "a lost dog", "a dry summer", "a drone survey", "an old map", "a road project"),
+        "why": (
+            "a leaking pipe",
+            "a lost dog",
+            "a dry summer",
+            "a drone survey",
+            "an old map",
+            "a road project",
+        ),
         "lead": (
-            ("Archaeologists led by {chief} announced on {day} that they had found a {what} near {town}, some {n} centuries old.",
-             "A {what} some {n} centuries old is found near {town}."),
-            ("A {what} that lay hidden for {n} centuries has come to light outside {town}, professor {chief} said on {day}.",
-             "A {what} hidden for {n} centuries comes to light outside {town}."),
-            ("Scientists working with professor {chief} in {town} unveiled a {what} on {day} that may be worth {money}.",
-             "Scientists in {town} unveil a {what} worth {money}."),
+            (
+                "Archaeologists led by {chief} announced on {day} that they had found a {what} near {town}, some {n} centuries old.",
+                "A {what} some {n} centuries old is found near {town}.",
+            ),
+            (
+                "A {what} that lay hidden for {n} centuries has come to light outside {town}, professor {chief} said on {day}.",
+                "A {what} hidden for {n} centuries comes to light outside {town}.",
+            ),
+            (
+                "Scientists working with professor {chief} in {town} unveiled a {what} on {day} that may be worth {money}.",
+                "Scientists in {town} unveil a {what} worth {money}.",
+            ),
         ),
         "key": (
-            ("The find was made possible by {why}, which exposed {m} pieces of pottery.",
-             "The find followed {why} that exposed {m} pieces of pottery."),
-            ("It was {why} that led the team to the site, where {m} silver rings were buried.",
-             "The team was led there by {why} and found {m} silver rings."),
-            ("Thanks to {why}, the diggers also uncovered a chest with {m} bronze tools.",
-             "Thanks to {why}, a chest with {m} bronze tools was uncovered."),
+            (
+                "The find was made possible by {why}, which exposed {m} pieces of pottery.",
+                "The find followed {why} that exposed {m} pieces of pottery.",
+            ),
+            (
+                "It was {why} that led the team to the site, where {m} silver rings were buried.",
+                "The team was led there by {why} and found {m} silver rings.",
+            ),
+            (
+                "Thanks to {why}, the diggers also uncovered a chest with {m} bronze tools.",
+                "Thanks to {why}, a chest with {m} bronze tools was uncovered.",
+            ),
         ),
         "next": (
             ("The site will open to visitors on {date}.", "The site will open on {date}."),
-            ("The objects will be shown in the national museum from {date}.", "The objects will be shown from {date}."),
+            (
+                "The objects will be shown in the national museum from {date}.",
+                "The objects will be shown from {date}.",
+            ),
         ),
         "fact": (
             "Student {other} was the first to see it and ran to wake professor {chief}.",
@@ -249,25 +397,47 @@ KINDS = {
     },
     "fire": {
         "what": ("paper mill", "hotel", "warehouse", "toy factory", "bakery", "cinema"),
-        "why": ("a faulty heater", "a dropped cigarette", "an overloaded socket", "a gas leak", "a spark from a saw", "a candle"),
+        "why": (
+            "a faulty heater",
+            "a dropped cigarette",
+            "an overloaded socket",
+            "a gas leak",
+            "a spark from a saw",
+            "a candle",
+        ),
         "lead": (
-            ("A fire destroyed a {what} in {town} on {day} and forced {n} people to flee, fire chief {chief} said.",
-             "Fire destroys a {what} in {town} and forces {n} people to flee."),
-            ("Flames tore through a {what} in the center of {town} on {day}, injuring {n} workers, fire chief {chief} reported.",
-             "Flames in a {what} in {town} injure {n} workers."),
-            ("Fire chief {chief} confirmed on {day} that {n} firefighters had saved a burning {what} in {town}.",
-             "Crew of {n} firefighters saves a burning {what} in {town}."),
+            (
+                "A fire destroyed a {what} in {town} on {day} and forced {n} people to flee, fire chief {chief} said.",
+                "Fire destroys a {what} in {town} and forces {n} people to flee.",
+            ),
+            (
+                "Flames tore through a {what} in the center of {town} on {day}, injuring {n} workers, fire chief {chief} reported.",
+                "Flames in a {what} in {town} injure {n} workers.",
+            ),
+            (
+                "Fire chief {chief} confirmed on {day} that {n} firefighters had saved a burning {what} in {town}.",
+                "Crew of {n} firefighters saves a burning {what} in {town}.",
+            ),
         ),
         "key": (
-            ("Investigators traced the blaze to {why} and put the damage at {money}.",
-             "Blaze is traced to {why} with damage of {money}."),
-            ("The cause was {why}, according to an early report that lists {m} violations.",
-             "The cause was {why}, and a report lists {m} violations."),
-            ("Experts believe that {why} started it, and {m} tons of goods were lost.",
-             "Experts believe {why} started it and {m} tons were lost."),
+            (
+                "Investigators traced the blaze to {why} and put the damage at {money}.",
+                "Blaze is traced to {why} with damage of {money}.",
+            ),
+            (
+                "The cause was {why}, according to an early report that lists {m} violations.",
+                "The cause was {why}, and a report lists {m} violations.",
+            ),
+            (
+                "Experts believe that {why} started it, and {m} tons of goods were lost.",
+                "Experts believe {why} started it and {m} tons were lost.",
+            ),
         ),
         "next": (
-            ("The building will be torn down on {date}.", "The building will be torn down on {date}."),
+            (
+                "The building will be torn down on {date}.",
+                "The building will be torn down on {date}.",
+            ),
             ("The road past the ruin is to reopen on {date}.", "The road is to reopen on {date}."),
         ),
         "fact": (
@@ -288,22 +458,41 @@ KINDS = {
     },
     "strike": {
         "what": ("bus drivers", "nurses", "teachers", "dock workers", "pilots", "miners"),
-        "why": ("unpaid overtime", "unsafe tools", "night shifts", "cuts to pensions", "shorter breaks", "broken promises"),
+        "why": (
+            "unpaid overtime",
+            "unsafe tools",
+            "night shifts",
+            "cuts to pensions",
+            "shorter breaks",
+            "broken promises",
+        ),
         "lead": (
-            ("About {n} {what} walked off the job in {town} on {day} to demand a raise of {pct}.",
-             "About {n} {what} in {town} demand a raise of {pct}."),
-            ("A strike by {n} {what} brought {town} to a halt on {day}, union leader {chief} said.",
-             "A strike by {n} {what} brings {town} to a halt."),
-            ("Union leader {chief} called {n} {what} out on strike in {town} on {day}, the first such protest in years.",
-             "Union leader {chief} calls {n} {what} out on strike in {town}."),
+            (
+                "About {n} {what} walked off the job in {town} on {day} to demand a raise of {pct}.",
+                "About {n} {what} in {town} demand a raise of {pct}.",
+            ),
+            (
+                "A strike by {n} {what} brought {town} to a halt on {day}, union leader {chief} said.",
+                "A strike by {n} {what} brings {town} to a halt.",
+            ),
+            (
+                "Union leader {chief} called {n} {what} out on strike in {town} on {day}, the first such protest in years.",
+                "Union leader {chief} calls {n} {what} out on strike in {town}.",
+            ),
         ),
         "key": (
-            ("They are angry about {why}, which they say has cost each of them {money2}.",
-             "They say {why} cost each of them {money2}."),
-            ("The dispute began over {why}, and so far it has cost the city {money}.",
-             "A dispute over {why} has cost the city {money}."),
-            ("The employers promised to end {why} and offered a bonus of {money2}.",
-             "The employers promise to end {why} and offer {money2}."),
+            (
+                "They are angry about {why}, which they say has cost each of them {money2}.",
+                "They say {why} cost each of them {money2}.",
+            ),
+            (
+                "The dispute began over {why}, and so far it has cost the city {money}.",
+                "A dispute over {why} has cost the city {money}.",
+            ),
+            (
+                "The employers promised to end {why} and offered a bonus of {money2}.",
+                "The employers promise to end {why} and offer {money2}.",
+            ),
         ),
         "next": (
             ("Talks are due to resume on {date} with a mediator.", "Talks resume on {date}."),
@@ -327,26 +516,51 @@ KINDS = {
     },
     "rescue": {
         "what": ("hikers", "divers", "sailors", "skiers", "campers", "students"),
-        "why": ("a snapped rope", "thick fog", "a sudden flood", "a dead radio", "a rock slide", "a wrong turn"),
+        "why": (
+            "a snapped rope",
+            "thick fog",
+            "a sudden flood",
+            "a dead radio",
+            "a rock slide",
+            "a wrong turn",
+        ),
         "lead": (
-            ("Rescuers found {few} missing {what} alive in the hills above {town} on {day}, {n} hours after they vanished.",
-             "Rescuers find {few} missing {what} alive above {town} after {n} hours."),
-            ("A helicopter lifted {few} {what} to safety near {town} on {day} after a search of {n} hours led by captain {chief}.",
-             "A helicopter lifts {few} {what} to safety near {town}."),
-            ("The search for {few} {what} ended happily in {town} on {day}, captain {chief} told a crowd of {n}.",
-             "The search for {few} {what} ends happily in {town}."),
+            (
+                "Rescuers found {few} missing {what} alive in the hills above {town} on {day}, {n} hours after they vanished.",
+                "Rescuers find {few} missing {what} alive above {town} after {n} hours.",
+            ),
+            (
+                "A helicopter lifted {few} {what} to safety near {town} on {day} after a search of {n} hours led by captain {chief}.",
+                "A helicopter lifts {few} {what} to safety near {town}.",
+            ),
+            (
+                "The search for {few} {what} ended happily in {town} on {day}, captain {chief} told a crowd of {n}.",
+                "The search for {few} {what} ends happily in {town}.",
+            ),
         ),
         "key": (
-            ("The group had been trapped by {why} and lived on {m} grams of sugar.",
-             "The group was trapped by {why} and lived on {m} grams of sugar."),
-            ("They got into trouble because of {why} at a height of {m} meters.",
-             "They met {why} at a height of {m} meters."),
-            ("After {why} cut them off, they walked {m} steps to reach a hut.",
-             "They walked {m} steps after {why} cut them off."),
+            (
+                "The group had been trapped by {why} and lived on {m} grams of sugar.",
+                "The group was trapped by {why} and lived on {m} grams of sugar.",
+            ),
+            (
+                "They got into trouble because of {why} at a height of {m} meters.",
+                "They met {why} at a height of {m} meters.",
+            ),
+            (
+                "After {why} cut them off, they walked {m} steps to reach a hut.",
+                "They walked {m} steps after {why} cut them off.",
+            ),
         ),
         "next": (
-            ("The trail will remain shut until {date}.", "The trail will remain shut until {date}."),
-            ("All of them should leave the hospital by {date}.", "All should leave the hospital by {date}."),
+            (
+                "The trail will remain shut until {date}.",
+                "The trail will remain shut until {date}.",
+            ),
+            (
+                "All of them should leave the hospital by {date}.",
+                "All should leave the hospital by {date}.",
+            ),
         ),
         "fact": (
             "Captain {chief} set out from {region} with {k} dogs and a sled.",
@@ -366,25 +580,47 @@ KINDS = {
     },
     "festival": {
         "what": ("jazz", "kite", "cheese", "lantern", "puppet", "flower"),
-        "why": ("free entry", "mild weather", "a famous singer", "a night parade", "cheap trains", "a giant cake"),
+        "why": (
+            "free entry",
+            "mild weather",
+            "a famous singer",
+            "a night parade",
+            "cheap trains",
+            "a giant cake",
+        ),
         "lead": (
-            ("The {what} festival in {town} drew a record {big} visitors on {day}, organizer {chief} said.",
-             "The {what} festival in {town} draws a record {big} visitors."),
-            ("Organizers opened the {what} festival of {town} on {day} with {n} artists and a speech by {chief}.",
-             "The {what} festival of {town} opens with {n} artists."),
-            ("Streets in {town} were packed on {day} as {big} guests came to the {what} festival run by {chief}.",
-             "Streets in {town} are packed as {big} guests come to {what} festival."),
+            (
+                "The {what} festival in {town} drew a record {big} visitors on {day}, organizer {chief} said.",
+                "The {what} festival in {town} draws a record {big} visitors.",
+            ),
+            (
+                "Organizers opened the {what} festival of {town} on {day} with {n} artists and a speech by {chief}.",
+                "The {what} festival of {town} opens with {n} artists.",
+            ),
+            (
+                "Streets in {town} were packed on {day} as {big} guests came to the {what} festival run by {chief}.",
+                "Streets in {town} are packed as {big} guests come to {what} festival.",
+            ),
         ),
         "key": (
-            ("The success was put down to {why}, and local shops took in {money}.",
-             "Success is put down to {why} and shops take in {money}."),
-            ("Thanks to {why}, sales of food rose by {pct} within a single night.",
-             "Thanks to {why}, sales of food rise by {pct}."),
-            ("The budget of {money} was mostly spent on {why}, the accounts show.",
-             "The budget of {money} was mostly spent on {why}."),
+            (
+                "The success was put down to {why}, and local shops took in {money}.",
+                "Success is put down to {why} and shops take in {money}.",
+            ),
+            (
+                "Thanks to {why}, sales of food rose by {pct} within a single night.",
+                "Thanks to {why}, sales of food rise by {pct}.",
+            ),
+            (
+                "The budget of {money} was mostly spent on {why}, the accounts show.",
+                "The budget of {money} was mostly spent on {why}.",
+            ),
         ),
         "next": (
-            ("The last show takes place on {date} in the park.", "The last show takes place on {date}."),
+            (
+                "The last show takes place on {date} in the park.",
+                "The last show takes place on {date}.",
+            ),
             ("Next year the event will begin on {date}.", "Next year the event begins on {date}."),
         ),
         "fact": (
@@ -404,23 +640,49 @@ KINDS = {
         ),
     },
     "outbreak": {
-        "what": ("measles", "a stomach virus", "a rare fever", "food poisoning", "whooping cough", "a skin disease"),
-        "why": ("dirty water", "spoiled milk", "sick birds", "raw oysters", "a broken freezer", "unwashed salad"),
+        "what": (
+            "measles",
+            "a stomach virus",
+            "a rare fever",
+            "food poisoning",
+            "whooping cough",
+            "a skin disease",
+        ),
+        "why": (
+            "dirty water",
+            "spoiled milk",
+            "sick birds",
+            "raw oysters",
+            "a broken freezer",
+            "unwashed salad",
+        ),
         "lead": (
-            ("Doctors in {town} were treating {n} people for {what} on {day}, health officer {chief} said.",
-             "Doctors in {town} treat {n} people for {what}."),
-            ("An outbreak of {what} has sent {n} children to hospital in {town}, health officer {chief} announced on {day}.",
-             "Outbreak of {what} sends {n} children to hospital in {town}."),
-            ("Health officer {chief} warned the people of {town} on {day} after {n} cases of {what} were counted.",
-             "People of {town} are warned after {n} cases of {what}."),
+            (
+                "Doctors in {town} were treating {n} people for {what} on {day}, health officer {chief} said.",
+                "Doctors in {town} treat {n} people for {what}.",
+            ),
+            (
+                "An outbreak of {what} has sent {n} children to hospital in {town}, health officer {chief} announced on {day}.",
+                "Outbreak of {what} sends {n} children to hospital in {town}.",
+            ),
+            (
+                "Health officer {chief} warned the people of {town} on {day} after {n} cases of {what} were counted.",
+                "People of {town} are warned after {n} cases of {what}.",
+            ),
         ),
         "key": (
-            ("Laboratory tests point to {why} as the source, and {m} samples were positive.",
-             "Tests of {m} samples point to {why} as the source."),
-            ("The source was {why}, and the state will spend {money} on vaccines.",
-             "The source was {why}, and the state will spend {money}."),
-            ("Officials linked the illness to {why} served at a wedding with {m} guests.",
-             "Officials link it to {why} at a wedding with {m} guests."),
+            (
+                "Laboratory tests point to {why} as the source, and {m} samples were positive.",
+                "Tests of {m} samples point to {why} as the source.",
+            ),
+            (
+                "The source was {why}, and the state will spend {money} on vaccines.",
+                "The source was {why}, and the state will spend {money}.",
+            ),
+            (
+                "Officials linked the illness to {why} served at a wedding with {m} guests.",
+                "Officials link it to {why} at a wedding with {m} guests.",
+            ),
         ),
         "next": (
             ("Public pools are to stay shut until {date}.", "Public pools stay shut until {date}."),
@@ -444,26 +706,51 @@ KINDS = {
     },
     "theft": {
         "what": ("violin", "necklace", "painting", "silver cup", "rare stamp", "crown"),
-        "why": ("an open window", "a stolen key", "a false uniform", "a power cut", "a tunnel", "a copied badge"),
+        "why": (
+            "an open window",
+            "a stolen key",
+            "a false uniform",
+            "a power cut",
+            "a tunnel",
+            "a copied badge",
+        ),
         "lead": (
-            ("Thieves stole a {what} worth {money} from a museum in {town} on {day}, detective {chief} said.",
-             "Thieves steal a {what} worth {money} in {town}."),
-            ("A {what} valued at {money} disappeared from a villa in {town} on {day}, according to detective {chief}.",
-             "A {what} valued at {money} disappears from a villa in {town}."),
-            ("Police in {town} recovered a {what} on {day} that had been missing for {n} days, detective {chief} said.",
-             "Police in {town} recover a {what} missing for {n} days."),
+            (
+                "Thieves stole a {what} worth {money} from a museum in {town} on {day}, detective {chief} said.",
+                "Thieves steal a {what} worth {money} in {town}.",
+            ),
+            (
+                "A {what} valued at {money} disappeared from a villa in {town} on {day}, according to detective {chief}.",
+                "A {what} valued at {money} disappears from a villa in {town}.",
+            ),
+            (
+                "Police in {town} recovered a {what} on {day} that had been missing for {n} days, detective {chief} said.",
+                "Police in {town} recover a {what} missing for {n} days.",
+            ),
         ),
         "key": (
-            ("The gang got in with the help of {why} and needed only {m} seconds.",
-             "The gang used {why} and needed {m} seconds."),
-            ("A camera showed {why} at work, and {m} tips have reached the police.",
-             "A camera showed {why}, and {m} tips reached police."),
-            ("Officers think that {why} was used and offered a reward of {money2}.",
-             "Officers suspect {why} and offer {money2}."),
+            (
+                "The gang got in with the help of {why} and needed only {m} seconds.",
+                "The gang used {why} and needed {m} seconds.",
+            ),
+            (
+                "A camera showed {why} at work, and {m} tips have reached the police.",
+                "A camera showed {why}, and {m} tips reached police.",
+            ),
+            (
+                "Officers think that {why} was used and offered a reward of {money2}.",
+                "Officers suspect {why} and offer {money2}.",
+            ),
         ),
         "next": (
-            ("A suspect will appear in court on {date}.", "A suspect will appear in court on {date}."),
-            ("The gallery hopes to reopen on {date} with new locks.", "The gallery hopes to reopen on {date}."),
+            (
+                "A suspect will appear in court on {date}.",
+                "A suspect will appear in court on {date}.",
+            ),
+            (
+                "The gallery hopes to reopen on {date} with new locks.",
+                "The gallery hopes to reopen on {date}.",
+            ),
         ),
         "fact": (
             "Detective {chief} questioned curator {other} for {k} hours at the station.",
@@ -482,26 +769,55 @@ KINDS = {
         ),
     },
     "launch": {
-        "what": ("weather satellite", "cargo capsule", "moon lander", "space telescope", "radar probe", "solar sail"),
-        "why": ("a stuck valve", "strong winds", "a fuel leak", "a software bug", "a loose bolt", "a cracked seal"),
+        "what": (
+            "weather satellite",
+            "cargo capsule",
+            "moon lander",
+            "space telescope",
+            "radar probe",
+            "solar sail",
+        ),
+        "why": (
+            "a stuck valve",
+            "strong winds",
+            "a fuel leak",
+            "a software bug",
+            "a loose bolt",
+            "a cracked seal",
+        ),
         "lead": (
-            ("A rocket carrying a {what} lifted off from {town} on {day} and reached a height of {n} kilometers.",
-             "A rocket from {town} carries a {what} to {n} kilometers."),
-            ("Engineers in {town} lost contact with a {what} on {day}, just {n} seconds after launch, director {chief} said.",
-             "Engineers in {town} lose contact with a {what} after {n} seconds."),
-            ("The {what} built in {town} sent home {n} pictures on {day}, to the delight of director {chief}.",
-             "The {what} built in {town} sends home {n} pictures."),
+            (
+                "A rocket carrying a {what} lifted off from {town} on {day} and reached a height of {n} kilometers.",
+                "A rocket from {town} carries a {what} to {n} kilometers.",
+            ),
+            (
+                "Engineers in {town} lost contact with a {what} on {day}, just {n} seconds after launch, director {chief} said.",
+                "Engineers in {town} lose contact with a {what} after {n} seconds.",
+            ),
+            (
+                "The {what} built in {town} sent home {n} pictures on {day}, to the delight of director {chief}.",
+                "The {what} built in {town} sends home {n} pictures.",
+            ),
         ),
         "key": (
-            ("The start had been delayed by {why}, which added {money} to the bill.",
-             "A delay caused by {why} added {money}."),
-            ("A report names {why} as the main risk and lists {m} smaller ones.",
-             "A report names {why} as the main risk."),
-            ("Technicians fixed {why} with only {m} minutes left on the clock.",
-             "Technicians fixed {why} with {m} minutes left."),
+            (
+                "The start had been delayed by {why}, which added {money} to the bill.",
+                "A delay caused by {why} added {money}.",
+            ),
+            (
+                "A report names {why} as the main risk and lists {m} smaller ones.",
+                "A report names {why} as the main risk.",
+            ),
+            (
+                "Technicians fixed {why} with only {m} minutes left on the clock.",
+                "Technicians fixed {why} with {m} minutes left.",
+            ),
         ),
         "next": (
-            ("The craft should reach its orbit on {date}.", "The craft should reach orbit on {date}."),
+            (
+                "The craft should reach its orbit on {date}.",
+                "The craft should reach orbit on {date}.",
+            ),
             ("A second flight is planned for {date}.", "A second flight is planned for {date}."),
         ),
         "fact": (
@@ -522,22 +838,41 @@ KINDS = {
     },
     "crash": {
         "what": ("freight train", "school bus", "ferry", "milk truck", "tram", "small plane"),
-        "why": ("black ice", "a worn brake", "a sleeping driver", "a bent rail", "low sun", "a stray cow"),
+        "why": (
+            "black ice",
+            "a worn brake",
+            "a sleeping driver",
+            "a bent rail",
+            "low sun",
+            "a stray cow",
+        ),
         "lead": (
-            ("A {what} crashed near {town} on {day} with {n} passengers and crew on board, inspector {chief} said.",
-             "A {what} crashes near {town} with {n} on board."),
-            ("At least {n} people were hurt on {day} when a {what} hit a bridge in {town}, according to inspector {chief}.",
-             "At least {n} people are hurt as a {what} hits a bridge in {town}."),
-            ("Traffic in {town} stood still for {n} minutes on {day} after a {what} overturned, inspector {chief} reported.",
-             "Traffic in {town} stands still after a {what} overturns."),
+            (
+                "A {what} crashed near {town} on {day} with {n} passengers and crew on board, inspector {chief} said.",
+                "A {what} crashes near {town} with {n} on board.",
+            ),
+            (
+                "At least {n} people were hurt on {day} when a {what} hit a bridge in {town}, according to inspector {chief}.",
+                "At least {n} people are hurt as a {what} hits a bridge in {town}.",
+            ),
+            (
+                "Traffic in {town} stood still for {n} minutes on {day} after a {what} overturned, inspector {chief} reported.",
+                "Traffic in {town} stands still after a {what} overturns.",
+            ),
         ),
         "key": (
-            ("The accident was caused by {why}, and {m} liters of oil were spilled.",
-             "The accident was caused by {why} and spilled {m} liters of oil."),
-            ("Data from the vehicle point to {why} at a speed of {m} kilometers an hour.",
-             "Data point to {why} at {m} kilometers an hour."),
-            ("Lawyers for the victims blame {why} and want {money} from the owner.",
-             "Lawyers blame {why} and want {money}."),
+            (
+                "The accident was caused by {why}, and {m} liters of oil were spilled.",
+                "The accident was caused by {why} and spilled {m} liters of oil.",
+            ),
+            (
+                "Data from the vehicle point to {why} at a speed of {m} kilometers an hour.",
+                "Data point to {why} at {m} kilometers an hour.",
+            ),
+            (
+                "Lawyers for the victims blame {why} and want {money} from the owner.",
+                "Lawyers blame {why} and want {money}.",
+            ),
         ),
         "next": (
             ("The line will be open again on {date}.", "The line will be open again on {date}."),

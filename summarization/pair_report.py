@@ -12,14 +12,22 @@ FEWEST = 5  # a position that fewer articles reach is not drawn
 
 def summarise(examples, rows, dropped, seed: int) -> dict:
     """Every number that the script prints or draws: rows by fate, tokens corrupted, salience by sentence position."""
-    masked, control = (np.array([_tokens(row[key]) for row in rows]) for key in ("masked", "control_masked"))
+    masked, control = (
+        np.array([_tokens(row[key]) for row in rows]) for key in ("masked", "control_masked")
+    )
     articles = np.array([row["summary_start"] for row in rows])
     return {
-        "n_rows": len(rows) + sum(dropped.values()), "n_kept": len(rows), "dropped": dict(sorted(dropped.items())),
-        "truncated": sum(example.n_cut > 0 for example in examples), "tokens_cut": sum(example.n_cut for example in examples),
-        "control_short": int((control < masked).sum()), "control_empty": int((control == 0).sum()),
+        "n_rows": len(rows) + sum(dropped.values()),
+        "n_kept": len(rows),
+        "dropped": dict(sorted(dropped.items())),
+        "truncated": sum(example.n_cut > 0 for example in examples),
+        "tokens_cut": sum(example.n_cut for example in examples),
+        "control_short": int((control < masked).sum()),
+        "control_empty": int((control == 0).sum()),
         "article_and_cue_tokens": mean_interval(articles, seed),
-        "summary_tokens": mean_interval([len(row["clean_ids"]) - row["summary_start"] for row in rows], seed),
+        "summary_tokens": mean_interval(
+            [len(row["clean_ids"]) - row["summary_start"] for row in rows], seed
+        ),
         "sentences": mean_interval([len(row["sentences"]) for row in rows], seed),
         "salient_sentences": mean_interval([len(row["masked"]) for row in rows], seed),
         "corrupted_percent": mean_interval(100 * masked / articles, seed),
@@ -35,11 +43,15 @@ def by_position(examples, seed: int) -> list[dict]:
         there = [example for example in examples if len(example.sentences) > position]
         if len(there) < min(FEWEST, len(examples)):
             break
-        table.append({
-            "position": position + 1,
-            "salience": mean_interval([example.salience[position] for example in there], seed),
-            "picked_percent": mean_interval([100.0 * (position in example.salient) for example in there], seed),
-        })
+        table.append(
+            {
+                "position": position + 1,
+                "salience": mean_interval([example.salience[position] for example in there], seed),
+                "picked_percent": mean_interval(
+                    [100.0 * (position in example.salient) for example in there], seed
+                ),
+            }
+        )
     return table
 
 
@@ -73,13 +85,19 @@ def figure(summary: dict):
 def _positions(axis, summary):
     table = summary["by_position"]
     x = [row["position"] for row in table]
-    series = (("picked_percent", "picked by the oracle (% of articles)", "highlight", "o"),
-              ("salience", "ROUGE with the highlights (mean of 1 and 2, F1, %)", "base", "s"))
+    series = (
+        ("picked_percent", "picked by the oracle (% of articles)", "highlight", "o"),
+        ("salience", "ROUGE with the highlights (mean of 1 and 2, F1, %)", "base", "s"),
+    )
     for key, label, colour, marker in series:
-        mean, low, high = (np.array([row[key][part] for row in table]) for part in ("mean", "low", "high"))
+        mean, low, high = (
+            np.array([row[key][part] for row in table]) for part in ("mean", "low", "high")
+        )
         axis.plot(x, mean, marker=marker, color=style.COLOURS[colour], label=label)
         axis.fill_between(x, low, high, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
-    axis.set_xlabel(f"sentence of the article (n = {table[0]['salience']['n']} at 1, {table[-1]['salience']['n']} at {x[-1]})")
+    axis.set_xlabel(
+        f"sentence of the article (n = {table[0]['salience']['n']} at 1, {table[-1]['salience']['n']} at {x[-1]})"
+    )
     axis.set_ylabel("percent")
     axis.set_ylim(bottom=0)
     axis.xaxis.get_major_locator().set_params(integer=True)
@@ -88,8 +106,10 @@ def _positions(axis, summary):
 
 def _fates(axis, summary):
     fates = {
-        "kept": summary["n_kept"], "  of these: article truncated": summary["truncated"],
-        "  of these: control smaller": summary["control_short"], "dropped": summary["n_rows"] - summary["n_kept"],
+        "kept": summary["n_kept"],
+        "  of these: article truncated": summary["truncated"],
+        "  of these: control smaller": summary["control_short"],
+        "dropped": summary["n_rows"] - summary["n_kept"],
     }
     colours = [style.COLOURS[name] for name in ("circuit", "control", "control", "random")]
     bars = axis.barh(list(fates), list(fates.values()), color=colours)

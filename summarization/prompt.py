@@ -43,7 +43,9 @@ def build(tokenizer, article: str, highlights: str, max_length: int) -> Prompt:
     """
     cue_ids = encode(tokenizer, CUE)
     summary_ids = [*encode(tokenizer, " " + highlights.strip()), tokenizer.eos_token_id]
-    article_ids, n_cut = _shortened(tokenizer, article, max_length - len(cue_ids) - len(summary_ids))
+    article_ids, n_cut = _shortened(
+        tokenizer, article, max_length - len(cue_ids) - len(summary_ids)
+    )
     return Prompt(article_ids, cue_ids, summary_ids, n_cut)
 
 
@@ -56,7 +58,11 @@ def generation_ids(tokenizer, article: str, max_length: int, max_new_tokens: int
 def features(prompt: Prompt) -> dict[str, list[int]]:
     """What Trainer takes: the loss falls on the summary and its end-of-text only (DataCollatorForSeq2Seq pads labels)."""
     ids, start = prompt.ids, prompt.summary_start
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [NO_LABEL] * start + ids[start:]}
+    return {
+        "input_ids": ids,
+        "attention_mask": [1] * len(ids),
+        "labels": [NO_LABEL] * start + ids[start:],
+    }
 
 
 def context_length(config, tokenizer=None) -> int:
@@ -66,7 +72,9 @@ def context_length(config, tokenizer=None) -> int:
             return int(getattr(config, name))
     length = getattr(tokenizer, "model_max_length", NO_LENGTH)
     if length >= NO_LENGTH:
-        raise InputError("expected a context length in the model's config.json or the tokenizer's model_max_length, found neither")
+        raise InputError(
+            "expected a context length in the model's config.json or the tokenizer's model_max_length, found neither"
+        )
     return int(length)
 
 
@@ -104,7 +112,9 @@ def _shortened(tokenizer, article: str, room: int) -> tuple[list[int], int]:
     article = article.strip()
     ids, offsets = encode_with_offsets(tokenizer, article)
     if room < min(MIN_ARTICLE_TOKENS, len(ids)):
-        raise TooLong(f"{max(room, 0)} tokens are left for the article, fewer than {MIN_ARTICLE_TOKENS}")
+        raise TooLong(
+            f"{max(room, 0)} tokens are left for the article, fewer than {MIN_ARTICLE_TOKENS}"
+        )
     if len(ids) <= room:
         return ids, 0
     sentence = token_sentences(article, offsets, sentence_spans(article))

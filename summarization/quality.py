@@ -8,7 +8,12 @@ from eap import MIN_EXAMPLES, InputError, style
 from summarization import corpus, rouge
 from summarization.statistics import mean_interval
 
-ROUGE_LABELS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
+ROUGE_LABELS = {
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+}
 BESIDE = {  # measure: (head of its column, number of decimals)
     "words": ("words", 1),
     "tokens": ("tokens", 1),
@@ -46,13 +51,20 @@ def measure(systems: list[System], articles: list[str], references: list[str]) -
     scores = rouge.score_all(texts, references * len(systems))
     for index, system in enumerate(systems):
         part = slice(index * len(references), (index + 1) * len(references))
-        system.values |= {name: values[part] for name, values in scores.items()} | surface(system.texts, articles)
+        system.values |= {name: values[part] for name, values in scores.items()} | surface(
+            system.texts, articles
+        )
 
 
 def surface(texts: list[str], articles: list[str]) -> dict[str, np.ndarray]:
     """Number of words, and the percentage of runs of 4 words copied from the article."""
-    copied = [100 * rouge.copy_rate(text, article) for text, article in zip(texts, articles, strict=True)]
-    return {"words": np.array([len(text.split()) for text in texts], dtype=float), "copied_percent": np.array(copied)}
+    copied = [
+        100 * rouge.copy_rate(text, article) for text, article in zip(texts, articles, strict=True)
+    ]
+    return {
+        "words": np.array([len(text.split()) for text in texts], dtype=float),
+        "copied_percent": np.array(copied),
+    }
 
 
 def summarise(systems: list[System], seed: int) -> dict[str, dict]:
@@ -64,10 +76,14 @@ def summarise(systems: list[System], seed: int) -> dict[str, dict]:
     first = systems[0]
     table = {}
     for system in systems:
-        entry = {"kind": system.kind} | {name: _mean(values, seed) for name, values in system.values.items()}
+        entry = {"kind": system.kind} | {
+            name: _mean(values, seed) for name, values in system.values.items()
+        }
         if system is not first:
             shared = [name for name in system.values if name in first.values]
-            entry["minus_first"] = {name: difference(system.values[name], first.values[name], seed) for name in shared}
+            entry["minus_first"] = {
+                name: difference(system.values[name], first.values[name], seed) for name in shared
+            }
         table[system.label] = entry
     return table
 
@@ -96,9 +112,13 @@ def load_metric(name: str):
 
     try:
         return evaluate.load(name)
-    except Exception as error:  # the Hub's, the network's and the metric's own errors have no common kind
+    except (
+        Exception
+    ) as error:  # the Hub's, the network's and the metric's own errors have no common kind
         reason = str(error).split("\n")[0]
-        raise InputError(f"--metrics {name}: expected a metric that `evaluate` can load (its code is on the Hub), got: {reason}") from error
+        raise InputError(
+            f"--metrics {name}: expected a metric that `evaluate` can load (its code is on the Hub), got: {reason}"
+        ) from error
 
 
 def further(metric, name: str, systems: list[System], references: list[str]) -> dict[str, dict]:
@@ -110,7 +130,11 @@ def further(metric, name: str, systems: list[System], references: list[str]) -> 
         for key, value in found.items():
             if isinstance(value, list) and len(value) == len(references):
                 system.values[f"{name}_{key}"] = np.array(value, dtype=float)
-        table[system.label] = {key: float(value) for key, value in found.items() if isinstance(value, int | float | np.number)}
+        table[system.label] = {
+            key: float(value)
+            for key, value in found.items()
+            if isinstance(value, int | float | np.number)
+        }
     return table
 
 
@@ -121,11 +145,16 @@ def lines(table: dict[str, dict]) -> list[str]:
     """The table in words: ROUGE with intervals and what stands beside it, then a sentence for each model that differs from the first."""
     width = max(map(len, table))
     beside = [name for name in BESIDE if any(entry.get(name) for entry in table.values())]
-    heads = [f"{label:>23}" for label in ROUGE_LABELS.values()] + [f"{BESIDE[name][0]:>9}" for name in beside]
+    heads = [f"{label:>23}" for label in ROUGE_LABELS.values()] + [
+        f"{BESIDE[name][0]:>9}" for name in beside
+    ]
     rows = [f"{'':{width}} " + "".join(heads)]
     for label, entry in table.items():
         cells = [f"{_cell(entry.get(name)):>23}" for name in ROUGE_LABELS]
-        cells += [f"{entry[name]['mean']:>9.{BESIDE[name][1]}f}" if entry.get(name) else f"{'-':>9}" for name in beside]
+        cells += [
+            f"{entry[name]['mean']:>9.{BESIDE[name][1]}f}" if entry.get(name) else f"{'-':>9}"
+            for name in beside
+        ]
         rows.append(f"{label:{width}} " + "".join(cells))
     return rows + claims(table)
 
@@ -141,20 +170,36 @@ def claims(table: dict[str, dict]) -> list[str]:
     for label in others:
         for name, found in table[label]["minus_first"].items():
             if name in ROUGE_LABELS and found["claim"]:
-                said.append(f"{ROUGE_LABELS[name]} of {label} is {found['claim']} than {first}'s, paired: {_cell(found)}")
+                said.append(
+                    f"{ROUGE_LABELS[name]} of {label} is {found['claim']} than {first}'s, paired: {_cell(found)}"
+                )
             elif name in ROUGE_LABELS:
-                said.append(f"{ROUGE_LABELS[name]} of {label} and {first}: no difference can be claimed, paired: {_cell(found)}")
+                said.append(
+                    f"{ROUGE_LABELS[name]} of {label} and {first}: no difference can be claimed, paired: {_cell(found)}"
+                )
     return said
 
 
 def figure(result: dict):
     """A panel for each ROUGE, a bar with its interval for each system; yardsticks grey and hatched."""
-    table = {label: entry for label, entry in result["systems"].items() if entry["kind"] != REFERENCE}
+    table = {
+        label: entry for label, entry in result["systems"].items() if entry["kind"] != REFERENCE
+    }
     made, axes = style.subplots(1, 4, figsize=(11, 1.2 + 0.36 * len(table)), sharey=True)
     colours = _colours(table)
     for axis, (name, title) in zip(axes, ROUGE_LABELS.items(), strict=True):
-        mean, low, high = (np.array([entry[name][part] for entry in table.values()]) for part in ("mean", "low", "high"))
-        bars = axis.barh(range(len(table)), mean, xerr=[(mean - low).clip(0), (high - mean).clip(0)], color=colours, capsize=2, height=0.7)
+        mean, low, high = (
+            np.array([entry[name][part] for entry in table.values()])
+            for part in ("mean", "low", "high")
+        )
+        bars = axis.barh(
+            range(len(table)),
+            mean,
+            xerr=[(mean - low).clip(0), (high - mean).clip(0)],
+            color=colours,
+            capsize=2,
+            height=0.7,
+        )
         for bar, entry in zip(bars, table.values(), strict=True):
             bar.set_hatch("//" if entry["kind"] == "yardstick" else "")
             bar.set_edgecolor("white")
@@ -166,11 +211,18 @@ def figure(result: dict):
         axis.grid(visible=False, axis="y")
     axes[0].set_yticks(range(len(table)), list(table))
     axes[0].invert_yaxis()
-    made.suptitle(f"{corpus.title(result)}, n = {result['n']} articles, 95 % bootstrap intervals", fontsize=9)
+    made.suptitle(
+        f"{corpus.title(result)}, n = {result['n']} articles, 95 % bootstrap intervals", fontsize=9
+    )
     return made
 
 
 def _colours(table: dict[str, dict]) -> list[str]:
     """The first model in the base's colour, the others in the fine-tuned one's, yardsticks grey."""
     models = [label for label, entry in table.items() if entry["kind"] == "model"]
-    return [style.COLOURS["random" if label not in models else "base" if label == models[0] else "finetuned"] for label in table]
+    return [
+        style.COLOURS[
+            "random" if label not in models else "base" if label == models[0] else "finetuned"
+        ]
+        for label in table
+    ]

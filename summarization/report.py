@@ -26,9 +26,12 @@ th, td { white-space: normal; padding: .1rem .3rem; } table { font-size: 7pt; } 
 
 def page(title: str, introduction: str, sections: list[tuple[str, str]]) -> str:
     """The whole page; `sections` are (heading, HTML)."""
-    links = "".join(f'<a href="#s{i}">{html.escape(heading)}</a>\n' for i, (heading, _) in enumerate(sections))
+    links = "".join(
+        f'<a href="#s{i}">{html.escape(heading)}</a>\n' for i, (heading, _) in enumerate(sections)
+    )
     body = "".join(
-        f'<section id="s{i}">\n<h2>{html.escape(heading)}</h2>\n{text}</section>\n' for i, (heading, text) in enumerate(sections)
+        f'<section id="s{i}">\n<h2>{html.escape(heading)}</h2>\n{text}</section>\n'
+        for i, (heading, text) in enumerate(sections)
     )
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
@@ -39,7 +42,9 @@ def page(title: str, introduction: str, sections: list[tuple[str, str]]) -> str:
 
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph, of a CSS class if `kind` is given."""
-    return f'<p class="{kind}">{html.escape(text)}</p>\n' if kind else f"<p>{html.escape(text)}</p>\n"
+    return (
+        f'<p class="{kind}">{html.escape(text)}</p>\n' if kind else f"<p>{html.escape(text)}</p>\n"
+    )
 
 
 def bullets(lines: list[str]) -> str:
@@ -69,14 +74,27 @@ def table(caption: str, content) -> str:
     in a cell: numbers, words, intervals {"mean", "low", "high"}, short lists of words or whole numbers.
     """
     rows = _rows(content)
-    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if fits(value)))
+    columns = list(
+        dict.fromkeys(name for row in rows for name, value in row.items() if fits(value))
+    )
     if not columns or len(columns) == 1 and isinstance(content, dict):
         return ""
-    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{cell(row.get(name))}</td>' for name in columns)}</tr>\n" for row in rows[:MOST_ROWS])
-    more = paragraph(f"{len(rows) - MOST_ROWS} more rows in the JSON file", "more") if len(rows) > MOST_ROWS else ""
-    return (f'<div class="wide"><table><caption>{html.escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
-            f"<tbody>\n{body}</tbody></table></div>\n{more}")
+    head = "".join(
+        f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in columns
+    )
+    body = "".join(
+        f"<tr>{''.join(f'<td>{cell(row.get(name))}</td>' for name in columns)}</tr>\n"
+        for row in rows[:MOST_ROWS]
+    )
+    more = (
+        paragraph(f"{len(rows) - MOST_ROWS} more rows in the JSON file", "more")
+        if len(rows) > MOST_ROWS
+        else ""
+    )
+    return (
+        f'<div class="wide"><table><caption>{html.escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table></div>\n{more}"
+    )
 
 
 def _rows(content) -> list[dict]:
@@ -86,19 +104,29 @@ def _rows(content) -> list[dict]:
         return []
     if all(isinstance(value, dict) and not is_interval(value) for value in content.values()):
         return [{"": name, **value} for name, value in content.items()]
-    shown = {name: value for name, value in content.items() if fits(value) and name not in ("format", "lines")}
+    shown = {
+        name: value
+        for name, value in content.items()
+        if fits(value) and name not in ("format", "lines")
+    }
     return [{"": name.replace("_", " "), "value": value} for name, value in shown.items()]
 
 
 def is_interval(value) -> bool:
     """Whether a JSON value is a number with its interval."""
-    return isinstance(value, dict) and {"mean", "low", "high"} <= value.keys() and not isinstance(value["mean"], list | dict)
+    return (
+        isinstance(value, dict)
+        and {"mean", "low", "high"} <= value.keys()
+        and not isinstance(value["mean"], list | dict)
+    )
 
 
 def fits(value) -> bool:
     """Whether a JSON value can be shown in a cell."""
     if isinstance(value, list):
-        return len(value) <= MOST_ITEMS and not any(isinstance(item, list | dict | float) for item in value)
+        return len(value) <= MOST_ITEMS and not any(
+            isinstance(item, list | dict | float) for item in value
+        )
     return not isinstance(value, dict) or is_interval(value)
 
 

@@ -10,9 +10,13 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-PAIRS_PER_PROCESS = 500  # starting a process takes as long as some 300 pairs: fewer are scored in this one
+PAIRS_PER_PROCESS = (
+    500  # starting a process takes as long as some 300 pairs: fewer are scored in this one
+)
 CHUNK = 100  # pairs handed to a process at a time
-MIN_WORDS = 5  # the yardsticks pass over shorter lines, such as "By ." and "PUBLISHED: ." of the Daily Mail
+MIN_WORDS = (
+    5  # the yardsticks pass over shorter lines, such as "By ." and "PUBLISHED: ." of the Daily Mail
+)
 COPIED_WORDS = 4  # a copy is a run of so many words
 
 # A full stop after one of these does not end a sentence (nor does one after a single capital: "John F. Kennedy", "U.S.").
@@ -50,8 +54,8 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends_sentence(text: str, match) -> bool:
-    rest = text[match.end():match.end() + 20].lstrip(" \t\"'“‘([")
-    if not match.group() or not rest or text[match.start() - 1:match.start()].isspace():
+    rest = text[match.end() : match.end() + 20].lstrip(" \t\"'“‘([")
+    if not match.group() or not rest or text[match.start() - 1 : match.start()].isspace():
         return True  # a newline, the end of the text, or " . "
     if rest[0].islower():
         return False
@@ -78,7 +82,9 @@ def score(prediction: str, reference: str) -> dict[str, float]:
     Only rougeLsum sees sentences: both texts get one a line first (without, it would equal rougeL). An empty prediction scores 0.
     Source: Lin (2004), ROUGE: a package for automatic evaluation of summaries.
     """
-    found = _scorer().score("\n".join(split_sentences(reference)), "\n".join(split_sentences(prediction)))
+    found = _scorer().score(
+        "\n".join(split_sentences(reference)), "\n".join(split_sentences(prediction))
+    )
     return {name: 100 * found[name].fmeasure for name in NAMES}
 
 
@@ -90,7 +96,9 @@ def score_all(predictions, references, processes: int | None = None) -> dict[str
     if processes <= 1:
         rows = [_score_pair(pair) for pair in pairs]
     else:  # spawned: forking a process in which torch runs threads can hang
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            processes, mp_context=multiprocessing.get_context("spawn")
+        ) as pool:
             rows = list(pool.map(_score_pair, pairs, chunksize=CHUNK))
     return {name: np.array([row[name] for row in rows], dtype=float) for name in NAMES}
 
@@ -180,21 +188,31 @@ def copy_rate(prediction: str, article: str) -> float:
     n = min(COPIED_WORDS, len(words))
     if n == 0:
         return 0.0
-    there = {tuple(source[i:i + n]) for i in range(len(source) - n + 1)}
-    runs = [tuple(words[i:i + n]) for i in range(len(words) - n + 1)]
+    there = {tuple(source[i : i + n]) for i in range(len(source) - n + 1)}
+    runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
     return sum(run in there for run in runs) / len(runs)
 
 
 def _worded(article: str) -> list[str]:
     """The sentences of at least MIN_WORDS words; all of them if there is none."""
     sentences = split_sentences(article)
-    return [sentence for sentence in sentences if len(_WORD.findall(sentence)) >= MIN_WORDS] or sentences
+    return [
+        sentence for sentence in sentences if len(_WORD.findall(sentence)) >= MIN_WORDS
+    ] or sentences
 
 
-def _tables(sentences: list[str], highlights: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _tables(
+    sentences: list[str], highlights: str
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """For words and for pairs of neighbouring words: (how often each sentence holds each of the highlights', of shape (sentences,
     kinds); how many it has, of shape (sentences,); how often the highlights hold each). Stemmed; no pair spans two sentences."""
-    return [_table([_grams(text, n) for text in sentences], [_grams(text, n) for text in split_sentences(highlights)]) for n in (1, 2)]
+    return [
+        _table(
+            [_grams(text, n) for text in sentences],
+            [_grams(text, n) for text in split_sentences(highlights)],
+        )
+        for n in (1, 2)
+    ]
 
 
 def _grams(text: str, n: int) -> list[tuple[str, ...]]:

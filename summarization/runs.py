@@ -23,11 +23,42 @@ ROOT = Path(__file__).resolve().parents[1]
 # Flags that cannot change a result: a run that differs only in these is up to date.
 COSMETIC = {"overwrite", "quiet", "verbose", "max_memory"}
 # Flags that say where something lies. It may lie elsewhere next time: a run is known by the names and what the inputs hold.
-PLACES = {"output_dir", "output", "dataset", "pairs", "circuit", "circuits", "other_circuit", "model_path", "model_paths",
-          "base_model_path", "finetuned_model_path", "other_model_path", "training", "run", "layers_observed", "layers_circuit"}
-LIBRARIES = ("torch", "transformers", "datasets", "peft", "accelerate", "rouge-score", "numpy", "matplotlib")
+PLACES = {
+    "output_dir",
+    "output",
+    "dataset",
+    "pairs",
+    "circuit",
+    "circuits",
+    "other_circuit",
+    "model_path",
+    "model_paths",
+    "base_model_path",
+    "finetuned_model_path",
+    "other_model_path",
+    "training",
+    "run",
+    "layers_observed",
+    "layers_circuit",
+}
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "peft",
+    "accelerate",
+    "rouge-score",
+    "numpy",
+    "matplotlib",
+)
 # What a model folder is known by: weights, shape and tokenizer; optimizer state and logs are left out.
-MODEL_FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer*.json", "generation_config.json")
+MODEL_FILES = (
+    "*.safetensors",
+    "config.json",
+    "adapter_config.json",
+    "tokenizer*.json",
+    "generation_config.json",
+)
 
 
 def run_script(main) -> None:
@@ -39,17 +70,27 @@ def run_script(main) -> None:
             raise
         print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # what was printed went to a program that has read enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it exits
+    except (
+        BrokenPipeError
+    ):  # what was printed went to a program that has read enough, as `head` does
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains once more when it exits
         sys.exit(1)
     except OSError as error:
         if "--verbose" in sys.argv or error.filename is None:
             raise
-        print(f"{Path(sys.argv[0]).name}: error: {error.filename}: expected a path that can be read and written, got "
-              f"{(error.strerror or 'an error').lower()}; choose another path or mend its permissions", file=sys.stderr)
+        print(
+            f"{Path(sys.argv[0]).name}: error: {error.filename}: expected a path that can be read and written, got "
+            f"{(error.strerror or 'an error').lower()}; choose another path or mend its permissions",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).name}: interrupted; the same command goes on from here", file=sys.stderr)
+        print(
+            f"{Path(sys.argv[0]).name}: interrupted; the same command goes on from here",
+            file=sys.stderr,
+        )
         sys.exit(130)
 
 
@@ -69,7 +110,14 @@ def progress(items, args, what: str, total: int | None = None):
     """`items` with a progress bar on stderr, there at once and with the time left; none with `--quiet`."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, disable=args.quiet or not is_main_process(), file=sys.stderr, leave=False)
+    return tqdm(
+        items,
+        desc=what,
+        total=total,
+        disable=args.quiet or not is_main_process(),
+        file=sys.stderr,
+        leave=False,
+    )
 
 
 def is_main_process() -> bool:
@@ -91,7 +139,9 @@ def torch_device(args):
     try:
         torch.empty(1, device=args.device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {args.device}: expected a device of this machine; use --device auto or cpu") from error
+        raise InputError(
+            f"--device {args.device}: expected a device of this machine; use --device auto or cpu"
+        ) from error
     return torch.device(args.device)
 
 
@@ -105,10 +155,18 @@ def only_this_gpu(args) -> None:
     if kind != "cuda" or not index.isdigit():
         return
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise InputError(f"--device {args.device}: expected cuda or auto with torchrun, which gives each process a GPU of its own")
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else None
+        raise InputError(
+            f"--device {args.device}: expected cuda or auto with torchrun, which gives each process a GPU of its own"
+        )
+    allowed = (
+        os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if os.environ.get("CUDA_VISIBLE_DEVICES")
+        else None
+    )
     if allowed and int(index) >= len(allowed):
-        raise InputError(f"--device {args.device}: expected one of {len(allowed)} GPUs, counted from 0, by CUDA_VISIBLE_DEVICES")
+        raise InputError(
+            f"--device {args.device}: expected one of {len(allowed)} GPUs, counted from 0, by CUDA_VISIBLE_DEVICES"
+        )
     os.environ["CUDA_VISIBLE_DEVICES"] = allowed[int(index)] if allowed else index
     args.device = "cuda"
 
@@ -141,7 +199,10 @@ def autocast_dtype(args):
 def say_circuit_dtype(args) -> None:
     """Say what `--dtype bfloat16` does not change; nothing for other dtypes."""
     if args.dtype == "bfloat16":
-        say(args, "--dtype bfloat16: only the matrix products of attribution; models are loaded, and circuits are run, in float32")
+        say(
+            args,
+            "--dtype bfloat16: only the matrix products of attribution; models are loaded, and circuits are run, in float32",
+        )
 
 
 def memory_budget(args) -> int:
@@ -176,13 +237,17 @@ def atomic(path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".writing-{path.name}-"
-    for left in path.parent.glob(f"{glob.escape(prefix)}*"):  # by a process that was killed while it wrote this
+    for left in path.parent.glob(
+        f"{glob.escape(prefix)}*"
+    ):  # by a process that was killed while it wrote this
         shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         yield folder / path.name
         if path.is_dir() and not (folder / path.name).is_dir():
-            raise InputError(f"{path}: expected the name of a file to write, got a folder; name a file in it")
+            raise InputError(
+                f"{path}: expected the name of a file to write, got a folder; name a file in it"
+            )
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(folder / path.name, path)
@@ -203,7 +268,9 @@ def write_json(path, content) -> None:
 
 def write_jsonl(path, rows) -> None:
     """Write one JSON object a line, in one step."""
-    write_text(path, "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
+    write_text(
+        path, "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows)
+    )
 
 
 def read_json(path, what: str = "JSON file"):
@@ -211,12 +278,18 @@ def read_json(path, what: str = "JSON file"):
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a {what}, found no such file; check the path, or run the script that writes it") from error
+        raise InputError(
+            f"{path}: expected a {what}, found no such file; check the path, or run the script that writes it"
+        ) from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a {what}, got something unreadable ({error}); write it again") from error
+        raise InputError(
+            f"{path}: expected a {what}, got something unreadable ({error}); write it again"
+        ) from error
     found = content.get("format", 1) if isinstance(content, dict) else 1
     if found != 1:
-        raise InputError(f"{path}: expected format 1, got {found}; update this software or write the file again")
+        raise InputError(
+            f"{path}: expected format 1, got {found}; update this software or write the file again"
+        )
     return content
 
 
@@ -261,20 +334,38 @@ class Run:
     """
 
     def __init__(self, args, record, outputs, inputs):
-        self.args, self.record, self.outputs = args, Path(record), [Path(output) for output in outputs]
+        self.args, self.record, self.outputs = (
+            args,
+            Path(record),
+            [Path(output) for output in outputs],
+        )
         self.started = time.time()
-        arguments = {name: value for name, value in sorted(vars(args).items()) if name not in COSMETIC}
+        arguments = {
+            name: value for name, value in sorted(vars(args).items()) if name not in COSMETIC
+        }
         self.identity = {
             "arguments": json.loads(json.dumps(arguments, default=str)),
-            "inputs": {name: {"source": str(source), "sha256": fingerprint(source)} for name, source in inputs.items()},
+            "inputs": {
+                name: {"source": str(source), "sha256": fingerprint(source)}
+                for name, source in inputs.items()
+            },
         }
         before, self.replaces = self._before()
         self.same = self._asked_for(before)
-        self.up_to_date = self.same and before["complete"] and not args.overwrite and all(out.exists() for out in self.outputs)
+        self.up_to_date = (
+            self.same
+            and before["complete"]
+            and not args.overwrite
+            and all(out.exists() for out in self.outputs)
+        )
         self.sizes = before.get("output_bytes", {}) if self.up_to_date else {}
-        self.resumed = before.get("times_resumed", 0) + 1 if self.same and not before["complete"] else 0
+        self.resumed = (
+            before.get("times_resumed", 0) + 1 if self.same and not before["complete"] else 0
+        )
         # Whether what is there was left by another run: it stays so, also after an interruption, until `cleared` is called.
-        self.starts_over = any(out.exists() for out in self.outputs) and (not self.same or before.get("starts_over", False))
+        self.starts_over = any(out.exists() for out in self.outputs) and (
+            not self.same or before.get("starts_over", False)
+        )
         self._check_and_record()
 
     def _before(self):
@@ -283,9 +374,20 @@ class Run:
             before = json.loads(self.record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None, None
-        replaces = {"record": before, "since": self.started} if before["complete"] else before.get("replaces")
-        if replaces and not self._asked_for(before) and self._asked_for(replaces["record"]) and self._untouched(**replaces):
-            before = replaces["record"]  # a run with other arguments began, and ended before it wrote anything
+        replaces = (
+            {"record": before, "since": self.started}
+            if before["complete"]
+            else before.get("replaces")
+        )
+        if (
+            replaces
+            and not self._asked_for(before)
+            and self._asked_for(replaces["record"])
+            and self._untouched(**replaces)
+        ):
+            before = replaces[
+                "record"
+            ]  # a run with other arguments began, and ended before it wrote anything
             self._write_record(before)
         return before, replaces
 
@@ -294,27 +396,43 @@ class Run:
 
     def _untouched(self, record: dict, since: float) -> bool:
         """Whether the outputs of a complete run are what it wrote, and older than the first try to replace them."""
-        found = [((self.record.parent / name), size) for name, size in record.get("output_bytes", {}).items()]
-        return bool(found) and all(path.is_file() and path.stat().st_size == size and path.stat().st_mtime < since for path, size in found)
+        found = [
+            ((self.record.parent / name), size)
+            for name, size in record.get("output_bytes", {}).items()
+        ]
+        return bool(found) and all(
+            path.is_file() and path.stat().st_size == size and path.stat().st_mtime < since
+            for path, size in found
+        )
 
     def _check_and_record(self):
         if self.up_to_date:
             for output in self.outputs:
                 expected, found = self.sizes.get(self._name(output)), output.stat().st_size
                 if expected not in (None, found):
-                    raise InputError(f"{output}: expected the {expected} bytes that this run wrote, found {found}; put the file back, or "
-                                     "add --overwrite to make it again")
+                    raise InputError(
+                        f"{output}: expected the {expected} bytes that this run wrote, found {found}; put the file back, or "
+                        "add --overwrite to make it again"
+                    )
             say(self.args, f"up to date: {', '.join(map(str, self.outputs[:3]))}")
             return
         for output in self.outputs:
-            if output.is_dir() and (output.suffix or output == Path(getattr(self.args, "output", None) or "")):
-                raise InputError(f"{output}: expected the name of a file to write, got a folder; name a file in it")
+            if output.is_dir() and (
+                output.suffix or output == Path(getattr(self.args, "output", None) or "")
+            ):
+                raise InputError(
+                    f"{output}: expected the name of a file to write, got a folder; name a file in it"
+                )
         there = [output for output in self.outputs if output.exists()]
         if there and not self.same and not self.args.overwrite:
-            raise InputError(f"{there[0]} exists and was made from other inputs or arguments; add --overwrite or choose another place for "
-                             "it (--output_dir, --output)")
+            raise InputError(
+                f"{there[0]} exists and was made from other inputs or arguments; add --overwrite or choose another place for "
+                "it (--output_dir, --output)"
+            )
         for output in self.outputs:
-            output.parent.mkdir(parents=True, exist_ok=True)  # what cannot be made is said before the work, not after it
+            output.parent.mkdir(
+                parents=True, exist_ok=True
+            )  # what cannot be made is said before the work, not after it
         self._write(complete=False)
 
     def cleared(self) -> None:
@@ -327,15 +445,35 @@ class Run:
         self._write(complete=True)
 
     def _write(self, complete: bool) -> None:
-        ended = {
-            "duration_seconds": round(time.time() - self.started, 2), "peak_memory_gb": peak_memory_gb(),
-            "output_bytes": {self._name(output): output.stat().st_size for output in self.outputs if output.is_file()},
-        } if complete else {"replaces": self.replaces} if self.replaces else {}
-        self._write_record({
-            "format": 1, "script": Path(sys.argv[0]).name, "complete": complete, "starts_over": self.starts_over and not complete,
-            **self.identity, "seed": self.args.seed,
-            "versions": versions(), "git_commit": git_commit(), "times_resumed": self.resumed, **ended,
-        })
+        ended = (
+            {
+                "duration_seconds": round(time.time() - self.started, 2),
+                "peak_memory_gb": peak_memory_gb(),
+                "output_bytes": {
+                    self._name(output): output.stat().st_size
+                    for output in self.outputs
+                    if output.is_file()
+                },
+            }
+            if complete
+            else {"replaces": self.replaces}
+            if self.replaces
+            else {}
+        )
+        self._write_record(
+            {
+                "format": 1,
+                "script": Path(sys.argv[0]).name,
+                "complete": complete,
+                "starts_over": self.starts_over and not complete,
+                **self.identity,
+                "seed": self.args.seed,
+                "versions": versions(),
+                "git_commit": git_commit(),
+                "times_resumed": self.resumed,
+                **ended,
+            }
+        )
 
     def _write_record(self, content: dict) -> None:
         if is_main_process():
@@ -348,11 +486,18 @@ class Run:
 
 def _asks_for(identity: dict):
     """What two runs must share to be the same: arguments, of paths the last name only, and what their inputs hold, wherever they lie."""
+
     def name(value):
         return os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
 
-    arguments = {key: value if key not in PLACES else [name(each) for each in value] if isinstance(value, list) else name(value)
-                 for key, value in identity["arguments"].items()}
+    arguments = {
+        key: value
+        if key not in PLACES
+        else [name(each) for each in value]
+        if isinstance(value, list)
+        else name(value)
+        for key, value in identity["arguments"].items()
+    }
     return arguments, [(name(key), each["sha256"]) for key, each in identity["inputs"].items()]
 
 
@@ -378,7 +523,15 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """The commit of this software's checkout, with `+changes` when files differ from it; None outside a repository."""
     try:
-        command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
+        command = [
+            "git",
+            "-C",
+            str(ROOT),
+            "describe",
+            "--always",
+            "--abbrev=40",
+            "--dirty=+changes",
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

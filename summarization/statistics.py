@@ -17,7 +17,9 @@ def interval(resampled, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def mean_interval(values, seed: int, resamples: int = RESAMPLES, level: float = LEVEL) -> dict[str, float]:
+def mean_interval(
+    values, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+) -> dict[str, float]:
     """The mean of `values` with its bootstrap interval: {"mean", "low", "high", "n"}.
 
     Source: Efron (1979), the percentile bootstrap. One value gives an interval of no width; say so where it is shown.
@@ -28,9 +30,19 @@ def mean_interval(values, seed: int, resamples: int = RESAMPLES, level: float = 
     return {"mean": float(values.mean()), "low": low, "high": high, "n": len(values)}
 
 
-def ratio_interval(numerators, denominators, seed: int, resamples: int = RESAMPLES, level: float = LEVEL) -> dict[str, float]:
+def ratio_interval(
+    numerators, denominators, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+) -> dict[str, float]:
     """mean(numerators) / mean(denominators), both resampled by the same rows: {"mean", "low", "high", "n"}."""
-    numerators, denominators = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
+    numerators, denominators = (
+        np.asarray(numerators, dtype=float),
+        np.asarray(denominators, dtype=float),
+    )
     rows = resample(len(numerators), seed, resamples)
     low, high = interval(numerators[rows].mean(1) / denominators[rows].mean(1), level)
-    return {"mean": float(numerators.mean() / denominators.mean()), "low": low, "high": high, "n": len(numerators)}
+    return {
+        "mean": float(numerators.mean() / denominators.mean()),
+        "low": low,
+        "high": high,
+        "n": len(numerators),
+    }

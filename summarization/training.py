@@ -22,9 +22,24 @@ from summarization.statistics import mean_interval
 
 # Flags with the names of `TrainingArguments`; a script that has one hands it on.
 TRAINER_FLAGS = (
-    "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "warmup_steps",
-    "weight_decay", "lr_scheduler_type", "optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon", "label_smoothing_factor",
-    "bf16", "train_sampling_strategy", "dataloader_num_workers", "logging_steps",
+    "learning_rate",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "warmup_steps",
+    "weight_decay",
+    "lr_scheduler_type",
+    "optim",
+    "max_grad_norm",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "label_smoothing_factor",
+    "bf16",
+    "train_sampling_strategy",
+    "dataloader_num_workers",
+    "logging_steps",
 )
 NOT_OURS = "training_args.bin"  # a pickle that Trainer leaves beside the weights; it holds paths and nobody reads it
 
@@ -45,13 +60,19 @@ def checkpoint_steps(schedule, max_steps: int, n: int) -> list[int]:
     else:
         steps = schedule
         if max(steps) > max_steps:
-            raise InputError(f"--checkpoint_steps: expected steps up to the last, {max_steps}, got {max(steps)}")
+            raise InputError(
+                f"--checkpoint_steps: expected steps up to the last, {max_steps}, got {max(steps)}"
+            )
     return sorted({0, *steps, max_steps})
 
 
 def complete_checkpoints(output_dir) -> list[Path]:
     """The checkpoint folders of a run in the order of their steps. Each is whole: it gets its name when everything is written."""
-    found = [path for path in Path(output_dir).glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    found = [
+        path
+        for path in Path(output_dir).glob("checkpoint-*")
+        if path.name.removeprefix("checkpoint-").isdigit()
+    ]
     return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
@@ -83,9 +104,15 @@ class FiniteLoss(TrainerCallback):
     """Stops a run whose loss is NaN or infinite."""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        wrong = [name for name in ("loss", "grad_norm", "eval_nll") if not math.isfinite((logs or {}).get(name, 0))]
+        wrong = [
+            name
+            for name in ("loss", "grad_norm", "eval_nll")
+            if not math.isfinite((logs or {}).get(name, 0))
+        ]
         if wrong:
-            raise Diverged(f"{wrong[0]} is {logs[wrong[0]]} at step {state.global_step}; lower --learning_rate or raise --warmup_steps")
+            raise Diverged(
+                f"{wrong[0]} is {logs[wrong[0]]} at step {state.global_step}; lower --learning_rate or raise --warmup_steps"
+            )
 
 
 class Bar(TrainerCallback):
@@ -112,7 +139,11 @@ class Bar(TrainerCallback):
 def stopped_early(log_history: list[dict], patience: int | None) -> bool:
     """Whether the last `patience` validation NLLs are all no better than the best before them; never with `patience` None."""
     nll = [entry["eval_nll"] for entry in log_history if "eval_nll" in entry]
-    return patience is not None and len(nll) > patience and min(nll[-patience:]) >= min(nll[:-patience])
+    return (
+        patience is not None
+        and len(nll) > patience
+        and min(nll[-patience:]) >= min(nll[:-patience])
+    )
 
 
 # ---------------------------------------------------------------- training
@@ -139,10 +170,16 @@ class SummaryTrainer(Trainer):
     """
 
     def __init__(self, model, tokenizer, settings, train, validation=None, on_checkpoint=None):
-        settings._n_gpu = min(settings.n_gpu, 1)  # several devices are torchrun's; DataParallel would change the batch size unasked
+        settings._n_gpu = min(
+            settings.n_gpu, 1
+        )  # several devices are torchrun's; DataParallel would change the batch size unasked
         model.config.pad_token_id = tokenizer.pad_token_id
         super().__init__(
-            model, settings, train_dataset=train, eval_dataset=validation, processing_class=tokenizer,
+            model,
+            settings,
+            train_dataset=train,
+            eval_dataset=validation,
+            processing_class=tokenizer,
             data_collator=SummaryCollator(tokenizer),
         )
         self.on_checkpoint, self.staging = on_checkpoint, None
@@ -151,11 +188,22 @@ class SummaryTrainer(Trainer):
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         """{"eval_nll", "eval_nll_low", "eval_nll_high"}: mean over the validation examples, with its bootstrap interval."""
-        nll = summary_nll(self.model, self.eval_dataset, self.processing_class, self.args.per_device_eval_batch_size)
+        nll = summary_nll(
+            self.model,
+            self.eval_dataset,
+            self.processing_class,
+            self.args.per_device_eval_batch_size,
+        )
         found = mean_interval(nll, self.args.seed)
-        metrics = {"eval_nll": found["mean"], "eval_nll_low": found["low"], "eval_nll_high": found["high"]}
+        metrics = {
+            "eval_nll": found["mean"],
+            "eval_nll_low": found["low"],
+            "eval_nll_high": found["high"],
+        }
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
         return metrics
 
     def _get_train_sampler(self, train_dataset=None):
@@ -209,11 +257,22 @@ def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
     hub.silence_transformers()  # notes on padding tokens concern what is set here on purpose, bars would break the training's own
     device = runs.torch_device(args)
     chosen = {name: getattr(args, name) for name in TRAINER_FLAGS if hasattr(args, name)}
-    chosen["per_device_train_batch_size"] = args.batch_size or chosen.get("per_device_train_batch_size", 8)
+    chosen["per_device_train_batch_size"] = args.batch_size or chosen.get(
+        "per_device_train_batch_size", 8
+    )
     chosen |= {
-        "output_dir": str(output_dir), "seed": seed, "use_cpu": device.type == "cpu", "logging_first_step": True, "save_strategy": "no",
-        "disable_tqdm": True, "report_to": "none", "logging_nan_inf_filter": False, "activation_checkpointing": args.gradient_checkpointing,
-        "dataloader_pin_memory": device.type == "cuda", "log_level": "error", "log_level_replica": "error",
+        "output_dir": str(output_dir),
+        "seed": seed,
+        "use_cpu": device.type == "cpu",
+        "logging_first_step": True,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "report_to": "none",
+        "logging_nan_inf_filter": False,
+        "activation_checkpointing": args.gradient_checkpointing,
+        "dataloader_pin_memory": device.type == "cuda",
+        "log_level": "error",
+        "log_level_replica": "error",
         "ddp_find_unused_parameters": False,
     }
     try:
@@ -222,7 +281,9 @@ def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
         raise InputError(f"Trainer refuses these flags: {error}") from error
 
 
-def fine_tune(trainer: SummaryTrainer, resume: Path | None = None, patience: int | None = None) -> list[dict]:
+def fine_tune(
+    trainer: SummaryTrainer, resume: Path | None = None, patience: int | None = None
+) -> list[dict]:
     """Train, from the checkpoint `resume` if given; returns Trainer's log: {"step", "loss", ...} and {"step", "eval_nll", ...}.
 
     A run resumed from a checkpoint ends bit for bit as the uninterrupted one; one whose last step is done only loads its weights.

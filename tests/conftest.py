@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 _CACHE = tempfile.TemporaryDirectory(prefix="datasets-")
-os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # read when `datasets` is imported: no test leaves files in the home folder
+os.environ["HF_DATASETS_CACHE"] = (
+    _CACHE.name
+)  # read when `datasets` is imported: no test leaves files in the home folder
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network
 
 END_OF_TEXT = "<|endoftext|>"
@@ -19,11 +21,16 @@ CONTEXT = 320
 @pytest.fixture
 def refused(capsys):
     """A function that asserts that a script's `parse` stops at these words with code 2, in one line that names the first of them."""
+
     def check(parse, words) -> None:
         with pytest.raises(SystemExit) as stopped:
             parse(words)
         said = capsys.readouterr().err
-        assert stopped.value.code == 2 and said.count("\n") == 1 and f"argument {words[0]}: expected" in said
+        assert (
+            stopped.value.code == 2
+            and said.count("\n") == 1
+            and f"argument {words[0]}: expected" in said
+        )
 
     return check
 
@@ -34,6 +41,7 @@ def torchrun(tmp_path):
 
     A thread of Gloo that outlives the interpreter aborts the process once in a while, so what is looked at is whether one is left.
     """
+
     def words(path) -> list[str]:
         driver = tmp_path / f"two_{Path(path).name}"
         driver.write_text(f"""
@@ -47,7 +55,15 @@ def look():
 atexit.register(look)
 runpy.run_path({str(path)!r}, run_name="__main__")
 """)
-        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(driver)]
+        return [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            str(driver),
+        ]
 
     return words
 
@@ -78,9 +94,13 @@ def tiny_tokenizer():
 
     bpe = ByteLevelBPETokenizer()
     texts = [row["article"] + "\n" + row["highlights"] for row in newsroom.articles("train", 200)]
-    bpe.train_from_iterator(texts, vocab_size=1000, special_tokens=[END_OF_TEXT], show_progress=False)
+    bpe.train_from_iterator(
+        texts, vocab_size=1000, special_tokens=[END_OF_TEXT], show_progress=False
+    )
     special = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, model_max_length=CONTEXT, **special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, model_max_length=CONTEXT, **special
+    )
 
 
 @pytest.fixture(scope="session")
@@ -90,8 +110,17 @@ def tiny_model_dir(tiny_tokenizer, tmp_path_factory) -> str:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     end = tiny_tokenizer.eos_token_id
-    config = GPT2Config(n_layer=2, n_head=4, n_embd=48, n_positions=CONTEXT, vocab_size=len(tiny_tokenizer), initializer_range=0.1,
-                        bos_token_id=end, eos_token_id=end, pad_token_id=end)
+    config = GPT2Config(
+        n_layer=2,
+        n_head=4,
+        n_embd=48,
+        n_positions=CONTEXT,
+        vocab_size=len(tiny_tokenizer),
+        initializer_range=0.1,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = GPT2LMHeadModel(config)

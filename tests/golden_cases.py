@@ -26,19 +26,29 @@ class Golden:
         config = self.case["config"]
         self.graph = Graph(config["n_layer"], config["n_head"], config["n_embd"])
         self.metric = self.case["metric"]
-        self.pairs = [self._pair(batch, row) for batch in range(self.case["batches"]) for row in range(len(self.mask(batch)))]
+        self.pairs = [
+            self._pair(batch, row)
+            for batch in range(self.case["batches"])
+            for row in range(len(self.mask(batch)))
+        ]
 
     def mask(self, batch: int) -> torch.Tensor:
         return self.tensors[f"attention_mask.{batch}"]
 
     def _pair(self, batch: int, row: int) -> Pair:
         n = int(self.mask(batch)[row].sum())
-        clean, corrupted = (self.tensors[f"{kind}_ids.{batch}"][row, :n].tolist() for kind in ("clean", "corrupted"))
+        clean, corrupted = (
+            self.tensors[f"{kind}_ids.{batch}"][row, :n].tolist() for kind in ("clean", "corrupted")
+        )
         return Pair(f"{batch}.{row}", clean, corrupted, n - N_TARGETS)
 
     def model(self, dtype=torch.float64):
         model = GPT2LMHeadModel(GPT2Config(**self.case["config"], bos_token_id=0, eos_token_id=0))
-        weights = {name.removeprefix("model."): value for name, value in self.tensors.items() if name.startswith("model.")}
+        weights = {
+            name.removeprefix("model."): value
+            for name, value in self.tensors.items()
+            if name.startswith("model.")
+        }
         model.load_state_dict(weights, strict=False)
         model.tie_weights()
         return model.to(dtype).eval()
@@ -48,7 +58,12 @@ class Golden:
         for key in self.tensors:
             if key.startswith("circuit.") and key.endswith(".in_graph"):
                 _, selection, n, _ = key.split(".")
-                yield selection, int(n), self.tensors[key].bool(), self.tensors[key.replace("in_graph", "metric")]
+                yield (
+                    selection,
+                    int(n),
+                    self.tensors[key].bool(),
+                    self.tensors[key.replace("in_graph", "metric")],
+                )
 
 
 @functools.cache

@@ -27,11 +27,25 @@ def planted(n_subspaces: int, seed: int):
     layers, heads = SIZES[n_subspaces]
     generator = torch.Generator().manual_seed(seed)
     d_model = WIDTH * n_subspaces
-    config = GPT2Config(n_layer=layers, n_head=heads, n_embd=d_model, vocab_size=VOCABULARY, n_positions=TOKENS, tie_word_embeddings=False,
-                        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0)
+    config = GPT2Config(
+        n_layer=layers,
+        n_head=heads,
+        n_embd=d_model,
+        vocab_size=VOCABULARY,
+        n_positions=TOKENS,
+        tie_word_embeddings=False,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     model = GPT2LMHeadModel(config).double().eval()
     adapter = adapt(model)
-    graph, reads = adapter.graph, torch.zeros(len(adapter.graph.sources), len(adapter.graph.destinations), dtype=torch.bool)
+    graph, reads = (
+        adapter.graph,
+        torch.zeros(len(adapter.graph.sources), len(adapter.graph.destinations), dtype=torch.bool),
+    )
     for destination, n_parents in enumerate(graph.n_parents):
         reads[torch.randperm(n_parents, generator=generator)[:READS], destination] = True
     for parameter in model.parameters():
@@ -61,10 +75,19 @@ def planted(n_subspaces: int, seed: int):
         first = layer * (3 * heads + 1)
         for slot in range(3):
             for head in range(heads):
-                columns = slice(slot * d_model + head * d_head, slot * d_model + (head + 1) * d_head)
-                read(block.attn.c_attn.weight[:, columns], first + slot * heads + head, SHARPNESS**0.5 if slot < 2 else 1.0)
+                columns = slice(
+                    slot * d_model + head * d_head, slot * d_model + (head + 1) * d_head
+                )
+                read(
+                    block.attn.c_attn.weight[:, columns],
+                    first + slot * heads + head,
+                    SHARPNESS**0.5 if slot < 2 else 1.0,
+                )
         for head in range(heads):
-            write(block.attn.c_proj.weight[head * d_head : (head + 1) * d_head], 1 + layer * width + head)
+            write(
+                block.attn.c_proj.weight[head * d_head : (head + 1) * d_head],
+                1 + layer * width + head,
+            )
         read(block.mlp.c_fc.weight, first + 3 * heads)
         write(block.mlp.c_proj.weight, 1 + layer * width + heads)
     unembedding = model.lm_head.weight.T.contiguous()
@@ -76,7 +99,10 @@ def planted(n_subspaces: int, seed: int):
 def pairs(generator, n: int = 8) -> list[Pair]:
     """Random tokens, other ones in the corrupted input at every position: where inputs agree, a true edge would have nothing to carry."""
     tokens = torch.randint(VOCABULARY, (n, 2, TOKENS), generator=generator).tolist()
-    return [Pair(str(i), clean, corrupted, TOKENS - TARGETS) for i, (clean, corrupted) in enumerate(tokens)]
+    return [
+        Pair(str(i), clean, corrupted, TOKENS - TARGETS)
+        for i, (clean, corrupted) in enumerate(tokens)
+    ]
 
 
 def auroc(scores: torch.Tensor, true: torch.Tensor) -> float:
@@ -85,4 +111,6 @@ def auroc(scores: torch.Tensor, true: torch.Tensor) -> float:
 
     ranks = rankdata(scores.abs().numpy())
     n_true = int(true.sum())
-    return float((ranks[true.numpy()].sum() - n_true * (n_true + 1) / 2) / (n_true * (len(true) - n_true)))
+    return float(
+        (ranks[true.numpy()].sum() - n_true * (n_true + 1) / 2) / (n_true * (len(true) - n_true))
+    )

@@ -7,7 +7,17 @@ import torch
 from golden_cases import golden
 
 from eap import InputError, hooks, metrics
-from eap.attribute import METHODS, RULES, attribute, attribute_batches, completeness_gap, input_sums, mean_activations, node_scores, run
+from eap.attribute import (
+    METHODS,
+    RULES,
+    attribute,
+    attribute_batches,
+    completeness_gap,
+    input_sums,
+    mean_activations,
+    node_scores,
+    run,
+)
 from eap.dataset import SPANS, batches, collate, span_labels
 from eap.evaluate import CircuitRunner
 from eap.graph import Graph
@@ -20,10 +30,15 @@ def slow_scores(case, share):
     rows = []
     for i, pair in enumerate(case.pairs):
         batch = collate([i], [pair])
-        ends, clean_logits = zip(*(run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids)), strict=True)
+        ends, clean_logits = zip(
+            *(run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids)),
+            strict=True,
+        )
         difference = [b - a for a, b in zip(*(written(adapter, end) for end in ends), strict=True)]
         reference = metrics.reference(*clean_logits, batch.target_ids)
-        slots, logits = forward_with_copies(adapter, ends[1].input + share * (ends[0].input - ends[1].input), batch)
+        slots, logits = forward_with_copies(
+            adapter, ends[1].input + share * (ends[0].input - ends[1].input), batch
+        )
         value = metrics.per_example(case.metric, logits, reference, batch.target_rows, 1).sum()
         gradients = torch.autograd.grad(value, slots)
         matrix = torch.stack([torch.stack([(u * g).sum() for g in gradients]) for u in difference])
@@ -35,7 +50,9 @@ def written(adapter, activations):
     out = [activations.input]
     for layer in range(adapter.graph.n_layers):
         heads = activations.heads[layer].unflatten(-1, (adapter.graph.n_heads, -1))
-        out += [heads[..., h, :] @ adapter.write_weight(layer)[h] for h in range(adapter.graph.n_heads)] + [activations.mlps[layer]]
+        out += [
+            heads[..., h, :] @ adapter.write_weight(layer)[h] for h in range(adapter.graph.n_heads)
+        ] + [activations.mlps[layer]]
     return out
 
 
@@ -43,17 +60,32 @@ def forward_with_copies(adapter, stream, batch):
     slots, d, n = [], adapter.graph.d_model, adapter.graph.n_heads
 
     def copy(x):
-        slots.append(x.clone().requires_grad_() if not x.requires_grad else x + torch.zeros_like(x, requires_grad=True))
+        slots.append(
+            x.clone().requires_grad_()
+            if not x.requires_grad
+            else x + torch.zeros_like(x, requires_grad=True)
+        )
         return slots[-1]
 
     for layer, block in enumerate(adapter.blocks):
         weight, bias = block.qkv.weight, block.qkv.bias
         projected = []
         for slot in range(3):
-            columns = [slice(slot * d + h * adapter.d_head, slot * d + (h + 1) * adapter.d_head) for h in range(n)]
-            projected.append(torch.stack([block.attn_norm(copy(stream)) @ weight[:, c] + bias[c] for c in columns], 1))
+            columns = [
+                slice(slot * d + h * adapter.d_head, slot * d + (h + 1) * adapter.d_head)
+                for h in range(n)
+            ]
+            projected.append(
+                torch.stack(
+                    [block.attn_norm(copy(stream)) @ weight[:, c] + bias[c] for c in columns], 1
+                )
+            )
         result = adapter.attend(*projected)
-        stream = stream + sum(result[:, h] @ adapter.write_weight(layer)[h] for h in range(n)) + adapter.write_bias(layer)
+        stream = (
+            stream
+            + sum(result[:, h] @ adapter.write_weight(layer)[h] for h in range(n))
+            + adapter.write_bias(layer)
+        )
         stream = stream + block.mlp(block.mlp_norm(copy(stream)))
     hidden = adapter.final_norm(copy(stream))
     return slots, adapter.unembed(hidden[batch.target_rows, batch.target_positions])
@@ -71,8 +103,12 @@ def test_completeness_improves_with_points_and_with_the_rule():
     case, gaps = golden("tiny_nll_padded"), {}
     for rule in RULES:
         for steps in (5, 40):
-            scores = attribute(case.model(), case.pairs, "EAP-IG-inputs", "nll", 6, steps=steps, rule=rule)
-            gaps[rule, steps] = completeness_gap(input_sums(case.graph, scores.edges), scores.clean, scores.corrupted)[0]
+            scores = attribute(
+                case.model(), case.pairs, "EAP-IG-inputs", "nll", 6, steps=steps, rule=rule
+            )
+            gaps[rule, steps] = completeness_gap(
+                input_sums(case.graph, scores.edges), scores.clean, scores.corrupted
+            )[0]
     assert gaps["gauss-legendre", 40] < 1e-6
     assert gaps["left", 40] < gaps["left", 5] / 4
     assert gaps["gauss-legendre", 5] < gaps["left", 5] / 20
@@ -91,7 +127,9 @@ def test_node_scores_are_the_metric_gradient_at_what_a_node_writes():
     adapter, pair = adapt(case.model()), case.pairs[0]
     scores = attribute(case.model(), [pair], "NAP", "nll")
     batch = collate([0], [pair])
-    (clean, clean_logits), (corrupted, corrupted_logits) = (run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids))
+    (clean, clean_logits), (corrupted, corrupted_logits) = (
+        run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids)
+    )
     reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
     with hooks.frozen(adapter.model), torch.enable_grad():
         value = clean.mlps[1].detach().requires_grad_()
@@ -100,7 +138,9 @@ def test_node_scores_are_the_metric_gradient_at_what_a_node_writes():
         logits = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
         metrics.per_example("nll", logits, reference, batch.target_rows, 1).sum().backward()
     expected = ((corrupted.mlps[1] - clean.mlps[1]) * value.grad).sum()
-    assert float(node_scores(case.graph, scores.edges)[0, case.graph.sources.index("m1")]) == pytest.approx(float(expected), rel=1e-9)
+    assert float(
+        node_scores(case.graph, scores.edges)[0, case.graph.sources.index("m1")]
+    ) == pytest.approx(float(expected), rel=1e-9)
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
@@ -111,7 +151,9 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
     work = batches(case.pairs[:2], 2)
     with hooks.frozen(adapter.model):
         means = mean_activations(adapter, work) if ablation == "mean" else None
-        found = next(attribute_batches(adapter, work, "EAP", "nll", ablation=ablation, means=means)).edges
+        found = next(
+            attribute_batches(adapter, work, "EAP", "nll", ablation=ablation, means=means)
+        ).edges
         edge = case.graph.edge_number["m0->logits"]
         runner = CircuitRunner(adapter, work[0], ablation, means)
         clean = hooks.record(adapter, work[0].clean_ids)[0].mlps[0]
@@ -119,9 +161,15 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
         stream = []
         with hooks.hooked(before=[(adapter.final_norm, lambda x: stream.append(x))]):
             adapter.hidden(adapter.embed(work[0].clean_ids))
-        hidden = adapter.final_norm(stream[0] + step * difference)[work[0].target_rows, work[0].target_positions]
-        moved = metrics.per_example("nll", adapter.unembed(hidden), runner.reference, work[0].target_rows, 2)
-    assert torch.allclose((moved - runner.plain_metric("clean", "nll")) / step, found[:, edge], rtol=1e-4, atol=1e-7)
+        hidden = adapter.final_norm(stream[0] + step * difference)[
+            work[0].target_rows, work[0].target_positions
+        ]
+        moved = metrics.per_example(
+            "nll", adapter.unembed(hidden), runner.reference, work[0].target_rows, 2
+        )
+    assert torch.allclose(
+        (moved - runner.plain_metric("clean", "nll")) / step, found[:, edge], rtol=1e-4, atol=1e-7
+    )
 
 
 def spanned(case):
@@ -145,34 +193,54 @@ def test_spans_sum_to_the_whole_and_hold_what_happens_at_their_positions():
             there = torch.zeros(batch.clean_ids.shape)
             for i, pair in enumerate(pairs):
                 there[i, : len(pair.clean_ids)] = torch.tensor(span_labels(pair)) == span
-            hidden = adapter.final_norm(streams[0] + 1e-6 * there[:, :, None] * difference)[batch.target_rows, batch.target_positions]
-            moved = metrics.per_example("nll", adapter.unembed(hidden), runner.reference, batch.target_rows, 2)
+            hidden = adapter.final_norm(streams[0] + 1e-6 * there[:, :, None] * difference)[
+                batch.target_rows, batch.target_positions
+            ]
+            moved = metrics.per_example(
+                "nll", adapter.unembed(hidden), runner.reference, batch.target_rows, 2
+            )
             slope = (moved - runner.plain_metric("clean", "nll")) / 1e-6
-            assert torch.allclose(slope, scores.by_span[:, span, edge], rtol=1e-4, atol=1e-7), SPANS[span]
+            assert torch.allclose(slope, scores.by_span[:, span, edge], rtol=1e-4, atol=1e-7), (
+                SPANS[span]
+            )
 
 
 def test_halved_batches_give_the_same_scores(monkeypatch):
     case, told = golden("tiny_nll_padded"), []
     whole = attribute(case.model(), case.pairs, metric="nll", batch_size=6).edges
     monkeypatch.setattr("eap.attribute.run", full_above_two(run))
-    halved = attribute(case.model(), case.pairs, metric="nll", batch_size=6, notify=told.append).edges
+    halved = attribute(
+        case.model(), case.pairs, metric="nll", batch_size=6, notify=told.append
+    ).edges
     assert (halved - whole).abs().max() <= 1e-10 * whole.abs().max()
-    assert told == ["out of memory with 6 examples at a time; going on with 3", "out of memory with 3 examples at a time; going on with 1"]
+    assert told == [
+        "out of memory with 6 examples at a time; going on with 3",
+        "out of memory with 3 examples at a time; going on with 1",
+    ]
 
 
 def full_above_two(function):
     """`function`, as if memory were full with more than two examples."""
+
     def limited(adapter, ids, batch):
         if len(batch.rows) > 2:
             raise torch.OutOfMemoryError("full")
         return function(adapter, ids, batch)
+
     return limited
 
 
 def test_combinations_without_meaning_are_refused():
     case = golden("tiny_kl")
-    for options in ({"ablation": "zero"}, {"method": "nonsense"}, {"rule": "simpson"}, {"metric": "bleu"}, {"steps": 0},
-                    {"method": "exact", "spans": True}, {"spans": True}):
+    for options in (
+        {"ablation": "zero"},
+        {"method": "nonsense"},
+        {"rule": "simpson"},
+        {"metric": "bleu"},
+        {"steps": 0},
+        {"method": "exact", "spans": True},
+        {"spans": True},
+    ):
         with pytest.raises(InputError):
             attribute(case.model(), case.pairs, **options)
 
@@ -184,7 +252,11 @@ def test_a_frozen_model_comes_back_as_it_was_and_hooks_never_outlive_their_conte
     modes = [module.training for module in model.modules()]
     model.transformer.wte.weight.requires_grad_(False)
     wanted = [parameter.requires_grad for parameter in model.parameters()]
-    with pytest.raises(RuntimeError, match="inside"), hooks.frozen(model), hooks.hooked([(model.transformer.ln_f, lambda x: None)]):
+    with (
+        pytest.raises(RuntimeError, match="inside"),
+        hooks.frozen(model),
+        hooks.hooked([(model.transformer.ln_f, lambda x: None)]),
+    ):
         raise RuntimeError("inside")
     attribute(model, case.pairs)
     assert [module.training for module in model.modules()] == modes
@@ -209,16 +281,27 @@ def test_what_nodes_write_adds_up_to_the_residual_stream():
     case = golden("small_kl_padded")
     adapter = adapt(case.model())
     ids, streams = torch.tensor([case.pairs[0].clean_ids]), []
-    with hooks.frozen(adapter.model), hooks.hooked(before=[(adapter.final_norm, lambda x: streams.append(x))]):
+    with (
+        hooks.frozen(adapter.model),
+        hooks.hooked(before=[(adapter.final_norm, lambda x: streams.append(x))]),
+    ):
         activations, _ = hooks.record(adapter, ids)
-        total = sum(written(adapter, activations)) + sum(adapter.write_bias(layer) for layer in range(case.graph.n_layers))
+        total = sum(written(adapter, activations)) + sum(
+            adapter.write_bias(layer) for layer in range(case.graph.n_layers)
+        )
     assert (total - streams[0]).abs().max() < 1e-12
 
 
 def test_an_unknown_architecture_is_refused():
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    small = LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=10)
+    small = LlamaConfig(
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        vocab_size=10,
+    )
     with pytest.raises(InputError, match="llama"):
         adapt(LlamaForCausalLM(small))
 
@@ -233,7 +316,10 @@ def test_bfloat16_products_keep_the_strongest_edges():
 
 
 def test_methods_name_their_needs():
-    assert {name for name, method in METHODS.items() if method.complete} == {"EAP-IG-inputs", "NAP-IG"}
+    assert {name for name, method in METHODS.items() if method.complete} == {
+        "EAP-IG-inputs",
+        "NAP-IG",
+    }
     for name, method in METHODS.items():
         if method.points:
             weights = sum(point.weight for point in method.points(Graph(2, 2, 8), 5, "midpoint"))

@@ -8,11 +8,17 @@ from datasets import Dataset, DatasetDict
 from eap import InputError
 from summarization import corpus
 
-ROWS = [{"id": f"r{i}", "article": f"Article {i}, \"quoted\".\nNA", "highlights": f"Line {i}\nNA"} for i in range(10)]
+ROWS = [
+    {"id": f"r{i}", "article": f'Article {i}, "quoted".\nNA', "highlights": f"Line {i}\nNA"}
+    for i in range(10)
+]
 
 
 def write(path, rows):
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows),
+        encoding="utf-8",
+    )
     return str(path)
 
 
@@ -28,7 +34,9 @@ def test_every_format_gives_the_same_rows(tmp_path):
 
 
 def test_splits_of_a_folder(tmp_path):
-    DatasetDict(train=Dataset.from_list(ROWS[:7]), test=Dataset.from_list(ROWS[7:])).save_to_disk(tmp_path / "saved")
+    DatasetDict(train=Dataset.from_list(ROWS[:7]), test=Dataset.from_list(ROWS[7:])).save_to_disk(
+        tmp_path / "saved"
+    )
     assert corpus.load(str(tmp_path / "saved"), "test").to_list() == ROWS[7:]
     with pytest.raises(InputError, match="'validation', found train, test"):
         corpus.load(str(tmp_path / "saved"), "validation")
@@ -39,14 +47,20 @@ def test_splits_of_a_folder(tmp_path):
 
 def test_a_file_without_splits_is_used_whole_and_says_so(tmp_path, capsys):
     path = write(tmp_path / "whole.jsonl", ROWS)
-    assert len(corpus.load(path, "train")) == 10 and capsys.readouterr().err == ""  # as is expected of one file to train on
+    assert (
+        len(corpus.load(path, "train")) == 10 and capsys.readouterr().err == ""
+    )  # as is expected of one file to train on
     assert len(corpus.load(path, "test")) == 10
     assert "whole.jsonl has no splits" in capsys.readouterr().err
 
 
 def test_max_examples_is_the_start_of_one_seeded_shuffle(tmp_path):
     path = write(tmp_path / "a.jsonl", ROWS)
-    ids = {(n, seed): list(corpus.load(path, "test", n, seed)["id"]) for n in (3, 6, 99) for seed in (0, 1)}
+    ids = {
+        (n, seed): list(corpus.load(path, "test", n, seed)["id"])
+        for n in (3, 6, 99)
+        for seed in (0, 1)
+    }
     assert ids[6, 0][:3] == ids[3, 0]
     assert ids[99, 0] != ids[99, 1]
     assert sorted(ids[99, 0]) == sorted(row["id"] for row in ROWS)
@@ -60,17 +74,26 @@ def test_other_column_names_and_missing_ids(tmp_path):
 
 
 def test_blank_rows_are_left_out_and_counted(tmp_path, capsys):
-    path = write(tmp_path / "blank.jsonl", [ROWS[0], {**ROWS[1], "article": " \n"}, {**ROWS[2], "highlights": ""}, ROWS[3]])
+    path = write(
+        tmp_path / "blank.jsonl",
+        [ROWS[0], {**ROWS[1], "article": " \n"}, {**ROWS[2], "highlights": ""}, ROWS[3]],
+    )
     assert list(corpus.load(path, "test")["id"]) == ["r0", "r3"]
     assert "2 of 4 rows are left out" in capsys.readouterr().err
 
 
 BAD = {
-    "columns": ([{"foo": "a", "highlights": "b"}], "expected columns article and highlights.*found foo, highlights"),
+    "columns": (
+        [{"foo": "a", "highlights": "b"}],
+        "expected columns article and highlights.*found foo, highlights",
+    ),
     "null": ([ROWS[0], {**ROWS[1], "article": None}], "row 2 has no article"),
     "number": ([ROWS[0], {**ROWS[1], "article": 3}], "line 2: article is int"),
     "list": ([{**ROWS[0], "highlights": ["a"]}], "line 1: highlights is list"),
-    "surrogate": ([ROWS[0], {**ROWS[1], "article": "half \ud800 a pair"}], "line 2: article holds half of a surrogate pair"),
+    "surrogate": (
+        [ROWS[0], {**ROWS[1], "article": "half \ud800 a pair"}],
+        "line 2: article holds half of a surrogate pair",
+    ),
     "broken": ([ROWS[0], '{"article": "x"'], "line 2 is not JSON"),
     "empty": ([], "no example"),
     "all-blank": ([{**ROWS[0], "article": ""}], "found none"),
@@ -106,5 +129,8 @@ def test_the_demo_is_made_to_size():
 
 def test_labels_hold_no_path(tmp_path):
     assert corpus.label(write(tmp_path / "x.jsonl", ROWS)) == "x.jsonl"
-    assert (corpus.label("demo"), corpus.label("abisee/cnn_dailymail")) == ("demo", "abisee/cnn_dailymail")
+    assert (corpus.label("demo"), corpus.label("abisee/cnn_dailymail")) == (
+        "demo",
+        "abisee/cnn_dailymail",
+    )
     assert corpus.inputs("demo")["dataset"].endswith("newsroom.py")

@@ -19,7 +19,9 @@ def example(name, lengths, salient):
     ends = np.cumsum(lengths)
     ids = np.concatenate([1000 * name + np.arange(ends[-1]), SUMMARY_END]).astype(np.int32)
     spans = list(zip((ends - lengths).tolist(), ends.tolist(), strict=True))
-    return corruption.Example(str(name), ids, int(ends[-1]), spans, [0.0] * len(spans), salient, 0, "article", "summary")
+    return corruption.Example(
+        str(name), ids, int(ends[-1]), spans, [0.0] * len(spans), salient, 0, "article", "summary"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,11 @@ def prepared(tiny_tokenizer, articles):
 
 
 def differing(row, key):
-    return {i for i, (one, other) in enumerate(zip(row["clean_ids"], row[key], strict=True)) if one != other}
+    return {
+        i
+        for i, (one, other) in enumerate(zip(row["clean_ids"], row[key], strict=True))
+        if one != other
+    }
 
 
 def covered(spans):
@@ -51,18 +57,25 @@ def test_the_newsrooms_salient_sentences_are_found():
     rows = newsroom.articles("validation", 100)
     picked = [rouge.oracle(row["article"], row["highlights"]) for row in rows]
     assert np.mean([0 in found for found in picked]) >= 0.9
-    assert all(len(found) <= row["highlights"].count("\n") + 1 for found, row in zip(picked, rows, strict=True))
+    assert all(
+        len(found) <= row["highlights"].count("\n") + 1
+        for found, row in zip(picked, rows, strict=True)
+    )
 
 
 def test_rows_that_make_no_pair_are_dropped_with_the_reason(tiny_tokenizer, articles):
     rows = [
-        articles[0], {**articles[0], "id": "again"}, {**articles[1], "highlights": "zzz qqq"},
-        {**articles[2], "highlights": "word " * 320}, {**articles[3], "id": articles[0]["id"]},
+        articles[0],
+        {**articles[0], "id": "again"},
+        {**articles[1], "highlights": "zzz qqq"},
+        {**articles[2], "highlights": "word " * 320},
+        {**articles[3], "id": articles[0]["id"]},
     ]
     examples, dropped = corruption.prepare_all(tiny_tokenizer, rows, 320)
     assert [made.id for made in examples] == [articles[0]["id"], articles[0]["id"] + "#2"]
     assert dropped == {
-        "the same article as an earlier row": 1, "no sentence shares a word with the highlights": 1,
+        "the same article as an earlier row": 1,
+        "no sentence shares a word with the highlights": 1,
         "summary and cue leave under 16 of 320 tokens to the article": 1,
     }
 
@@ -100,10 +113,16 @@ def test_mask_repeats_the_neutral_tokens():
 
 
 def test_swap_takes_a_whole_non_salient_sentence_of_the_same_length_from_another_article():
-    examples = [example(1, [3, 6, 5, 9], [2]), example(2, [5, 5, 5, 7], [1]), example(3, [5, 5, 6], [1])]
+    examples = [
+        example(1, [3, 6, 5, 9], [2]),
+        example(2, [5, 5, 5, 7], [1]),
+        example(3, [5, 5, 6], [1]),
+    ]
     fill = corruption.swap_filler(examples, [])
     drawn = {tuple(fill(5, 0, np.random.default_rng(seed))) for seed in range(20)}
-    assert drawn == {(2010, 2011, 2012, 2013, 2014)}  # not the salient ones, not the first ones, not its own
+    assert drawn == {
+        (2010, 2011, 2012, 2013, 2014)
+    }  # not the salient ones, not the first ones, not its own
 
 
 def test_swap_cuts_the_shortest_longer_sentence_and_joins_shorter_ones():
@@ -111,7 +130,12 @@ def test_swap_cuts_the_shortest_longer_sentence_and_joins_shorter_ones():
     fill = corruption.swap_filler(examples, [])
     rng = np.random.default_rng(0)
     assert fill(5, 0, rng).tolist() == [2006, 2007, 2008, 2009, 2010]  # of 7, the first 5
-    assert fill(12, 0, rng).tolist() == [*range(2013, 2022), 2002, 2003, 2004]  # the longest of 9, then 3 of 4
+    assert fill(12, 0, rng).tolist() == [
+        *range(2013, 2022),
+        2002,
+        2003,
+        2004,
+    ]  # the longest of 9, then 3 of 4
     assert len(fill(100, 0, rng)) == 100
 
 
@@ -139,8 +163,20 @@ def test_pairs_depend_on_the_seed_and_on_nothing_else(prepared):
 
 
 def run(tmp_path, articles_file, model, *more):
-    script.main(["--dataset", articles_file, "--model_path", model, "--output", str(tmp_path / "data" / "pairs.jsonl"),
-                 "--output_dir", str(tmp_path / "out"), "--quiet", *more])
+    script.main(
+        [
+            "--dataset",
+            articles_file,
+            "--model_path",
+            model,
+            "--output",
+            str(tmp_path / "data" / "pairs.jsonl"),
+            "--output_dir",
+            str(tmp_path / "out"),
+            "--quiet",
+            *more,
+        ]
+    )
     return tmp_path / "data" / "pairs.jsonl"
 
 
@@ -148,24 +184,50 @@ def rows_of(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_script_writes_two_files_that_the_reader_takes(tmp_path, articles_file, tiny_model_dir, tiny_tokenizer):
+def test_the_script_writes_two_files_that_the_reader_takes(
+    tmp_path, articles_file, tiny_model_dir, tiny_tokenizer
+):
     path = run(tmp_path, articles_file, tiny_model_dir)
-    parts = [read_pairs(file, len(tiny_tokenizer), 320) for file in (path, path.with_name("pairs_eval.jsonl"))]
+    parts = [
+        read_pairs(file, len(tiny_tokenizer), 320)
+        for file in (path, path.with_name("pairs_eval.jsonl"))
+    ]
     assert [len(part) for part in parts] == [6, 6]
     assert not {pair.id for pair in parts[0]} & {pair.id for pair in parts[1]}
     for row in rows_of(path):
-        summary = row["clean_ids"][row["summary_start"]:]
+        summary = row["clean_ids"][row["summary_start"] :]
         assert tiny_tokenizer.decode(summary) == " " + row["summary"] + "<|endoftext|>"
         assert summary.count(tiny_tokenizer.eos_token_id) == 1
-        assert set(row) == {"id", "clean_ids", "corrupted_ids", "summary_start", "control_ids", "masked", "control_masked", "sentences",
-                            "salience", "article", "summary"}
+        assert set(row) == {
+            "id",
+            "clean_ids",
+            "corrupted_ids",
+            "summary_start",
+            "control_ids",
+            "masked",
+            "control_masked",
+            "sentences",
+            "salience",
+            "article",
+            "summary",
+        }
     found = json.loads((tmp_path / "out" / "salience.json").read_text(encoding="utf-8"))
-    assert found["sentences"]["mean"] > found["salient_sentences"]["mean"] > 0 and all(isinstance(line, str) for line in found["lines"])
-    assert (found["format"], found["n_rows"], found["n_kept"], found["n_evaluation"], found["truncated"]) == (1, 12, 12, 6, 0)
+    assert found["sentences"]["mean"] > found["salient_sentences"]["mean"] > 0 and all(
+        isinstance(line, str) for line in found["lines"]
+    )
+    assert (
+        found["format"],
+        found["n_rows"],
+        found["n_kept"],
+        found["n_evaluation"],
+        found["truncated"],
+    ) == (1, 12, 12, 6, 0)
     assert found["by_position"][0]["salience"]["n"] == 12
 
 
-def test_a_tokenizer_without_weights_will_do_and_gives_the_same_bytes(tmp_path, articles_file, tiny_model_dir, tiny_tokenizer):
+def test_a_tokenizer_without_weights_will_do_and_gives_the_same_bytes(
+    tmp_path, articles_file, tiny_model_dir, tiny_tokenizer
+):
     first = run(tmp_path / "one", articles_file, tiny_model_dir)
     tiny_tokenizer.save_pretrained(tmp_path / "tokenizer")
     second = run(tmp_path / "two", articles_file, str(tmp_path / "tokenizer"))
@@ -174,8 +236,20 @@ def test_a_tokenizer_without_weights_will_do_and_gives_the_same_bytes(tmp_path, 
     assert pictures[0] == pictures[1]
 
 
-def test_all_rows_go_to_one_file_without_an_evaluation_part(tmp_path, articles_file, tiny_model_dir):
-    path = run(tmp_path, articles_file, tiny_model_dir, "--eval_fraction", "0", "--corruption", "mask", "--mask_text", " the")
+def test_all_rows_go_to_one_file_without_an_evaluation_part(
+    tmp_path, articles_file, tiny_model_dir
+):
+    path = run(
+        tmp_path,
+        articles_file,
+        tiny_model_dir,
+        "--eval_fraction",
+        "0",
+        "--corruption",
+        "mask",
+        "--mask_text",
+        " the",
+    )
     assert len(rows_of(path)) == 12
     assert not path.with_name("pairs_eval.jsonl").exists()
 
@@ -196,20 +270,33 @@ def test_it_says_what_became_of_every_row(tmp_path, articles, tiny_model_dir, ca
     rows = [*articles[:6], {**articles[6], "highlights": "zzz"}, {**articles[7], "article": long}]
     file = tmp_path / "articles.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    script.main(["--dataset", str(file), "--model_path", tiny_model_dir, "--output", str(tmp_path / "p.jsonl"),
-                 "--output_dir", str(tmp_path)])
+    script.main(
+        [
+            "--dataset",
+            str(file),
+            "--model_path",
+            tiny_model_dir,
+            "--output",
+            str(tmp_path / "p.jsonl"),
+            "--output_dir",
+            str(tmp_path),
+        ]
+    )
     out = capsys.readouterr().out
     assert "7 pairs from 8 rows: 3 for extraction, 4 for evaluation" in out
     assert "truncated 1:" in out
     assert "dropped 1: no sentence shares a word with the highlights" in out
 
 
-@pytest.mark.parametrize(("flags", "message"), [
-    (["--max_length", "999"], "--max_length 999: expected at most .* 320 tokens"),
-    (["--max_length", "12"], "expected rows that make a pair, got none of 12"),
-    (["--mask_text", ""], "at least one token"),
-    (["--max_examples", "1", "--corruption", "mask"], "at least 2 pairs"),
-])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--max_length", "999"], "--max_length 999: expected at most .* 320 tokens"),
+        (["--max_length", "12"], "expected rows that make a pair, got none of 12"),
+        (["--mask_text", ""], "at least one token"),
+        (["--max_examples", "1", "--corruption", "mask"], "at least 2 pairs"),
+    ],
+)
 def test_mistakes_are_explained(tmp_path, articles_file, tiny_model_dir, flags, message):
     with pytest.raises(InputError, match=message):
         run(tmp_path, articles_file, tiny_model_dir, *flags)

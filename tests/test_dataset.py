@@ -18,7 +18,9 @@ def write(tmp_path, *rows):
 
 
 def test_reads_what_is_required_and_what_is_optional(tmp_path):
-    pair = dataset.read_pairs(write(tmp_path, ROW | {"masked": [[1, 2]], "control_ids": [7, 2, 3, 4]}))[0]
+    pair = dataset.read_pairs(
+        write(tmp_path, ROW | {"masked": [[1, 2]], "control_ids": [7, 2, 3, 4]})
+    )[0]
     assert pair.masked == ((1, 2),)
     assert pair.control().corrupted_ids == [7, 2, 3, 4]
     with pytest.raises(InputError, match="control_ids"):
@@ -27,9 +29,15 @@ def test_reads_what_is_required_and_what_is_optional(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"summary_start": 4}, "summary_start"), ({"clean_ids": [1, 2, 3, 99]}, "below 50"),
-     ({"clean_ids": None}, "row 2"), ({"id": "first"}, "different id"), ({"clean_ids": [1, 2, 3, -1]}, "at least 0, got -1"),
-     ({"id": None}, "id that is neither"), ({"corrupted_ids": []}, "no list of tokens")],
+    [
+        ({"summary_start": 4}, "summary_start"),
+        ({"clean_ids": [1, 2, 3, 99]}, "below 50"),
+        ({"clean_ids": None}, "row 2"),
+        ({"id": "first"}, "different id"),
+        ({"clean_ids": [1, 2, 3, -1]}, "at least 0, got -1"),
+        ({"id": None}, "id that is neither"),
+        ({"corrupted_ids": []}, "no list of tokens"),
+    ],
 )
 def test_bad_rows_are_named(tmp_path, change, message):
     path = write(tmp_path, ROW | {"id": "first"}, ROW | change)
@@ -39,11 +47,17 @@ def test_bad_rows_are_named(tmp_path, change, message):
 
 def test_a_file_that_is_no_pairs_file_is_told_from_a_missing_one(tmp_path):
     path = tmp_path / "pairs.jsonl"
-    for content, message in ((b"[1]\n", "no JSON object"), (b"{", "not JSON"), ("\xff".encode("latin-1"), "UTF-8")):
+    for content, message in (
+        (b"[1]\n", "no JSON object"),
+        (b"{", "not JSON"),
+        ("\xff".encode("latin-1"), "UTF-8"),
+    ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=message):
             dataset.read_pairs(path)
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(ROW).encode())  # a byte order mark, as some editors write
+    path.write_bytes(
+        b"\xef\xbb\xbf" + json.dumps(ROW).encode()
+    )  # a byte order mark, as some editors write
     assert len(dataset.read_pairs(path)) == 1
 
 
@@ -62,15 +76,23 @@ def test_batches_hold_targets_one_position_before_their_token():
     assert batch.rows == [1, 0]  # longest first
     assert batch.clean_ids.tolist() == [[4, 5, 6, 7, 8], [1, 2, 3, 0, 0]]
     assert batch.mask.sum(1).tolist() == [5, 3]
-    assert list(zip(batch.target_rows.tolist(), batch.target_positions.tolist(), batch.target_ids.tolist(), strict=True)) == [
-        (0, 2, 7), (0, 3, 8), (1, 1, 3)]
+    assert list(
+        zip(
+            batch.target_rows.tolist(),
+            batch.target_positions.tolist(),
+            batch.target_ids.tolist(),
+            strict=True,
+        )
+    ) == [(0, 2, 7), (0, 3, 8), (1, 1, 3)]
 
 
 def test_partly_corrupted_changes_that_share_of_the_differing_tokens():
     pair = Pair("a", list(range(10)), [100 + i if 2 <= i < 8 else i for i in range(10)], 9)
     half = dataset.partly_corrupted(pair, 0.5, torch.Generator().manual_seed(0))
     assert sum(a != b for a, b in zip(half.corrupted_ids, pair.clean_ids, strict=True)) == 3
-    assert dataset.partly_corrupted(pair, 1.0, torch.Generator()).corrupted_ids == pair.corrupted_ids
+    assert (
+        dataset.partly_corrupted(pair, 1.0, torch.Generator()).corrupted_ids == pair.corrupted_ids
+    )
 
 
 def test_pairs_of_another_tokenizer_are_refused():
@@ -81,5 +103,7 @@ def test_pairs_of_another_tokenizer_are_refused():
     pair = Pair("a", [0, 1, 2], [0, 0, 2], 1, summary="bc")
     assert dataset.check_tokenizer([pair], Letters(), "pairs.jsonl") is None
     with pytest.raises(InputError, match="tokenizer"):
-        dataset.check_tokenizer([Pair("a", [0, 2, 1], [0, 0, 1], 1, summary="bc")], Letters(), "pairs.jsonl")
+        dataset.check_tokenizer(
+            [Pair("a", [0, 2, 1], [0, 0, 1], 1, summary="bc")], Letters(), "pairs.jsonl"
+        )
     assert "not checked" in dataset.check_tokenizer([pair], None, "pairs.jsonl")

@@ -1,4 +1,5 @@
 """The embedded demo model: small, shaped like GPT-2 small, and able to copy names that it has never seen."""
+
 import json
 from pathlib import Path
 
@@ -42,17 +43,27 @@ def test_graph_is_that_of_gpt2_small():
 def test_tokenizer_and_model_agree(tokenizer, model):
     assert len(tokenizer) == model.config.vocab_size == 2048
     assert tokenizer.eos_token_id == model.config.eos_token_id == model.config.bos_token_id
-    assert tokenizer.decode(tokenizer("Ångström\n“x” TL;DR:")["input_ids"]) == "Ångström\n“x” TL;DR:"
+    assert (
+        tokenizer.decode(tokenizer("Ångström\n“x” TL;DR:")["input_ids"]) == "Ångström\n“x” TL;DR:"
+    )
 
 
 def test_articles_have_80_to_160_tokens(tokenizer):
-    lengths = [len(tokenizer(row["article"])["input_ids"]) for split in SPLITS for row in articles(split, 300)]
+    lengths = [
+        len(tokenizer(row["article"])["input_ids"])
+        for split in SPLITS
+        for row in articles(split, 300)
+    ]
     assert min(lengths) >= 80
     assert max(lengths) <= 160
 
 
 def test_it_copies_names_of_people_it_has_never_seen(tokenizer, model):
-    copied = [hit for row in articles("test", 100) for hit in copied_pieces(model, tokenizer, row["article"])]
+    copied = [
+        hit
+        for row in articles("test", 100)
+        for hit in copied_pieces(model, tokenizer, row["article"])
+    ]
     assert len(copied) > 150
     assert sum(copied) / len(copied) >= 0.9
 
@@ -61,7 +72,12 @@ def test_bfloat16_products_rank_its_strongest_edges_alike(tokenizer, model):
     examples, _ = corruption.prepare_all(tokenizer, articles("validation", 8), 256)
     fill = corruption.swap_filler(examples, [])
     rows = [corruption.pair(example, row, fill, seed=0) for row, example in enumerate(examples[:4])]
-    pairs = [Pair(row["id"], row["clean_ids"], row["corrupted_ids"], row["summary_start"]) for row in rows]
-    exact, rough = (attribute(model, pairs, autocast=dtype).edges.mean(0) for dtype in (None, torch.bfloat16))
+    pairs = [
+        Pair(row["id"], row["clean_ids"], row["corrupted_ids"], row["summary_start"])
+        for row in rows
+    ]
+    exact, rough = (
+        attribute(model, pairs, autocast=dtype).edges.mean(0) for dtype in (None, torch.bfloat16)
+    )
     strongest = exact.abs().topk(round(0.05 * len(exact))).indices
     assert spearmanr(exact[strongest], rough[strongest]).statistic >= 0.99

@@ -22,8 +22,14 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     pairs = "--dataset demo --model_path demo --max_examples 64 --eval_fraction 0 --corruption {0} --output {0}.jsonl --output_dir {0}"
     steps = [
-        *(("create_causal_summarization_data", pairs.format(corruption)) for corruption in ("swap", "mask")),
-        ("run_finetuning_with_checkpoints", f"--dataset demo --model_path demo {PRESETS['demo'].training} --output_dir run"),
+        *(
+            ("create_causal_summarization_data", pairs.format(corruption))
+            for corruption in ("swap", "mask")
+        ),
+        (
+            "run_finetuning_with_checkpoints",
+            f"--dataset demo --model_path demo {PRESETS['demo'].training} --output_dir run",
+        ),
         ("test_set_evaluation", "--dataset demo --model_paths demo run --max_examples 100"),
     ]
     with pytest.MonkeyPatch.context() as patch:
@@ -56,9 +62,14 @@ def test_salient_sentences_matter_three_times_as_much_as_others(study, corruptio
         for pair in pairs:
             for kind, each in (("salient", pair), ("control", pair.control())):
                 batch = dataset.collate([0], [each])
-                clean, corrupted = (run(adapter, ids, batch)[1] for ids in (batch.clean_ids, batch.corrupted_ids))
+                clean, corrupted = (
+                    run(adapter, ids, batch)[1] for ids in (batch.clean_ids, batch.corrupted_ids)
+                )
                 reference = metrics.reference(clean, corrupted, batch.target_ids)
-                both = [metrics.per_example("nll", logits, reference, batch.target_rows, 1) for logits in (clean, corrupted)]
+                both = [
+                    metrics.per_example("nll", logits, reference, batch.target_rows, 1)
+                    for logits in (clean, corrupted)
+                ]
                 change[kind].append(float(both[1] - both[0]))
     salient, control = (sum(values) / len(values) for values in change.values())
     assert salient > 0.3 and salient >= 3 * control
@@ -68,8 +79,14 @@ def test_scores_agree_with_exact_patching():
     """The 300 strongest edges by the default method and 300 random ones; Gauss-Legendre points are no worse than the reference's rule."""
     args = methods.parse(["--quiet"])
     adapter, pairs = adapt(hub.load_model("demo", torch.float32, "cpu")), evaluation.demo_pairs(8)
-    scores = {rule: attribute(adapter.model, pairs, rule=rule).edges.double().mean(0) for rule in ("left", "gauss-legendre")}
+    scores = {
+        rule: attribute(adapter.model, pairs, rule=rule).edges.double().mean(0)
+        for rule in ("left", "gauss-legendre")
+    }
     edges = methods.edges_to_patch(args, {"kl": scores["gauss-legendre"]})["kl"]
     exact = methods.patch(args, adapter, pairs, edges)["kl"]
-    pearson = {rule: torch.corrcoef(torch.stack([found[edges], exact[edges]]))[0, 1] for rule, found in scores.items()}
+    pearson = {
+        rule: torch.corrcoef(torch.stack([found[edges], exact[edges]]))[0, 1]
+        for rule, found in scores.items()
+    }
     assert len(edges) == 600 and pearson["gauss-legendre"] >= max(0.85, pearson["left"])

@@ -55,20 +55,27 @@ def test_geometry_is_one_for_equal_rotated_scaled_and_shifted_states(measure):
 def test_cka_of_independent_states_is_zero_where_the_biased_one_is_not():
     x, y = states(50, 30, 500), states(50, 30, 500, seed=1)  # 30 positions in 500 dimensions
     gram_x, gram_y = (measures.centred(z) @ measures.centred(z).mT for z in (x, y))
-    biased = (gram_x * gram_y).sum((-2, -1)) / (gram_x.norm(dim=(-2, -1)) * gram_y.norm(dim=(-2, -1)))
+    biased = (gram_x * gram_y).sum((-2, -1)) / (
+        gram_x.norm(dim=(-2, -1)) * gram_y.norm(dim=(-2, -1))
+    )
     assert biased.mean() > 0.9
     assert abs(measures.cka(x, y).mean()) < 0.02
 
 
 def test_cka_equals_the_textbook_estimator():
     """HSIC_1 of Song et al. written out with its traces."""
+
     def hsic(k, m):
         n, k, m = len(k), k - k.diag().diag(), m - m.diag().diag()
-        return ((k @ m).trace() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ m).sum()) / (n * (n - 3))
+        return (
+            (k @ m).trace() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ m).sum()
+        ) / (n * (n - 3))
 
     x, y = states(12, 5), states(12, 7, seed=1)
     k, m = x @ x.T, y @ y.T
-    assert measures.cka(x, y).item() == pytest.approx((hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()).item(), abs=1e-12)
+    assert measures.cka(x, y).item() == pytest.approx(
+        (hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()).item(), abs=1e-12
+    )
 
 
 def test_rsa_is_spearman_of_dissimilarities():
@@ -80,7 +87,9 @@ def test_rsa_is_spearman_of_dissimilarities():
         for z in (x[layer] - x[layer].mean(0), y[layer] - y[layer].mean(0)):
             unit = z / z.norm(dim=1, keepdim=True)
             flat.append((1 - unit @ unit.T)[np.triu_indices(9, 1)])
-        assert measures.rsa(x, y)[layer].item() == pytest.approx(spearmanr(*flat).statistic, abs=1e-12)
+        assert measures.rsa(x, y)[layer].item() == pytest.approx(
+            spearmanr(*flat).statistic, abs=1e-12
+        )
 
 
 def test_ranks_give_ties_their_mean():
@@ -103,7 +112,9 @@ def test_entropy_of_uniform_attention_is_the_log_of_the_number_of_keys():
     assert found["entropy_rest_base"].item() == pytest.approx(np.log(range(2, n)).mean(), rel=1e-6)
     assert found["normalised_entropy_base"].item() == pytest.approx(1, rel=1e-6)
     assert found["normalised_entropy_rest_base"].item() == pytest.approx(1, rel=1e-6)
-    assert found["first_token_base"].item() == pytest.approx(np.mean([1 / k for k in range(2, n + 1)]), rel=1e-6)
+    assert found["first_token_base"].item() == pytest.approx(
+        np.mean([1 / k for k in range(2, n + 1)]), rel=1e-6
+    )
     assert found["kl_base_finetuned"].item() == found["kl_base_finetuned_rest"].item() == 0
 
 
@@ -120,8 +131,12 @@ def test_attention_measures_equal_sums_written_out():
                 kl_rest.append((a * np.log(a / b)).sum())
                 entropy_rest.append(-(b * np.log(b)).sum() / np.log(i))
         assert found["kl_finetuned_base"][head].item() == pytest.approx(np.mean(kl), rel=1e-5)
-        assert found["kl_base_finetuned_rest"][head].item() == pytest.approx(np.mean(kl_rest), rel=1e-5)
-        assert found["normalised_entropy_rest_finetuned"][head].item() == pytest.approx(np.mean(entropy_rest), rel=1e-5)
+        assert found["kl_base_finetuned_rest"][head].item() == pytest.approx(
+            np.mean(kl_rest), rel=1e-5
+        )
+        assert found["normalised_entropy_rest_finetuned"][head].item() == pytest.approx(
+            np.mean(entropy_rest), rel=1e-5
+        )
 
 
 def test_a_saturated_first_token_gives_finite_numbers():
@@ -136,7 +151,9 @@ def test_a_saturated_first_token_gives_finite_numbers():
 
 
 def test_sign_flip_counts_the_exact_share():
-    values = np.array([[1.0, 1.0], [2.0, -2.0], [3.0, 1.0]])  # of 8 sign patterns 2 reach |6|; all reach |0|
+    values = np.array(
+        [[1.0, 1.0], [2.0, -2.0], [3.0, 1.0]]
+    )  # of 8 sign patterns 2 reach |6|; all reach |0|
     p = measures.sign_flip_p(values, seed=0)
     assert p[0] == pytest.approx(0.25, abs=0.02)
     assert p[1] == 1
@@ -144,8 +161,16 @@ def test_sign_flip_counts_the_exact_share():
 
 def test_false_discoveries_of_pure_noise_are_rare():
     rng = np.random.default_rng(0)
-    found = [(false_discovery_control(measures.sign_flip_p(rng.normal(size=(20, 40)), seed, 2000)) <= 0.05).any() for seed in range(40)]
-    assert np.mean(found) < 0.15  # the share of families with any finding is 5 % when every finding is false
+    found = [
+        (
+            false_discovery_control(measures.sign_flip_p(rng.normal(size=(20, 40)), seed, 2000))
+            <= 0.05
+        ).any()
+        for seed in range(40)
+    ]
+    assert (
+        np.mean(found) < 0.15
+    )  # the share of families with any finding is 5 % when every finding is false
 
 
 def test_over_texts_covers_the_mean_with_an_interval():
@@ -168,7 +193,15 @@ def test_massive_dimension_is_found():
 @pytest.fixture(scope="module")
 def base():
     torch.manual_seed(0)
-    config = GPT2Config(n_layer=3, n_head=4, n_embd=48, n_positions=128, vocab_size=97, bos_token_id=0, eos_token_id=0)
+    config = GPT2Config(
+        n_layer=3,
+        n_head=4,
+        n_embd=48,
+        n_positions=128,
+        vocab_size=97,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     config._attn_implementation = "eager"
     return GPT2LMHeadModel(config).eval()
 
@@ -203,7 +236,11 @@ def test_identical_models_show_no_change(base):
     assert np.abs(comparison.states["relative_l2"]).max() == 0
     assert np.abs(comparison.heads["kl_base_finetuned"]).max() < 1e-6
     summary = report.summarise(comparison, 0)
-    assert summary["entropy_change"]["entropy"]["heads_lower"] == summary["entropy_change"]["entropy"]["heads_higher"] == 0
+    assert (
+        summary["entropy_change"]["entropy"]["heads_lower"]
+        == summary["entropy_change"]["entropy"]["heads_higher"]
+        == 0
+    )
 
 
 def test_a_rescaled_final_norm_changes_no_layer_but_the_state_after_it(base):
@@ -231,13 +268,24 @@ def test_change_in_one_block_starts_there(base):
 def test_states_and_attention_are_those_of_transformers(base):
     other, ids = changed(base, "h.0.attn"), sequences(1)[0]
     comparison = compared(base, other, [ids])
-    runs = [m(torch.tensor([ids]), output_hidden_states=True, output_attentions=True) for m in (base, other)]
+    runs = [
+        m(torch.tensor([ids]), output_hidden_states=True, output_attentions=True)
+        for m in (base, other)
+    ]
     for layer in range(3):
         wanted = measures.attention_measures(*(run.attentions[layer][0] for run in runs))
         for name, values in wanted.items():
-            assert comparison.heads[name][0, layer] == pytest.approx(values.detach().numpy(), abs=1e-6)
-    wanted = measures.relative_l2(*(torch.stack(run.hidden_states)[:, 0, 1:] for run in runs)).detach().numpy()
-    assert comparison.states["relative_l2"][0, [0, 1, 2, 4]] == pytest.approx(wanted, abs=1e-6)  # 3 is the one they do not give
+            assert comparison.heads[name][0, layer] == pytest.approx(
+                values.detach().numpy(), abs=1e-6
+            )
+    wanted = (
+        measures.relative_l2(*(torch.stack(run.hidden_states)[:, 0, 1:] for run in runs))
+        .detach()
+        .numpy()
+    )
+    assert comparison.states["relative_l2"][0, [0, 1, 2, 4]] == pytest.approx(
+        wanted, abs=1e-6
+    )  # 3 is the one they do not give
 
 
 def test_measures_do_not_depend_on_batching(base):
@@ -282,8 +330,16 @@ def test_disagreeing_measures_are_said_to_disagree(base):
 
 def test_layers_that_two_measures_share_are_counted_beside_chance():
     orders = {"a": [0, 1, 2, 3], "b": [2, 1, 0, 3], "c": [3, 1, 0, 2], "silent": [0, 1, 2, 3]}
-    changes = {name: {"order": order, "scores": [float(name != "silent")] * 4} for name, order in orders.items()}
-    assert report._top_shared(changes, 4) == {"of": 3, "mean": pytest.approx((3 + 2 + 2) / 3), "least": 2, "chance": 9 / 4}
+    changes = {
+        name: {"order": order, "scores": [float(name != "silent")] * 4}
+        for name, order in orders.items()
+    }
+    assert report._top_shared(changes, 4) == {
+        "of": 3,
+        "mean": pytest.approx((3 + 2 + 2) / 3),
+        "least": 2,
+        "chance": 9 / 4,
+    }
     assert report._top_shared({"silent": changes["silent"]}, 4) is None
 
 
@@ -300,7 +356,9 @@ def test_more_attention_to_the_first_token_is_found_apart(base):
     other = copy.deepcopy(base)
     with torch.no_grad():
         for each in (base, other):
-            each.transformer.wpe.weight[0, 5] = 40.0  # the first position can be told from the others
+            each.transformer.wpe.weight[0, 5] = (
+                40.0  # the first position can be told from the others
+            )
         attention = other.transformer.h[1].attn
         attention.c_attn.bias[12] = 20.0  # head 1's queries point along its first dimension
         attention.c_attn.weight[5, 48 + 12] = 3.0  # and its key does so at the first position
@@ -309,17 +367,24 @@ def test_more_attention_to_the_first_token_is_found_apart(base):
     assert heads["mean"][1][1] > 0.3
     assert heads["q"][1][1] < 0.05
     assert np.abs(np.array(heads["mean"])[0]).max() == 0
-    assert any(sentence.startswith("Attention to the first token") and "it rose" in sentence for sentence in summary["sentences"])
+    assert any(
+        sentence.startswith("Attention to the first token") and "it rose" in sentence
+        for sentence in summary["sentences"]
+    )
 
 
 def test_few_texts_carry_no_claim_by_layer(base):
-    few = "\n".join(report.lines(report.summarise(compared(base, changed(base, "h.0"), sequences(3)), 0)))
+    few = "\n".join(
+        report.lines(report.summarise(compared(base, changed(base, "h.0"), sequences(3)), 0))
+    )
     assert "no claim is made by layer" in few
     assert "rose in" not in few
 
 
 def test_models_of_other_shape_or_kind_are_refused(base):
-    other = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=48, vocab_size=97, bos_token_id=0, eos_token_id=0))
+    other = GPT2LMHeadModel(
+        GPT2Config(n_layer=2, n_head=4, n_embd=48, vocab_size=97, bos_token_id=0, eos_token_id=0)
+    )
     with pytest.raises(InputError, match="n_layer 3 .* 2"):
         require_comparable(base, other, ("a", "b"))
     other.config.model_type = "llama"
@@ -343,7 +408,15 @@ def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     tokenizer = AutoTokenizer.from_pretrained(hub.DEMO)
     torch.manual_seed(0)
-    config = GPT2Config(n_layer=2, n_head=2, n_embd=16, n_positions=96, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0)
+    config = GPT2Config(
+        n_layer=2,
+        n_head=2,
+        n_embd=16,
+        n_positions=96,
+        vocab_size=len(tokenizer),
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     base = GPT2LMHeadModel(config)
     for name, model in (("base", base), ("tuned", changed(base, "h.1")), ("foreign", base)):
         model.save_pretrained(folder / name)
@@ -353,28 +426,60 @@ def folders(tmp_path_factory):
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
     (folder / "foreign" / "tokenizer.json").write_text(json.dumps(foreign))
     article = "The town of Dal lost {} homes in a storm. " * 3
-    rows = [{"id": str(i), "article": article.replace("{}", str(i)), "highlights": f"Dal loses {i} homes."} for i in range(6)]
+    rows = [
+        {
+            "id": str(i),
+            "article": article.replace("{}", str(i)),
+            "highlights": f"Dal loses {i} homes.",
+        }
+        for i in range(6)
+    ]
     (folder / "articles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
 def analyse(folders, output_dir, finetuned="tuned", *flags):
-    script.main(["--base_model_path", str(folders / "base"), "--finetuned_model_path", str(folders / finetuned),
-                 "--dataset", str(folders / "articles.jsonl"), "--output_dir", str(output_dir), "--quiet", *flags])
+    script.main(
+        [
+            "--base_model_path",
+            str(folders / "base"),
+            "--finetuned_model_path",
+            str(folders / finetuned),
+            "--dataset",
+            str(folders / "articles.jsonl"),
+            "--output_dir",
+            str(output_dir),
+            "--quiet",
+            *flags,
+        ]
+    )
 
 
 def test_script_writes_what_it_says_byte_for_byte_again(folders, tmp_path):
     analyse(folders, tmp_path / "a")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "PLOTS", ("layers",))  # one picture is enough to see that pictures are the same
+        patch.setattr(
+            script, "PLOTS", ("layers",)
+        )  # one picture is enough to see that pictures are the same
         analyse(folders, tmp_path / "b")
     names = {path.name for path in (tmp_path / "a").iterdir()}
-    assert names == {"differential.json", "layers.differential.json", "run.differential_analysis.json",
-                     *(f"differential.{plot}.png" for plot in ("similarity", "layers", "attention", "entropy"))}
-    for name in {path.name for path in (tmp_path / "b").iterdir()} - {"run.differential_analysis.json"}:
+    assert names == {
+        "differential.json",
+        "layers.differential.json",
+        "run.differential_analysis.json",
+        *(f"differential.{plot}.png" for plot in ("similarity", "layers", "attention", "entropy")),
+    }
+    for name in {path.name for path in (tmp_path / "b").iterdir()} - {
+        "run.differential_analysis.json"
+    }:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     content = json.loads((tmp_path / "a" / "differential.json").read_text())
-    assert (content["format"], content["base"], content["finetuned"], content["texts"]) == (1, "base", "tuned", 6)
+    assert (content["format"], content["base"], content["finetuned"], content["texts"]) == (
+        1,
+        "base",
+        "tuned",
+        6,
+    )
     assert str(tmp_path) not in json.dumps(content)
     assert top_layers(tmp_path / "a" / "layers.differential.json", k=1) == [1]
     stamp = (tmp_path / "a" / "differential.json").stat().st_mtime_ns
@@ -400,31 +505,51 @@ def followed(base, tmp_path):
         other = copy.deepcopy(base)
         with torch.no_grad():
             other.transformer.h[1].mlp.c_proj.weight += 0.002 * step * noise
-        latents.save(tmp_path / "latents" / f"checkpoint-{step}.safetensors", other, latents.probe(texts, 8))
+        latents.save(
+            tmp_path / "latents" / f"checkpoint-{step}.safetensors", other, latents.probe(texts, 8)
+        )
     return tmp_path
 
 
 def test_latents_show_where_and_when_a_run_left_its_base(followed, capsys):
     script.main(["--run", str(followed), "--output_dir", str(followed / "out")])
-    said, content = capsys.readouterr().out, json.loads((followed / "out" / "differential.latents.json").read_text())
+    said, content = (
+        capsys.readouterr().out,
+        json.loads((followed / "out" / "differential.latents.json").read_text()),
+    )
     assert (content["steps"], content["texts"], content["positions"]) == ([0, 5, 10], 8, 8)
     assert content["states"] == ["embeddings", "0", "1", "2"]
     for name, table in content["measures"].items():
         mean = np.array(table["mean"])
         same = 0 if name == "relative_l2" else 1
-        assert mean[0] == pytest.approx(same, abs=1e-5) and mean[:, :2] == pytest.approx(same, abs=1e-5)  # the base; before block 1
-        assert (np.abs(mean[2, 2:] - same) > np.abs(mean[1, 2:] - same)).all() and (np.abs(mean[1, 2:] - same) > 1e-4).all()
+        assert mean[0] == pytest.approx(same, abs=1e-5) and mean[:, :2] == pytest.approx(
+            same, abs=1e-5
+        )  # the base; before block 1
+        assert (np.abs(mean[2, 2:] - same) > np.abs(mean[1, 2:] - same)).all() and (
+            np.abs(mean[1, 2:] - same) > 1e-4
+        ).all()
     moved = np.array(content["measures"]["relative_l2"]["mean"])[:, 2]
     assert moved[2] == pytest.approx(2 * moved[1], rel=1e-4)  # linear in the weights that moved
     assert "from the base model at step 10" in said and "layer 2" in said
-    assert content["standing"]["relative_l2"]["half"]["low"] == 5  # block 0, which is "half way" from the start, did not move
+    assert (
+        content["standing"]["relative_l2"]["half"]["low"] == 5
+    )  # block 0, which is "half way" from the start, did not move
     assert (followed / "out" / "differential.latents.png").is_file()
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda folder: (folder / "checkpoint-0.safetensors").unlink(), "expected latents/checkpoint-0.safetensors"),
-    (lambda folder: (folder / "checkpoint-10.safetensors").write_bytes(b"no"), "checkpoint-10.safetensors: expected the latents"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda folder: (folder / "checkpoint-0.safetensors").unlink(),
+            "expected latents/checkpoint-0.safetensors",
+        ),
+        (
+            lambda folder: (folder / "checkpoint-10.safetensors").write_bytes(b"no"),
+            "checkpoint-10.safetensors: expected the latents",
+        ),
+    ],
+)
 def test_latents_that_are_missing_or_broken_are_named(followed, change, words):
     change(followed / "latents")
     with pytest.raises(InputError, match=words):
@@ -435,13 +560,19 @@ def test_latents_of_other_texts_are_refused(base, followed):
     """Guard 5 for latents: the same columns hold other tokens."""
     other = latents.probe([[2, *ids] for ids in sequences(6, seed=1)], 8)
     latents.save(followed / "latents" / "checkpoint-5.safetensors", base, other)
-    with pytest.raises(InputError, match="checkpoint-5.safetensors: expected the probe of checkpoint-0"):
+    with pytest.raises(
+        InputError, match="checkpoint-5.safetensors: expected the probe of checkpoint-0"
+    ):
         script.main(["--run", str(followed), "--output_dir", str(followed / "out"), "--quiet"])
 
 
 def test_too_few_positions_leave_out_what_compares_pairs(base, tmp_path):
     (tmp_path / "latents").mkdir()
     for step in (0, 1):
-        latents.save(tmp_path / "latents" / f"checkpoint-{step}.safetensors", base, latents.probe(sequences(3), 3))
+        latents.save(
+            tmp_path / "latents" / f"checkpoint-{step}.safetensors",
+            base,
+            latents.probe(sequences(3), 3),
+        )
     summary = differential_run.follow(differential_run.files(str(tmp_path)), seed=0)
     assert set(summary["measures"]) == {"centred_cosine", "cosine", "relative_l2"}

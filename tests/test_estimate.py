@@ -13,10 +13,14 @@ def test_the_work_of_the_study_by_hand():
     found = script.workload(script.PRESETS["gpt2-cnn"])
     assert found["run_finetuning_with_checkpoints"] == Work(train=3 * 20_000, read=10 * 200)
     assert found["extract_summarization_circuit"].read == 1.25 * 12 * (200 + 200 + 10 * 100)
-    assert found["evaluate_faithfulness"].read == 1.5 * 100 * (50 + 4 * 21)  # five curves of ten sizes; one complement, 2 x 10 random ones
+    assert found["evaluate_faithfulness"].read == 1.5 * 100 * (
+        50 + 4 * 21
+    )  # five curves of ten sizes; one complement, 2 x 10 random ones
     assert found["evaluate_robustness"].read == 1.25 * 12 * 100 * (1 + 9 + 10)
     assert found["test_set_evaluation"].write == 2 * 500
-    bakeoff = found["run_peft_bakeoff"]  # nine arms that train, three seeds, and a sweep of three rates at a quarter of the steps
+    bakeoff = found[
+        "run_peft_bakeoff"
+    ]  # nine arms that train, three seeds, and a sweep of three rates at a quarter of the steps
     assert bakeoff.train == 9 * 20_000 * (3 + 3 * 0.25) and bakeoff.write == (9 * 3 + 1) * 500
 
 
@@ -34,8 +38,12 @@ def test_words_name_hours_source_and_uncertainty_and_what_is_assumed_without_a_g
 
 
 def test_a_gpus_hours_by_hand():
-    unit = estimate.on_a_gpu(100)  # 20 TFLOP/s: 6 operations per weight and token are 0.038 s, a third of it to read
-    assert unit.train == pytest.approx(1024 * 6 * 124e6 / 20e12, rel=0.2) and unit.read == pytest.approx(unit.train / 3)
+    unit = estimate.on_a_gpu(
+        100
+    )  # 20 TFLOP/s: 6 operations per weight and token are 0.038 s, a third of it to read
+    assert unit.train == pytest.approx(
+        1024 * 6 * 124e6 / 20e12, rel=0.2
+    ) and unit.read == pytest.approx(unit.train / 3)
     assert unit.write == pytest.approx(unit.read + 100 * 0.01 / 16)
 
 

@@ -43,24 +43,44 @@ def naive_logits(runner, kept):
     """The definition, slot by slot: stream = ablated stream + kept deltas, no sharing, no skipping."""
     adapter, graph, batch = runner.adapter, runner.graph, runner.batch
     dense, n = graph.matrix(kept), graph.n_heads
-    deltas = [adapter.embed(batch.clean_ids) + adapter.positions(batch.clean_ids.shape[1]) - runner.ablated.input]
+    deltas = [
+        adapter.embed(batch.clean_ids)
+        + adapter.positions(batch.clean_ids.shape[1])
+        - runner.ablated.input
+    ]
 
     def read(ablated, destination):
-        return ablated + sum(delta for delta, keep in zip(deltas, dense[:, destination], strict=False) if keep)
+        return ablated + sum(
+            delta for delta, keep in zip(deltas, dense[:, destination], strict=False) if keep
+        )
 
     stream = runner.ablated.input
     for layer, block in enumerate(adapter.blocks):
         first, parts = layer * (3 * n + 1), []
         for slot in range(3):
-            columns = [slice(slot * graph.d_model + h * adapter.d_head, slot * graph.d_model + (h + 1) * adapter.d_head) for h in range(n)]
+            columns = [
+                slice(
+                    slot * graph.d_model + h * adapter.d_head,
+                    slot * graph.d_model + (h + 1) * adapter.d_head,
+                )
+                for h in range(n)
+            ]
             inputs = [block.attn_norm(read(stream, first + slot * n + h)) for h in range(n)]
-            parts.append(torch.stack([block.qkv(x)[..., columns[h]] for h, x in enumerate(inputs)], 1))
+            parts.append(
+                torch.stack([block.qkv(x)[..., columns[h]] for h, x in enumerate(inputs)], 1)
+            )
         before = runner.ablated.heads[layer].unflatten(-1, (n, -1)).transpose(1, 2)
         changed = adapter.attend(*parts) - before
-        stream = stream + runner.ablated.heads[layer] @ adapter.write_weight(layer).flatten(0, 1) + adapter.write_bias(layer)
+        stream = (
+            stream
+            + runner.ablated.heads[layer] @ adapter.write_weight(layer).flatten(0, 1)
+            + adapter.write_bias(layer)
+        )
         alive = graph.nodes_kept(kept)
         own = 1 + layer * (n + 1)
-        deltas += [changed[:, h] @ adapter.write_weight(layer)[h] * alive[own + h] for h in range(n)]
+        deltas += [
+            changed[:, h] @ adapter.write_weight(layer)[h] * alive[own + h] for h in range(n)
+        ]
         mlp = block.mlp(block.mlp_norm(read(stream, first + 3 * n))) - runner.ablated.mlps[layer]
         deltas.append(mlp * alive[own + n])
         stream = stream + runner.ablated.mlps[layer]
@@ -85,11 +105,15 @@ def test_positions_in_chunks_give_the_run_of_all_at_once(case, adapter, batch, s
     runner = CircuitRunner(adapter, batch)
     kept = torch.rand(case.graph.n_edges, generator=torch.Generator().manual_seed(1)) < share
     whole = runner.logits(kept)
-    monkeypatch.setattr("eap.evaluate.CHUNK_ELEMENTS", dict.fromkeys(("sum", "product"), 3 * case.graph.d_model))
+    monkeypatch.setattr(
+        "eap.evaluate.CHUNK_ELEMENTS", dict.fromkeys(("sum", "product"), 3 * case.graph.d_model)
+    )
     assert (runner.logits(kept) - whole).abs().max() < 1e-12
 
 
-def test_removing_an_mlps_only_way_out_is_the_plain_model_with_that_mlp_corrupted(case, adapter, batch):
+def test_removing_an_mlps_only_way_out_is_the_plain_model_with_that_mlp_corrupted(
+    case, adapter, batch
+):
     # Cutting every edge out of the last MLP must equal an intervention on the unmodified model.
     runner = CircuitRunner(adapter, batch)
     last = f"m{case.graph.n_layers - 1}"
@@ -111,7 +135,9 @@ def test_zero_ablating_everything_leaves_the_biases(case, adapter, batch):
 def test_mean_activations_are_means_over_tokens_that_are_not_padding(case, adapter, batch):
     assert not batch.mask.all(), "the case must have padding"
     means = mean_activations(adapter, [batch])
-    rows = [hooks.record(adapter, torch.tensor([pair.clean_ids]))[0].mlps[1][0] for pair in case.pairs]
+    rows = [
+        hooks.record(adapter, torch.tensor([pair.clean_ids]))[0].mlps[1][0] for pair in case.pairs
+    ]
     assert (means.mlps[1][0, 0] - torch.cat(rows).mean(0)).abs().max() < 1e-12
 
 
@@ -125,8 +151,14 @@ def test_a_model_in_training_mode_or_of_another_attention_is_refused(case, batch
 
 
 def test_faithfulness_is_a_ratio_of_means():
-    full, empty, circuit = torch.tensor([0.0, 0.0]), torch.tensor([1.0, 3.0]), torch.tensor([1.0, 0.0])
-    assert float(faithfulness(circuit, full, empty)) == pytest.approx(0.75)  # (0.5 - 2) / (0 - 2); a mean of ratios would give 0.5
+    full, empty, circuit = (
+        torch.tensor([0.0, 0.0]),
+        torch.tensor([1.0, 3.0]),
+        torch.tensor([1.0, 0.0]),
+    )
+    assert float(faithfulness(circuit, full, empty)) == pytest.approx(
+        0.75
+    )  # (0.5 - 2) / (0 - 2); a mean of ratios would give 0.5
 
 
 def test_areas_by_hand():

@@ -12,7 +12,14 @@ from safetensors.torch import save_file
 from scipy.stats import ttest_rel
 
 import analyze_circuit_evolution as script
-from eap import InputError, evolution, evolution_faithfulness, evolution_plots, evolution_report, evolution_words
+from eap import (
+    InputError,
+    evolution,
+    evolution_faithfulness,
+    evolution_plots,
+    evolution_report,
+    evolution_words,
+)
 from eap.circuit import Circuit, jaccard
 from eap.dataset import collate
 from eap.graph import Graph
@@ -35,7 +42,9 @@ def randn(*shape, seed=0):
 def planted(seed, noise, examples=40):
     """(examples, edges): a few strong edges, others near zero, and noise of each example."""
     strength = torch.zeros(GRAPH.n_edges)
-    strength[torch.randperm(GRAPH.n_edges, generator=torch.Generator().manual_seed(seed))[:60]] = 1 + randn(60, seed=seed).abs()
+    strength[torch.randperm(GRAPH.n_edges, generator=torch.Generator().manual_seed(seed))[:60]] = (
+        1 + randn(60, seed=seed).abs()
+    )
     return strength + noise * randn(examples, GRAPH.n_edges, seed=seed + 100)
 
 
@@ -48,7 +57,9 @@ def circuit_of(per_example, n=40, **metadata):
 
 
 def test_change_rates_counted_by_hand():
-    rates = evolution.change_rates(booleans([1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1]))
+    rates = evolution.change_rates(
+        booleans([1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1])
+    )
     assert rates["sizes"] == [4, 3, 2]
     assert rates["added"] == [1, 1]
     assert rates["removed"] == [2, 2]
@@ -67,8 +78,21 @@ def test_a_circuit_that_never_changes_has_no_rate():
 
 def test_random_circuits_of_5_percent_meet_the_chance_level():
     """Guard 11: K / (2 - K) is what random circuits have, so that is what 'similar' must beat."""
-    kept = torch.stack([top_n(Graph(6, 6, 8), randn(Graph(6, 6, 8).n_edges, seed=seed), N_5_PERCENT, absolute=False) for seed in range(6)])
-    found, chance = np.array(evolution.jaccard_matrix(kept)), np.array(evolution.chance_matrix(kept))
+    kept = torch.stack(
+        [
+            top_n(
+                Graph(6, 6, 8),
+                randn(Graph(6, 6, 8).n_edges, seed=seed),
+                N_5_PERCENT,
+                absolute=False,
+            )
+            for seed in range(6)
+        ]
+    )
+    found, chance = (
+        np.array(evolution.jaccard_matrix(kept)),
+        np.array(evolution.chance_matrix(kept)),
+    )
     assert chance[0, 1] == pytest.approx(0.05 / 1.95, rel=0.01)
     assert found[np.triu_indices(6, 1)] == pytest.approx(chance[np.triu_indices(6, 1)], abs=0.025)
     assert np.diag(found).tolist() == np.diag(chance).tolist() == [1.0] * 6
@@ -80,7 +104,9 @@ def test_random_circuits_of_5_percent_meet_the_chance_level():
 def test_noise_floor_is_zero_without_noise_and_covers_a_repeated_extraction():
     quiet = planted(0, noise=0.0)
     assert evolution.noise(circuit_of(quiet), quiet, 5, seed=0).edges_changed.max() == 0
-    first, second = (planted(0, 0.0, 40) + 2 * randn(40, GRAPH.n_edges, seed=s) for s in (1, 2))  # one model, other examples
+    first, second = (
+        planted(0, 0.0, 40) + 2 * randn(40, GRAPH.n_edges, seed=s) for s in (1, 2)
+    )  # one model, other examples
     noise = evolution.noise(circuit_of(first), first, 100, seed=0)
     repeated = jaccard(circuit_of(first).in_graph, circuit_of(second).in_graph)
     low, high = np.quantile(noise.edges_jaccard, [0.005, 0.995])
@@ -103,7 +129,13 @@ def test_arrival_is_the_first_inside_and_staying_is_told_apart():
 
 def test_layer_mass_halves_every_edge_and_leaves_out_input_and_logits():
     weights = torch.zeros(GRAPH.n_edges)
-    planted_weights = {"input->a0.h1<q>": 8.0, "a0.h1->m2": 2.0, "m1->a2.h0<v>": 4.0, "m2->logits": 6.0, "input->logits": 100.0}
+    planted_weights = {
+        "input->a0.h1<q>": 8.0,
+        "a0.h1->m2": 2.0,
+        "m1->a2.h0<v>": 4.0,
+        "m2->logits": 6.0,
+        "input->logits": 100.0,
+    }
     for edge, weight in planted_weights.items():
         weights[GRAPH.edge_number[edge]] = weight
     assert evolution.layer_mass(GRAPH, weights).tolist() == [4 + 1, 2, 1 + 2 + 3]
@@ -131,21 +163,40 @@ def test_planted_moves_are_found_with_their_kind_and_little_else():
     old, new = torch.zeros(2, GRAPH.n_edges, dtype=torch.bool)
     old[strong[:6]], new[strong[:4]], new[strong[6:8]] = True, True, True
     found = evolution.moves(before, after, old, new)
-    kinds = ["strengthened", "strengthened", "weakened", "weakened", "removed", "removed", "added", "added", "weakened", "weakened"]
+    kinds = [
+        "strengthened",
+        "strengthened",
+        "weakened",
+        "weakened",
+        "removed",
+        "removed",
+        "added",
+        "added",
+        "weakened",
+        "weakened",
+    ]
     assert found.kind[strong].tolist() == kinds
-    assert evolution.moves(before, after, old, old).kind[strong[4:8]].tolist() == ["sign changed"] * 4
+    assert (
+        evolution.moves(before, after, old, old).kind[strong[4:8]].tolist() == ["sign changed"] * 4
+    )
     others = np.delete(found.q, strong.numpy())
     assert (others <= 0.05).mean() < 0.1
-    assert evolution.moves(before, before, old, new).kind.tolist() == ["no evidence"] * GRAPH.n_edges
+    assert (
+        evolution.moves(before, before, old, new).kind.tolist() == ["no evidence"] * GRAPH.n_edges
+    )
 
 
 def test_the_norm_is_the_plain_sum_without_noise_and_near_zero_with_nothing_else():
     signal = planted(0, 0.0)[:1].double()
-    assert evolution.norms([signal.repeat(7, 1)]).values == pytest.approx([float(signal.abs().sum())])
+    assert evolution.norms([signal.repeat(7, 1)]).values == pytest.approx(
+        [float(signal.abs().sum())]
+    )
     noise = randn(32, 30_000)
     plain = float(noise.mean(0).abs().sum())
     assert abs(float(evolution.crossfitted(noise).mean())) < 0.03 * plain
-    found = evolution.norms([noise, signal.repeat(3, 1)])  # three examples cannot be split: the plain sum for all
+    found = evolution.norms(
+        [noise, signal.repeat(3, 1)]
+    )  # three examples cannot be split: the plain sum for all
     assert not found.noise_free
     assert found.values == pytest.approx([plain, float(signal.abs().sum())], rel=1e-4)
 
@@ -158,9 +209,13 @@ def test_a_noisier_model_has_not_weakened_its_edges():
     true = torch.zeros(8000)
     true[:80] = 1 + randn(80).abs()
     strength = torch.ones(8000).index_fill_(0, torch.arange(80), 0.3)
-    before, after = (true + sd * strength * randn(32, 8000, seed=seed) for seed, sd in ((9, 1), (10, 2)))
+    before, after = (
+        true + sd * strength * randn(32, 8000, seed=seed) for seed, sd in ((9, 1), (10, 2))
+    )
     plain = [scores / scores.mean(0).abs().sum() for scores in (before, after)]
-    assert (ttest_rel(*plain).pvalue[:80] < 1e-3).all()  # what dividing by the plain sum makes of them
+    assert (
+        ttest_rel(*plain).pvalue[:80] < 1e-3
+    ).all()  # what dividing by the plain sum makes of them
     first, second = evolution.norms([before, after]).values
     assert second > 1.4 * first
     kept = torch.zeros(8000, dtype=torch.bool)
@@ -187,7 +242,9 @@ def test_shares_hold_the_norm_s_own_error():
     scores = torch.tensor([1.0, 3.0, 5.0, 7.0])[:, None] * torch.tensor([2.0, -1.0, 1.0])
     found = evolution.norms([scores])
     assert found.values == pytest.approx([16])
-    assert evolution.shares(scores, found.parts[0]).numpy() == pytest.approx(np.tile([0.5, -0.25, 0.25], (4, 1)))
+    assert evolution.shares(scores, found.parts[0]).numpy() == pytest.approx(
+        np.tile([0.5, -0.25, 0.25], (4, 1))
+    )
 
 
 def test_an_edge_that_only_crossed_the_border_is_not_called_added():
@@ -201,7 +258,9 @@ def test_an_edge_that_only_crossed_the_border_is_not_called_added():
 
 def test_moves_of_other_examples_are_refused():
     with pytest.raises(InputError, match="same 2 or more examples"):
-        evolution.moves(planted(0, 1.0, 5), planted(0, 1.0, 6), *torch.zeros(2, GRAPH.n_edges, dtype=torch.bool))
+        evolution.moves(
+            planted(0, 1.0, 5), planted(0, 1.0, 6), *torch.zeros(2, GRAPH.n_edges, dtype=torch.bool)
+        )
 
 
 # ---------------------------------------------------------------- faithfulness at each checkpoint
@@ -218,7 +277,9 @@ def test_every_edge_is_faithful_and_no_edge_is_not(tiny):
     adapter, batches = tiny
     every, ticks = torch.ones(adapter.graph.n_edges, dtype=torch.bool), []
     circuits = {"own": every, "final": ~every, "random 0": ~every}
-    found = evolution_faithfulness.run_circuits(adapter, batches, circuits, ["kl", "nll"], "patching", tick=lambda: ticks.append(1))
+    found = evolution_faithfulness.run_circuits(
+        adapter, batches, circuits, ["kl", "nll"], "patching", tick=lambda: ticks.append(1)
+    )
     assert len(ticks) == 3
     for metric in ("kl", "nll"):
         row = evolution_faithfulness.summarise(found[metric], seed=0)
@@ -242,30 +303,60 @@ def test_faithfulness_by_hand_with_a_paired_interval():
 
 def test_an_effect_of_nothing_is_said_to_mean_nothing():
     effect = randn(20, seed=1) - randn(20, seed=1).mean() + 0.01
-    row = {"name": "C_step0", **evolution_faithfulness.summarise({"full": 0 * effect, "final": 0.5 * effect, "empty": effect}, 0)}
+    row = {
+        "name": "C_step0",
+        **evolution_faithfulness.summarise(
+            {"full": 0 * effect, "final": 0.5 * effect, "empty": effect}, 0
+        ),
+    }
     assert not evolution_faithfulness.meaningful(row)
-    assert "which includes zero: its f means nothing" in evolution_faithfulness.sentences({"examples": 4, "metrics": {"kl": [row]}})[0]
+    assert (
+        "which includes zero: its f means nothing"
+        in evolution_faithfulness.sentences({"examples": 4, "metrics": {"kl": [row]}})[0]
+    )
     found = {"examples": 4, "metrics": {"kl": [row, row]}}
-    for line in (evolution_faithfulness.sentences(found)[2], *evolution_faithfulness.table(found)[1:]):
+    for line in (
+        evolution_faithfulness.sentences(found)[2],
+        *evolution_faithfulness.table(found)[1:],
+    ):
         assert "means nothing: the interval" in line  # the line with the number says so itself
 
 
 def test_an_f_that_means_nothing_is_hollow_on_the_axis_and_in_the_title_beyond_it():
     effect = randn(20, seed=1) - randn(20, seed=1).mean() + 0.01
-    values = {"full": 0 * effect, "own": 0.5 * effect, "final": -4 * effect, "empty": effect}  # f of 0.5 and of 5
+    values = {
+        "full": 0 * effect,
+        "own": 0.5 * effect,
+        "final": -4 * effect,
+        "empty": effect,
+    }  # f of 0.5 and of 5
     unknown = {"name": "C_step0", **evolution_faithfulness.summarise(values, 0)}
     higher = {name: value + 3 * (name != "full") for name, value in values.items()}
     known = {"name": "C_step9", **evolution_faithfulness.summarise(higher, 0)}
     found = {"examples": 20, "metrics": {"kl": [unknown, known]}}
     steps = [{"name": "C_step0", "step": 0}, {"name": "C_step9", "step": 9}]
-    axis = evolution_plots.faithfulness_figure({"faithfulness": found, "checkpoints": steps}).axes[0]
-    (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
+    axis = evolution_plots.faithfulness_figure({"faithfulness": found, "checkpoints": steps}).axes[
+        0
+    ]
+    (hollow,) = [
+        line
+        for line in axis.lines
+        if line.get_markerfacecolor() == "white" and len(line.get_xdata())
+    ]
     assert list(hollow.get_ydata()) == pytest.approx([0.5])
-    assert "off scale: final 5.00 at step 0" in axis.get_title().replace("\n", " ") and axis.get_ylim()[1] < 2
+    assert (
+        "off scale: final 5.00 at step 0" in axis.get_title().replace("\n", " ")
+        and axis.get_ylim()[1] < 2
+    )
 
 
 def test_random_circuits_have_the_size_before_pruning():
-    circuit = Circuit(GRAPH, torch.zeros(GRAPH.n_edges, dtype=torch.bool), None, metadata={"sizes": {"selected": 33}})
+    circuit = Circuit(
+        GRAPH,
+        torch.zeros(GRAPH.n_edges, dtype=torch.bool),
+        None,
+        metadata={"sizes": {"selected": 33}},
+    )
     drawn = evolution_faithfulness.random_circuits(circuit, 3, seed=0)
     assert [int(kept.sum()) for kept in drawn] == [33] * 3
     assert not torch.equal(drawn[0], drawn[1])
@@ -298,24 +389,54 @@ def folder(tmp_path):
 
 
 def test_script_tells_change_from_noise(folder, capsys):
-    script.main(["--circuits", str(folder / "circuits"), "--output_dir", str(folder / "out"), "--resamples", "20"])
-    said, content = capsys.readouterr().out, json.loads((folder / "out" / "evolution.json").read_text())
+    script.main(
+        [
+            "--circuits",
+            str(folder / "circuits"),
+            "--output_dir",
+            str(folder / "out"),
+            "--resamples",
+            "20",
+        ]
+    )
+    said, content = (
+        capsys.readouterr().out,
+        json.loads((folder / "out" / "evolution.json").read_text()),
+    )
     assert [checkpoint["step"] for checkpoint in content["checkpoints"]] == [0, 10, 100]
     assert content["rates"]["edges"]["beyond_noise"] == [False, True]
     assert content["similarity"]["arrival"] == content["similarity"]["stays_from"] == 2
     assert "more than noise" in said
     assert "Faithfulness at each checkpoint left out" in said
     for name in ("nodes", "edges", "edges_equal_size"):  # the floor stands beside every rate
-        assert len(content["rates"][name]["floor"]) == len(content["rates"][name]["from_first_floor"]) == 2
+        assert (
+            len(content["rates"][name]["floor"])
+            == len(content["rates"][name]["from_first_floor"])
+            == 2
+        )
     lines = [line.split() for line in said.split("\n")]
     assert [line[-1] for line in lines if line[:1] == ["C_step100"]][0].endswith("%")
-    assert [("within" in line, "beyond" in line) for line in lines if line[:1] == ["C_step10"]][0] == (True, False)
+    assert [("within" in line, "beyond" in line) for line in lines if line[:1] == ["C_step10"]][
+        0
+    ] == (True, False)
     first, second = content["transitions"]
-    assert len(second["edges_added"]) == content["rates"]["edges"]["added"][1] > len(first["edges_added"])
+    assert (
+        len(second["edges_added"])
+        == content["rates"]["edges"]["added"][1]
+        > len(first["edges_added"])
+    )
     moved = content["moved"]
     assert sum(sum(count.values()) for count in moved["counts"].values()) == GRAPH.n_edges
     assert moved["entered"]["edges"] == len(set(second["edges_added"]) | set(first["edges_added"]))
-    assert len(moved["edges"]) == sum(count["in_a_circuit"] for kind, count in moved["counts"].items() if kind != "no evidence") > 0
+    assert (
+        len(moved["edges"])
+        == sum(
+            count["in_a_circuit"]
+            for kind, count in moved["counts"].items()
+            if kind != "no evidence"
+        )
+        > 0
+    )
     assert moved["edges"][0]["edge"] in said
     assert {path.name for path in (folder / "out").iterdir()} == {
         "evolution.json", "layers.evolution.json", "run.analyze_circuit_evolution.json", "evolution.change.png", "evolution.jaccard.png",
@@ -324,8 +445,10 @@ def test_script_tells_change_from_noise(folder, capsys):
 
 def evolved(*per_example):
     """What is found on checkpoints with these scores per example."""
-    checkpoints = [evolution_report.Checkpoint(str(t), t, circuit_of(scores), lambda scores=scores: scores)
-                   for t, scores in enumerate(per_example)]
+    checkpoints = [
+        evolution_report.Checkpoint(str(t), t, circuit_of(scores), lambda scores=scores: scores)
+        for t, scores in enumerate(per_example)
+    ]
     return evolution_report.evolve(checkpoints, 20, 10, 0)
 
 
@@ -335,7 +458,10 @@ def test_arrival_is_beside_a_test_on_the_same_examples():
     near = last + 0.02 * randn(*last.shape, seed=3)
     below, shifted = last.mean(0).abs().argsort(descending=True)[41:49], near.clone()
     shifted[:, below] += 0.6 * last.mean(0)[below].sign()
-    for middle, differs, words in ((shifted, True, "shows that they differ (p = 0.0"), (near, False, "shows no difference (p = ")):
+    for middle, differs, words in (
+        (shifted, True, "shows that they differ (p = 0.0"),
+        (near, False, "shows no difference (p = "),
+    ):
         content = evolved(planted(0, 2.0), middle, last)
         assert content["similarity"]["arrival"] == 1
         assert (content["arrival_test"]["p"] < 0.05) == differs
@@ -348,7 +474,11 @@ def test_only_edges_and_layers_beyond_noise_are_said_to_have_changed():
     drawn, changed = content["trajectories"], [row["edge"] for row in content["moved"]["edges"]]
     assert drawn["chosen"] == evolution_report.MOVED
     assert [row["edge"] for row in drawn["edges"]] == changed[:10]
-    assert all(low <= at <= high for row in drawn["edges"] for low, at, high in zip(row["low"], row["scores"], row["high"], strict=True))
+    assert all(
+        low <= at <= high
+        for row in drawn["edges"]
+        for low, at, high in zip(row["low"], row["scores"], row["high"], strict=True)
+    )
     assert content["layers_noise"]["beyond"] == [0, 1, 2]
     content = evolved(early, early + 0.02 * randn(*early.shape, seed=9))
     assert content["trajectories"]["chosen"] == evolution_report.NOT_SHOWN
@@ -361,8 +491,12 @@ def test_only_edges_and_layers_beyond_noise_are_said_to_have_changed():
 def test_guard_26_few_examples_carry_no_word_about_noise(n):
     content = evolved(planted(0, 0.5)[:n], planted(7, 0.5)[:n])
     words = "\n".join(evolution_words.lines(content))
-    assert not re.search(r": (more than|within) noise|arrives|beyond what resampling|% +(beyond|within) ", words)
-    assert (content["noise_resamples"] == 0) == (n == 1)  # resampling one example changes nothing, which is no floor
+    assert not re.search(
+        r": (more than|within) noise|arrives|beyond what resampling|% +(beyond|within) ", words
+    )
+    assert (content["noise_resamples"] == 0) == (
+        n == 1
+    )  # resampling one example changes nothing, which is no floor
     assert f"with {n} examples (fewer than 8)" in words
 
 
@@ -393,7 +527,9 @@ def test_two_files_without_examples_make_no_claim(tmp_path, capsys):
 def test_circuits_without_scores_are_compared_as_sets(tmp_path):
     for name, seed in (("C_step0", 0), ("C_step5", 1)):
         content = circuit_of(planted(seed, 0.5)).to_json()
-        content["edges"] = {edge: {"in_graph": value["in_graph"]} for edge, value in content["edges"].items()}
+        content["edges"] = {
+            edge: {"in_graph": value["in_graph"]} for edge, value in content["edges"].items()
+        }
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     content = run(tmp_path, "--circuits", str(tmp_path))
     assert content["trajectories"] is None is content["layers_noise"]
@@ -401,8 +537,11 @@ def test_circuits_without_scores_are_compared_as_sets(tmp_path):
 
 
 def test_training_loss_stands_above(folder):
-    training = {"format": 1, "loss": [{"step": 10, "loss": 2.0}, {"step": 100, "loss": 1.0}],
-                "validation": [{"step": 0, "nll_nats_per_token": 3.0, "low": 2.9, "high": 3.1}]}
+    training = {
+        "format": 1,
+        "loss": [{"step": 10, "loss": 2.0}, {"step": 100, "loss": 1.0}],
+        "validation": [{"step": 0, "nll_nats_per_token": 3.0, "low": 2.9, "high": 3.1}],
+    }
     (folder / "training.json").write_text(json.dumps(training))
     content = run(folder, "--circuits", str(folder / "circuits"), "--training", str(folder))
     assert content["training"] == {"loss": training["loss"], "validation": training["validation"]}
@@ -420,24 +559,51 @@ def finetuned(tmp_path_factory):
         with torch.no_grad():
             model.transformer.h[0].mlp.c_fc.weight.add_(0.01 * step)
         model.save_pretrained(folder / "run" / f"checkpoint-{step}")
-        told = {"example_ids": [case.pairs[0].id], "weights_sha256": fingerprint(folder / "run" / f"checkpoint-{step}")}
+        told = {
+            "example_ids": [case.pairs[0].id],
+            "weights_sha256": fingerprint(folder / "run" / f"checkpoint-{step}"),
+        }
         (folder / "circuits").mkdir(exist_ok=True)
         content = Circuit(graph, kept, randn(graph.n_edges, seed=step), metadata=told).to_json()
         (folder / "circuits" / f"C_step{step}.json").write_text(json.dumps(content))
     (folder / "run" / "training.json").write_text("{}")
-    rows = [{"id": pair.id, "clean_ids": pair.clean_ids, "corrupted_ids": pair.corrupted_ids, "summary_start": pair.summary_start}
-            for pair in case.pairs]
+    rows = [
+        {
+            "id": pair.id,
+            "clean_ids": pair.clean_ids,
+            "corrupted_ids": pair.corrupted_ids,
+            "summary_start": pair.summary_start,
+        }
+        for pair in case.pairs
+    ]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
 def test_script_runs_own_and_final_circuit_in_every_checkpoint(finetuned, tmp_path, capsys):
-    script.main(["--circuits", str(finetuned / "circuits"), "--training", str(finetuned / "run"), "--pairs", str(finetuned / "pairs.jsonl"),
-                 "--output_dir", str(tmp_path), "--n_random", "2"])
-    said, found = capsys.readouterr().out, json.loads((tmp_path / "evolution.json").read_text())["faithfulness"]
+    script.main(
+        [
+            "--circuits",
+            str(finetuned / "circuits"),
+            "--training",
+            str(finetuned / "run"),
+            "--pairs",
+            str(finetuned / "pairs.jsonl"),
+            "--output_dir",
+            str(tmp_path),
+            "--n_random",
+            "2",
+        ]
+    )
+    said, found = (
+        capsys.readouterr().out,
+        json.loads((tmp_path / "evolution.json").read_text())["faithfulness"],
+    )
     n = len(golden("small_kl_padded").pairs)
     assert found["examples"] == n - 1
-    assert f"faithfulness on {n - 1} of {n - 1} unseen pairs; 1 that extraction saw left out" in said
+    assert (
+        f"faithfulness on {n - 1} of {n - 1} unseen pairs; 1 that extraction saw left out" in said
+    )
     first, last = found["metrics"]["kl"]
     assert [first["step"], last["step"]] == [0, 5]
     assert first["own"]["mean"] == pytest.approx(1, abs=1e-4)  # all edges
@@ -449,19 +615,40 @@ def test_script_runs_own_and_final_circuit_in_every_checkpoint(finetuned, tmp_pa
 
 def test_circuits_of_other_weights_are_refused(finetuned, tmp_path):
     shutil.copytree(finetuned / "run", tmp_path / "run")
-    shutil.copytree(finetuned / "run" / "checkpoint-0", tmp_path / "run" / "checkpoint-5", dirs_exist_ok=True)
-    with pytest.raises(InputError, match="checkpoint-5: expected the model that C_step5 was found in"):
-        script.main(["--circuits", str(finetuned / "circuits"), "--training", str(tmp_path / "run"),
-                     "--pairs", str(finetuned / "pairs.jsonl"), "--output_dir", str(tmp_path / "out"), "--quiet"])
+    shutil.copytree(
+        finetuned / "run" / "checkpoint-0", tmp_path / "run" / "checkpoint-5", dirs_exist_ok=True
+    )
+    with pytest.raises(
+        InputError, match="checkpoint-5: expected the model that C_step5 was found in"
+    ):
+        script.main(
+            [
+                "--circuits",
+                str(finetuned / "circuits"),
+                "--training",
+                str(tmp_path / "run"),
+                "--pairs",
+                str(finetuned / "pairs.jsonl"),
+                "--output_dir",
+                str(tmp_path / "out"),
+                "--quiet",
+            ]
+        )
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (["--circuits", "nowhere.json", "b.json"], "nowhere.json: expected a circuit file"),
-    (["--circuits", "."], "at least 2 files"),
-    (["--training", "nowhere"], "expected"),
-    (["--circuits", "two", "--pairs", "nowhere.jsonl"], "nowhere.jsonl: expected a file of pairs"),
-    (["--circuits", "two", "--pairs", "two/C_step0.json"], "expected --training"),
-])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--circuits", "nowhere.json", "b.json"], "nowhere.json: expected a circuit file"),
+        (["--circuits", "."], "at least 2 files"),
+        (["--training", "nowhere"], "expected"),
+        (
+            ["--circuits", "two", "--pairs", "nowhere.jsonl"],
+            "nowhere.jsonl: expected a file of pairs",
+        ),
+        (["--circuits", "two", "--pairs", "two/C_step0.json"], "expected --training"),
+    ],
+)
 def test_mistakes_end_with_one_line(tmp_path, monkeypatch, flags, words):
     monkeypatch.chdir(tmp_path)
     for step in (0, 1):

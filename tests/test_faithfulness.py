@@ -21,16 +21,26 @@ def test_matched_random_circuits_have_the_same_edges_per_pair_of_layers():
     generator = torch.Generator().manual_seed(1)
     drawn = [selection.matched(GRAPH, kept, generator) for _ in range(50)]
     profile = torch.bincount(selection.layer_pairs(GRAPH)[kept])
-    assert all(torch.equal(torch.bincount(selection.layer_pairs(GRAPH)[one], minlength=len(profile)), profile) for one in drawn)
+    assert all(
+        torch.equal(
+            torch.bincount(selection.layer_pairs(GRAPH)[one], minlength=len(profile)), profile
+        )
+        for one in drawn
+    )
     assert len({tuple(one.tolist()) for one in drawn}) == 50
     assert {int(selection.uniform(GRAPH, 7, generator).sum()) for _ in range(5)} == {7}
     first, second = ("input->a0.h0<q>", "input->a0.h1<v>"), ("input->m0",)
-    pairs = selection.layer_pairs(GRAPH)[[GRAPH.edge_number[name] for name in (*first, *second, "m0->m1")]]
+    pairs = selection.layer_pairs(GRAPH)[
+        [GRAPH.edge_number[name] for name in (*first, *second, "m0->m1")]
+    ]
     assert len(set(pairs[:3].tolist())) == 1 and pairs[3] != pairs[0]
 
 
 def test_crossings_are_read_off_in_log_k():
-    fractions, f = [0.01, 0.1, 1.0], np.array([[0.0, 0.8, 1.0], [0.5, 0.6, 1.0], [0.95, 0.2, 1.0], [0.0, 0.1, 0.2]])
+    fractions, f = (
+        [0.01, 0.1, 1.0],
+        np.array([[0.0, 0.8, 1.0], [0.5, 0.6, 1.0], [0.95, 0.2, 1.0], [0.0, 0.1, 0.2]]),
+    )
     found = faithfulness.crossing(fractions, f, 0.8)
     assert found[:3] == pytest.approx([0.1, 10**-0.5, 0.01])
     assert found[3] == np.inf
@@ -40,12 +50,23 @@ def test_areas_say_the_sizes_that_they_are_over():
     """f is the share itself: over 0.1 to 100 % CPR is its mean, 0.5005; over 1 to 20 % the same curve has 0.105."""
     fractions, n = [0.001, 0.01, 0.05, 0.2, 1.0], 9
     none = torch.zeros(GRAPH.n_edges, dtype=torch.bool)
-    here = faithfulness.Setting([faithfulness.Entry("circuit", share, none) for share in fractions],
-                                1 - np.repeat(np.array(fractions)[:, None], n, 1), np.zeros(n), np.ones(n))
+    here = faithfulness.Setting(
+        [faithfulness.Entry("circuit", share, none) for share in fractions],
+        1 - np.repeat(np.array(fractions)[:, None], n, 1),
+        np.zeros(n),
+        np.ones(n),
+    )
     rows = statistics.resample(n, 0, 20)
-    whole, part = faithfulness.curve_areas(here, rows), faithfulness.curve_areas(here, rows, sizes=[0.01, 0.05, 0.2])
-    assert (whole["from"], whole["to"], whole["sizes"]) == (0.001, 1.0, 5) and whole["CPR"]["mean"] == pytest.approx(0.5005)
-    assert (part["from"], part["to"], part["sizes"]) == (0.01, 0.2, 3) and part["CPR"]["mean"] == pytest.approx(0.105)
+    whole, part = (
+        faithfulness.curve_areas(here, rows),
+        faithfulness.curve_areas(here, rows, sizes=[0.01, 0.05, 0.2]),
+    )
+    assert (whole["from"], whole["to"], whole["sizes"]) == (0.001, 1.0, 5) and whole["CPR"][
+        "mean"
+    ] == pytest.approx(0.5005)
+    assert (part["from"], part["to"], part["sizes"]) == (0.01, 0.2, 3) and part["CPR"][
+        "mean"
+    ] == pytest.approx(0.105)
 
 
 def test_running_circuits_gives_the_ends_and_every_example_its_own_row():
@@ -57,7 +78,10 @@ def test_running_circuits_gives_the_ends_and_every_example_its_own_row():
     here = faithfulness.setting(found, entries, "kl")
     assert here.f([0, 1, 2]) == pytest.approx([1, 0, 1], abs=1e-9)
     assert max(found.identities.values()) < 1e-9
-    alone = [faithfulness.measure(adapter, batches([pair], 1), entries[1:2], ["nll"]).values["nll"][0, 0] for pair in case.pairs]
+    alone = [
+        faithfulness.measure(adapter, batches([pair], 1), entries[1:2], ["nll"]).values["nll"][0, 0]
+        for pair in case.pairs
+    ]
     assert found.values["nll"][1] == pytest.approx(alone)
 
 
@@ -67,7 +91,9 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
     adapter, none = adapt(case.model()), torch.zeros(case.graph.n_edges, dtype=torch.bool)
     half = torch.arange(case.graph.n_edges) % 2 == 0
     entries = [faithfulness.Entry("circuit", 1.0, kept) for kept in (~none, half, none)]
-    whole = faithfulness.measure(adapter, batches(case.pairs, len(case.pairs)), entries, ["kl", "nll"])
+    whole = faithfulness.measure(
+        adapter, batches(case.pairs, len(case.pairs)), entries, ["kl", "nll"]
+    )
     run_whole = CircuitRunner.logits
 
     def run(self, kept):
@@ -76,24 +102,36 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
         return run_whole(self, kept)
 
     monkeypatch.setattr(CircuitRunner, "logits", run)
-    halved = faithfulness.measure(adapter, batches(case.pairs, len(case.pairs)), entries, ["kl", "nll"], notify=told.append)
+    halved = faithfulness.measure(
+        adapter, batches(case.pairs, len(case.pairs)), entries, ["kl", "nll"], notify=told.append
+    )
     assert len(case.pairs) > 2 and told and "out of memory" in told[0]
     for name in ("kl", "nll"):
         assert halved.values[name] == pytest.approx(whole.values[name], abs=1e-6)
         assert halved.full[name] == pytest.approx(whole.full[name], abs=1e-6)
-        assert halved.empty[name] == pytest.approx(whole.empty[name], abs=1e-6) and (np.abs(halved.empty[name]) > 1e-3).all()
-    assert halved.identities.keys() == whole.identities.keys() and max(halved.identities.values()) < 1e-9
+        assert (
+            halved.empty[name] == pytest.approx(whole.empty[name], abs=1e-6)
+            and (np.abs(halved.empty[name]) > 1e-3).all()
+        )
+    assert (
+        halved.identities.keys() == whole.identities.keys()
+        and max(halved.identities.values()) < 1e-9
+    )
 
 
 def test_a_corruption_that_changes_nothing_has_no_faithfulness():
-    measured = faithfulness.Measured({"kl": np.zeros((1, 3))}, {"kl": np.zeros(3)}, {"kl": np.zeros(3)}, {})
+    measured = faithfulness.Measured(
+        {"kl": np.zeros((1, 3))}, {"kl": np.zeros(3)}, {"kl": np.zeros(3)}, {}
+    )
     with pytest.raises(InputError, match="change of 0"):
         faithfulness.setting(measured, [], "kl")
 
 
 def test_overlaps_of_circuits_counted_by_hand():
     kept = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    assert bootstrap.pairwise_jaccard(kept).tolist() == pytest.approx([1 / 3, 0, 0, 0, 0, 0])  # twice nothing is no agreement
+    assert bootstrap.pairwise_jaccard(kept).tolist() == pytest.approx(
+        [1 / 3, 0, 0, 0, 0, 0]
+    )  # twice nothing is no agreement
     assert bootstrap.jaccards(kept, kept[0]).tolist() == pytest.approx([1, 1 / 3, 0, 0])
 
 
@@ -102,26 +140,54 @@ def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
     scores = torch.randn(GRAPH.n_edges, generator=generator)
     kept = selection.prune(GRAPH, selection.top_n(GRAPH, scores, 60))
     told = {"sizes": {"selected": 60}}
-    steady = bootstrap.summarise(bootstrap.bootstrap(Circuit(GRAPH, kept, scores, None, told), scores.repeat(6, 1), 40), 6, 0)
-    assert steady["stable"] and steady["noise_floor"]["low"] == 1 and steady["size"]["low"] == steady["size"]["high"] == int(kept.sum())
-    assert torch.equal(torch.tensor(steady["selection_frequency"]) == 1, kept) and min(steady["sign_stability"]) == 1
+    steady = bootstrap.summarise(
+        bootstrap.bootstrap(Circuit(GRAPH, kept, scores, None, told), scores.repeat(6, 1), 40), 6, 0
+    )
+    assert (
+        steady["stable"]
+        and steady["noise_floor"]["low"] == 1
+        and steady["size"]["low"] == steady["size"]["high"] == int(kept.sum())
+    )
+    assert (
+        torch.equal(torch.tensor(steady["selection_frequency"]) == 1, kept)
+        and min(steady["sign_stability"]) == 1
+    )
     noise = torch.randn(6, GRAPH.n_edges, generator=generator)
     own = selection.prune(GRAPH, selection.top_n(GRAPH, noise.mean(0), 60))
-    loose = bootstrap.summarise(bootstrap.bootstrap(Circuit(GRAPH, own, noise.mean(0), None, told), noise, 40), 6, 0)
+    loose = bootstrap.summarise(
+        bootstrap.bootstrap(Circuit(GRAPH, own, noise.mean(0), None, told), noise, 40), 6, 0
+    )
     assert not loose["stable"] and "not stable" in bootstrap.sentence(loose)
-    assert loose["split_half"]["mean"] < loose["noise_floor"]["mean"] < loose["jaccard_with_circuit"]["mean"]
+    assert (
+        loose["split_half"]["mean"]
+        < loose["noise_floor"]["mean"]
+        < loose["jaccard_with_circuit"]["mean"]
+    )
     assert min(loose["sign_stability"]) < 0.8
     with pytest.raises(InputError, match="2 examples"):
         bootstrap.bootstrap(Circuit(GRAPH, kept, scores, None, told), scores[None])
 
 
 def test_salient_sentences_are_corrupted_again_and_nothing_else():
-    pairs = [Pair(str(i), list(range(100 * i, 100 * i + 12)), [0] * 12, 10, masked=((2, 5),), sentences=((0, 2), (2, 5), (5, 10)))
-             for i in (1, 2, 3)]
+    pairs = [
+        Pair(
+            str(i),
+            list(range(100 * i, 100 * i + 12)),
+            [0] * 12,
+            10,
+            masked=((2, 5),),
+            sentences=((0, 2), (2, 5), (5, 10)),
+        )
+        for i in (1, 2, 3)
+    ]
     for kind, seed in (("swap", 1), ("mask", 0)):
         made = corruption.again(pairs, kind, [7], seed)
         for pair, new in zip(pairs, made, strict=True):
-            assert [i for i, (a, b) in enumerate(zip(pair.clean_ids, new.corrupted_ids, strict=True)) if a != b] == [2, 3, 4]
+            assert [
+                i
+                for i, (a, b) in enumerate(zip(pair.clean_ids, new.corrupted_ids, strict=True))
+                if a != b
+            ] == [2, 3, 4]
     assert made[0].corrupted_ids[2:5] == [7, 7, 7]
     assert corruption.again(pairs, "mask", None, 0) is None
     assert corruption.again([Pair("a", [1, 2, 3], [1, 0, 3], 2)], "swap", [7], 0) is None

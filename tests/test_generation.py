@@ -42,12 +42,16 @@ def one_by_one(model, tiny_tokenizer, articles):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, None])
-def test_batches_write_what_one_by_one_generation_writes(model, tiny_tokenizer, one_by_one, batch_size):
+def test_batches_write_what_one_by_one_generation_writes(
+    model, tiny_tokenizer, one_by_one, batch_size
+):
     texts, expected = one_by_one
     assert generation.generate(model, tiny_tokenizer, texts, 8, batch_size) == expected
 
 
-def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(model, tiny_tokenizer, articles):
+def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
+    model, tiny_tokenizer, articles
+):
     """With its output embedding scaled up, the end-of-text wins as soon as its logit is positive."""
     end = tiny_tokenizer.eos_token_id
     wants_to_stop = hub.load_model(model.name_or_path, torch.float64, "cpu")
@@ -58,7 +62,12 @@ def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(model, t
     assert generation.generate(wants_to_stop, tiny_tokenizer, texts, 12) == [("", 0, True, 0)] * 3
     made = generation.generate(wants_to_stop, tiny_tokenizer, texts, 12, min_new_tokens=4)
     assert [(one.n_tokens, one.ended) for one in made] == [(4, True)] * 3
-    assert made[0].text == tiny_tokenizer.decode(greedy(model, tiny_tokenizer, texts[0], 4, forbidden=[end])[0]).strip()
+    assert (
+        made[0].text
+        == tiny_tokenizer.decode(
+            greedy(model, tiny_tokenizer, texts[0], 4, forbidden=[end])[0]
+        ).strip()
+    )
 
 
 def test_the_checkpoints_own_settings_do_not_count(model, tiny_tokenizer, articles):
@@ -66,7 +75,13 @@ def test_the_checkpoints_own_settings_do_not_count(model, tiny_tokenizer, articl
     expected = generation.generate(model, tiny_tokenizer, texts, 8)
     other = hub.load_model(model.name_or_path, torch.float64, "cpu")
     other.config.use_cache = False  # what Trainer leaves in a checkpoint
-    for name, value in {"do_sample": True, "temperature": 9.0, "max_length": 3, "use_cache": False, "eos_token_id": 5}.items():
+    for name, value in {
+        "do_sample": True,
+        "temperature": 9.0,
+        "max_length": 3,
+        "use_cache": False,
+        "eos_token_id": 5,
+    }.items():
         setattr(other.generation_config, name, value)
     assert generation.generate(other, tiny_tokenizer, texts, 8) == expected
     assert other.generation_config.temperature == 9.0  # put back
@@ -79,7 +94,10 @@ def test_beam_search_finds_a_likelier_text(model, tiny_tokenizer, articles):
         return sum(float(logits[len(ids) + i - 1, token]) for i, token in enumerate(text_ids))
 
     ids = prompt.generation_ids(tiny_tokenizer, articles[0]["article"], 320, 6)
-    config = [generation.settings(model, tiny_tokenizer, 6, num_beams=beams, min_new_tokens=6) for beams in (1, 8)]
+    config = [
+        generation.settings(model, tiny_tokenizer, 6, num_beams=beams, min_new_tokens=6)
+        for beams in (1, 8)
+    ]
     greedy_ids, beam_ids = (generation._generate_batch(model, [ids], one)[0] for one in config)
     assert log_likelihood(beam_ids, ids) >= log_likelihood(greedy_ids, ids)
 
@@ -88,7 +106,9 @@ def test_articles_that_do_not_fit_are_cut_and_counted(model, tiny_tokenizer):
     made = generation.generate(model, tiny_tokenizer, ["Rain fell on the town. " * 200], 12)[0]
     sentence = len(prompt.encode(tiny_tokenizer, " Rain fell on the town."))
     assert made.n_cut > 0
-    assert (made.n_cut - len(prompt.encode(tiny_tokenizer, "Rain fell on the town. " * 200))) % sentence <= sentence
+    assert (
+        made.n_cut - len(prompt.encode(tiny_tokenizer, "Rain fell on the town. " * 200))
+    ) % sentence <= sentence
     with pytest.raises(InputError, match="--max_new_tokens 310.*320 tokens"):
         generation.generate(model, tiny_tokenizer, ["Rain fell. " * 200], 310)
 
@@ -108,7 +128,9 @@ def test_batches_hold_neighbours_in_length_and_stay_within_the_budget():
 @pytest.fixture(scope="module")
 def benchmark():
     """The module benchmarks/generation.py."""
-    spec = importlib.util.spec_from_file_location("benchmark_generation", ROOT / "benchmarks" / "generation.py")
+    spec = importlib.util.spec_from_file_location(
+        "benchmark_generation", ROOT / "benchmarks" / "generation.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -118,16 +140,44 @@ def test_the_gap_where_two_texts_part_is_that_of_their_logits(benchmark, model, 
     ids, end = [5, 6, 7], tiny_tokenizer.eos_token_id
     with torch.no_grad():
         logits = model(torch.tensor([[*ids, 8]])).logits[0, -1]
-    assert benchmark.gap(model, ids, [8, 9, 4], [8, 10, 4], end) == pytest.approx(float((logits[9] - logits[10]).abs()))
-    assert benchmark.gap(model, ids, [8, end, 9], [8, end, end], end) is None  # what follows the end is padding
+    assert benchmark.gap(model, ids, [8, 9, 4], [8, 10, 4], end) == pytest.approx(
+        float((logits[9] - logits[10]).abs())
+    )
+    assert (
+        benchmark.gap(model, ids, [8, end, 9], [8, end, end], end) is None
+    )  # what follows the end is padding
     assert benchmark.gap(model, ids, [8, end, 9], [8, 9, 9], end) > 0
 
 
 def test_the_benchmark_compares_every_text_and_score(benchmark, tiny_model_dir, tmp_path, capsys):
-    benchmark.main(["--model_path", tiny_model_dir, "--max_examples", "5", "--max_new_tokens", "6", "--min_new_tokens", "2",
-                    "--repeats", "1", "--pairs", "20", "--compared_pairs", "10", "--processes", "1", "--output_dir", str(tmp_path)])
+    benchmark.main(
+        [
+            "--model_path",
+            tiny_model_dir,
+            "--max_examples",
+            "5",
+            "--max_new_tokens",
+            "6",
+            "--min_new_tokens",
+            "2",
+            "--repeats",
+            "1",
+            "--pairs",
+            "20",
+            "--compared_pairs",
+            "10",
+            "--processes",
+            "1",
+            "--output_dir",
+            str(tmp_path),
+        ]
+    )
     found = json.loads((tmp_path / "generation.json").read_text())
-    assert found["summaries"]["identical"] + found["summaries"]["ties"] == found["summaries"]["articles"] == 5
+    assert (
+        found["summaries"]["identical"] + found["summaries"]["ties"]
+        == found["summaries"]["articles"]
+        == 5
+    )
     assert found["rouge"]["unequal_scores"] == 0 and (tmp_path / "generation.png").is_file()
     assert "ratio" in capsys.readouterr().out
 
@@ -139,9 +189,14 @@ def test_differences_are_paired_and_claimed_only_when_the_interval_excludes_zero
     rng = np.random.default_rng(0)
     hard = 30 * rng.random(50)  # articles differ far more than models do
     better, same = hard + 1 + 0.1 * rng.random(50), hard + 0.1 * rng.standard_normal(50)
-    systems = [quality.System(name, "model", [], {"rouge1": values}) for name, values in (("a", hard), ("b", better), ("c", same))]
+    systems = [
+        quality.System(name, "model", [], {"rouge1": values})
+        for name, values in (("a", hard), ("b", better), ("c", same))
+    ]
     table = quality.summarise(systems, seed=0)
-    assert table["a"]["rouge1"]["high"] > table["b"]["rouge1"]["mean"]  # the intervals overlap, the paired difference is clear
+    assert (
+        table["a"]["rouge1"]["high"] > table["b"]["rouge1"]["mean"]
+    )  # the intervals overlap, the paired difference is clear
     assert table["b"]["minus_first"]["rouge1"]["claim"] == "higher"
     assert table["c"]["minus_first"]["rouge1"]["claim"] is None
     assert "minus_first" not in table["a"]
@@ -151,12 +206,19 @@ def test_differences_are_paired_and_claimed_only_when_the_interval_excludes_zero
 
 
 def test_guard_26_few_texts_carry_no_claim():
-    claims = [quality.difference(np.linspace(2, 3, n), np.zeros(n), seed=0)["claim"] for n in (2, 7, 8)]
+    claims = [
+        quality.difference(np.linspace(2, 3, n), np.zeros(n), seed=0)["claim"] for n in (2, 7, 8)
+    ]
     assert claims == [None, None, "higher"]
 
 
 def test_a_measure_missing_for_some_texts_is_averaged_over_the_others():
-    system = quality.System("a", "model", [], {"nll_nats": np.array([1.0, np.nan, 3.0]), "tokens": np.array([np.nan] * 3)})
+    system = quality.System(
+        "a",
+        "model",
+        [],
+        {"nll_nats": np.array([1.0, np.nan, 3.0]), "tokens": np.array([np.nan] * 3)},
+    )
     found = quality.summarise([system], seed=0)["a"]
     assert (found["nll_nats"]["mean"], found["nll_nats"]["n"], found["tokens"]) == (2.0, 2, None)
 
@@ -165,21 +227,45 @@ def test_a_measure_missing_for_some_texts_is_averaged_over_the_others():
 
 
 def run(tmp_path, articles_file, models, *more):
-    script.main(["--model_paths", *models, "--dataset", articles_file, "--output_dir", str(tmp_path / "out"), "--max_new_tokens", "10",
-                 *more])
+    script.main(
+        [
+            "--model_paths",
+            *models,
+            "--dataset",
+            articles_file,
+            "--output_dir",
+            str(tmp_path / "out"),
+            "--max_new_tokens",
+            "10",
+            *more,
+        ]
+    )
     return json.loads((tmp_path / "out" / "rouge.json").read_text(encoding="utf-8"))
 
 
-def test_the_script_scores_models_beside_the_yardsticks(tmp_path, articles_file, tiny_model_dir, capsys):
+def test_the_script_scores_models_beside_the_yardsticks(
+    tmp_path, articles_file, tiny_model_dir, capsys
+):
     found = run(tmp_path, articles_file, [tiny_model_dir])
     assert (found["format"], found["n"], found["first"]) == (1, 12, "tiny")
     assert list(found["systems"]) == ["tiny", "Lead-3", "Random-3", "oracle", "reference"]
-    rouge1 = {label: entry["rouge1"]["mean"] for label, entry in found["systems"].items() if label != "reference"}
+    rouge1 = {
+        label: entry["rouge1"]["mean"]
+        for label, entry in found["systems"].items()
+        if label != "reference"
+    }
     assert rouge1["oracle"] > rouge1["Lead-3"] > rouge1["tiny"]
     assert found["systems"]["Lead-3"]["copied_percent"]["mean"] > 90
     assert found["systems"]["tiny"]["nll_nats"]["n"] == 12
-    rows = [json.loads(line) for line in (tmp_path / "out" / "generated.tiny.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert np.mean([row["nll_nats"] for row in rows]) == pytest.approx(found["systems"]["tiny"]["nll_nats"]["mean"])
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "generated.tiny.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    ]
+    assert np.mean([row["nll_nats"] for row in rows]) == pytest.approx(
+        found["systems"]["tiny"]["nll_nats"]["mean"]
+    )
     assert str(tmp_path) not in (tmp_path / "out" / "rouge.json").read_text(encoding="utf-8")
     capsys.readouterr()
     run(tmp_path, articles_file, [tiny_model_dir])
@@ -188,15 +274,26 @@ def test_the_script_scores_models_beside_the_yardsticks(tmp_path, articles_file,
 
 def test_summary_nll_by_hand(tmp_path, articles_file, articles, tiny_model_dir, tiny_tokenizer):
     run(tmp_path, articles_file, [tiny_model_dir])
-    row = json.loads((tmp_path / "out" / "generated.tiny.jsonl").read_text(encoding="utf-8").splitlines()[4])
+    row = json.loads(
+        (tmp_path / "out" / "generated.tiny.jsonl").read_text(encoding="utf-8").splitlines()[4]
+    )
     made = prompt.build(tiny_tokenizer, articles[4]["article"], articles[4]["highlights"], 320)
     with torch.no_grad():
-        logs = hub.load_model(tiny_model_dir, torch.float32, "cpu")(torch.tensor([made.ids])).logits[0].double().log_softmax(-1)
-    nats = [-float(logs[made.summary_start + i - 1, token]) for i, token in enumerate(made.summary_ids)]
+        logs = (
+            hub.load_model(tiny_model_dir, torch.float32, "cpu")(torch.tensor([made.ids]))
+            .logits[0]
+            .double()
+            .log_softmax(-1)
+        )
+    nats = [
+        -float(logs[made.summary_start + i - 1, token]) for i, token in enumerate(made.summary_ids)
+    ]
     assert row["nll_nats"] == pytest.approx(np.mean(nats), rel=1e-5)
 
 
-def test_an_interrupted_run_keeps_the_models_that_are_done(tmp_path, articles_file, tiny_model_dir, monkeypatch):
+def test_an_interrupted_run_keeps_the_models_that_are_done(
+    tmp_path, articles_file, tiny_model_dir, monkeypatch
+):
     other = tmp_path / "second"
     other.symlink_to(tiny_model_dir)
     real, seen = script.summaries, []
@@ -212,31 +309,50 @@ def test_an_interrupted_run_keeps_the_models_that_are_done(tmp_path, articles_fi
         run(tmp_path, articles_file, [tiny_model_dir, str(other)])
     found = run(tmp_path, articles_file, [tiny_model_dir, str(other)])
     assert seen == ["tiny", "second", "second"]
-    assert found["systems"]["second"]["minus_first"]["rougeL"] == {"mean": 0, "low": 0, "high": 0, "n": 12, "claim": None}
+    assert found["systems"]["second"]["minus_first"]["rougeL"] == {
+        "mean": 0,
+        "low": 0,
+        "high": 0,
+        "n": 12,
+        "claim": None,
+    }
 
 
 def test_rows_of_one_id_keep_their_own_nll(tmp_path, articles, tiny_model_dir):
     for name, ids in (("apart", ("a", "b")), ("alike", ("a", "a"))):
-        lines = [json.dumps(row | {"id": row_id}) + "\n" for row, row_id in zip(articles, ids, strict=False)]
+        lines = [
+            json.dumps(row | {"id": row_id}) + "\n"
+            for row, row_id in zip(articles, ids, strict=False)
+        ]
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
         (tmp_path / name).mkdir()
-    apart, alike = (run(tmp_path / name, str(tmp_path / f"{name}.jsonl"), [tiny_model_dir])["systems"]["tiny"]["nll_nats"]
-                    for name in ("apart", "alike"))
+    apart, alike = (
+        run(tmp_path / name, str(tmp_path / f"{name}.jsonl"), [tiny_model_dir])["systems"]["tiny"][
+            "nll_nats"
+        ]
+        for name in ("apart", "alike")
+    )
     assert apart == alike and apart["low"] < apart["high"]
 
 
 def test_models_are_told_apart_by_as_much_of_their_path_as_needed():
     assert script.labels_of(["gpt2", "runs/a/"]) == ["gpt2", "a"]
-    assert script.labels_of(["a/checkpoint-0", "b/checkpoint-0"]) == ["a-checkpoint-0", "b-checkpoint-0"]
+    assert script.labels_of(["a/checkpoint-0", "b/checkpoint-0"]) == [
+        "a-checkpoint-0",
+        "b-checkpoint-0",
+    ]
     with pytest.raises(InputError, match="different models"):
         script.labels_of(["gpt2", "gpt2"])
 
 
-@pytest.mark.parametrize(("flags", "message"), [
-    (["--min_new_tokens", "11"], "--min_new_tokens 11: expected 0 to"),
-    (["--max_new_tokens", "400"], "--max_new_tokens 400"),
-    (["--metrics", "nothing_of_the_kind"], "--metrics nothing_of_the_kind"),
-])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--min_new_tokens", "11"], "--min_new_tokens 11: expected 0 to"),
+        (["--max_new_tokens", "400"], "--max_new_tokens 400"),
+        (["--metrics", "nothing_of_the_kind"], "--metrics nothing_of_the_kind"),
+    ],
+)
 def test_mistakes_are_explained(tmp_path, articles_file, tiny_model_dir, flags, message):
     with pytest.raises(InputError, match=message):
         run(tmp_path, articles_file, [tiny_model_dir], *flags)

@@ -18,7 +18,9 @@ METHODS = [("EAP", 5), ("EAP-IG-inputs", 5), ("clean-corrupted", 5), ("EAP-IG-ac
 
 
 def scores_of(case, dtype, method, steps, batch_size):
-    return attribute(case.model(dtype), case.pairs, method, case.metric, batch_size, steps=steps, rule="left")
+    return attribute(
+        case.model(dtype), case.pairs, method, case.metric, batch_size, steps=steps, rule="left"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,7 +105,9 @@ def test_the_reference_json_loads(name):
     path = next(case.folder.glob("circuit_topn*.json"))
     circuit = load_circuit(path)
     n = int(path.stem.removeprefix("circuit_topn"))
-    expected = next(kept for selection, size, kept, _ in case.circuits() if (selection, size) == ("topn", n))
+    expected = next(
+        kept for selection, size, kept, _ in case.circuits() if (selection, size) == ("topn", n)
+    )
     assert torch.equal(circuit.in_graph, expected)
     assert (circuit.scores - case.tensors["scores.EAP-IG-inputs"]).abs().max() < 1e-12
 
@@ -116,7 +120,9 @@ def test_our_json_has_the_reference_keys(tmp_path):
     assert ours["cfg"] == theirs["cfg"]
     assert list(ours["edges"]) == list(theirs["edges"])
     assert all(set(edge) == {"score", "in_graph"} for edge in ours["edges"].values())
-    assert {name: node["in_graph"] for name, node in ours["nodes"].items()} == {n: v["in_graph"] for n, v in theirs["nodes"].items()}
+    assert {name: node["in_graph"] for name, node in ours["nodes"].items()} == {
+        n: v["in_graph"] for n, v in theirs["nodes"].items()
+    }
     written = tmp_path / "C.json"
     written.write_text(json.dumps(ours))
     assert torch.equal(load_circuit(written).in_graph, load_circuit(path).in_graph)

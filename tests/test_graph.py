@@ -9,7 +9,16 @@ from eap import InputError, circuit, selection
 from eap.graph import Graph
 
 ONE = Graph(1, 1, 4)  # input, a0.h0, m0, logits: 8 edges
-EDGES = ("input->a0.h0<q>", "input->a0.h0<k>", "input->a0.h0<v>", "input->m0", "a0.h0->m0", "input->logits", "a0.h0->logits", "m0->logits")
+EDGES = (
+    "input->a0.h0<q>",
+    "input->a0.h0<k>",
+    "input->a0.h0<v>",
+    "input->m0",
+    "a0.h0->m0",
+    "input->logits",
+    "a0.h0->logits",
+    "m0->logits",
+)
 
 
 def vector(**named):
@@ -65,31 +74,47 @@ def test_sign_consistent_takes_negative_edges_last_and_none_of_no_score():
     per_example = torch.zeros(10, ONE.n_edges)
     per_example[:, first], per_example[:, last] = -1.0, 2.0
     for absolute in (True, False):
-        assert torch.equal(selection.sign_consistent(ONE, per_example, 5, absolute), kept("input->logits", "m0->logits"))
-    assert torch.equal(selection.sign_consistent(ONE, per_example, 1, absolute=False), kept("m0->logits"))
+        assert torch.equal(
+            selection.sign_consistent(ONE, per_example, 5, absolute),
+            kept("input->logits", "m0->logits"),
+        )
+    assert torch.equal(
+        selection.sign_consistent(ONE, per_example, 1, absolute=False), kept("m0->logits")
+    )
     with pytest.raises(InputError, match="at least 2 examples"):
         selection.sign_consistent(ONE, per_example[:1], 1)
 
 
 def test_top_nodes_takes_whole_nodes_within_the_budget():
     node_scores = torch.tensor([0.0, 1.0, 5.0])  # input, a0.h0, m0
-    assert torch.equal(selection.top_nodes(ONE, node_scores, 3), kept("input->m0", "input->logits", "m0->logits"))
+    assert torch.equal(
+        selection.top_nodes(ONE, node_scores, 3), kept("input->m0", "input->logits", "m0->logits")
+    )
     assert selection.top_nodes(ONE, node_scores, 8).all()
 
 
 def test_jaccard_and_its_chance_level():
-    assert circuit.jaccard(kept("input->m0", "m0->logits"), kept("m0->logits", "input->logits")) == pytest.approx(1 / 3)
+    assert circuit.jaccard(
+        kept("input->m0", "m0->logits"), kept("m0->logits", "input->logits")
+    ) == pytest.approx(1 / 3)
     share = 0.05
     assert circuit.chance_jaccard(50, 50, 1000) == pytest.approx(share / (2 - share))
     generator, n, values = torch.Generator().manual_seed(0), 1000, []
     for _ in range(300):
-        a, b = (torch.zeros(n, dtype=torch.bool).index_fill(0, torch.randperm(n, generator=generator)[:50], True) for _ in range(2))
+        a, b = (
+            torch.zeros(n, dtype=torch.bool).index_fill(
+                0, torch.randperm(n, generator=generator)[:50], True
+            )
+            for _ in range(2)
+        )
         values.append(circuit.jaccard(a, b))
     assert sum(values) / len(values) == pytest.approx(circuit.chance_jaccard(50, 50, n), abs=0.003)
 
 
 def test_spearman_by_hand():
-    assert circuit.spearman(torch.tensor([1.0, 2, 3, 4]), torch.tensor([10.0, 20, 40, 30])) == pytest.approx(0.8)
+    assert circuit.spearman(
+        torch.tensor([1.0, 2, 3, 4]), torch.tensor([10.0, 20, 40, 30])
+    ) == pytest.approx(0.8)
     assert circuit.spearman(torch.tensor([1.0, 1, 1]), torch.tensor([1.0, 2, 3])) == 0
 
 
@@ -113,11 +138,19 @@ def write(tmp_path, **content):
 
 def test_older_dialects(tmp_path):
     nodes = {"input": True, "a0.h0": True, "m0": False, "logits": True}
-    edges = {"input->a0.h0": {"score": 3.0, "in_graph": True}, "a0.h0->logits": {"score": -1.0, "in_graph": True}}
+    edges = {
+        "input->a0.h0": {"score": 3.0, "in_graph": True},
+        "a0.h0->logits": {"score": -1.0, "in_graph": True},
+    }
     collapsed = circuit.load_circuit(write(tmp_path, nodes=nodes, edges=edges))
-    assert collapsed.in_graph.tolist() == kept("input->a0.h0<q>", "input->a0.h0<k>", "input->a0.h0<v>", "a0.h0->logits").tolist()
+    assert (
+        collapsed.in_graph.tolist()
+        == kept("input->a0.h0<q>", "input->a0.h0<k>", "input->a0.h0<v>", "a0.h0->logits").tolist()
+    )
     assert collapsed.scores.tolist() == [1, 1, 1, 0, 0, 0, -1, 0]
-    unscored = circuit.load_circuit(write(tmp_path, edges={"input->logits": {"in_graph": True}, "m0->logits": False}))
+    unscored = circuit.load_circuit(
+        write(tmp_path, edges={"input->logits": {"in_graph": True}, "m0->logits": False})
+    )
     assert unscored.scores is None and unscored.in_graph.tolist() == kept("input->logits").tolist()
     with pytest.raises(InputError, match="score"):
         unscored.require_scores()
@@ -125,8 +158,12 @@ def test_older_dialects(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({"edges": {"a7.h0->logits": {"in_graph": True}}}, "a7.h0"), ({"edges": 3}, "wrong or missing"),
-     ({"edges": {}, "metadata": {"format": 9}}, "format"), ({"edges": {"input->logits": {"score": 1.0}}}, "in_graph")],
+    [
+        ({"edges": {"a7.h0->logits": {"in_graph": True}}}, "a7.h0"),
+        ({"edges": 3}, "wrong or missing"),
+        ({"edges": {}, "metadata": {"format": 9}}, "format"),
+        ({"edges": {"input->logits": {"score": 1.0}}}, "in_graph"),
+    ],
 )
 def test_bad_files_are_named(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
@@ -137,6 +174,11 @@ def test_bad_files_are_named(tmp_path, content, message):
 def test_circuits_of_other_models_are_refused():
     a = circuit.Circuit(ONE, kept(), metadata={"tokenizer_sha256": "x"})
     with pytest.raises(InputError, match="1 layers of 1 heads.*2 layers.*B.json"):
-        circuit.require_comparable([a, circuit.Circuit(Graph(2, 1, 4), torch.zeros(0))], ["A.json", "B.json"])
+        circuit.require_comparable(
+            [a, circuit.Circuit(Graph(2, 1, 4), torch.zeros(0))], ["A.json", "B.json"]
+        )
     with pytest.raises(InputError, match="tokenizer"):
-        circuit.require_comparable([a, circuit.Circuit(ONE, kept(), metadata={"tokenizer_sha256": "y"})], ["A.json", "B.json"])
+        circuit.require_comparable(
+            [a, circuit.Circuit(ONE, kept(), metadata={"tokenizer_sha256": "y"})],
+            ["A.json", "B.json"],
+        )

@@ -14,7 +14,18 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import evaluate_faithfulness
 import extract_summarization_circuit as extraction
-from eap import InputError, bootstrap, dataset, evolution, faithfulness, faithfulness_report, metrics, robustness, selection, visualization
+from eap import (
+    InputError,
+    bootstrap,
+    dataset,
+    evolution,
+    faithfulness,
+    faithfulness_report,
+    metrics,
+    robustness,
+    selection,
+    visualization,
+)
 from eap.attribute import attribute
 from eap.circuit import Circuit, jaccard, load_circuit, strongest
 from eap.dataset import Pair
@@ -35,12 +46,16 @@ RNG = np.random.default_rng(0)
 def setting(circuit, null, full, empty, kind="random", fraction=0.05):
     """A circuit of one size and its nulls, from per-example values; which edges they have does not matter here."""
     none = torch.zeros(SMALL.n_edges, dtype=torch.bool)
-    entries = [faithfulness.Entry("circuit", fraction, none)] + [faithfulness.Entry(kind, fraction, none, i) for i in range(len(null))]
+    entries = [faithfulness.Entry("circuit", fraction, none)] + [
+        faithfulness.Entry(kind, fraction, none, i) for i in range(len(null))
+    ]
     return faithfulness.Setting(entries, np.stack([circuit, *null]), full, empty)
 
 
 def random_circuit(graph, share, seed):
-    kept = selection.uniform(graph, round(share * graph.n_edges), torch.Generator().manual_seed(seed))
+    kept = selection.uniform(
+        graph, round(share * graph.n_edges), torch.Generator().manual_seed(seed)
+    )
     return Circuit(graph, kept, kept.double())
 
 
@@ -48,10 +63,16 @@ def chosen(tmp_path, per_example, *flags):
     """The circuit that the extraction script chooses from per-example scores on the graph `SMALL`."""
     path, n = tmp_path / "C.examples.safetensors", len(per_example)
     writer = ScoreWriter(path, n, SMALL.n_edges)
-    writer.write(SimpleNamespace(rows=list(range(n)), edges=per_example, clean=torch.zeros(n), corrupted=torch.ones(n)))
+    writer.write(
+        SimpleNamespace(
+            rows=list(range(n)), edges=per_example, clean=torch.zeros(n), corrupted=torch.ones(n)
+        )
+    )
     writer.close()
     args = extraction.parse(["--quiet", "--resamples", "20", *flags])
-    return extraction.choose(args, SimpleNamespace(graph=SMALL), [], path, {"completeness": "not applicable", "steps": 5})
+    return extraction.choose(
+        args, SimpleNamespace(graph=SMALL), [], path, {"completeness": "not applicable", "steps": 5}
+    )
 
 
 # ---------------------------------------------------------------- the metric
@@ -62,7 +83,11 @@ def test_guard_1_kl_is_summed_over_the_vocabulary():
     size = 50_257
     clean, other = torch.full((2, 1, size), 0.1 / (size - 1)).double()
     clean[0, 0], other[0, 0], other[0, 1:] = 0.9, 0.1, 0.9 / (size - 1)
-    found = float(metrics.kl(other.log(), metrics.Reference(clean.log(), torch.tensor([0]), torch.tensor([0]))))
+    found = float(
+        metrics.kl(
+            other.log(), metrics.Reference(clean.log(), torch.tensor([0]), torch.tensor([0]))
+        )
+    )
     assert found == pytest.approx(0.9 * np.log(9) + 0.1 * np.log(1 / 9))
     assert f"{found / size:.4f}" == "0.0000"
 
@@ -71,12 +96,19 @@ def test_guard_2_a_circuit_that_does_nothing_is_not_97_percent_faithful():
     """m(circuit) / m(full) of an empty circuit is close to 1 as the metric does not start at 0; f is 0, not above random circuits."""
     full = 6.0 + RNG.normal(0, 0.02, 40)
     empty = full + 0.2 + RNG.normal(0, 0.02, 40)
-    circuit, null = empty + RNG.normal(0, 0.03, 40), [empty + RNG.normal(0, 0.03, 40) for _ in range(10)]
+    circuit, null = (
+        empty + RNG.normal(0, 0.03, 40),
+        [empty + RNG.normal(0, 0.03, 40) for _ in range(10)],
+    )
     assert full.mean() / circuit.mean() > 0.96
     here = setting(circuit, null, full, empty)
     rows = statistics.resample(40, 0)
     told = faithfulness.table(here, SMALL, rows)[0]
-    assert told["low"] <= 0 <= told["high"] and abs(told["f"]) < 0.1 and told["metric"] == pytest.approx(circuit.mean())
+    assert (
+        told["low"] <= 0 <= told["high"]
+        and abs(told["f"]) < 0.1
+        and told["metric"] == pytest.approx(circuit.mean())
+    )
     words = faithfulness_report.by_words(faithfulness.against_nulls(here, rows), "above", "below")
     assert words == "not told apart at 1 size"
 
@@ -88,14 +120,33 @@ def test_guard_2_an_f_that_means_nothing_is_not_drawn():
         noise = RNG.normal(0, scatter, 40)
         empty = 0.001 + noise - noise.mean()
         here = setting(empty / 2, [empty], full, empty)
-        content = evaluate_faithfulness.describe(args, here, SMALL, rows) | {"control": None, "cross": []}
-        axis = faithfulness_figure({"metrics": {"nll": content}, "circuit": "C", "model": "m", "examples": 40, "edges": 9}).axes[0]
-        label = next(text.get_text() for text in axis.get_legend().get_texts() if text.get_text().startswith("circuit, by"))
+        content = evaluate_faithfulness.describe(args, here, SMALL, rows) | {
+            "control": None,
+            "cross": [],
+        }
+        axis = faithfulness_figure(
+            {"metrics": {"nll": content}, "circuit": "C", "model": "m", "examples": 40, "edges": 9}
+        ).axes[0]
+        label = next(
+            text.get_text()
+            for text in axis.get_legend().get_texts()
+            if text.get_text().startswith("circuit, by")
+        )
         assert bool(axis.collections) == shown and ("not shown" in label) != shown
-        result = {"identities": {"all_edges": 0.0, "no_edge": 0.0}, "examples": 40, "metrics": {"nll": content}, "compared": None,
-                  "found_on": {}, "tokens_changed": {}, "left_out": []}
+        result = {
+            "identities": {"all_edges": 0.0, "no_edge": 0.0},
+            "examples": 40,
+            "metrics": {"nll": content},
+            "compared": None,
+            "found_on": {},
+            "tokens_changed": {},
+            "left_out": [],
+        }
         said = faithfulness_report.sentences(result)
-        assert any("means nothing here" in line for line in said) != shown and any("mean f of" in line for line in said) == shown
+        assert (
+            any("means nothing here" in line for line in said) != shown
+            and any("mean f of" in line for line in said) == shown
+        )
 
 
 def test_guard_14_the_metric_covers_all_summary_tokens():
@@ -104,7 +155,9 @@ def test_guard_14_the_metric_covers_all_summary_tokens():
     changed = torch.tensor([[0.0, 0.0], [np.log(3), 0.0], [np.log(3), 0.0]], dtype=torch.float64)
     reference = metrics.reference(clean, changed, torch.tensor([0, 1, 1]))
     apart = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
-    assert float(metrics.per_example("kl", changed, reference, torch.tensor([0, 0, 0]), 1)[0]) == pytest.approx(2 * apart / 3)
+    assert float(
+        metrics.per_example("kl", changed, reference, torch.tensor([0, 0, 0]), 1)[0]
+    ) == pytest.approx(2 * apart / 3)
     first = metrics.reference(clean[:1], changed[:1], torch.tensor([0]))
     assert float(metrics.per_example("kl", changed[:1], first, torch.tensor([0]), 1)[0]) == 0
     batch = dataset.collate([0], [Pair("a", [5, 6, 7, 8, 9], [5, 0, 7, 8, 9], 2)])
@@ -114,8 +167,13 @@ def test_guard_14_the_metric_covers_all_summary_tokens():
 def test_guard_19_scores_do_not_depend_on_batch_size_or_padding():
     """A mean over the tokens of a padded batch weights long summaries more; ours is one number per example, whatever it is padded to."""
     case = golden("tiny_nll_padded")
-    pairs = [Pair(str(i), one.clean_ids[i:], one.corrupted_ids[i:], one.summary_start - i - (i == 0)) for i, one in enumerate(case.pairs)]
-    alone, together = (attribute(case.model(), pairs, metric="nll", batch_size=size) for size in (1, len(pairs)))
+    pairs = [
+        Pair(str(i), one.clean_ids[i:], one.corrupted_ids[i:], one.summary_start - i - (i == 0))
+        for i, one in enumerate(case.pairs)
+    ]
+    alone, together = (
+        attribute(case.model(), pairs, metric="nll", batch_size=size) for size in (1, len(pairs))
+    )
     for a, b in zip(alone[1:4], together[1:4], strict=True):
         assert (a - b).abs().max() <= 1e-10 * a.abs().max()
     lengths = torch.tensor([len(pair.clean_ids) - pair.summary_start for pair in pairs]).double()
@@ -132,13 +190,29 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
     found = robustness.pair(a, b, None, 10, 0)
     assert found["jaccard_nodes"] > 0.95
     assert found["chance"]["mean"] == pytest.approx(0.05 / 1.95, rel=0.01)
-    assert found["chance"]["low"] <= found["jaccard_edges"] <= found["chance"]["high"] and abs(found["spearman"]) < 0.05
+    assert (
+        found["chance"]["low"] <= found["jaccard_edges"] <= found["chance"]["high"]
+        and abs(found["spearman"]) < 0.05
+    )
     (line,) = robustness.pair_lines({"a": "A", "b": "B", **found})
     assert "not more similar than chance" in line and "chance 0.026" in line
     half = torch.where(torch.arange(GPT2_SMALL.n_edges) < 16_000, a.in_graph, b.in_graph)
-    (line,) = robustness.pair_lines({"a": "A", "b": "B", **robustness.pair(a, Circuit(GPT2_SMALL, half, half.double()), None, 10, 0)})
+    (line,) = robustness.pair_lines(
+        {
+            "a": "A",
+            "b": "B",
+            **robustness.pair(a, Circuit(GPT2_SMALL, half, half.double()), None, 10, 0),
+        }
+    )
     assert "not more similar" not in line and "more similar than chance" in line
-    test = {"examples": 4, "edges": 9, "distance": 0.5, "null": {"mean": 0.5, "low": 0.4, "high": 0.6}, "p": 0.5, "smallest_p": 0.06}
+    test = {
+        "examples": 4,
+        "edges": 9,
+        "distance": 0.5,
+        "null": {"mean": 0.5, "low": 0.4, "high": 0.6},
+        "p": 0.5,
+        "smallest_p": 0.06,
+    }
     line, _ = robustness.pair_lines({"a": "A", "b": "B", **found, "different": test})
     assert "more similar" not in line and "chance 0.026" in line
 
@@ -156,18 +230,32 @@ def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
 
     halves = bootstrap.split_half(one, 50, 0, choose).mean()
     resamples = bootstrap.pairwise_jaccard(bootstrap.resampled(one, 100, 0, choose)).mean()
-    assert halves - 0.03 < found < resamples + 0.03 < bootstrap.STABLE  # two extractions on new examples lie between the two floors
+    assert (
+        halves - 0.03 < found < resamples + 0.03 < bootstrap.STABLE
+    )  # two extractions on new examples lie between the two floors
     test = bootstrap.permutation_test(one, other, n, permutations=100)
     assert test["p"] > 0.05 and robustness.verdict(test) == "not shown to differ"
 
 
-def test_guard_12_sizes_before_and_after_pruning_are_told_and_an_empty_circuit_is_an_error(tmp_path):
+def test_guard_12_sizes_before_and_after_pruning_are_told_and_an_empty_circuit_is_an_error(
+    tmp_path,
+):
     """Five strong edges of which one lies on no path: "a circuit of 5 edges" has 4. With none on a path there is no circuit."""
     scores = torch.zeros(3, SMALL.n_edges)
-    for edge, score in (("input->a0.h0<v>", 5.0), ("a0.h0->logits", 4.0), ("input->m1", 3.0), ("m1->logits", 2.0), ("m0->a1.h0<q>", 6.0)):
+    for edge, score in (
+        ("input->a0.h0<v>", 5.0),
+        ("a0.h0->logits", 4.0),
+        ("input->m1", 3.0),
+        ("m1->logits", 2.0),
+        ("m0->a1.h0<q>", 6.0),
+    ):
         scores[:, SMALL.edge_number[edge]] = score
     circuit = chosen(tmp_path, scores, "--top_n", "5")
-    assert (circuit.metadata["sizes"]["selected"], circuit.metadata["sizes"]["pruned"], int(circuit.in_graph.sum())) == (5, 4, 4)
+    assert (
+        circuit.metadata["sizes"]["selected"],
+        circuit.metadata["sizes"]["pruned"],
+        int(circuit.in_graph.sum()),
+    ) == (5, 4, 4)
     assert circuit.metadata["bootstrap"]["size"]["mean"] == 4
     row = faithfulness.by_size(circuit, [5 / SMALL.n_edges])[0].about(SMALL)
     assert (row["selected"], row["pruned"]) == (5, 4)
@@ -178,28 +266,55 @@ def test_guard_12_sizes_before_and_after_pruning_are_told_and_an_empty_circuit_i
 def test_guard_13_q_k_and_v_do_not_cancel():
     """A head read strongly through q and k with opposite signs: summed with sign it has no score at all."""
     scores = torch.zeros(SMALL.n_edges)
-    scores[SMALL.edge_number["input->a0.h0<q>"]], scores[SMALL.edge_number["input->a0.h0<k>"]] = 1.0, -1.0
+    scores[SMALL.edge_number["input->a0.h0<q>"]], scores[SMALL.edge_number["input->a0.h0<k>"]] = (
+        1.0,
+        -1.0,
+    )
     assert visualization.layer_matrix(SMALL, scores)[0, 0] == 0
     figure = visualization.heat_map(SMALL, scores, "title")
     assert float(figure.axes[0].images[0].get_array()[0, 0]) == pytest.approx(2)
     visualization.subplots()[0].clear()
-    circuit, none = (Circuit(SMALL, scores.abs() > 0, values) for values in (scores, torch.zeros(SMALL.n_edges)))
+    circuit, none = (
+        Circuit(SMALL, scores.abs() > 0, values) for values in (scores, torch.zeros(SMALL.n_edges))
+    )
     found = layer_scores([none, circuit], torch.stack([none.scores, circuit.scores]))
-    assert (found["after"][0], found["change"][0]) == pytest.approx((0.5, 0.5))  # the other half of each edge is `input`'s
+    assert (found["after"][0], found["change"][0]) == pytest.approx(
+        (0.5, 0.5)
+    )  # the other half of each edge is `input`'s
 
 
 def test_guard_20_no_circuit_is_judged_on_examples_it_was_found_on(tmp_path, tiny_model_dir):
     """A file that holds extraction's examples and new ones: only the new ones count, also those that the other circuit saw are out."""
     graph = Graph(2, 4, 48)
     for name, ids in (("A", ["a", "b"]), ("B", ["c"])):
-        circuit = Circuit(graph, torch.ones(graph.n_edges, dtype=torch.bool), torch.ones(graph.n_edges), None, {"example_ids": ids})
+        circuit = Circuit(
+            graph,
+            torch.ones(graph.n_edges, dtype=torch.bool),
+            torch.ones(graph.n_edges),
+            None,
+            {"example_ids": ids},
+        )
         (tmp_path / f"{name}.json").write_text(json.dumps(circuit.to_json()))
-    rows = [{"id": name, "clean_ids": [1, 2, 3], "corrupted_ids": [4, 2, 3], "summary_start": 2} for name in "abcd"]
+    rows = [
+        {"id": name, "clean_ids": [1, 2, 3], "corrupted_ids": [4, 2, 3], "summary_start": 2}
+        for name in "abcd"
+    ]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def load(*words):
-        words = ["--quiet", "--circuit", f"{tmp_path}/A.json", "--model_path", tiny_model_dir, "--pairs", f"{tmp_path}/pairs.jsonl", *words]
-        return [pair.id for pair in evaluate_faithfulness.load(evaluate_faithfulness.parse(words))[2]]
+        words = [
+            "--quiet",
+            "--circuit",
+            f"{tmp_path}/A.json",
+            "--model_path",
+            tiny_model_dir,
+            "--pairs",
+            f"{tmp_path}/pairs.jsonl",
+            *words,
+        ]
+        return [
+            pair.id for pair in evaluate_faithfulness.load(evaluate_faithfulness.parse(words))[2]
+        ]
 
     assert load() == ["c", "d"]
     assert load("--other_circuit", f"{tmp_path}/B.json") == ["d"]
@@ -226,7 +341,10 @@ def test_guard_23_nan_is_not_the_strongest_edge():
 def test_guard_24_signed_and_absolute_ranking_are_told_apart_in_the_file(tmp_path):
     """The same scores give two different circuits; a comparison that does not know would call the difference a change."""
     scores = torch.linspace(-3, 2, SMALL.n_edges).repeat(4, 1)
-    absolute, signed = (chosen(tmp_path, scores, "--fraction", "0.5", flag) for flag in ("--absolute", "--no-absolute"))
+    absolute, signed = (
+        chosen(tmp_path, scores, "--fraction", "0.5", flag)
+        for flag in ("--absolute", "--no-absolute")
+    )
     assert jaccard(absolute.in_graph, signed.in_graph) < 0.7
     written = []
     for circuit in (absolute, signed):
@@ -236,16 +354,29 @@ def test_guard_24_signed_and_absolute_ranking_are_told_apart_in_the_file(tmp_pat
     assert evolution.differing_settings(written) == ["absolute"]
     for circuit in written:  # every later choice by the same scores follows the file's own ranking
         assert circuit.metadata["bootstrap"]["jaccard_with_circuit"]["low"] == 1
-        assert torch.equal(faithfulness.by_size(circuit, [0.5])[0].kept & circuit.in_graph, circuit.in_graph)
+        assert torch.equal(
+            faithfulness.by_size(circuit, [0.5])[0].kept & circuit.in_graph, circuit.in_graph
+        )
 
 
 def test_guard_25_a_circuit_of_another_tokenizer_or_shape_is_refused(tmp_path, tiny_model_dir):
     """A circuit of a model of the same shape loads and runs without complaint; its tokens mean something else."""
-    for graph, told, message in ((Graph(2, 4, 48), {"tokenizer_sha256": "x"}, "another tokenizer"), (Graph(3, 4, 48), {}, "3 layers")):
-        circuit = Circuit(graph, torch.ones(graph.n_edges, dtype=torch.bool), torch.ones(graph.n_edges), None, told)
+    for graph, told, message in (
+        (Graph(2, 4, 48), {"tokenizer_sha256": "x"}, "another tokenizer"),
+        (Graph(3, 4, 48), {}, "3 layers"),
+    ):
+        circuit = Circuit(
+            graph,
+            torch.ones(graph.n_edges, dtype=torch.bool),
+            torch.ones(graph.n_edges),
+            None,
+            told,
+        )
         (tmp_path / "C.json").write_text(json.dumps(circuit.to_json()))
         with pytest.raises(InputError, match=message):
-            args = evaluate_faithfulness.parse(["--circuit", f"{tmp_path}/C.json", "--model_path", tiny_model_dir])
+            args = evaluate_faithfulness.parse(
+                ["--circuit", f"{tmp_path}/C.json", "--model_path", tiny_model_dir]
+            )
             evaluate_faithfulness.load(args)
 
 
@@ -254,8 +385,15 @@ def test_guard_25_a_circuit_of_another_tokenizer_or_shape_is_refused(tmp_path, t
 
 def test_guard_15_a_pair_that_does_not_align_is_refused_by_row(tmp_path):
     """Zipped together, a corrupted input of one token more passes unseen, and every later position is compared with its neighbour."""
-    rows = [{"id": "a", "clean_ids": [1, 2, 3, 4], "corrupted_ids": [1, 9, 3, 4], "summary_start": 2},
-            {"id": "b", "clean_ids": [1, 2, 3, 4], "corrupted_ids": [1, 9, 9, 3, 4], "summary_start": 2}]
+    rows = [
+        {"id": "a", "clean_ids": [1, 2, 3, 4], "corrupted_ids": [1, 9, 3, 4], "summary_start": 2},
+        {
+            "id": "b",
+            "clean_ids": [1, 2, 3, 4],
+            "corrupted_ids": [1, 9, 9, 3, 4],
+            "summary_start": 2,
+        },
+    ]
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert len(list(zip(rows[1]["clean_ids"], rows[1]["corrupted_ids"], strict=False))) == 4
@@ -278,20 +416,26 @@ def test_guard_16_an_effect_that_other_sentences_have_too_is_not_called_salience
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
         here = faithfulness.Setting(sizes, salient[None] / 2, full, salient)
         there = faithfulness.Measured({"kl": control[None] / 2}, {"kl": full}, {"kl": control}, {})
-        content = evaluate_faithfulness.controlled(args, here, there, list(range(n)), sizes, "kl", SMALL)
+        content = evaluate_faithfulness.controlled(
+            args, here, there, list(range(n)), sizes, "kl", SMALL
+        )
         assert statistics.mean_interval(salient, 0)["low"] > 0.4
-        return faithfulness_report.control_lines("kl", {"control": content}, {"salient": 70, "control": 70})[0]
+        return faithfulness_report.control_lines(
+            "kl", {"control": content}, {"salient": 70, "control": 70}
+        )[0]
 
     assert "change it not more and not less" in told(0.5)
     assert "change it more than that" in told(0.1)
 
 
-def test_guard_17_only_the_article_is_cut_and_only_what_is_left_is_salient(tiny_tokenizer, articles):
+def test_guard_17_only_the_article_is_cut_and_only_what_is_left_is_salient(
+    tiny_tokenizer, articles
+):
     """Cutting a row at the end loses the summary, which is what is asked about."""
     whole = corruption.prepare(tiny_tokenizer, articles[0], 320)
     cut = corruption.prepare(tiny_tokenizer, articles[0], len(whole.ids) - 40)
     assert cut.n_cut >= 40
-    assert cut.ids[cut.summary_start:].tolist() == whole.ids[whole.summary_start:].tolist()
+    assert cut.ids[cut.summary_start :].tolist() == whole.ids[whole.summary_start :].tolist()
     assert whole.ids[: len(cut.ids)].tolist() != cut.ids.tolist()
     assert cut.sentences == whole.sentences[: len(cut.sentences)]
     assert max(cut.salient) < len(cut.sentences) < len(whole.sentences)
@@ -314,26 +458,47 @@ def test_guard_26_no_claim_word_without_an_interval_that_excludes_zero():
 
 def test_guard_26_few_examples_support_no_claim_about_faithfulness():
     """Two examples that agree give an interval of no width to speak of, which excludes zero; the same numbers over 8 carry a claim."""
-    kept, args = torch.zeros(SMALL.n_edges, dtype=torch.bool), evaluate_faithfulness.parse(["--metrics", "kl"])
+    kept, args = (
+        torch.zeros(SMALL.n_edges, dtype=torch.bool),
+        evaluate_faithfulness.parse(["--metrics", "kl"]),
+    )
 
     def told(n):
         full, empty, rows = np.zeros(n), np.linspace(1, 1.01, n), statistics.resample(n, 0)
         here = setting(0.5 * empty, [0.9 * empty] * 10, full, empty)
-        there = faithfulness.Measured({"kl": 0.1 * here.values[:1]}, {"kl": full}, {"kl": 0.2 * empty}, {})
+        there = faithfulness.Measured(
+            {"kl": 0.1 * here.values[:1]}, {"kl": full}, {"kl": 0.2 * empty}, {}
+        )
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
-        control = evaluate_faithfulness.controlled(args, here, there, list(range(n)), sizes, "kl", SMALL)
-        content = evaluate_faithfulness.describe(args, here, SMALL, rows) | {"control": control, "cross": []}
+        control = evaluate_faithfulness.controlled(
+            args, here, there, list(range(n)), sizes, "kl", SMALL
+        )
+        content = evaluate_faithfulness.describe(args, here, SMALL, rows) | {
+            "control": control,
+            "cross": [],
+        }
         assert content["nulls"][0]["difference"]["low"] > 0.3  # zero is excluded all the same
-        result = {"identities": {"all_edges": 0.0, "no_edge": 0.0}, "examples": n, "metrics": {"kl": content}, "compared": None,
-                  "found_on": {"C": {"examples": 48, "noise_floor": {"mean": 0.5, "low": 0.43, "high": 0.59}}},
-                  "tokens_changed": {"salient": 70, "control": 70}, "left_out": []}
+        result = {
+            "identities": {"all_edges": 0.0, "no_edge": 0.0},
+            "examples": n,
+            "metrics": {"kl": content},
+            "compared": None,
+            "found_on": {
+                "C": {"examples": 48, "noise_floor": {"mean": 0.5, "low": 0.43, "high": 0.59}}
+            },
+            "tokens_changed": {"salient": 70, "control": 70},
+            "left_out": [],
+        }
         return "\n".join(faithfulness_report.lines(result))
 
     words = ("above all", "more than that", "higher at")
     for n in (1, 2, 7):
         assert "fewer than 8" in told(n) and not any(word in told(n) for word in words)
     assert "fewer than 8" not in told(8) and all(word in told(8) for word in words)
-    assert "C was found on 48 examples; two resamples of them choose edges with a Jaccard index of 0.500 [0.430, 0.590]" in told(8)
+    assert (
+        "C was found on 48 examples; two resamples of them choose edges with a Jaccard index of 0.500 [0.430, 0.590]"
+        in told(8)
+    )
 
 
 def test_guard_26_circuits_differ_only_by_a_p_value_that_noise_seldom_reaches():
@@ -346,11 +511,19 @@ def test_guard_26_circuits_differ_only_by_a_p_value_that_noise_seldom_reaches():
         return mean + torch.randn(examples, graph.n_edges, generator=generator)
 
     for seed in range(60):
-        p.append(bootstrap.permutation_test(scores(true), scores(true), 15, permutations=100, seed=seed)["p"])
+        p.append(
+            bootstrap.permutation_test(scores(true), scores(true), 15, permutations=100, seed=seed)[
+                "p"
+            ]
+        )
     assert np.mean(np.array(p) < 0.05) <= 0.12 and 0.35 < np.mean(p) < 0.75
-    test = bootstrap.permutation_test(scores(true, 40), scores(torch.roll(true, 3), 40), 15, permutations=200)
+    test = bootstrap.permutation_test(
+        scores(true, 40), scores(torch.roll(true, 3), 40), 15, permutations=200
+    )
     assert test["p"] < 0.01 and robustness.verdict(test) == "the circuits differ"
-    few = bootstrap.permutation_test(scores(true, 4), scores(torch.roll(true, 3), 4), 15, permutations=200)
+    few = bootstrap.permutation_test(
+        scores(true, 4), scores(torch.roll(true, 3), 4), 15, permutations=200
+    )
     assert few["smallest_p"] == 0.125 and robustness.verdict(few) != "the circuits differ"
 
 
@@ -360,8 +533,13 @@ def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():
 
     def said(more, n=texts):
         noise = RNG.normal(0, 0.2, (n, 1, layers))
-        moved = np.array([0.0, 0.2, 1.0])[None, :, None] * (1 + (noise - noise.mean(0)) + np.array([0, 0.001, more]))
-        standing = {name: differential_run.standing(steps, scale * moved, 0) for name, scale in (("cosine", 1), ("relative_l2", 3))}
+        moved = np.array([0.0, 0.2, 1.0])[None, :, None] * (
+            1 + (noise - noise.mean(0)) + np.array([0, 0.001, more])
+        )
+        standing = {
+            name: differential_run.standing(steps, scale * moved, 0)
+            for name, scale in (("cosine", 1), ("relative_l2", 3))
+        }
         assert {row["layer"] for row in standing.values()} == {2 if more > 0.001 else 1}
         summary = {"standing": standing, "texts": n, "steps": steps}
         return differential_run._sentences(summary), standing["cosine"]
@@ -372,7 +550,9 @@ def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():
     assert first.startswith("All measures agree which layer is farthest") and found["share"] == 1
     assert "layer 2 by cosine in 100%, relative_l2 in 100% of resamples" in first
     assert "cosine 10 [10, 10]" in second  # a fifth of the way at step 5
-    assert said(1, 7)[0] == ["With 7 texts (fewer than 8) no claim is made about which layer is farthest from the base model at step 10."]
+    assert said(1, 7)[0] == [
+        "With 7 texts (fewer than 8) no claim is made about which layer is farthest from the base model at step 10."
+    ]
 
 
 def test_guard_26_entropy_rose_or_fell_only_where_the_interval_excludes_zero():
@@ -380,7 +560,13 @@ def test_guard_26_entropy_rose_or_fell_only_where_the_interval_excludes_zero():
     change = RNG.normal(0, 1, (12, 3)) * np.array([0.01, 1.0, 0.01])
     change += np.array([0.1, 0.1, -0.1]) - change.mean(0)
     texts = np.stack([change, change], 2)  # (texts, layers, heads)
-    heads = Measured(**{f"{name}_{which}": texts * (which == "finetuned") for name in report.ENTROPIES for which in ("base", "finetuned")})
+    heads = Measured(
+        **{
+            f"{name}_{which}": texts * (which == "finetuned")
+            for name in report.ENTROPIES
+            for which in ("base", "finetuned")
+        }
+    )
     found = {name: report.head_change(heads, name, 0) for name in report.ENTROPIES}
     assert np.sign(found["entropy"]["layers"]["mean"]).tolist() == [1, 1, -1]
     assert report.split_by_sign(found["entropy"]["layers"]) == ([0], [2], [1])
@@ -416,8 +602,16 @@ N_LAYERS, N_HEADS, WIDTH, VOCABULARY = 3, 4, 48, 97
 
 
 def model(seed=0, attention="eager", **more):
-    config = GPT2Config(n_layer=N_LAYERS, n_head=N_HEADS, n_embd=WIDTH, n_positions=128, vocab_size=VOCABULARY, bos_token_id=0,
-                        eos_token_id=0, **more)
+    config = GPT2Config(
+        n_layer=N_LAYERS,
+        n_head=N_HEADS,
+        n_embd=WIDTH,
+        n_positions=128,
+        vocab_size=VOCABULARY,
+        bos_token_id=0,
+        eos_token_id=0,
+        **more,
+    )
     config._attn_implementation = attention
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -432,7 +626,10 @@ def base():
 @pytest.fixture(scope="module")
 def texts():
     rng = np.random.default_rng(0)
-    return [rng.integers(1, VOCABULARY, size=length).tolist() for length in rng.integers(16, 40, size=12)]
+    return [
+        rng.integers(1, VOCABULARY, size=length).tolist()
+        for length in rng.integers(16, 40, size=12)
+    ]
 
 
 def compare(base, finetuned, texts):
@@ -453,7 +650,9 @@ def noisy(original, module, scale=0.05, seed=1):
 
 def hidden_states(of, ids):
     """What transformers calls hidden_states, of one text: (states, positions, d_model); the last is after the final norm."""
-    return torch.stack(of(torch.tensor([ids]), output_hidden_states=True).hidden_states)[:, 0].detach()
+    return torch.stack(of(torch.tensor([ids]), output_hidden_states=True).hidden_states)[
+        :, 0
+    ].detach()
 
 
 def test_guard_3_a_rescaled_final_norm_is_no_change_of_the_last_layer(base, texts, tmp_path):
@@ -468,7 +667,10 @@ def test_guard_3_a_rescaled_final_norm_is_no_change_of_the_last_layer(base, text
     unchanged = report.summarise(compare(base, only_norm, texts), 0)
     assert unchanged["sentences"][0] == "No measure sees a change."
     assert unchanged["hidden"]["relative_l2"]["mean"][:-1] == [0.0] * (N_LAYERS + 1)
-    assert unchanged["states"][-1] == "after final norm" and unchanged["hidden"]["relative_l2"]["mean"][-1] > 0.5  # shown, apart
+    assert (
+        unchanged["states"][-1] == "after final norm"
+        and unchanged["hidden"]["relative_l2"]["mean"][-1] > 0.5
+    )  # shown, apart
     summary = report.summarise(compare(base, tuned, texts), 0)
     assert summary["changes"]["update_relative_l2"]["order"][0] == 1
     assert len(summary["changes"]["relative_l2"]["scores"]) == N_LAYERS
@@ -493,7 +695,9 @@ def test_guard_4_a_massive_dimension_and_the_first_token_hide_no_change(base, te
     for name in ("centred_cosine", "cka", "rsa"):
         assert hidden[name]["high"][last] < 0.5, name
     assert [entry["dimension"] for entry in summary["massive_dimensions"]] == [7]
-    assert any("dimension 7" in sentence and "raw cosine" in sentence for sentence in summary["sentences"])
+    assert any(
+        "dimension 7" in sentence and "raw cosine" in sentence for sentence in summary["sentences"]
+    )
     # the first token: a change of its state alone dominates a mean over positions, and is none of ours
     moved = copy.deepcopy(base)
     with torch.no_grad():
@@ -502,7 +706,9 @@ def test_guard_4_a_massive_dimension_and_the_first_token_hide_no_change(base, te
     naive = [hidden_states(each, ids[0])[0].norm(dim=-1).mean() for each in (base, moved)]
     assert naive[1] > 10 * naive[0]
     after = report.summarise(compare(base, moved, ids), 0)["hidden"]
-    assert after["magnitude_finetuned"]["mean"][0] == pytest.approx(after["magnitude_base"]["mean"][0], rel=1e-6)
+    assert after["magnitude_finetuned"]["mean"][0] == pytest.approx(
+        after["magnitude_base"]["mean"][0], rel=1e-6
+    )
     assert after["relative_l2"]["mean"][0] == 0
     assert after["first_finetuned"]["mean"][0] > 10 * after["first_base"]["mean"][0]  # shown, apart
 
@@ -513,10 +719,21 @@ def test_guard_5_both_models_read_the_same_tokens(texts, monkeypatch):
     tuned = copy.deepcopy(base)
     with torch.no_grad():
         tuned.lm_head.weight.copy_(-tuned.lm_head.weight)
-    written = [each.generate(torch.tensor([texts[0][:8]]), attention_mask=torch.ones(1, 8, dtype=torch.long), max_new_tokens=8,
-                             do_sample=False, eos_token_id=None, pad_token_id=0)[0].tolist() for each in (base, tuned)]
+    written = [
+        each.generate(
+            torch.tensor([texts[0][:8]]),
+            attention_mask=torch.ones(1, 8, dtype=torch.long),
+            max_new_tokens=8,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )[0].tolist()
+        for each in (base, tuned)
+    ]
     assert written[0][:8] == written[1][:8] and written[0] != written[1]
-    naive = measures.relative_l2(*(hidden_states(each, ids) for each, ids in zip((base, tuned), written, strict=True)))
+    naive = measures.relative_l2(
+        *(hidden_states(each, ids) for each, ids in zip((base, tuned), written, strict=True))
+    )
     assert naive[N_LAYERS - 1] > 0.1
     read = [[], []]
     for each, seen in zip((base, tuned), read, strict=True):
@@ -531,12 +748,20 @@ def test_guard_5_both_models_read_the_same_tokens(texts, monkeypatch):
 def test_guard_6_missing_attention_weights_stop_the_run(base, texts, tmp_path):
     """Under sdpa `output_attentions=True` gives none, silently: a mean over what came would be a mean over nothing."""
     fused = model(attention="sdpa")
-    assert not any(weights is not None for weights in fused(torch.tensor([texts[0]]), output_attentions=True).attentions)
+    assert not any(
+        weights is not None
+        for weights in fused(torch.tensor([texts[0]]), output_attentions=True).attentions
+    )
     for pair in ((fused, fused), (base, fused), (fused, base)):
-        with pytest.raises(AssertionError, match="attention weights are missing: load with attn_implementation='eager'"):
+        with pytest.raises(
+            AssertionError,
+            match="attention weights are missing: load with attn_implementation='eager'",
+        ):
             compare(*pair, texts)
     fused.save_pretrained(tmp_path)
-    loaded = hub.load_model(str(tmp_path), torch.float32, "cpu", attn_implementation="eager")  # as the script loads
+    loaded = hub.load_model(
+        str(tmp_path), torch.float32, "cpu", attn_implementation="eager"
+    )  # as the script loads
     heads = compare(loaded, noisy(loaded, "h.0"), texts).heads["kl_base_finetuned"]
     assert heads.shape == (len(texts), N_LAYERS, N_HEADS) and (heads > 0).all()  # every layer came
 
@@ -551,9 +776,16 @@ class Measured:
 def test_guard_7_entropy_counts_keys_sinks_and_chance_out():
     """Three ways to see "attention became more focused" where nothing did: longer texts, a stronger sink, and chance among heads."""
     # longer texts: uniform attention has more nats over more keys; over the log of their number it has 1
-    short, long = (measures.attention_measures(*[torch.ones(1, n, n).tril() / torch.arange(1, n + 1)[:, None]] * 2) for n in (8, 64))
+    short, long = (
+        measures.attention_measures(
+            *[torch.ones(1, n, n).tril() / torch.arange(1, n + 1)[:, None]] * 2
+        )
+        for n in (8, 64)
+    )
     assert long["entropy_base"] > short["entropy_base"] + 1
-    assert long["normalised_entropy_base"] == pytest.approx(short["normalised_entropy_base"], rel=1e-5)
+    assert long["normalised_entropy_base"] == pytest.approx(
+        short["normalised_entropy_base"], rel=1e-5
+    )
     # a sink: the weight of the first token doubles, the others keep their proportions
     n, weights = 40, torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(0)).tril()
     weights[..., 0] = 0
@@ -563,13 +795,17 @@ def test_guard_7_entropy_counts_keys_sinks_and_chance_out():
         attention[..., 0, :] = torch.eye(n)[0]
     found = measures.attention_measures(*sunk)
     assert found["entropy_finetuned"] < found["entropy_base"] - 1  # "more focused"
-    assert found["entropy_rest_finetuned"].item() == pytest.approx(found["entropy_rest_base"].item(), abs=1e-4)
+    assert found["entropy_rest_finetuned"].item() == pytest.approx(
+        found["entropy_rest_base"].item(), abs=1e-4
+    )
     assert found["kl_base_finetuned_rest"].item() == pytest.approx(0, abs=1e-5)
     assert found["first_token_finetuned"].item() == pytest.approx(0.9, abs=1e-5)
     # chance: 144 heads whose entropy does not change; uncorrected tests call some of them changed, and about half are "lower"
     rng = np.random.default_rng(0)
     before = rng.normal(2, 0.3, size=(40, 12, 12))
-    noise = Measured(entropy_base=before, entropy_finetuned=before + rng.normal(0, 0.1, size=before.shape))
+    noise = Measured(
+        entropy_base=before, entropy_finetuned=before + rng.normal(0, 0.1, size=before.shape)
+    )
     change = report.head_change(noise, "entropy", 0)
     assert (np.array(change["heads"]["p"]) < 0.05).sum() >= 3
     assert change["heads_lower"] == change["heads_higher"] == 0

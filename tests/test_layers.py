@@ -19,7 +19,9 @@ def written(tmp_path, scores=SCORES):
 
 def test_file_holds_scores_and_order_most_first_ties_by_layer(tmp_path):
     assert json.loads(written(tmp_path).read_text()) == {
-        "format": 1, "source": "x", "scores": {"kl": [0.1, 0.5, 0.5, 0.0], "cka": [4.0, 3.0, 2.0, 1.0]},
+        "format": 1,
+        "source": "x",
+        "scores": {"kl": [0.1, 0.5, 0.5, 0.0], "cka": [4.0, 3.0, 2.0, 1.0]},
         "order": {"kl": [1, 2, 0, 3], "cka": [0, 1, 2, 3]},
     }
 
@@ -31,7 +33,9 @@ def test_top_layers_of_the_first_and_of_a_named_measure(tmp_path):
     assert top_layers(path, "cka", k=1) == [0]
 
 
-@pytest.mark.parametrize(("measure", "k", "words"), [("l2", 2, "kl, cka"), (None, 5, "1 to 4"), (None, 0, "1 to 4")])
+@pytest.mark.parametrize(
+    ("measure", "k", "words"), [("l2", 2, "kl, cka"), (None, 5, "1 to 4"), (None, 0, "1 to 4")]
+)
 def test_wrong_requests_are_named(tmp_path, measure, k, words):
     with pytest.raises(InputError, match=words):
         top_layers(written(tmp_path), measure, k)
@@ -57,7 +61,9 @@ def test_random_layers_are_distinct_seeded_and_uniform():
     rng = np.random.default_rng(0)
     draws = [random_layers(6, 3, rng) for _ in range(600)]
     assert all(draw == sorted(set(draw)) and len(draw) == 3 for draw in draws)
-    assert np.bincount(np.concatenate(draws), minlength=6).min() > 250  # 300 expected, standard deviation 12
+    assert (
+        np.bincount(np.concatenate(draws), minlength=6).min() > 250
+    )  # 300 expected, standard deviation 12
     assert random_layers(6, 3, np.random.default_rng(0)) == draws[0]
     with pytest.raises(InputError):
         random_layers(3, 4, rng)

@@ -12,18 +12,28 @@ CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator
 
 def fits(most: int, error: Exception):
     """A computation that gives the rows it got, and runs out of memory with more than `most`."""
+
     def compute(batch):
         if len(batch.rows) > most:
             raise error
         return batch.rows
+
     return compute
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), MemoryError(), RuntimeError(CPU_MESSAGE)])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), MemoryError(), RuntimeError(CPU_MESSAGE)]
+)
 def test_batches_are_halved_until_they_fit_and_stay_so(error):
     told = []
     work = [collate([0, 1, 2, 3, 4], PAIRS[:5]), collate([5, 6, 7], PAIRS[5:])]
-    assert list(memory.halving(work, fits(2, error), told.append)) == [[0, 1], [2, 3], [4], [5, 6], [7]]
+    assert list(memory.halving(work, fits(2, error), told.append)) == [
+        [0, 1],
+        [2, 3],
+        [4],
+        [5, 6],
+        [7],
+    ]
     assert len(told) == 1
 
 
@@ -42,8 +52,13 @@ def test_the_plan_follows_the_budget():
 
     from eap.models import adapt
 
-    adapter = adapt(GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=10, n_positions=8)))
+    adapter = adapt(
+        GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=10, n_positions=8))
+    )
     each = memory.attribution_bytes(adapter, 3, 1, 5)
-    assert [memory.plan_batch_size(adapter, PAIRS, 5, int(n * each / memory.SHARE) + 1) for n in (0.1, 3, 1000)] == [1, 3, 8]
+    assert [
+        memory.plan_batch_size(adapter, PAIRS, 5, int(n * each / memory.SHARE) + 1)
+        for n in (0.1, 3, 1000)
+    ] == [1, 3, 8]
     long = [Pair(str(i), [1] * 700, [2] * 700, 650) for i in range(8)]
     assert memory.plan_batch_size(adapter, long, 5, 10**12) == 2  # by tokens, on a processor

@@ -1,4 +1,5 @@
 """The embedded newsroom: reproducible, in separate splits, and shaped like news."""
+
 import re
 
 import pytest
@@ -26,7 +27,9 @@ def test_same_seed_same_articles_and_a_longer_request_begins_the_same(rows):
 
 
 def test_rows_have_the_columns_of_cnn_dailymail(rows):
-    assert all(set(row) == {"id", "article", "highlights"} for split in SPLITS for row in rows[split])
+    assert all(
+        set(row) == {"id", "article", "highlights"} for split in SPLITS for row in rows[split]
+    )
 
 
 @pytest.mark.parametrize("column", ["id", "article"])
@@ -36,7 +39,10 @@ def test_no_article_occurs_twice(rows, column):
 
 
 def test_splits_share_no_person(rows):
-    surnames = {split: {name.split()[1] for row in rows[split] for name in people(row["article"])} for split in SPLITS}
+    surnames = {
+        split: {name.split()[1] for row in rows[split] for name in people(row["article"])}
+        for split in SPLITS
+    }
     assert all(len(names) > 100 for names in surnames.values())
     for split, names in surnames.items():
         assert {split_of(name) for name in names} == {split}
@@ -54,7 +60,10 @@ def test_a_story_told_twice_keeps_its_people_and_figures_but_not_its_sentences()
     assert pairs[:10] == retellings("train", 10)
     for one, other in pairs:
         assert set(people(one)) == set(people(other))
-    shared = [len(set(sentences(one)) & set(sentences(other))) / len(sentences(one)) for one, other in pairs]
+    shared = [
+        len(set(sentences(one)) & set(sentences(other))) / len(sentences(one))
+        for one, other in pairs
+    ]
     assert sum(shared) / len(shared) < 0.5
 
 
@@ -64,14 +73,20 @@ def test_unknown_split_is_refused():
 
 
 def test_there_are_enough_kinds_and_distinct_patterns():
-    details = [s for kind in KINDS.values() for part in ("fact", "quote", "past") for s in kind[part]]
-    salient = [s for kind in KINDS.values() for part in ("lead", "key", "next") for s, _ in kind[part]]
+    details = [
+        s for kind in KINDS.values() for part in ("fact", "quote", "past") for s in kind[part]
+    ]
+    salient = [
+        s for kind in KINDS.values() for part in ("lead", "key", "next") for s, _ in kind[part]
+    ]
     assert len(KINDS) >= 12
     assert len({*details, *salient, *FILLER}) == N_PATTERNS >= 200
 
 
 def test_every_slot_is_filled_and_no_highlight_line_begins_with_a_name(rows):
-    names = {part for row in rows["train"] for name in people(row["article"]) for part in name.split()}
+    names = {
+        part for row in rows["train"] for name in people(row["article"]) for part in name.split()
+    }
     for row in rows["train"]:
         assert not set("{}") & set(row["article"] + row["highlights"])
         assert not {line.split()[0] for line in row["highlights"].split("\n")} & names
@@ -82,7 +97,12 @@ def test_highlights_compress_the_lead_and_a_sentence_elsewhere(rows):
     for row in rows["train"]:
         body, lines = sentences(row["article"]), row["highlights"].split("\n")
         assert 2 <= len(lines) <= 3
-        best = [max(range(len(body)), key=lambda i: len(words(line) & words(body[i])) / len(words(line))) for line in lines]
+        best = [
+            max(
+                range(len(body)), key=lambda i: len(words(line) & words(body[i])) / len(words(line))
+            )
+            for line in lines
+        ]
         assert best[0] == 0 and 0 not in best[1:], row
         assert len(row["highlights"]) < 0.5 * len(row["article"])
         positions.add(best[1])
@@ -91,6 +111,13 @@ def test_highlights_compress_the_lead_and_a_sentence_elsewhere(rows):
 
 def test_figures_of_the_highlights_stand_in_salient_sentences_only(rows):
     """A figure of two or more digits in a highlight is not repeated by chance in more than a few articles."""
-    figures = [(figure, row) for row in rows["train"] for figure in re.findall(r"\d[\d,.]*\d", row["highlights"])]
-    repeated = sum(sum(figure in re.findall(r"\d[\d,.]*\d", s) for s in sentences(row["article"])) != 1 for figure, row in figures)
+    figures = [
+        (figure, row)
+        for row in rows["train"]
+        for figure in re.findall(r"\d[\d,.]*\d", row["highlights"])
+    ]
+    repeated = sum(
+        sum(figure in re.findall(r"\d[\d,.]*\d", s) for s in sentences(row["article"])) != 1
+        for figure, row in figures
+    )
     assert len(figures) > 300 and repeated < 0.02 * len(figures)

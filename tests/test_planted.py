@@ -30,11 +30,17 @@ def test_the_planted_edges_alone_carry_the_model_but_for_the_norms_crosstalk():
     adapter = adapt(model)
     with hooks.frozen(model):
         runner = CircuitRunner(adapter, collate(list(range(len(pairs))), pairs))
-        nothing, planted_only, others = (float(runner.metric("kl", kept).mean()) for kept in (torch.zeros_like(true), true, ~true))
+        nothing, planted_only, others = (
+            float(runner.metric("kl", kept).mean())
+            for kept in (torch.zeros_like(true), true, ~true)
+        )
     assert planted_only < 0.1 * nothing
     assert others > 0.5 * nothing
 
 
-@pytest.mark.parametrize(("scores", "expected"), [([3.0, -2, 1, 0], 1), ([0.0, 1, 2, 3], 0), ([1.0, 1, 1, 1], 0.5), ([3.0, 0, 2, 1], 0.5)])
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [([3.0, -2, 1, 0], 1), ([0.0, 1, 2, 3], 0), ([1.0, 1, 1, 1], 0.5), ([3.0, 0, 2, 1], 0.5)],
+)
 def test_auroc(scores, expected):
     assert auroc(torch.tensor(scores), torch.tensor([True, True, False, False])) == expected

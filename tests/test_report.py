@@ -37,14 +37,37 @@ class Checker(HTMLParser):
 @pytest.fixture
 def outputs(tmp_path):
     """A folder as the pipeline leaves it: several stages, and things that are none of the report's."""
-    rouge = {"format": 1, "systems": {"<b>evil</b>": {"rouge1": {"mean": 24.803, "low": 23.1, "high": 26.0}, "kind": "model"}}}
-    differential = {"format": 1, "sentences": ["5 < 6 & more"], "changes": {
-        "cka": {"label": "1 - CKA", "scores": [0.1, 0.2], "order": [1, 0], "first_share": 0.98}}}
-    circuit = {"edges": {"a": {"in_graph": True}, "b": {"in_graph": False}}, "metadata": {"sizes": {"selected": 2, "edges": 9},
-               "completeness": {"gap": 0.0123}, "example_ids": ["x", "y"], "method": "EAP"}}
-    files = {"test/rouge.json": rouge, "diff/differential.json": differential, "test/run.test.json": {"duration_seconds": 987.5},
-             "circuits/C_step10.json": circuit, "circuits/C_step2.json": circuit, "circuits/C_step2.run.json": {"duration_seconds": 987.5},
-             "m/checkpoint-5/rouge.json": {"systems": {"hidden": {"rouge1": 1}}}}
+    rouge = {
+        "format": 1,
+        "systems": {
+            "<b>evil</b>": {"rouge1": {"mean": 24.803, "low": 23.1, "high": 26.0}, "kind": "model"}
+        },
+    }
+    differential = {
+        "format": 1,
+        "sentences": ["5 < 6 & more"],
+        "changes": {
+            "cka": {"label": "1 - CKA", "scores": [0.1, 0.2], "order": [1, 0], "first_share": 0.98}
+        },
+    }
+    circuit = {
+        "edges": {"a": {"in_graph": True}, "b": {"in_graph": False}},
+        "metadata": {
+            "sizes": {"selected": 2, "edges": 9},
+            "completeness": {"gap": 0.0123},
+            "example_ids": ["x", "y"],
+            "method": "EAP",
+        },
+    }
+    files = {
+        "test/rouge.json": rouge,
+        "diff/differential.json": differential,
+        "test/run.test.json": {"duration_seconds": 987.5},
+        "circuits/C_step10.json": circuit,
+        "circuits/C_step2.json": circuit,
+        "circuits/C_step2.run.json": {"duration_seconds": 987.5},
+        "m/checkpoint-5/rouge.json": {"systems": {"hidden": {"rouge1": 1}}},
+    }
     for name, content in files.items():
         runs.write_json(tmp_path / name, content)
     for name in ("test/rouge.png", "circuits/C_step2.edges.png", "other.png"):
@@ -61,7 +84,9 @@ def test_page_is_well_formed_and_self_contained(outputs):
     checker, text = Checker(), made(outputs)
     checker.feed(text)
     assert not checker.open
-    assert len(checker.sources) == 1  # rouge.png; not every checkpoint's drawing, nor files of no stage
+    assert (
+        len(checker.sources) == 1
+    )  # rouge.png; not every checkpoint's drawing, nor files of no stage
     assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
     assert all(link.startswith("#") and f'id="{link[1:]}"' in text for link in checker.links)
     assert not checker.tags & {"script", "link", "iframe", "object"}
@@ -90,15 +115,45 @@ def test_no_time_no_checkpoint_and_missing_stages_named(outputs):
     assert re.search(r"Not there yet: .*faithfulness", text)
 
 
-def test_the_bake_offs_costs_and_paired_differences_are_tables_and_costs_alone_renew_nothing(outputs):
-    found = {"mean": -1.5, "low": -2.5, "high": -0.5, "n": 9, "p_holm": 0.0123, "claim": "worse", "seeds": [-1.5]}
-    differences = {"all": {"rouge1": {"late": found}, "nll_nats": {"late": found | {"mean": 0.25, "p_holm": 0.75, "claim": None}}}}
-    runs.write_json(outputs / "bake" / "bakeoff.json", {"format": 1, "arms": {"late": {"method": "lora"}}, "differences": differences})
-    cost = {"train_seconds": 12.5, "sweep_seconds": 0.0, "choice_seconds": None, "peak_gb": 0.75, "peak_of": "the process, this arm"}
+def test_the_bake_offs_costs_and_paired_differences_are_tables_and_costs_alone_renew_nothing(
+    outputs,
+):
+    found = {
+        "mean": -1.5,
+        "low": -2.5,
+        "high": -0.5,
+        "n": 9,
+        "p_holm": 0.0123,
+        "claim": "worse",
+        "seeds": [-1.5],
+    }
+    differences = {
+        "all": {
+            "rouge1": {"late": found},
+            "nll_nats": {"late": found | {"mean": 0.25, "p_holm": 0.75, "claim": None}},
+        }
+    }
+    runs.write_json(
+        outputs / "bake" / "bakeoff.json",
+        {"format": 1, "arms": {"late": {"method": "lora"}}, "differences": differences},
+    )
+    cost = {
+        "train_seconds": 12.5,
+        "sweep_seconds": 0.0,
+        "choice_seconds": None,
+        "peak_gb": 0.75,
+        "peak_of": "the process, this arm",
+    }
     runs.write_json(outputs / "bake" / "costs.json", {"format": 1, "costs": {"late": cost}})
     text = made(outputs)
-    assert "<td>late</td><td>-1.5 [-2.5, -0.5]</td><td>0.0123</td><td>worse</td><td>0.25 [-2.5, -0.5]</td><td>0.75</td><td></td>" in text
-    assert "<td>late</td><td>12.5</td><td>0</td><td></td><td>0.75</td><td>the process, this arm</td>" in text
+    assert (
+        "<td>late</td><td>-1.5 [-2.5, -0.5]</td><td>0.0123</td><td>worse</td><td>0.25 [-2.5, -0.5]</td><td>0.75</td><td></td>"
+        in text
+    )
+    assert (
+        "<td>late</td><td>12.5</td><td>0</td><td></td><td>0.75</td><td>the process, this arm</td>"
+        in text
+    )
     assert "Paired differences to all" in text
     runs.sha256.cache_clear()
     runs.write_json(outputs / "bake" / "costs.json", {"format": 1, "costs": {}})
@@ -111,7 +166,9 @@ def test_renewed_when_results_change_and_up_to_date_otherwise(outputs):
     assert made(outputs) == first
     assert (outputs / "report.html").stat().st_mtime_ns == stamp
     runs.sha256.cache_clear()
-    runs.write_json(outputs / "test" / "rouge.json", {"format": 1, "systems": {"new": {"rouge1": 1.25}}})
+    runs.write_json(
+        outputs / "test" / "rouge.json", {"format": 1, "systems": {"new": {"rouge1": 1.25}}}
+    )
     assert "1.25" in made(outputs)
 
 

@@ -7,12 +7,18 @@ from summarization import rouge
 
 SENTENCES = [
     ("Rain fell. Snow fell.", ["Rain fell.", "Snow fell."]),
-    ("Mr. Smith met John F. Kennedy in the U.S. Senate.", ["Mr. Smith met John F. Kennedy in the U.S. Senate."]),
+    (
+        "Mr. Smith met John F. Kennedy in the U.S. Senate.",
+        ["Mr. Smith met John F. Kennedy in the U.S. Senate."],
+    ),
     ("It cost $4.2 million. Nobody paid.", ["It cost $4.2 million.", "Nobody paid."]),
     ('"Stop!" he said. "Go." She left.', ['"Stop!" he said.', '"Go."', "She left."]),
     ("By . Associated Press . it rained .", ["By .", "Associated Press .", "it rained ."]),
     ("No stop here\n\nNor here", ["No stop here", "Nor here"]),
-    ("He waited until 3 p.m. then left... Really?! Yes", ["He waited until 3 p.m. then left...", "Really?!", "Yes"]),
+    (
+        "He waited until 3 p.m. then left... Really?! Yes",
+        ["He waited until 3 p.m. then left...", "Really?!", "Yes"],
+    ),
     ("  \n ", []),
 ]
 
@@ -51,11 +57,16 @@ def test_scores_equal_rouge_score_to_the_last_digit(articles):
     for row in articles:
         prediction, reference = "\n".join(rouge.split_sentences(row["article"])), row["highlights"]
         expected = plain.score(reference, prediction)
-        assert rouge.score(row["article"], reference) == {name: 100 * expected[name].fmeasure for name in rouge.NAMES}
+        assert rouge.score(row["article"], reference) == {
+            name: 100 * expected[name].fmeasure for name in rouge.NAMES
+        }
 
 
 def test_processes_give_the_same_scores_in_the_same_order(articles):
-    predictions, references = [row["article"] for row in articles] * 20, [row["highlights"] for row in articles] * 20
+    predictions, references = (
+        [row["article"] for row in articles] * 20,
+        [row["highlights"] for row in articles] * 20,
+    )
     one, two = (rouge.score_all(predictions, references, processes=n) for n in (1, 2))
     assert all((one[name] == two[name]).all() for name in rouge.NAMES)
     assert len(one["rouge1"]) == 240
@@ -63,7 +74,9 @@ def test_processes_give_the_same_scores_in_the_same_order(articles):
 
 def test_salience_by_hand():
     # words: 2 common of 3 + 2; pairs: 1 common of 2 + 1
-    assert rouge.salience(["the red fox", "a dog"], "red fox") == pytest.approx([50 * (4 / 5 + 2 / 3), 0])
+    assert rouge.salience(["the red fox", "a dog"], "red fox") == pytest.approx(
+        [50 * (4 / 5 + 2 / 3), 0]
+    )
 
 
 def test_the_oracle_adds_sentences_while_the_sum_of_rouge_1_and_2_rises():
@@ -74,19 +87,28 @@ def test_the_oracle_adds_sentences_while_the_sum_of_rouge_1_and_2_rises():
 
 def test_the_oracle_does_not_take_what_lowers_the_score():
     # the long sentence repeats the short one's words among many others
-    assert rouge.oracle("The mayor quit. Yesterday it was said that the mayor quit and then went home by bus.", "The mayor quit.") == [0]
+    assert rouge.oracle(
+        "The mayor quit. Yesterday it was said that the mayor quit and then went home by bus.",
+        "The mayor quit.",
+    ) == [0]
 
 
 def test_the_oracle_counts_a_repeated_word_as_often_as_the_highlights_do():
     # "red red red" holds one of the highlights' two words once (F1 2/5), "blue" has 2/3; both together 4/6, no more than "blue" alone
     assert rouge.greedy_oracle(["red red red", "blue"], "red blue") == [1]
-    assert rouge.salience(["red red red", "blue"], "red blue") == pytest.approx([50 * 2 / 5, 50 * 2 / 3])
+    assert rouge.salience(["red red red", "blue"], "red blue") == pytest.approx(
+        [50 * 2 / 5, 50 * 2 / 3]
+    )
 
 
 def test_lead_and_random_pass_over_lines_of_a_few_words():
-    article = "By . Associated Press . " + " ".join(f"Sentence number {word} is here today." for word in ("one", "two", "three", "four"))
+    article = "By . Associated Press . " + " ".join(
+        f"Sentence number {word} is here today." for word in ("one", "two", "three", "four")
+    )
     lead = rouge.lead(article)
-    assert lead.split("\n") == [f"Sentence number {word} is here today." for word in ("one", "two", "three")]
+    assert lead.split("\n") == [
+        f"Sentence number {word} is here today." for word in ("one", "two", "three")
+    ]
     drawn = [rouge.random_sentences(article, 3, np.random.default_rng(seed)) for seed in range(20)]
     assert all(len(text.split("\n")) == 3 and "Associated" not in text for text in drawn)
     assert len(set(drawn)) == 4  # each of the four ways to leave one out, in the article's order

@@ -14,13 +14,19 @@ from summarization import flags, hub, runs
 
 
 def args(**options):
-    return SimpleNamespace(**{"seed": 0, "overwrite": False, "quiet": True, "verbose": False, "steps": 5} | options)
+    return SimpleNamespace(
+        **{"seed": 0, "overwrite": False, "quiet": True, "verbose": False, "steps": 5} | options
+    )
 
 
 def test_both_spellings_of_a_flag_work_and_abbreviations_do_not():
     parser = flags.parser("doc", "outputs/x")
     parser.add_argument("--ig_steps", type=int)
-    assert parser.parse_args(["--ig-steps", "3"]).ig_steps == parser.parse_args(["--ig_steps=3"]).ig_steps == 3
+    assert (
+        parser.parse_args(["--ig-steps", "3"]).ig_steps
+        == parser.parse_args(["--ig_steps=3"]).ig_steps
+        == 3
+    )
     assert parser.parse_args(["--output-dir", "a-b"]).output_dir == "a-b"
     with pytest.raises(SystemExit) as stop:
         parser.parse_args(["--ig_st", "3"])
@@ -34,8 +40,15 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-CONVERTERS = [(flags.positive_int, "3", "0"), (flags.fraction, "0.5", "1.5"), (flags.int_list, "0,10", "1,x"),
-              (flags.count, "0", "-1"), (flags.name_list, "kl, nll,", " ,"), (flags.seed, "3", "-1"), (flags.seed, "3", str(2**32))]
+CONVERTERS = [
+    (flags.positive_int, "3", "0"),
+    (flags.fraction, "0.5", "1.5"),
+    (flags.int_list, "0,10", "1,x"),
+    (flags.count, "0", "-1"),
+    (flags.name_list, "kl, nll,", " ,"),
+    (flags.seed, "3", "-1"),
+    (flags.seed, "3", str(2**32)),
+]
 
 
 @pytest.mark.parametrize(("function", "good", "bad"), CONVERTERS)
@@ -67,7 +80,9 @@ def test_an_unknown_format_is_refused(tmp_path):
 
 
 def make_run(tmp_path, source, **options):
-    return runs.Run(args(**options), tmp_path / "run.json", [tmp_path / "out.json"], {"source": source})
+    return runs.Run(
+        args(**options), tmp_path / "run.json", [tmp_path / "out.json"], {"source": source}
+    )
 
 
 def test_a_run_is_up_to_date_until_an_input_or_an_argument_changes(tmp_path):
@@ -90,8 +105,12 @@ def test_a_run_is_up_to_date_until_an_input_or_an_argument_changes(tmp_path):
 
 def test_a_run_is_the_same_under_another_spelling_and_in_another_place(tmp_path, monkeypatch):
     def start(folder):
-        return runs.Run(args(circuits=[f"{folder}/a.json"], output_dir=str(folder)), folder / "run.json", [folder / "out.json"],
-                        {f"{folder}/a.json": f"{folder}/a.json"})
+        return runs.Run(
+            args(circuits=[f"{folder}/a.json"], output_dir=str(folder)),
+            folder / "run.json",
+            [folder / "out.json"],
+            {f"{folder}/a.json": f"{folder}/a.json"},
+        )
 
     (tmp_path / "one").mkdir()
     runs.write_json(tmp_path / "one" / "a.json", 1)
@@ -115,7 +134,10 @@ def test_an_output_that_is_no_longer_what_was_written_is_named_and_kept(tmp_path
     runs.write_json(tmp_path / "out.json", [1, 2, 3])
     run.finish()
     (tmp_path / "out.json").write_text("")
-    with pytest.raises(InputError, match=r"out.json: expected the \d+ bytes that this run wrote, found 0; .*--overwrite"):
+    with pytest.raises(
+        InputError,
+        match=r"out.json: expected the \d+ bytes that this run wrote, found 0; .*--overwrite",
+    ):
         make_run(tmp_path, source)
     assert not make_run(tmp_path, source, overwrite=True).up_to_date
 
@@ -162,7 +184,9 @@ def test_a_hub_that_cannot_be_reached_names_the_way_out(monkeypatch, tmp_path):
     (503, "text/html", "HTTP 503"), (200, "text/html", "something else answers"),
     (200, "application/json", None),
 ])  # fmt: skip
-def test_a_hub_that_answers_and_refuses_is_told_in_one_request(status, kind, said, monkeypatch, tmp_path):
+def test_a_hub_that_answers_and_refuses_is_told_in_one_request(
+    status, kind, said, monkeypatch, tmp_path
+):
     asked = []
 
     def get(url, **options):
@@ -193,8 +217,14 @@ def test_fingerprint_sees_weights_and_not_optimizer_state(tmp_path):
 
 def test_an_error_is_one_line_and_exit_code_2():
     code = "from summarization import runs\nfrom eap import InputError\ndef main(): raise InputError('a\\nb')\nruns.run_script(main)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.ROOT)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.endswith("error: a b\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.ROOT
+    )
+    assert (
+        done.returncode == 2
+        and done.stderr.count("\n") == 1
+        and done.stderr.endswith("error: a b\n")
+    )
 
 
 def test_a_folder_is_never_replaced_by_a_file(tmp_path):
@@ -202,7 +232,9 @@ def test_a_folder_is_never_replaced_by_a_file(tmp_path):
     (tmp_path / "data" / "kept.txt").write_text("kept")
     with pytest.raises(InputError, match="folder"):
         runs.write_text(tmp_path / "data", "new")
-    assert (tmp_path / "data" / "kept.txt").read_text() == "kept" and not list(tmp_path.glob(".writing-*"))
+    assert (tmp_path / "data" / "kept.txt").read_text() == "kept" and not list(
+        tmp_path.glob(".writing-*")
+    )
 
 
 def test_an_interrupted_overwrite_never_goes_on_from_what_the_other_run_left(tmp_path):
@@ -212,14 +244,19 @@ def test_an_interrupted_overwrite_never_goes_on_from_what_the_other_run_left(tmp
     first = start(steps=5)
     (tmp_path / "out").write_text("of 5 steps")
     first.finish()
-    assert start(steps=6, overwrite=True).starts_over  # interrupted here: `out` is still the other run's
+    assert start(
+        steps=6, overwrite=True
+    ).starts_over  # interrupted here: `out` is still the other run's
     again = start(steps=6)
     assert again.starts_over
     again.cleared()
     assert not start(steps=6).starts_over
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x/y"), FileExistsError(17, "File exists", "/x/y")])
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError(13, "Permission denied", "/x/y"), FileExistsError(17, "File exists", "/x/y")],
+)
 def test_a_path_that_cannot_be_written_is_one_line_and_exit_code_2(error, capsys):
     def main():
         raise error
@@ -242,7 +279,10 @@ def test_an_overwrite_that_ends_before_it_writes_leaves_the_old_run_complete(tmp
         make_run(tmp_path, broken, overwrite=True, steps=7)  # and ends here, as over what it reads
     with pytest.raises(InputError, match="other inputs or arguments"):
         make_run(tmp_path, source, steps=8)
-    assert make_run(tmp_path, source).up_to_date and json.loads((tmp_path / "run.json").read_text()) == record
+    assert (
+        make_run(tmp_path, source).up_to_date
+        and json.loads((tmp_path / "run.json").read_text()) == record
+    )
     make_run(tmp_path, broken, overwrite=True, steps=7)
     runs.write_json(tmp_path / "out.json", 2)  # as long as the old one
     with pytest.raises(InputError, match="other inputs or arguments"):

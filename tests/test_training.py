@@ -46,7 +46,9 @@ def finished(tiny_model_dir, tmp_path_factory):
 # ---------------------------------------------------------------- examples
 
 
-def test_guard_18_each_summary_has_one_supervised_end_also_in_a_padded_batch(articles, encoded, tiny_tokenizer):
+def test_guard_18_each_summary_has_one_supervised_end_also_in_a_padded_batch(
+    articles, encoded, tiny_tokenizer
+):
     batch = examples.SummaryCollator(tiny_tokenizer)([encoded.data[row] for row in range(4)])
     assert batch["input_ids"].shape[1] == max(len(ids) for ids in encoded.data["input_ids"][:4])
     for row, article in zip(batch["labels"], articles, strict=False):
@@ -56,7 +58,9 @@ def test_guard_18_each_summary_has_one_supervised_end_also_in_a_padded_batch(art
         assert supervised[-1] == tiny_tokenizer.eos_token_id
 
 
-def test_loss_of_a_batch_without_article_logits_is_the_models_own_loss(encoded, model, tiny_tokenizer):
+def test_loss_of_a_batch_without_article_logits_is_the_models_own_loss(
+    encoded, model, tiny_tokenizer
+):
     features = [encoded.data[row] for row in range(3)]
     full = examples.SummaryCollator(tiny_tokenizer).pad(features)
     batch = examples.SummaryCollator(tiny_tokenizer)(features)
@@ -65,17 +69,28 @@ def test_loss_of_a_batch_without_article_logits_is_the_models_own_loss(encoded, 
     assert short.logits.shape[1] < long.logits.shape[1]
 
 
-def test_summary_nll_is_the_mean_over_summary_tokens_and_batching_changes_nothing(encoded, model, tiny_tokenizer):
+def test_summary_nll_is_the_mean_over_summary_tokens_and_batching_changes_nothing(
+    encoded, model, tiny_tokenizer
+):
     found = examples.summary_nll(model, encoded.data, tiny_tokenizer, batch_size=5)
     example = encoded.data[7]
     log_p = model(torch.tensor([example["input_ids"]])).logits[0].log_softmax(-1)
-    by_hand = [-log_p[place - 1, label].item() for place, label in enumerate(example["labels"]) if label != prompt.NO_LABEL]
+    by_hand = [
+        -log_p[place - 1, label].item()
+        for place, label in enumerate(example["labels"])
+        if label != prompt.NO_LABEL
+    ]
     assert found[7] == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
-    assert np.allclose(found, examples.summary_nll(model, encoded.data, tiny_tokenizer, batch_size=1), rtol=1e-5)
+    assert np.allclose(
+        found, examples.summary_nll(model, encoded.data, tiny_tokenizer, batch_size=1), rtol=1e-5
+    )
 
 
 def test_rows_that_cannot_fit_are_counted_with_the_reason(articles, tiny_tokenizer):
-    rows = [*articles[:2], {"id": "long", "article": "A short one.", "highlights": articles[0]["article"] * 3}]
+    rows = [
+        *articles[:2],
+        {"id": "long", "article": "A short one.", "highlights": articles[0]["article"] * 3},
+    ]
     found = examples.encode(rows, tiny_tokenizer, 320)
     assert found.ids == [row["id"] for row in articles[:2]]
     assert list(found.dropped.values()) == [1]
@@ -90,7 +105,11 @@ def test_a_file_without_splits_has_a_part_held_out(articles_file):
     assert not set(train["id"]) & set(other["id"])
     assert "1 of 12" in note
     parts, notes = examples.load_parts(articles_file, 6, {"test": 4, "validation": 2}, seed=0)
-    assert {name: len(rows) for name, rows in parts.items()} == {"train": 6, "test": 4, "validation": 2} and len(notes) == 2
+    assert {name: len(rows) for name, rows in parts.items()} == {
+        "train": 6,
+        "test": 4,
+        "validation": 2,
+    } and len(notes) == 2
     assert len({row_id for rows in parts.values() for row_id in rows["id"]}) == 12
 
 
@@ -125,8 +144,21 @@ def test_stopping_early_needs_patience_evaluations_without_a_better_one():
 
 
 def one_step(model, encoded, tokenizer, folder, **more):
-    more |= {"train_sampling_strategy": "sequential", "optim": "sgd", "learning_rate": 1.0, "max_steps": 1, "max_grad_norm": 0.0}
-    settings = TrainingArguments(str(folder), use_cpu=True, save_strategy="no", disable_tqdm=True, dataloader_pin_memory=False, **more)
+    more |= {
+        "train_sampling_strategy": "sequential",
+        "optim": "sgd",
+        "learning_rate": 1.0,
+        "max_steps": 1,
+        "max_grad_norm": 0.0,
+    }
+    settings = TrainingArguments(
+        str(folder),
+        use_cpu=True,
+        save_strategy="no",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        **more,
+    )
     model.config.update({"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0})
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -135,24 +167,41 @@ def one_step(model, encoded, tokenizer, folder, **more):
     return torch.cat([parameter.flatten() for parameter in model.parameters()])
 
 
-def test_accumulating_gradients_is_a_larger_batch(encoded, tiny_model_dir, tiny_tokenizer, tmp_path):
+def test_accumulating_gradients_is_a_larger_batch(
+    encoded, tiny_model_dir, tiny_tokenizer, tmp_path
+):
     whole, parts = (AutoModelForCausalLM.from_pretrained(tiny_model_dir) for _ in range(2))
     start = torch.cat([parameter.detach().flatten().clone() for parameter in whole.parameters()])
     after = one_step(whole, encoded, tiny_tokenizer, tmp_path, per_device_train_batch_size=4)
-    again = one_step(parts, encoded, tiny_tokenizer, tmp_path, per_device_train_batch_size=1, gradient_accumulation_steps=4)
+    again = one_step(
+        parts,
+        encoded,
+        tiny_tokenizer,
+        tmp_path,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=4,
+    )
     assert (after - start).norm() > 0.01
     assert (after - again).norm() < 1e-4 * (after - start).norm()
 
 
 def test_a_run_keeps_its_schedule_and_its_folder_is_a_model(finished, tiny_model_dir):
-    assert [path.name for path in training.complete_checkpoints(finished)] == [f"checkpoint-{step}" for step in (0, 1, 3, 5)]
+    assert [path.name for path in training.complete_checkpoints(finished)] == [
+        f"checkpoint-{step}" for step in (0, 1, 3, 5)
+    ]
     content = json.loads((finished / "training.json").read_text())
     assert [row["step"] for row in content["validation"]] == content["checkpoints"] == [0, 1, 3, 5]
     assert [row["step"] for row in content["loss"]] == [1, 3, 5]
     assert "seconds" not in json.dumps(content)
     assert str(finished.parent) not in json.dumps(content)
-    for folder, other in ((finished, finished / "checkpoint-5"), (finished / "checkpoint-0", Path(tiny_model_dir))):
-        ours, theirs = load_file(folder / "model.safetensors"), load_file(other / "model.safetensors")
+    for folder, other in (
+        (finished, finished / "checkpoint-5"),
+        (finished / "checkpoint-0", Path(tiny_model_dir)),
+    ):
+        ours, theirs = (
+            load_file(folder / "model.safetensors"),
+            load_file(other / "model.safetensors"),
+        )
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert not list(finished.rglob("*.bin"))
     run(finished, tiny_model_dir)  # up to date
@@ -161,7 +210,9 @@ def test_a_run_keeps_its_schedule_and_its_folder_is_a_model(finished, tiny_model
 
 
 @pytest.mark.parametrize("last_words", [1, 3, 5])
-def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(last_words, finished, tiny_model_dir, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
+    last_words, finished, tiny_model_dir, tmp_path, monkeypatch
+):
     save = Trainer._save_optimizer_and_scheduler
 
     def die(self, folder):
@@ -175,26 +226,57 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(last_words,
         run(out, tiny_model_dir)
     assert not (out / f"checkpoint-{last_words}").exists()  # half written, so not there
     run(out, tiny_model_dir)
-    names = {path.relative_to(finished) for path in finished.rglob("*") if path.is_file() and "run." not in path.name}
-    assert names == {path.relative_to(out) for path in out.rglob("*") if path.is_file() and "run." not in path.name}
-    assert [name for name in names if (finished / name).read_bytes() != (out / name).read_bytes()] == []
+    names = {
+        path.relative_to(finished)
+        for path in finished.rglob("*")
+        if path.is_file() and "run." not in path.name
+    }
+    assert names == {
+        path.relative_to(out)
+        for path in out.rglob("*")
+        if path.is_file() and "run." not in path.name
+    }
+    assert [
+        name for name in names if (finished / name).read_bytes() != (out / name).read_bytes()
+    ] == []
 
 
-def test_batches_of_similar_length_are_the_same_ones_after_an_interruption_in_a_later_epoch(tiny_model_dir, tmp_path, monkeypatch):
-    words = ["--train_sampling_strategy", "group_by_length", "--max_steps", "11", "--checkpoint_steps", "0,9"]  # 8 steps an epoch
+def test_batches_of_similar_length_are_the_same_ones_after_an_interruption_in_a_later_epoch(
+    tiny_model_dir, tmp_path, monkeypatch
+):
+    words = [
+        "--train_sampling_strategy",
+        "group_by_length",
+        "--max_steps",
+        "11",
+        "--checkpoint_steps",
+        "0,9",
+    ]  # 8 steps an epoch
     run(tmp_path / "whole", tiny_model_dir, *words)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.SummaryTrainer, "save_final", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            training.SummaryTrainer,
+            "save_final",
+            lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         run(tmp_path / "stopped", tiny_model_dir, *words)
     shutil.rmtree(tmp_path / "stopped" / "checkpoint-11")
     run(tmp_path / "stopped", tiny_model_dir, *words)
-    assert (tmp_path / "stopped" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert (tmp_path / "stopped" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
 
 
-def test_a_run_whose_last_step_is_saved_takes_no_further_step(finished, tiny_model_dir, tmp_path, monkeypatch):
+def test_a_run_whose_last_step_is_saved_takes_no_further_step(
+    finished, tiny_model_dir, tmp_path, monkeypatch
+):
     out = tmp_path / "stopped"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.SummaryTrainer, "save_final", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            training.SummaryTrainer,
+            "save_final",
+            lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         run(out, tiny_model_dir)
     run(out, tiny_model_dir)
     assert (out / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
@@ -221,7 +303,9 @@ def losses(folder):
 def test_bf16_runs_and_stays_near_float32(finished, tiny_model_dir, tmp_path):
     out = tmp_path / "out"
     run(out, tiny_model_dir, "--bf16")
-    assert losses(out) == pytest.approx(losses(finished), rel=0.02) and losses(out) != losses(finished)
+    assert losses(out) == pytest.approx(losses(finished), rel=0.02) and losses(out) != losses(
+        finished
+    )
     assert load_file(out / "model.safetensors")["transformer.wte.weight"].dtype == torch.float32
 
 
@@ -235,7 +319,10 @@ def test_gradient_checkpointing_changes_no_result(finished, tiny_model_dir, tmp_
 
 def test_early_stopping_is_off_by_default_and_stops_when_asked(tiny_model_dir, tmp_path):
     """With a rate of 0 no evaluation is better than the first."""
-    for name, flags, steps in (("off", [], [0, 1, 3, 5]), ("on", ["--early_stopping_patience", "1"], [0, 1])):
+    for name, flags, steps in (
+        ("off", [], [0, 1, 3, 5]),
+        ("on", ["--early_stopping_patience", "1"], [0, 1]),
+    ):
         run(tmp_path / name, tiny_model_dir, "--learning_rate", "0", *flags)
         assert json.loads((tmp_path / name / "training.json").read_text())["checkpoints"] == steps
         assert (tmp_path / name / "model.safetensors").is_file()
@@ -261,7 +348,9 @@ def test_a_gpu_by_number_becomes_the_only_one_that_trainer_sees(device, visible,
     assert args.device == device.partition(":")[0]
 
 
-@pytest.mark.parametrize(("name", "value"), [("WORLD_SIZE", "2"), ("CUDA_VISIBLE_DEVICES", "0,1,2")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("WORLD_SIZE", "2"), ("CUDA_VISIBLE_DEVICES", "0,1,2")]
+)
 def test_a_gpu_that_cannot_be_had_is_refused(name, value, monkeypatch):
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="--device cuda:3: expected"):
@@ -269,15 +358,52 @@ def test_a_gpu_that_cannot_be_had_is_refused(name, value, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_of_torchrun_train_as_one_with_twice_the_batch(tiny_model_dir, torchrun, tmp_path):
-    words = ["--model_path", tiny_model_dir, "--dataset", "demo", "--subset_train_size", "16", "--validation_size", "4", "--max_steps", "3",
-             "--checkpoint_steps", "0,2", "--probe_examples", "0", "--device", "cpu", "--quiet", "--train_sampling_strategy", "sequential"]
-    for start, size, name in ((torchrun(script.__file__), "2", "two"), ([sys.executable, script.__file__], "4", "one")):
-        done = subprocess.run([*start, *words, "--batch_size", size, "--output_dir", str(tmp_path / name)], capture_output=True, text=True)
+def test_two_processes_of_torchrun_train_as_one_with_twice_the_batch(
+    tiny_model_dir, torchrun, tmp_path
+):
+    words = [
+        "--model_path",
+        tiny_model_dir,
+        "--dataset",
+        "demo",
+        "--subset_train_size",
+        "16",
+        "--validation_size",
+        "4",
+        "--max_steps",
+        "3",
+        "--checkpoint_steps",
+        "0,2",
+        "--probe_examples",
+        "0",
+        "--device",
+        "cpu",
+        "--quiet",
+        "--train_sampling_strategy",
+        "sequential",
+    ]
+    for start, size, name in (
+        (torchrun(script.__file__), "2", "two"),
+        ([sys.executable, script.__file__], "4", "one"),
+    ):
+        done = subprocess.run(
+            [*start, *words, "--batch_size", size, "--output_dir", str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
-    assert [path.name for path in training.complete_checkpoints(tmp_path / "two")] == ["checkpoint-0", "checkpoint-2", "checkpoint-3"]
-    nll = [[row["nll_nats_per_token"] for row in json.loads((tmp_path / name / "training.json").read_text())["validation"]]
-           for name in ("one", "two")]
+    assert [path.name for path in training.complete_checkpoints(tmp_path / "two")] == [
+        "checkpoint-0",
+        "checkpoint-2",
+        "checkpoint-3",
+    ]
+    nll = [
+        [
+            row["nll_nats_per_token"]
+            for row in json.loads((tmp_path / name / "training.json").read_text())["validation"]
+        ]
+        for name in ("one", "two")
+    ]
     assert nll[0] == pytest.approx(nll[1], abs=0.02)  # dropout draws differ
 
 
@@ -302,29 +428,42 @@ def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
         return str(tmp_path / name)
 
     cut = damaged("cut", "model.safetensors", lambda content: content[:-100])
-    other = damaged("other", "config.json", lambda content: content.replace(b'"n_embd": 48', b'"n_embd": 32'))
+    other = damaged(
+        "other", "config.json", lambda content: content.replace(b'"n_embd": 48', b'"n_embd": 32')
+    )
     llama = damaged("llama", "config.json", lambda content: content.replace(b'"gpt2"', b'"llama"'))
     broken = damaged("broken", "config.json", lambda content: content[:20])
-    for folder, message in ((cut, "SafetensorError"), (other, "fits its config"), (llama, "type gpt2, got llama"), (broken, "config.json")):
+    for folder, message in (
+        (cut, "SafetensorError"),
+        (other, "fits its config"),
+        (llama, "type gpt2, got llama"),
+        (broken, "config.json"),
+    ):
         with pytest.raises(InputError, match=message):
             hub.load_model(folder, torch.float32, "cpu")
     with pytest.raises(InputError, match="expected a tokenizer"):
         hub.load_tokenizer(damaged("words", "tokenizer.json", lambda content: content[:20]))
 
 
-def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_the_same_name(tiny_model_dir, tmp_path):
+def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_the_same_name(
+    tiny_model_dir, tmp_path
+):
     plain = AutoModelForCausalLM.from_pretrained(tiny_model_dir).double().eval()
     loaded = hub.load_model(tiny_model_dir, torch.float64, "cpu")
     assert isinstance(loaded.transformer.h[0].mlp.act, torch.nn.GELU)
     ids = torch.arange(40)[None]
-    torch.testing.assert_close(loaded(ids, attention_mask=ids >= 0).logits, plain(ids).logits, atol=1e-13, rtol=0)
+    torch.testing.assert_close(
+        loaded(ids, attention_mask=ids >= 0).logits, plain(ids).logits, atol=1e-13, rtol=0
+    )
     loaded.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["activation_function"] == "gelu_new"
 
 
 def test_loading_and_reading_say_nothing(tiny_model_dir, tiny_tokenizer, capfd):
     model = hub.load_model(tiny_model_dir, torch.float32, "cpu")
-    model(torch.tensor([[5, 6, tiny_tokenizer.eos_token_id]]))  # transformers would ask for an attention mask
+    model(
+        torch.tensor([[5, 6, tiny_tokenizer.eos_token_id]])
+    )  # transformers would ask for an attention mask
     hub.load_tokenizer(tiny_model_dir)
     assert capfd.readouterr() == ("", "")
 
@@ -332,7 +471,9 @@ def test_loading_and_reading_say_nothing(tiny_model_dir, tiny_tokenizer, capfd):
 # ---------------------------------------------------------------- latents
 
 
-def test_latents_are_what_the_final_norm_reads_and_leave_the_first_token_out(finished, encoded, tmp_path):
+def test_latents_are_what_the_final_norm_reads_and_leave_the_first_token_out(
+    finished, encoded, tmp_path
+):
     model = AutoModelForCausalLM.from_pretrained(finished / "checkpoint-3").eval()
     found = load_file(finished / "latents" / "checkpoint-3.safetensors")
     layers, tokens, width = found["streams"].shape
@@ -346,4 +487,6 @@ def test_latents_are_what_the_final_norm_reads_and_leave_the_first_token_out(fin
     chosen = latents.probe([ids], per_example=3)
     assert chosen.positions[0].tolist() == [1, round(len(ids) / 2), len(ids) - 1]
     latents.save(tmp_path / "one.safetensors", model, chosen)
-    torch.testing.assert_close(load_file(tmp_path / "one.safetensors")["streams"], streams[:, chosen.positions[0]])
+    torch.testing.assert_close(
+        load_file(tmp_path / "one.safetensors")["streams"], streams[:, chosen.positions[0]]
+    )

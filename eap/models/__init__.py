@@ -10,5 +10,7 @@ def adapt(model):
     """The adapter of a transformers model: its graph, its parts and their weights. Raises InputError for an unknown architecture."""
     kind = getattr(model.config, "model_type", type(model).__name__)
     if kind not in ARCHITECTURES:
-        raise InputError(f"expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no adapter for it in eap/models yet")
+        raise InputError(
+            f"expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no adapter for it in eap/models yet"
+        )
     return ARCHITECTURES[kind](model)

@@ -30,17 +30,24 @@ class GPT2:
     def __init__(self, model):
         config = model.config
         if not config.scale_attn_weights:
-            raise InputError("expected a GPT-2 with scale_attn_weights, got one without; there is no adapter for it")
+            raise InputError(
+                "expected a GPT-2 with scale_attn_weights, got one without; there is no adapter for it"
+            )
         for option in UNSUPPORTED:
             if getattr(config, option, False):
-                raise InputError(f"expected a GPT-2 without {option}, got one with it; there is no adapter for it")
+                raise InputError(
+                    f"expected a GPT-2 without {option}, got one with it; there is no adapter for it"
+                )
         self.model, self.trunk, self.unembed = model, model.transformer, model.lm_head
         self.graph = Graph(config.n_layer, config.n_head, config.n_embd)
         self.d_head = config.n_embd // config.n_head
         self.context_length, self.vocabulary_size = config.n_positions, config.vocab_size
         self.epsilon = config.layer_norm_epsilon
         self.final_norm = self.trunk.ln_f
-        self.blocks = [Block(block.ln_1, block.attn.c_attn, block.attn.c_proj, block.ln_2, block.mlp) for block in self.trunk.h]
+        self.blocks = [
+            Block(block.ln_1, block.attn.c_attn, block.attn.c_proj, block.ln_2, block.mlp)
+            for block in self.trunk.h
+        ]
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Token embeddings (..., pos, d_model), without positions."""
@@ -73,12 +80,17 @@ class GPT2:
     @cached_property
     def read_constants(self) -> list[torch.Tensor]:
         """Per layer (3 d_model,): the part of the q-k-v projection's output that does not depend on the stream."""
-        return [(block.qkv.bias + block.attn_norm.bias @ block.qkv.weight).detach() for block in self.blocks]
+        return [
+            (block.qkv.bias + block.attn_norm.bias @ block.qkv.weight).detach()
+            for block in self.blocks
+        ]
 
     @cached_property
     def read_means(self) -> list[torch.Tensor]:
         """Per layer (3 heads, d_head): the mean over d_model of diag(norm weight) W."""
-        means = [block.attn_norm.weight @ block.qkv.weight / self.graph.d_model for block in self.blocks]
+        means = [
+            block.attn_norm.weight @ block.qkv.weight / self.graph.d_model for block in self.blocks
+        ]
         return [mean.detach().unflatten(0, (-1, self.d_head)) for mean in means]
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
