@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, runs
+from summarization import flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUITS = [
@@ -216,7 +216,7 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
         require_own_model(checkpoint, folder)
         adapter = adapt(
-            hub.load_model(str(folder), runs.circuit_dtype(args), runs.torch_device(args))
+            opening.load_model(str(folder), runs.circuit_dtype(args), runs.torch_device(args))
         )
         if batches is None:
             pairs = unseen_pairs(args, checkpoints, adapter)

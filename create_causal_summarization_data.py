@@ -13,7 +13,7 @@ Writes  the pairs: half to X.jsonl, half to X_eval.jsonl (--output X.jsonl); sal
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, runs
+from summarization import corpus, flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
@@ -77,9 +77,9 @@ def reader(model_path: str):
 
     folder = Path(model_path)
     if (folder / "tokenizer.json").is_file() and not (folder / "adapter_config.json").is_file():
-        tokenizer, source = hub.read_tokenizer(str(folder)), folder
+        tokenizer, source = opening.read_tokenizer(str(folder)), folder
     else:
-        tokenizer, source = hub.load_tokenizer(model_path), hub.resolve_model(model_path)
+        tokenizer, source = opening.load_tokenizer(model_path), hub.resolve_model(model_path)
     if tokenizer is None or not tokenizer.is_fast:
         raise InputError(
             f"--model_path {model_path}: expected a fast tokenizer (tokenizer.json), found none; save one there"

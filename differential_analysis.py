@@ -15,7 +15,7 @@ Writes  differential.json, layers.differential.json, differential.{similarity,la
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, runs
+from summarization import corpus, flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 BASE_MODEL_PATH = "gpt2"  # the model before fine-tuning: Hub id, folder, or demo
@@ -64,7 +64,7 @@ def load_pair(args):
     device, dtype = runs.torch_device(args), runs.torch_dtype(args)
     names = (args.base_model_path, args.finetuned_model_path)
     base, finetuned = (
-        hub.load_model(name, dtype, device, attn_implementation="eager") for name in names
+        opening.load_model(name, dtype, device, attn_implementation="eager") for name in names
     )
     internals.require_comparable(base, finetuned, names)
     return base, finetuned, shared_tokenizer(names)
@@ -72,12 +72,12 @@ def load_pair(args):
 
 def shared_tokenizer(names):
     """The one tokenizer of both models; a folder without one takes the other's. Raises InputError if they differ or there is none."""
-    found = [tokenizer for tokenizer in map(hub.load_tokenizer, names) if tokenizer is not None]
+    found = [tokenizer for tokenizer in map(opening.load_tokenizer, names) if tokenizer is not None]
     if not found:
         raise InputError(
             f"{names[0]}: expected a model folder with a tokenizer, found none; save one there with save_pretrained"
         )
-    if len({hub.tokenizer_sha256(tokenizer) for tokenizer in found}) > 1:
+    if len({opening.tokenizer_sha256(tokenizer) for tokenizer in found}) > 1:
         raise InputError(
             f"expected one tokenizer for both models, got two different ones ({names[0]}, {names[1]}); "
             "compare a model with its own fine-tune"

@@ -14,7 +14,7 @@ Writes  faithfulness.json and faithfulness.png in --output_dir
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, runs
+from summarization import flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUIT = "C_before_summarization.json"  # from extract_summarization_circuit.py, or EAP-IG's JSON
@@ -198,9 +198,11 @@ def load_model(args, model_path: str, circuits: dict):
     """(adapter, tokenizer) of a model. Raises InputError when a circuit is not of its shape or tokenizer (guard 25)."""
     from eap.models import adapt
 
-    adapter = adapt(hub.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args)))
-    tokenizer = hub.load_tokenizer(model_path)
-    ours = hub.tokenizer_sha256(tokenizer)
+    adapter = adapt(
+        opening.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args))
+    )
+    tokenizer = opening.load_tokenizer(model_path)
+    ours = opening.tokenizer_sha256(tokenizer)
     for name, circuit in circuits.items():
         circuit.require_scores(name)
         if circuit.graph != adapter.graph:

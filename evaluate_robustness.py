@@ -14,7 +14,7 @@ Writes  robustness.json, robustness.png and, with --model_path, robustness.matri
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, runs
+from summarization import flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 PAIRS = "data/pairs.jsonl"  # with --model_path: the pairs that the first circuit was extracted from
@@ -197,7 +197,7 @@ def extract_again(args, run, circuit, per_example) -> dict:
     from eap.models import adapt
 
     adapter = adapt(
-        hub.load_model(args.model_path, runs.circuit_dtype(args), runs.torch_device(args))
+        opening.load_model(args.model_path, runs.circuit_dtype(args), runs.torch_device(args))
     )
     if circuit.graph != adapter.graph:
         raise InputError(
@@ -205,7 +205,7 @@ def extract_again(args, run, circuit, per_example) -> dict:
         )
     there = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
     pairs = there[: args.max_examples]
-    tokenizer = hub.load_tokenizer(args.model_path)
+    tokenizer = opening.load_tokenizer(args.model_path)
     if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
         runs.say(args, note)
     own = options(circuit)

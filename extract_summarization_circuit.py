@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, runs, shards
+from summarization import flags, hub, opening, runs, shards
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder, or demo; with --all_checkpoints a run's folder
@@ -237,12 +237,14 @@ def extract(args, model_path: str, output: Path) -> None:
     from eap.models import adapt
 
     runs.seed_everything(args.seed)
-    adapter = adapt(hub.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args)))
+    adapter = adapt(
+        opening.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args))
+    )
     if args.top_n and args.top_n > adapter.graph.n_edges:
         raise InputError(
             f"--top_n {args.top_n}: expected at most the {adapter.graph.n_edges} edges of {adapter.graph}; ask for fewer"
         )
-    tokenizer = hub.load_tokenizer(model_path)
+    tokenizer = opening.load_tokenizer(model_path)
     pairs = dataset.read_pairs(
         args.pairs, adapter.vocabulary_size, adapter.context_length, args.max_examples
     )
@@ -264,7 +266,7 @@ def extract(args, model_path: str, output: Path) -> None:
     circuit.metadata.update(
         pairs_sha256=run.identity["inputs"]["pairs"]["sha256"],
         weights_sha256=run.identity["inputs"]["model"]["sha256"],
-        tokenizer_sha256=hub.tokenizer_sha256(tokenizer),
+        tokenizer_sha256=opening.tokenizer_sha256(tokenizer),
         example_ids=[pair.id for pair in pairs],
     )
     runs.write_json(output, circuit.to_json())

@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, runs
+from summarization import corpus, flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # what is trained on what
@@ -303,8 +303,8 @@ def prepare(args):
         args, args.output_dir, args.seed, per_device_eval_batch_size=args.per_device_eval_batch_size
     )
     runs.seed_everything(args.seed)
-    model = hub.load_model(args.model_path, runs.torch_dtype(args), "cpu")
-    tokenizer = hub.load_tokenizer(args.model_path)
+    model = opening.load_model(args.model_path, runs.torch_dtype(args), "cpu")
+    tokenizer = opening.load_tokenizer(args.model_path)
     if tokenizer is None:
         raise InputError(
             f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too"

@@ -15,7 +15,7 @@ same configuration is not run again. Adapters load with peft and as --model_path
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, generation, hub, layers, runs
+from summarization import corpus, flags, generation, hub, layers, opening, runs
 from summarization.lora import Arm
 
 FULL = "a full fine-tune, compared with the base model"
@@ -424,8 +424,8 @@ def prepare(args, model_path: str):
     from summarization import bakeoff, examples, lora, prompt
 
     model, tokenizer = (
-        hub.load_model(args.model_path, runs.torch_dtype(args), "cpu"),
-        hub.load_tokenizer(args.model_path),
+        opening.load_model(args.model_path, runs.torch_dtype(args), "cpu"),
+        opening.load_tokenizer(args.model_path),
     )
     if tokenizer is None:
         raise InputError(

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, generation, hub, runs
+from summarization import corpus, flags, generation, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATHS = ("gpt2", "model_outputs/gpt2_20k_finetuned")  # differences are taken to the first
@@ -91,8 +91,8 @@ def summaries(args, path: str, label: str, rows) -> list[dict]:
     from summarization import examples
 
     model, tokenizer = (
-        hub.load_model(path, runs.torch_dtype(args), runs.torch_device(args)),
-        hub.load_tokenizer(path),
+        opening.load_model(path, runs.torch_dtype(args), runs.torch_device(args)),
+        opening.load_tokenizer(path),
     )
     if tokenizer is None:
         raise InputError(

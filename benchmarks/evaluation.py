@@ -50,10 +50,10 @@ def parse(argv=None):
 def demo_pairs(n: int, seed: int = 0):
     """n clean/corrupted pairs of the demo newsroom's validation split."""
     from eap.dataset import Pair
-    from summarization import corruption, hub
+    from summarization import corruption, opening
     from summarization.newsroom import articles
 
-    tokenizer = hub.load_tokenizer("demo")
+    tokenizer = opening.load_tokenizer("demo")
     examples, _ = corruption.prepare_all(tokenizer, articles("validation", 2 * n, seed), 256)
     fill = corruption.swap_filler(examples, [])
     rows = [corruption.pair(example, row, fill, seed) for row, example in enumerate(examples[:n])]
@@ -68,12 +68,13 @@ def demo_scores(args):
     import torch
 
     from eap.attribute import attribute
-    from summarization import hub
+    from summarization import opening
 
     device = runs.torch_device(args)
     return (
         attribute(
-            hub.load_model("demo", torch.float32, device), demo_pairs(args.demo_examples, args.seed)
+            opening.load_model("demo", torch.float32, device),
+            demo_pairs(args.demo_examples, args.seed),
         )
         .edges.double()
         .mean(0)

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eap import InputError  # noqa: E402
-from summarization import corpus, flags, generation, hub, runs  # noqa: E402
+from summarization import corpus, flags, generation, hub, opening, runs  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATH = "demo"  # Hub id, folder, checkpoint-N, LoRA adapter folder (merged), or demo
@@ -108,8 +108,8 @@ def summaries(args) -> dict:
 
     runs.seed_everything(args.seed)
     model, tokenizer = (
-        hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)),
-        hub.load_tokenizer(args.model_path),
+        opening.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)),
+        opening.load_tokenizer(args.model_path),
     )
     articles = list(corpus.load(args.dataset, "test", args.max_examples, args.seed)["article"])
     length = prompt.context_length(model.config, tokenizer)

@@ -70,11 +70,11 @@ def on_the_demo(args) -> list[dict]:
 
     from eap.attribute import METHODS, attribute, completeness_gap, input_sums
     from eap.models import adapt
-    from summarization import hub
+    from summarization import opening
 
     device = runs.torch_device(args)
     adapter, pairs = (
-        adapt(hub.load_model("demo", torch.float32, device)),
+        adapt(opening.load_model("demo", torch.float32, device)),
         demo_pairs(args.examples, args.seed),
     )
     scores, rows = {}, []

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from eap import InputError
-from summarization import examples, generation, hub, lora, quality, runs, training
+from summarization import examples, generation, lora, opening, quality, runs, training
 from summarization.statistics import mean_interval
 
 SETTINGS = (
@@ -262,7 +262,7 @@ def _run(args, this: Trial, data: Data, rate: float | None) -> None:
     started = time.time()
     if this.arm.method == "none":
         model, trainable = (
-            hub.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)),
+            opening.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)),
             0,
         )
     else:
@@ -309,7 +309,7 @@ def _run(args, this: Trial, data: Data, rate: float | None) -> None:
 
 def train(args, this: Trial, data: Data, rate: float, what: str, max_steps: int | None = None):
     """(the trained model, with its adapters; number of trainable parameters), after `max_steps` or all steps; `what` labels the bar."""
-    model = hub.load_model(args.model_path, runs.torch_dtype(args), "cpu")
+    model = opening.load_model(args.model_path, runs.torch_dtype(args), "cpu")
     steps = max_steps or total_steps(args, len(data.train.data))
     if this.plan:
         model = lora.wrap(model, this.plan, steps)
@@ -329,7 +329,7 @@ def keep(args, this: Trial, model, data: Data) -> None:
     """Save the adapter, or the whole model with its tokenizer, in the trial's folder."""
     with runs.atomic(this.folder / ("adapter" if this.plan else "model")) as folder:
         if this.plan:
-            lora.save_adapter(model, folder, hub.base_name(args.model_path))
+            lora.save_adapter(model, folder, opening.base_name(args.model_path))
         else:
             model.save_pretrained(folder)
             data.tokenizer.save_pretrained(folder)

@@ -29,9 +29,9 @@ def measure(args, max_new_tokens: int, config=None, context: int = CONTEXT) -> W
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from summarization import hub, runs
+    from summarization import opening, runs
 
-    hub.silence_transformers()
+    opening.silence_transformers()
     device = runs.torch_device(args)
     config = config or GPT2Config()
     model = GPT2LMHeadModel(config).to(device, runs.torch_dtype(args))

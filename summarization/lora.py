@@ -273,7 +273,7 @@ def require_as_planned(wrapped, plan: Plan, shapes) -> None:
 
 
 def save_adapter(wrapped, folder, base: str) -> None:
-    """Write an adapter that plain peft and `hub.load_model` load; `base` is the name under which its base model is found."""
+    """Write an adapter that plain peft and `opening.load_model` load; `base` is the name under which its base model is found."""
     from pathlib import Path
 
     from summarization.runs import read_json, write_json

@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from eap import InputError
-from summarization import hub, runs
+from summarization import opening, runs
 from summarization.examples import SummaryCollator, summary_nll
 from summarization.statistics import mean_interval
 
@@ -254,7 +254,7 @@ def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
 
     Raises InputError for a combination that Trainer refuses.
     """
-    hub.silence_transformers()  # notes on padding tokens concern what is set here on purpose, bars would break the training's own
+    opening.silence_transformers()  # notes on padding tokens concern what is set here on purpose, bars would break the training's own
     device = runs.torch_device(args)
     chosen = {name: getattr(args, name) for name in TRAINER_FLAGS if hasattr(args, name)}
     chosen["per_device_train_batch_size"] = args.batch_size or chosen.get(

@@ -9,7 +9,17 @@ from transformers import AutoModelForCausalLM
 
 import run_peft_bakeoff as script
 from eap import InputError
-from summarization import bakeoff, bakeoff_report, comparison, examples, hub, layers, lora, runs
+from summarization import (
+    bakeoff,
+    bakeoff_report,
+    comparison,
+    examples,
+    hub,
+    layers,
+    lora,
+    opening,
+    runs,
+)
 from summarization.lora import Arm
 
 pytestmark = [
@@ -441,7 +451,7 @@ def test_every_arm_leaves_its_folder_and_one_budget_is_one_count(finished):
 @pytest.mark.parametrize("arm", ["all", "random", "rslora", "dora", "adalora", "full"])
 def test_what_was_saved_is_what_was_judged(arm, finished, tiny_tokenizer):
     folder = finished / arm / "seed-0"
-    model = hub.load_model(
+    model = opening.load_model(
         str(folder / ("model" if arm == "full" else "adapter")), torch.float32, "cpu"
     )
     rows = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
@@ -469,7 +479,7 @@ def test_plain_peft_finds_the_base_model_from_any_folder(arm, finished, tmp_path
     monkeypatch.chdir(tmp_path)
     ids = torch.arange(5, 25)[None]
     plain = AutoPeftModelForCausalLM.from_pretrained(finished / arm / "seed-0" / "adapter").eval()
-    ours = hub.load_model(str(finished / arm / "seed-0" / "adapter"), torch.float32, "cpu")
+    ours = opening.load_model(str(finished / arm / "seed-0" / "adapter"), torch.float32, "cpu")
     torch.testing.assert_close(
         plain(input_ids=ids).logits, ours(input_ids=ids).logits, rtol=1e-4, atol=1e-4
     )
@@ -478,12 +488,12 @@ def test_plain_peft_finds_the_base_model_from_any_folder(arm, finished, tmp_path
 
 
 def test_the_base_of_an_adapter_is_written_so_that_it_is_found(tiny_model_dir, tmp_path):
-    assert hub.base_name("demo") == str(hub.DEMO) and hub.DEMO.is_absolute()
-    assert hub.base_name(tiny_model_dir) == tiny_model_dir
+    assert opening.base_name("demo") == str(hub.DEMO) and hub.DEMO.is_absolute()
+    assert opening.base_name(tiny_model_dir) == tiny_model_dir
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "gone")}))
     with pytest.raises(InputError, match="adapter_config.json: expected its base model at"):
-        hub.base_of_adapter(config)
+        opening.base_of_adapter(config)
 
 
 def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(

@@ -11,7 +11,7 @@ from eap import dataset, hooks, metrics
 from eap.attribute import attribute, run
 from eap.models import adapt
 from run_pipeline import PRESETS
-from summarization import hub
+from summarization import opening
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_the_tuned_model_stops_by_itself(study):
 
 @pytest.mark.parametrize("corruption", ["swap", "mask"])
 def test_salient_sentences_matter_three_times_as_much_as_others(study, corruption):
-    adapter = adapt(hub.load_model(str(study / "run"), torch.float32, "cpu"))
+    adapter = adapt(opening.load_model(str(study / "run"), torch.float32, "cpu"))
     pairs = dataset.read_pairs(study / f"{corruption}.jsonl")
     change = {"salient": [], "control": []}
     with hooks.frozen(adapter.model):
@@ -78,7 +78,10 @@ def test_salient_sentences_matter_three_times_as_much_as_others(study, corruptio
 def test_scores_agree_with_exact_patching():
     """The 300 strongest edges by the default method and 300 random ones; Gauss-Legendre points are no worse than the reference's rule."""
     args = methods.parse(["--quiet"])
-    adapter, pairs = adapt(hub.load_model("demo", torch.float32, "cpu")), evaluation.demo_pairs(8)
+    adapter, pairs = (
+        adapt(opening.load_model("demo", torch.float32, "cpu")),
+        evaluation.demo_pairs(8),
+    )
     scores = {
         rule: attribute(adapter.model, pairs, rule=rule).edges.double().mean(0)
         for rule in ("left", "gauss-legendre")

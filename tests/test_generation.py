@@ -9,13 +9,13 @@ import torch
 
 import test_set_evaluation as script
 from eap import InputError
-from summarization import generation, hub, prompt, quality
+from summarization import generation, opening, prompt, quality
 from summarization.runs import ROOT
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model_dir):
-    return hub.load_model(tiny_model_dir, torch.float64, "cpu")
+    return opening.load_model(tiny_model_dir, torch.float64, "cpu")
 
 
 def greedy(model, tokenizer, article, max_new_tokens, forbidden=()):
@@ -54,7 +54,7 @@ def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
 ):
     """With its output embedding scaled up, the end-of-text wins as soon as its logit is positive."""
     end = tiny_tokenizer.eos_token_id
-    wants_to_stop = hub.load_model(model.name_or_path, torch.float64, "cpu")
+    wants_to_stop = opening.load_model(model.name_or_path, torch.float64, "cpu")
     bias = torch.zeros(len(tiny_tokenizer), dtype=torch.float64)
     bias[end] = 1e3
     wants_to_stop.lm_head.register_forward_hook(lambda module, inputs, output: output + bias)
@@ -73,7 +73,7 @@ def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
 def test_the_checkpoints_own_settings_do_not_count(model, tiny_tokenizer, articles):
     texts = [row["article"] for row in articles[:2]]
     expected = generation.generate(model, tiny_tokenizer, texts, 8)
-    other = hub.load_model(model.name_or_path, torch.float64, "cpu")
+    other = opening.load_model(model.name_or_path, torch.float64, "cpu")
     other.config.use_cache = False  # what Trainer leaves in a checkpoint
     for name, value in {
         "do_sample": True,
@@ -280,7 +280,7 @@ def test_summary_nll_by_hand(tmp_path, articles_file, articles, tiny_model_dir, 
     made = prompt.build(tiny_tokenizer, articles[4]["article"], articles[4]["highlights"], 320)
     with torch.no_grad():
         logs = (
-            hub.load_model(tiny_model_dir, torch.float32, "cpu")(torch.tensor([made.ids]))
+            opening.load_model(tiny_model_dir, torch.float32, "cpu")(torch.tensor([made.ids]))
             .logits[0]
             .double()
             .log_softmax(-1)

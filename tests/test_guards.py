@@ -33,7 +33,7 @@ from eap.evolution_report import Checkpoint, evolve, layer_scores
 from eap.faithfulness_plots import figure as faithfulness_figure
 from eap.files import ScoreWriter
 from eap.graph import Graph
-from summarization import corruption, differential_run, hub, latents, statistics
+from summarization import corruption, differential_run, latents, opening, statistics
 from summarization import differential as measures
 from summarization import differential_report as report
 from summarization.internals import Comparison, plan_batches
@@ -759,7 +759,7 @@ def test_guard_6_missing_attention_weights_stop_the_run(base, texts, tmp_path):
         ):
             compare(*pair, texts)
     fused.save_pretrained(tmp_path)
-    loaded = hub.load_model(
+    loaded = opening.load_model(
         str(tmp_path), torch.float32, "cpu", attn_implementation="eager"
     )  # as the script loads
     heads = compare(loaded, noisy(loaded, "h.0"), texts).heads["kl_base_finetuned"]

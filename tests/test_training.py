@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import run_finetuning_with_checkpoints as script
 from eap import InputError
-from summarization import examples, hub, latents, prompt, training
+from summarization import examples, latents, opening, prompt, training
 
 
 @pytest.fixture(scope="module")
@@ -417,7 +417,7 @@ def test_a_folder_that_lacks_weights_is_no_model(tiny_model_dir, tmp_path):
     del weights["transformer.h.1.mlp.c_fc.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="1 are missing, as transformer.h.1.mlp.c_fc.weight"):
-        hub.load_model(str(folder), torch.float32, "cpu")
+        opening.load_model(str(folder), torch.float32, "cpu")
 
 
 def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
@@ -440,16 +440,16 @@ def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
         (broken, "config.json"),
     ):
         with pytest.raises(InputError, match=message):
-            hub.load_model(folder, torch.float32, "cpu")
+            opening.load_model(folder, torch.float32, "cpu")
     with pytest.raises(InputError, match="expected a tokenizer"):
-        hub.load_tokenizer(damaged("words", "tokenizer.json", lambda content: content[:20]))
+        opening.load_tokenizer(damaged("words", "tokenizer.json", lambda content: content[:20]))
 
 
 def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_the_same_name(
     tiny_model_dir, tmp_path
 ):
     plain = AutoModelForCausalLM.from_pretrained(tiny_model_dir).double().eval()
-    loaded = hub.load_model(tiny_model_dir, torch.float64, "cpu")
+    loaded = opening.load_model(tiny_model_dir, torch.float64, "cpu")
     assert isinstance(loaded.transformer.h[0].mlp.act, torch.nn.GELU)
     ids = torch.arange(40)[None]
     torch.testing.assert_close(
@@ -460,11 +460,11 @@ def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_t
 
 
 def test_loading_and_reading_say_nothing(tiny_model_dir, tiny_tokenizer, capfd):
-    model = hub.load_model(tiny_model_dir, torch.float32, "cpu")
+    model = opening.load_model(tiny_model_dir, torch.float32, "cpu")
     model(
         torch.tensor([[5, 6, tiny_tokenizer.eos_token_id]])
     )  # transformers would ask for an attention mask
-    hub.load_tokenizer(tiny_model_dir)
+    opening.load_tokenizer(tiny_model_dir)
     assert capfd.readouterr() == ("", "")
 
 
