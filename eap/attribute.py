@@ -262,6 +262,21 @@ def ticks_per_batch(graph: Graph, method: str, steps: int, rule: str) -> int:
     return graph.n_edges if points is None else len(points(graph, steps, rule))
 
 
+def passes(
+    graph: Graph, method: str | None, steps: int, rule: str
+) -> tuple[int | None, int | None]:
+    """How many forward and backward passes a pair takes; (None, None) for a method that is unknown."""
+    if method not in METHODS:
+        return None, None
+    way = METHODS[method]
+    if way.points is None:
+        return graph.n_edges + 3, 0
+    n = len(way.points(graph, steps, rule))
+    if way.rules:
+        return n + 1 + (n > 1), n  # the clean run is the last segment's upper end
+    return n + 2 + (way.gate is not None), n
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How the batches of one call are attributed; see `attribute_batches`."""
