@@ -14,13 +14,14 @@ the two runs instead of its derivative (`eap.rules`); the sums are then exact wi
 
 Why it is cheap. Every head reads the same residual stream x through the same norm, so no head needs its own copy of the stream: only
 the gradient must be split. Let x^ = (x - mean x) / s, W' = W_h diag(norm weight) with its mean over d_model taken out, and
-G = d metric / d (x^ W'), which an ordinary backward pass delivers at the output of the fused q-k-v projection. LayerNorm's
-derivative gives
+G = d metric / d (x^ W'), which an ordinary backward pass delivers at the output of the fused q-k-v projection; where query heads share
+a key or value head, attention hands back each query head's part before they are summed. LayerNorm's derivative gives
 
     d metric / d input_h = (1/s) [ y - mean(y) - x^ mean(y x^) ],   y = W' G
                          = W' (G/s) - x^ (D/s),                     D = G . (x^ W') / d_model,
 
-since the columns of W' have mean zero; and x^ W' is the projection's own output less a constant. This is linear in G/s, so the sum over
+since the columns of W' have mean zero; and x^ W' is the projection's own output less a constant. RMSNorm is the same without means.
+This is linear in G/s, so the sum over
 points is taken *before* the multiplication with W'. The gradient at an MLP's and at the logits' input is their branch's own.
 
     1. run the corrupted and the clean input; keep the differences of what every node writes
@@ -350,12 +351,11 @@ def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
             torch.enable_grad(),
             hooks.recorded(adapter) as nodes,
             hooks.tapped(adapter) if segments > 1 else nullcontext() as taps,
-            gradients.collecting(1.0, rules.norm, other),
-            hooks.handing_back(adapter, rules, other),
+            gradients.collecting(1.0, rules, other),
         ):
             hidden = adapter.hidden(embeddings.detach().requires_grad_())
             logits = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
-            upper = nodes.activations(embeddings + adapter.positions(embeddings.shape[1]))
+            upper = nodes.activations(adapter.start(embeddings))
             value = logits.detach()
             clean_logits = value if clean_logits is None else clean_logits
             reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
@@ -447,7 +447,7 @@ def _contract(
 ) -> torch.Tensor:
     """(spans, sources, destinations) scores of one example: differences of what sources write times gradients of what slots read."""
     graph = adapter.graph
-    width, n_sources = 3 * graph.n_heads, len(graph.sources)
+    n_sources = len(graph.sources)
     labels = (
         dataset.span_labels(pair) if spans else [0] * len(pair.clean_ids)
     )  # nothing reads what stands in the padding
@@ -458,31 +458,30 @@ def _contract(
     for label, part in dataset.stretches(labels, most):
         written = written_by_all(adapter, differences, example, part).flatten(1)
         for layer in range(graph.n_layers):
-            parents = graph.n_parents[layer * (width + 1)]
+            slots = graph.head_slots(layer)
+            parents = graph.n_parents[slots.start]
             heads = _head_gradients(adapter, gradients, layer, example, part).flatten(1)
-            first = layer * (width + 1)
-            scores[label, :parents, first : first + width] += written[:parents] @ heads.T
+            scores[label, :parents, slots] += written[:parents] @ heads.T
         direct = torch.stack([each[example, part] for each in gradients.direct]).flatten(1)
-        columns = [layer * (width + 1) + width for layer in range(graph.n_layers)] + [-1]
+        columns = [graph.mlp_slot(layer) for layer in range(graph.n_layers)] + [-1]
         scores[label][:, columns] += written @ direct.T
     return scores
 
 
 def written_by_all(adapter, activations: Activations, example: int, part: slice) -> torch.Tensor:
     """(sources, positions, d_model): what every source adds to the residual stream of one example, at a slice of positions."""
-    graph, (layers, width) = adapter.graph, (adapter.graph.n_layers, adapter.graph.n_heads + 1)
+    graph = adapter.graph
     like = activations.input[example, part]
     written = like.new_empty(len(graph.sources), *like.shape)
     written[0] = like
-    for layer in range(layers):
-        first = 1 + layer * width
+    for layer in range(graph.n_layers):
         results = (
             activations.heads[layer][example, part]
             .unflatten(-1, (graph.n_heads, -1))
             .transpose(0, 1)
         )
-        torch.bmm(results, adapter.write_weight(layer), out=written[first : first + graph.n_heads])
-        written[first + graph.n_heads] = activations.mlps[layer][example, part]
+        torch.bmm(results, adapter.write_weight(layer), out=written[graph.heads(layer)])
+        written[graph.mlp(layer)] = activations.mlps[layer][example, part]
     return written
 
 
@@ -495,10 +494,18 @@ def _head_gradients(
         .unflatten(-1, (-1, adapter.d_head))
         .transpose(0, 1)
     )
-    summed = torch.bmm(projected, adapter.read_weight(layer).permute(1, 2, 0)).mul_(
-        adapter.blocks[layer].attn_norm.weight
-    )
-    summed.sub_(projected @ adapter.read_means[layer][:, :, None])
+    summed = projected.new_empty(*projected.shape[:2], adapter.graph.d_model)
+    first = 0
+    for read in adapter.reads(layer):
+        slots = slice(first, first + read.n_slots)
+        units = read.weight.shape[1]
+        shared = projected[slots].reshape(units, -1, adapter.d_head)
+        out = summed[slots].view(units, -1, adapter.graph.d_model)
+        torch.bmm(shared, read.weight.permute(1, 2, 0), out=out)
+        first = slots.stop
+    summed.mul_(adapter.blocks[layer].attn_norm.weight)
+    if adapter.read_means[layer] is not None:
+        summed.sub_(projected @ adapter.read_means[layer][:, :, None])
     for along, direction in zip(gradients.along[layer], gradients.directions[layer], strict=True):
         summed.addcmul_(along[example, part].T[:, :, None], direction[example, part], value=-1)
     return summed

@@ -45,7 +45,7 @@ class Circuit:
             "cfg": {
                 "n_layers": graph.n_layers,
                 "n_heads": graph.n_heads,
-                "parallel_attn_mlp": False,
+                "parallel_attn_mlp": graph.parallel,
                 "d_model": graph.d_model,
             },
             "nodes": nodes,
@@ -91,15 +91,16 @@ def load_circuit(path) -> Circuit:
 
 def _parse(content: dict, path) -> Circuit:
     cfg, metadata = content["cfg"], dict(content.get("metadata", {}))
-    if cfg.get("parallel_attn_mlp"):
-        raise InputError(
-            f"{path}: expected blocks whose MLP reads after attention, got parallel_attn_mlp; no such model is supported yet"
-        )
     if metadata.pop("format", 1) != 1:
         raise InputError(
             f"{path}: expected format 1, got {content['metadata']['format']}; update this software or extract again"
         )
-    graph = Graph(int(cfg["n_layers"]), int(cfg["n_heads"]), int(cfg["d_model"]))
+    graph = Graph(
+        int(cfg["n_layers"]),
+        int(cfg["n_heads"]),
+        int(cfg["d_model"]),
+        parallel=bool(cfg.get("parallel_attn_mlp", False)),
+    )
     scores, in_graph = (
         torch.zeros(graph.n_edges, dtype=torch.float64),
         torch.zeros(graph.n_edges, dtype=torch.bool),

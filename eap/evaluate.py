@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from eap import InputError, metrics
+from eap import InputError, hooks, metrics
 from eap.attribute import Scores, ablated, run
 from eap.dataset import Batch
 from eap.graph import Graph
@@ -62,19 +62,10 @@ class CircuitRunner:
         self.reference = metrics.reference(clean_logits, corrupted_logits, self.batch.target_ids)
         self.plain_logits = {"clean": clean_logits, "corrupted": corrupted_logits}
         self.ablated = ablated(corrupted, ablation, means)
-        self._add_up_streams()
+        streams = hooks.read_streams(adapter, self.ablated)
+        self.before_attention, self.before_mlp = streams.attention, streams.mlp
+        self.at_targets = streams.final[self.batch.target_rows, self.batch.target_positions]
         self.projections = [None] * self.graph.n_layers
-
-    def _add_up_streams(self) -> None:
-        """The ablated stream at every place where it is read: before attention and MLP of each layer, and at the targets."""
-        stream, self.before_attention, self.before_mlp = self.ablated.input, [], []
-        for layer in range(self.graph.n_layers):
-            self.before_attention.append(stream)
-            weight = self.adapter.write_weight(layer).flatten(0, 1)
-            stream = stream + self.ablated.heads[layer] @ weight + self.adapter.write_bias(layer)
-            self.before_mlp.append(stream)
-            stream = stream + self.ablated.mlps[layer]
-        self.at_targets = stream[self.batch.target_rows, self.batch.target_positions]
 
     def plain_metric(self, which: str, metric: str) -> torch.Tensor:
         """(examples,) the metric of the plain "clean" or "corrupted" run."""
@@ -153,13 +144,17 @@ class _CircuitRun:
         """Run all nodes of the circuit; (targets, vocabulary)."""
         runner, batch = self.runner, self.runner.batch
         if self.recipe.alive[0]:
-            embeddings = self.adapter.embed(batch.clean_ids) + self.adapter.positions(
-                batch.clean_ids.shape[1]
-            )
-            self._wrote(0, (embeddings - runner.ablated.input).flatten(0, 1))
+            start = self.adapter.start(self.adapter.embed(batch.clean_ids))
+            self._wrote(0, (start - runner.ablated.input).flatten(0, 1))
         for layer in range(self.graph.n_layers):
-            self._heads(layer)
-            self._mlp(layer)
+            if self.graph.parallel:  # the MLP reads before the heads have written
+                change = self._mlp(layer)
+                self._heads(layer)
+            else:
+                self._heads(layer)
+                change = self._mlp(layer)
+            if change is not None:
+                self._wrote(self.graph.mlp(layer), change)
         stream = runner.at_targets
         if self.recipe.reads[-1]:
             targets = batch.target_rows * self.shape[1] + batch.target_positions
@@ -196,8 +191,8 @@ class _CircuitRun:
 
     def _heads(self, layer: int) -> None:
         n_heads = self.graph.n_heads
-        first = 1 + layer * (n_heads + 1)
-        heads = self.recipe.alive[first : first + n_heads].nonzero()[:, 0]
+        first = self.graph.heads(layer).start
+        heads = self.recipe.alive[self.graph.heads(layer)].nonzero()[:, 0]
         if len(heads) == 0:
             return
         slots = torch.cat([heads + slot * n_heads for slot in range(3)])
@@ -205,7 +200,7 @@ class _CircuitRun:
         self._project_changed(layer, slots.tolist(), projected)
         q, k, v = projected.unflatten(0, (3, -1)).transpose(1, 2)
         results = (
-            self.adapter.attend(q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
+            self.adapter.attend(layer, q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
         )  # (heads, batch pos, d_head)
         before = (
             self.runner.ablated.heads[layer]
@@ -231,7 +226,7 @@ class _CircuitRun:
 
     def _project_changed(self, layer: int, slots: list[int], projected: torch.Tensor) -> None:
         """Overwrite, in `projected` (slots, batch, pos, d_head), the slots that have kept edges; equal streams are made once."""
-        offset = layer * (3 * self.graph.n_heads + 1)
+        offset = self.graph.head_slots(layer).start
         groups = {}
         for i, slot in enumerate(slots):
             if self.recipe.reads[offset + slot]:
@@ -248,19 +243,15 @@ class _CircuitRun:
             part = slice(start, start + chunk)
             flat[places, part] = project(streams(ablated[part], part))
 
-    def _mlp(self, layer: int) -> None:
-        source = 1 + layer * (self.graph.n_heads + 1) + self.graph.n_heads
-        if not self.recipe.alive[source]:
-            return
-        destination = layer * (3 * self.graph.n_heads + 1) + 3 * self.graph.n_heads
-        stream = self._streams([destination])[0](
+    def _mlp(self, layer: int) -> torch.Tensor | None:
+        """(batch pos, d_model): how what the MLP writes differs from the ablated run; None outside the circuit."""
+        if not self.recipe.alive[self.graph.mlp(layer)]:
+            return None
+        stream = self._streams([self.graph.mlp_slot(layer)])[0](
             self.runner.before_mlp[layer].flatten(0, 1), slice(None)
         )[0]
         block = self.adapter.blocks[layer]
-        self._wrote(
-            source,
-            block.mlp(block.mlp_norm(stream)) - self.runner.ablated.mlps[layer].flatten(0, 1),
-        )
+        return block.mlp(block.mlp_norm(stream)) - self.runner.ablated.mlps[layer].flatten(0, 1)
 
 
 def _adder(coefficients: torch.Tensor) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
@@ -289,20 +280,22 @@ def _projection(
 
     Groups come in ascending order of size; those of one slot are multiplied together.
     """
-    weight, norm = adapter.read_weight(layer), adapter.blocks[layer].attn_norm
-    bias = adapter.read_bias(layer)[[slot for group in groups for slot in group], None]
+    norm = adapter.blocks[layer].attn_norm
+    bias = adapter.read_bias(layer, [slot for group in groups for slot in group])
     single = sum(len(group) == 1 for group in groups)
-    alone = weight[:, [group[0] for group in groups[:single]]].transpose(0, 1)
-    together = [weight[:, group].flatten(1) for group in groups[single:]]
+    alone = [group[0] for group in groups[:single]]
+    alone = adapter.read_weight(layer, alone).transpose(0, 1) if alone else None
+    together = [adapter.read_weight(layer, group).flatten(1) for group in groups[single:]]
 
     def project(streams):
         normalised = norm(streams)
-        values = [torch.bmm(normalised[:single], alone)]
+        values = [] if alone is None else [torch.bmm(normalised[:single], alone)]
         values += [
             (stream @ many).unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
             for stream, many in zip(normalised[single:], together, strict=True)
         ]
-        return torch.cat(values).add_(bias)
+        projected = torch.cat(values)
+        return projected if bias is None else projected.add_(bias[:, None])
 
     return project
 

@@ -1,7 +1,8 @@
 """The computational graph of a transformer: who writes to the residual stream, who reads it, in the field's names and order.
 
 Nodes are `input`, `a{layer}.h{head}`, `m{layer}`, `logits`. A head reads through three slots, `<q>`, `<k>` and `<v>`; an MLP and the
-logits read through one. An edge `u->v` exists where u writes to the residual stream before v reads it. Sources are ordered by when
+logits read through one. An edge `u->v` exists where u writes to the residual stream before v reads it; in *parallel* blocks the MLP
+reads what attention reads, so that a layer's heads are none of its MLP's parents. Sources are ordered by when
 they write and destinations by when they read, so that the parents of a destination are the first `n_parents` sources. Scores and
 choices are vectors in the edge order of EAP-IG (Hanna et al., arXiv 2403.17806).
 """
@@ -21,9 +22,29 @@ class Graph:
     n_layers: int
     n_heads: int
     d_model: int
+    parallel: bool = False  # blocks whose MLP reads what attention reads, as in GPT-NeoX
 
     def __str__(self) -> str:
-        return f"{self.n_layers} layers of {self.n_heads} heads, d_model {self.d_model}"
+        blocks = "parallel layers" if self.parallel else "layers"
+        return f"{self.n_layers} {blocks} of {self.n_heads} heads, d_model {self.d_model}"
+
+    def head_slots(self, layer: int) -> slice:
+        """The destinations that are q, k and v of a layer's heads: all q, all k, all v."""
+        first = layer * (3 * self.n_heads + 1)
+        return slice(first, first + 3 * self.n_heads)
+
+    def mlp_slot(self, layer: int) -> int:
+        """The destination through which a layer's MLP reads."""
+        return self.head_slots(layer).stop
+
+    def heads(self, layer: int) -> slice:
+        """The sources that are a layer's heads."""
+        first = 1 + layer * (self.n_heads + 1)
+        return slice(first, first + self.n_heads)
+
+    def mlp(self, layer: int) -> int:
+        """The source that is a layer's MLP."""
+        return self.heads(layer).stop
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -51,23 +72,25 @@ class Graph:
     @cached_property
     def n_parents(self) -> tuple[int, ...]:
         """For each destination, how many sources write before it reads."""
-        width, counts = self.n_heads + 1, []
+        counts = []
         for layer in range(self.n_layers):
-            counts += [1 + layer * width] * (3 * self.n_heads) + [1 + layer * width + self.n_heads]
+            heads = self.heads(layer)
+            counts += [heads.start] * (3 * self.n_heads)
+            counts.append(heads.start if self.parallel else heads.stop)
         return (*counts, len(self.sources))
 
     @cached_property
     def edge_index(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(source, destination) numbers of every edge, in EAP-IG's order: by reader, then by source, then head by head q, k, v."""
-        pairs, width = [], 3 * self.n_heads + 1
+        pairs = []
         for layer in range(self.n_layers):
-            start = layer * width
+            start = self.head_slots(layer).start
             heads = [
                 start + slot * self.n_heads + head
                 for head in range(self.n_heads)
                 for slot in range(3)
             ]
-            for group in (heads, [start + 3 * self.n_heads]):
+            for group in (heads, [self.mlp_slot(layer)]):
                 pairs += [(src, dst) for src in range(self.n_parents[group[0]]) for dst in group]
         pairs += [(src, len(self.destinations) - 1) for src in range(len(self.sources))]
         src, dst = torch.tensor(pairs).T.contiguous()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from eap.rules import Heads, NormSlope, Rules, norm_derivative
+from eap.rules import Heads, NormSlope, Rules, attention_derivative, norm_derivative
 
 CHUNK_ROWS = (
     64  # positions at a time on a CPU, so that what is computed for them stays near the processor
@@ -18,10 +18,10 @@ CHUNK_ROWS = (
 
 
 class Activations(NamedTuple):
-    """What every node writes: `input` with positions, each layer's heads before the output projection, each MLP's output."""
+    """What every node writes: the stream's start, each layer's heads before the output projection, each MLP's output."""
 
     input: torch.Tensor  # (batch, pos, d_model)
-    heads: list[torch.Tensor]  # per layer (batch, pos, d_model): heads side by side, d_head each
+    heads: list[torch.Tensor]  # per layer (batch, pos, heads d_head): heads side by side
     mlps: list[torch.Tensor]  # per layer (batch, pos, d_model)
 
     def map(self, function, *others: "Activations") -> "Activations":
@@ -110,14 +110,34 @@ def record(adapter, ids: torch.Tensor) -> tuple[Activations, torch.Tensor]:
     embeddings = adapter.embed(ids)
     with recorded(adapter) as nodes:
         hidden = adapter.hidden(embeddings)
-    return nodes.activations(embeddings + adapter.positions(ids.shape[1])), hidden
+    return nodes.activations(adapter.start(embeddings)), hidden
+
+
+class Streams(NamedTuple):
+    """The residual stream at every place where it is read, (batch, pos, d_model) each."""
+
+    attention: list[torch.Tensor]  # per layer, what the heads read
+    mlp: list[torch.Tensor]  # per layer, what the MLP reads
+    final: torch.Tensor
+
+
+def read_streams(adapter, activations: Activations) -> Streams:
+    """The streams that what the nodes write adds up to, with the layers' own biases."""
+    stream, before_attention, before_mlp = activations.input, [], []
+    for layer in range(adapter.graph.n_layers):
+        before_attention.append(stream)
+        weight = adapter.write_weight(layer).flatten(0, 1)
+        stream = stream + activations.heads[layer] @ weight + adapter.write_bias(layer)
+        before_mlp.append(before_attention[layer] if adapter.graph.parallel else stream)
+        stream = stream + activations.mlps[layer]
+    return Streams(before_attention, before_mlp, stream)
 
 
 class Gradients:
     """Sums over the points of a path of what edge scores need of d metric / d slot input; see `attribute`'s docstring.
 
-    With G the gradient at a slot's projection output, w a point's weight and scale, direction, along and
-    value those of the norm's `NormSlope`: `projected[layer]` is the sum of w scale G (batch, pos, 3 d_model);
+    With G the gradient of what a slot projects, w a point's weight and scale, direction, along and value
+    those of the norm's `NormSlope`: `projected[layer]` is the sum of w scale G (batch, pos, 3 heads d_head);
     `along[layer]` and `directions[layer]` hold, per point, w along (G . value) (batch, pos, 3 heads) and the
     direction (batch, pos, d_model); `direct[layer]` is the sum of w times the gradient itself at an MLP's
     input, and at the logits' for the last (batch, pos, d_model).
@@ -133,28 +153,46 @@ class Gradients:
 
     @contextmanager
     def collecting(
-        self, weight: float = 1.0, norm: Callable = norm_derivative, other: "Taps | None" = None
+        self, weight: float = 1.0, rules: Rules | None = None, other: "Taps | None" = None
     ):
         """Run one point's forward and backward pass in this block; its gradients are added with `weight`.
 
-        `norm` is the rule by which attention's norms hand gradients back, with what `other` saw in its run.
+        With `rules` the backward pass follows these (`handing_back`); `other` saw the corrupted run. Without,
+        what one fused projection puts out is watched. Where query heads share keys and values, or q, k and v
+        come from modules of their own, attention alone hands back what every slot gets.
         """
+        adapter = self.adapter
+        norm = rules.norm if rules else norm_derivative
+        collect = partial(self._add_heads, weight, norm, other)
         before, after = [], []
-        for layer, block in enumerate(self.adapter.blocks):
-            rule = partial(self._add_heads, layer, weight, norm, other)
-            before.append((block.attn_norm, partial(self._keep_stream, layer)))
-            after.append((block.qkv, partial(_watch_projection, rule)))
-            before.append((block.mlp_norm, partial(self._watch_stream, layer, weight)))
-        before.append((self.adapter.final_norm, partial(self._watch_stream, -1, weight)))
-        with hooked(before, after):
+        for layer, block in enumerate(adapter.blocks):
+            before.append((block.attn_norm.module, partial(self._keep_stream, layer)))
+            before.append((block.mlp_norm.module, partial(self._watch_stream, layer, weight)))
+            if rules is None and adapter.fused:
+                watch = partial(_watch_projection, adapter, partial(collect, layer))
+                after.append((block.projections[0], watch))
+        before.append((adapter.final_norm.module, partial(self._watch_stream, -1, weight)))
+        with ExitStack() as stack:
+            stack.enter_context(hooked(before, after))
+            if rules is not None:
+                stack.enter_context(handing_back(adapter, rules, other, collect))
+            elif not adapter.fused:
+                stack.enter_context(_derived_attention(adapter, collect))
             yield
 
     def _keep_stream(self, layer: int, x: torch.Tensor) -> None:
         self.streams[layer] = x.detach()
 
-    def _add_heads(self, layer: int, weight: float, norm: Callable, other, value, grad) -> None:
+    def _add_heads(self, weight: float, norm: Callable, other, layer: int, value, grad) -> None:
+        """Add the gradient of what a layer's slots project, which is `value`."""
         there = other.of_layer(layer) if other else NO_TAPS
-        slope = norm(self.streams[layer], there.attn_norms, self.adapter.epsilon)
+        block_norm = self.adapter.blocks[layer].attn_norm
+        slope = norm(
+            self.streams[layer],
+            there.attn_norms,
+            block_norm.epsilon,
+            centred=block_norm.centred,
+        )
         self.streams[layer] = None
         scale = weight * slope.scale
         if self.projected[layer] is None:
@@ -166,15 +204,17 @@ class Gradients:
             self.projected[layer][part] += grad[part] * scale[part]
         if slope.direction is None:
             return
+        others = None if slope.others is None else self.adapter.slots(there.projections)
         along = scale.new_empty(*grad.shape[:-1], grad.shape[-1] // self.adapter.d_head)
         for part in parts:
-            along[part] = self._along(layer, slope, grad, value, there.projections, part)
+            along[part] = self._along(layer, slope, grad, value, others, part)
         self.along[layer].append(along.mul_(weight * slope.along))
         self.directions[layer].append(slope.direction)
 
     def _along(self, layer: int, slope: NormSlope, grad, value, other, part) -> torch.Tensor:
         """G . value of every slot (batch, some positions, 3 heads)."""
         constants = self.adapter.read_constants[layer]
+        constants = value.new_zeros(()) if constants is None else constants
         products = torch.sub(value[part], constants)
         if slope.others is not None:
             products.mul_(slope.own[part])
@@ -193,19 +233,19 @@ class Gradients:
         self.direct[layer] = grad * weight if direct is None else direct.add_(grad, alpha=weight)
 
 
-def _watch_projection(rule: Callable, out: torch.Tensor) -> None:
-    """Call `rule(value, gradient)` when the gradient at a projection's output is there."""
+def _watch_projection(adapter, collect: Callable, out: torch.Tensor) -> None:
+    """Call `collect(value, gradient)` of the slots when the gradient at a fused projection's output is there."""
     value = out.detach()
-    out.register_hook(lambda grad: rule(value, grad))
+    out.register_hook(lambda grad: collect(adapter.slots([value]), adapter.slots([grad])))
 
 
 class Taps(NamedTuple):
     """What the nonlinear operations of a run worked on; lists by layer, (batch, pos, width) each."""
 
     attn_norms: list[torch.Tensor]  # the stream before attention's norm
-    projections: list[torch.Tensor]  # q, k and v of all heads, side by side
+    projections: list[list[torch.Tensor]]  # what `Block.projections` put out
     mlp_norms: list[torch.Tensor]  # the stream before the MLP's norm
-    hidden: list[torch.Tensor]  # before the MLP's activation
+    hidden: list[list[torch.Tensor]]  # what `Block.mlp_in` put out
     final: list[torch.Tensor]  # the stream before the final norm: one tensor
 
     def of_layer(self, layer: int) -> "Taps":
@@ -219,89 +259,127 @@ NO_TAPS = Taps(None, None, None, None, None)
 @contextmanager
 def tapped(adapter):
     """Run a block in which one forward pass leaves what its operations work on in the `Taps` that this yields."""
-    taps = Taps([], [], [], [], [])
-    before = [(adapter.final_norm, lambda x: taps.final.append(x.detach()))]
-    after = []
-    for block in adapter.blocks:
-        before.append((block.attn_norm, lambda x: taps.attn_norms.append(x.detach())))
-        before.append((block.mlp_norm, lambda x: taps.mlp_norms.append(x.detach())))
-        before.append((block.activation, lambda x: taps.hidden.append(x.detach())))
-        after.append((block.qkv, lambda out: taps.projections.append(out.detach())))
+    n_layers = adapter.graph.n_layers
+    taps = Taps([], [[] for _ in range(n_layers)], [], [[] for _ in range(n_layers)], [])
+    before, after = [(adapter.final_norm.module, partial(_keep, taps.final))], []
+    for layer, block in enumerate(adapter.blocks):
+        before.append((block.attn_norm.module, partial(_keep, taps.attn_norms)))
+        before.append((block.mlp_norm.module, partial(_keep, taps.mlp_norms)))
+        for modules, outputs in (
+            (block.projections, taps.projections[layer]),
+            (block.mlp_in, taps.hidden[layer]),
+        ):
+            after += _keep_outputs(modules, outputs)
     with hooked(before, after):
         yield taps
 
 
+def _keep(tensors: list, x: torch.Tensor) -> None:
+    tensors.append(x.detach())
+
+
+def _keep_outputs(modules, outputs: list) -> list:
+    """Hooks that keep the modules' outputs in `outputs`, in the modules' order."""
+    outputs.extend([None] * len(modules))
+
+    def keep(i: int, out: torch.Tensor) -> None:
+        outputs[i] = out.detach()
+
+    return [(module, partial(keep, i)) for i, module in enumerate(modules)]
+
+
 class _HandBack(torch.autograd.Function):
-    """`value`, computed elsewhere from `start`, put into the graph with a backward rule of its own."""
+    """`value`, computed elsewhere from `starts`, put into the graph with a backward rule of its own.
+
+    `rule(gradient)` gives the gradients of all starts.
+    """
 
     @staticmethod
-    def forward(ctx, start, value, rule):
-        ctx.rule, ctx.dtype = rule, start.dtype
+    def forward(ctx, value, rule, *starts):
+        ctx.rule, ctx.dtypes = rule, [start.dtype for start in starts]
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx, grad):
         with torch.autocast(grad.device.type, enabled=False):
-            return ctx.rule(grad).to(ctx.dtype), None, None
+            grads = ctx.rule(grad)
+        typed = [part.to(dtype) for part, dtype in zip(grads, ctx.dtypes, strict=True)]
+        return None, None, *typed
+
+
+class _Replacement:
+    """Hooks that cut operations off from the graph and put their results back with rules of their own."""
+
+    def __init__(self):
+        self.starts, self.before, self.after = {}, [], []
+
+    def module(self, module, rule: Callable) -> None:
+        """What happens inside `module`; `rule(grad, start)` gives the start's gradient."""
+
+        def put_back(value):
+            start = self.starts.pop(module)
+            here = start.detach()
+            return _HandBack.apply(value, lambda grad: [rule(grad, here)], start)
+
+        self.before.append((module, partial(self._cut, module)))
+        self.after.append((module, put_back))
+
+    def between(self, modules, end, rule: Callable) -> None:
+        """What happens from the outputs of `modules` to the input of `end`.
+
+        `rule(grad, outputs)` gives the gradients of the modules' outputs.
+        """
+
+        def put_back(value):
+            outputs = [self.starts.pop(module) for module in modules]
+            here = [output.detach() for output in outputs]
+            return _HandBack.apply(value, lambda grad: rule(grad, here), *outputs)
+
+        for module in modules:
+            self.after.append((module, partial(self._cut, module)))
+        self.before.append((end, put_back))
+
+    def _cut(self, module, x: torch.Tensor) -> torch.Tensor:
+        self.starts[module] = x
+        return x.detach()
+
+    def hooked(self):
+        """A context in which the hooks are in place."""
+        return hooked(self.before, self.after)
 
 
 @contextmanager
-def handing_back(adapter, rules: Rules, other: Taps | None):
+def handing_back(adapter, rules: Rules, other: Taps | None, collect: Callable | None = None):
     """Run a block in which the backward pass of activations, norms and attention follows `rules`.
 
     Forward passes change no bit: every operation gets its input cut off from the graph, and what it makes
-    of it is put into the graph with the rule. `other` is what the corrupted run worked on.
+    of it is put into the graph with the rule. `other` is what the corrupted run worked on. `collect(layer,
+    value, multiplier)` gets what a layer's slots project and the multiplier of that.
     """
-    starts, before, after = {}, [], []
-
-    def replace(module, rule: Callable) -> None:
-        before.append((module, lambda x: _cut(starts, module, x)))
-        after.append((module, lambda value: rule(starts.pop(module), value)))
-
-    def norm_rule(module, stream) -> Callable:
-        def put_back(x, value):
-            here = x.detach()
-
-            def rule(grad):
-                slope = rules.norm(_wide(here), stream, adapter.epsilon)
-                return slope.hand_back(_behind(module, grad))
-
-            return _HandBack.apply(x, value, rule)
-
-        return put_back
-
-    def activation_rule(module, hidden) -> Callable:
-        def put_back(x, value):
-            h = x.detach()
-            return _HandBack.apply(
-                x, value, lambda grad: _sloped(rules, module.forward, h, hidden, grad)
-            )
-
-        return put_back
-
-    def attention_rule(layer: int, projections) -> Callable:
-        def put_back(value):
-            rule = _attention_rule(adapter, rules, starts[layer].detach(), projections)
-            return _HandBack.apply(starts.pop(layer), value, rule)
-
-        return put_back
-
+    replacement = _Replacement()
     for layer, block in enumerate(adapter.blocks):
         there = other.of_layer(layer) if other else NO_TAPS
-        replace(block.attn_norm, norm_rule(block.attn_norm, there.attn_norms))
-        after.append((block.qkv, lambda out, layer=layer: _cut(starts, layer, out)))
-        before.append((block.attn_out, attention_rule(layer, there.projections)))
-        replace(block.mlp_norm, norm_rule(block.mlp_norm, there.mlp_norms))
-        replace(block.activation, activation_rule(block.activation, there.hidden))
-    final = other.final[0] if other else None
-    replace(adapter.final_norm, norm_rule(adapter.final_norm, final))
-    with hooked(before, after):
+        attention = partial(_attention_rule, adapter, layer, rules, there.projections, collect)
+        norms = (block.attn_norm, there.attn_norms), (block.mlp_norm, there.mlp_norms)
+        for norm, stream in norms:
+            replacement.module(norm.module, partial(_norm_rule, rules, norm, stream))
+        replacement.between(block.projections, block.attn_out, attention)
+        gate = partial(_activation_rule, rules, block.activation, there.hidden)
+        replacement.between(block.mlp_in, block.mlp_out, gate)
+    final = partial(_norm_rule, rules, adapter.final_norm, other.final[0] if other else None)
+    replacement.module(adapter.final_norm.module, final)
+    with replacement.hooked():
         yield
 
 
-def _cut(starts: dict, key, x: torch.Tensor) -> torch.Tensor:
-    starts[key] = x
-    return x.detach()
+def _derived_attention(adapter, collect: Callable):
+    """Run a block in which attention hands back derivatives, slot by slot, to `collect` as well."""
+    rules = Rules(None, norm_derivative, attention_derivative, None)
+    replacement = _Replacement()
+    for layer, block in enumerate(adapter.blocks):
+        rule = partial(_attention_rule, adapter, layer, rules, None, collect)
+        replacement.between(block.projections, block.attn_out, rule)
+    return replacement.hooked()
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:
@@ -309,38 +387,60 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _behind(norm, grad: torch.Tensor) -> torch.Tensor:
-    """What arrives behind a norm, through its weight and, as the norm centres, less its mean."""
+def _norm_rule(rules: Rules, norm, other, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The multiplier at a norm's input x from that at its output; `other` is the corrupted run's input."""
+    there = None if other is None else _wide(other)
+    slope = rules.norm(_wide(x), there, norm.epsilon, centred=norm.centred)
     y = _wide(grad) * norm.weight
-    return y.sub_(y.mean(-1, keepdim=True))
+    return slope.hand_back(y.sub_(y.mean(-1, keepdim=True)) if norm.centred else y)
 
 
-def _sloped(rules: Rules, function, h: torch.Tensor, other, grad: torch.Tensor) -> torch.Tensor:
-    """The gradient times the activation's slope, some positions at a time.
-
-    `function` is the module's plain forward function: the module itself would run this block's hooks.
-    """
-    result = torch.empty_like(grad)
+def _activation_rule(rules: Rules, function, others, grad, inputs) -> list[torch.Tensor]:
+    """The multipliers of what an activation takes and of its factor, if any, some positions at a time."""
+    results = [torch.empty_like(grad) for _ in inputs]
     chunk = CHUNK_ROWS if grad.device.type == "cpu" else grad.shape[1]
     with torch.no_grad():
         for start in range(0, grad.shape[1], chunk):
             part = slice(None), slice(start, start + chunk)
-            there = None if other is None else _wide(other[part])
-            slope = rules.activation(function, _wide(h[part]), there)
-            result[part] = grad[part] * slope
-    return result
+            here = [_wide(x[part]) for x in inputs]
+            there = [None] * len(here) if others is None else [_wide(x[part]) for x in others]
+            slope = rules.activation(function, here[0], there[0])
+            if len(here) == 1:
+                results[0][part] = grad[part] * slope
+                continue
+            opened = function(here[0]), None if others is None else function(there[0])
+            results[0][part] = grad[part] * slope * rules.factor(here[1], there[1])
+            results[1][part] = grad[part] * rules.factor(*opened)
+    return results
 
 
-def _attention_rule(adapter, rules: Rules, projected: torch.Tensor, other) -> Callable:
-    """From the multiplier of the heads' results to that of the q-k-v projection's output."""
+def _attention_rule(
+    adapter, layer: int, rules: Rules, others, collect: Callable | None, grad, outputs
+) -> list[torch.Tensor]:
+    """From the multiplier of the heads' results to those of the projections' outputs."""
+    slots = adapter.slots(outputs)
+    mine = adapter.split_heads(_wide(slots))
+    theirs = None if others is None else adapter.split_heads(_wide(adapter.slots(others)))
+    ready = adapter.ready(layer, mine)
+    other = None if theirs is None else adapter.ready(layer, theirs)
+    arriving = _wide(grad).unflatten(-1, (adapter.graph.n_heads, -1)).transpose(1, 2)
+    multipliers = rules.attention(ready, other, arriving, adapter.scaling)
+    joined = adapter.join_heads(_unready(adapter, layer, rules, mine, theirs, multipliers))
+    if collect is not None:
+        collect(layer, slots, joined)
+    return adapter.fold(joined)
 
-    def rule(grad):
-        heads = Heads(*adapter.split_heads(_wide(projected)))
-        others = None if other is None else Heads(*adapter.split_heads(_wide(other)))
-        arriving = _wide(grad).unflatten(-1, (adapter.graph.n_heads, -1)).transpose(1, 2)
-        return adapter.join_heads(*rules.attention(heads, others, arriving, adapter.scaling))
 
-    return rule
+def _unready(adapter, layer: int, rules: Rules, mine: Heads, theirs, multipliers: Heads) -> Heads:
+    """The multipliers of what the slots project, through rotation and the norms of q and k."""
+    q = adapter.rotate(multipliers.q, back=True)
+    k = adapter.rotate(multipliers.k, back=True)
+    norms = adapter.blocks[layer].head_norms
+    if norms is not None:
+        others = (None, None) if theirs is None else theirs[:2]
+        q = _norm_rule(rules, norms[0], others[0], q, mine.q)
+        k = _norm_rule(rules, norms[1], others[1], k, mine.k)
+    return Heads(q, k, multipliers.v)
 
 
 @contextmanager
@@ -350,10 +450,10 @@ def gated(adapter, other: Taps, share: float):
     def mix(stream):
         return lambda x: share * x + (1 - share) * stream
 
-    before = [(adapter.final_norm, mix(other.final[0]))]
+    before = [(adapter.final_norm.module, mix(other.final[0]))]
     for layer, block in enumerate(adapter.blocks):
-        before.append((block.attn_norm, mix(other.attn_norms[layer])))
-        before.append((block.mlp_norm, mix(other.mlp_norms[layer])))
+        before.append((block.attn_norm.module, mix(other.attn_norms[layer])))
+        before.append((block.mlp_norm.module, mix(other.mlp_norms[layer])))
     with hooked(before):
         yield
 

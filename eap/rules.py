@@ -13,11 +13,13 @@ at an operation's output:
     linear                 as in any backward pass
     activation a(h)        G (a(h) - a(h')) / (h - h'); where h and h' are close, the derivative's mean
                            over the way from h' to h, by two Gauss-Legendre points
-    product A B            for A: G B-bar^T, for B: A-bar^T G     (q k^T, and weights times values)
+    product A B            for A: G B-bar^T, for B: A-bar^T G     (q k^T, weights times values, gates)
     softmax p, rows        L (G - sum(L G) / sum(L)), L the logarithmic mean of p and p',
                            L = (p - p') / (ln p - ln p'), p itself where they agree, 0 where masked
     LayerNorm              with c = x - mean x, s = sqrt(mean c^2 + epsilon), y = weight G less its mean:
                            y (1/s + 1/s')/2 - c-bar (y . c-bar) 2 / (d s s' (s + s'))
+    RMSNorm                the same with c = x and y = weight G
+    gated MLP a(h) up      the activation's and the product's rule
     kl, per target         w - q: w = L / sum(L) over the vocabulary, q the clean run's probabilities
     nll, per target        w - onehot(target)
     logit_diff             onehot(target) - onehot(the corrupted run's favourite)
@@ -44,6 +46,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from eap import metrics
 from eap.metrics import Reference
@@ -120,35 +123,57 @@ class NormSlope(NamedTuple):
         return result
 
 
-def centre(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(c, s): the stream less its mean over d_model, and LayerNorm's scale, sqrt(mean c^2 + epsilon)."""
+def centre(
+    x: torch.Tensor, epsilon: float, *, centred: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(c, s): the stream less its mean over d_model, and LayerNorm's scale, sqrt(mean c^2 + epsilon).
+
+    Not `centred` (RMSNorm), c is a copy of the stream itself.
+    """
+    if not centred:
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+        return x.clone(), square.add_(epsilon).sqrt_()
     variance, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
     return x - mean, (variance + epsilon).sqrt_()
 
 
-def norm_derivative(x: torch.Tensor, other: torch.Tensor | None, epsilon: float) -> NormSlope:
+def norm_derivative(
+    x: torch.Tensor, other: torch.Tensor | None, epsilon: float, *, centred: bool = True
+) -> NormSlope:
     """The derivative at x."""
-    c, s = centre(x, epsilon)
+    c, s = centre(x, epsilon, centred=centred)
     return NormSlope(1 / s, c.div_(s), 1 / (s * x.shape[-1]))
 
 
-def norm_secant(x: torch.Tensor, other: torch.Tensor, epsilon: float) -> NormSlope:
+def norm_secant(
+    x: torch.Tensor, other: torch.Tensor, epsilon: float, *, centred: bool = True
+) -> NormSlope:
     """The finite difference between x and `other`."""
-    c, s = centre(x, epsilon)
-    c_other, s_other = centre(other, epsilon)
+    c, s = centre(x, epsilon, centred=centred)
+    c_other, s_other = centre(other, epsilon, centred=centred)
     along = 2 / (x.shape[-1] * s * s_other * (s + s_other))
     middle = c.add_(c_other).mul_(0.5)
     return NormSlope((1 / s + 1 / s_other) / 2, middle, along, s / 2, s_other / 2)
 
 
-def norm_held(x: torch.Tensor, other: torch.Tensor | None, epsilon: float) -> NormSlope:
+def norm_held(
+    x: torch.Tensor, other: torch.Tensor | None, epsilon: float, *, centred: bool = True
+) -> NormSlope:
     """The scale at x, held constant."""
-    return NormSlope(1 / centre(x, epsilon)[1])
+    return NormSlope(1 / centre(x, epsilon, centred=centred)[1])
 
 
-def norm_mean_held(x: torch.Tensor, other: torch.Tensor, epsilon: float) -> NormSlope:
+def norm_mean_held(
+    x: torch.Tensor, other: torch.Tensor, epsilon: float, *, centred: bool = True
+) -> NormSlope:
     """The mean of 1/scale of both runs, held constant."""
-    return NormSlope((1 / centre(x, epsilon)[1] + 1 / centre(other, epsilon)[1]) / 2)
+    return NormSlope(
+        (
+            1 / centre(x, epsilon, centred=centred)[1]
+            + 1 / centre(other, epsilon, centred=centred)[1]
+        )
+        / 2
+    )
 
 
 # ---------------------------------------------------------------- attention
@@ -238,6 +263,27 @@ def _attention(heads: Heads, grad: torch.Tensor, scaling: float, weights: Callab
     return grads
 
 
+def attention_derivative(heads: Heads, other, grad: torch.Tensor, scaling: float) -> Heads:
+    """The gradients of q, k and v of causal attention."""
+    with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in heads]
+        result = scaled_dot_product_attention(*leaves, is_causal=True, scale=scaling)
+        return Heads(*torch.autograd.grad(result, leaves, grad))
+
+
+# ---------------------------------------------------------------- products
+
+
+def mean_factor(factor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """What the other side of a product is multiplied with: the mean of both runs."""
+    return (factor + other) / 2
+
+
+def half_factor(factor: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor:
+    """Half of the derivative goes to each factor."""
+    return factor / 2
+
+
 # ---------------------------------------------------------------- metrics
 
 
@@ -294,21 +340,25 @@ def _js_slope(log_p: torch.Tensor, log_q: torch.Tensor, clean: torch.Tensor) -> 
 class Rules:
     """What every kind of operation hands back. With `two_runs` the rules look at the corrupted run as well.
 
-    `activation(function, h, other)` gives the slope, `norm(x, other, epsilon)` a `NormSlope`,
-    `attention(heads, other, grad, scaling)` the multipliers of q, k and v, and `metric` those of the logits,
-    or is None for the metric's derivative.
+    `activation(function, h, other)` gives the slope, `norm(x, other, epsilon, centred=...)` a `NormSlope`,
+    `attention(heads, other, grad, scaling)` the multipliers of q, k and v, `factor(factor, other)` what one
+    side of a gate's product gets of the other, and `metric` the multipliers of the logits, or is None for the
+    metric's derivative.
     """
 
     activation: Callable
     norm: Callable
     attention: Callable
+    factor: Callable
     metric: Callable | None = None
     two_runs: bool = False
 
 
-SECANT = Rules(secant_slope, norm_secant, attention_secant, metric_secant, two_runs=True)
-SECANT_NORM_HELD = Rules(
-    secant_slope, norm_mean_held, attention_secant, metric_secant, two_runs=True
+SECANT = Rules(
+    secant_slope, norm_secant, attention_secant, mean_factor, metric_secant, two_runs=True
 )
-ATTNLRP = Rules(slope_from_zero, norm_held, attention_half)
-GIM = Rules(derivative, norm_held, attention_warm)
+SECANT_NORM_HELD = Rules(
+    secant_slope, norm_mean_held, attention_secant, mean_factor, metric_secant, two_runs=True
+)
+ATTNLRP = Rules(slope_from_zero, norm_held, attention_half, half_factor)
+GIM = Rules(derivative, norm_held, attention_warm, half_factor)

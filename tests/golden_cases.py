@@ -1,4 +1,7 @@
-"""The golden cases: small GPT-2s, their pairs, and what the reference implementation (EAP-IG, commit 795f560) computed for them."""
+"""The golden cases: small models, their pairs, and what another implementation computed for them.
+
+For the GPT-2s the reference implementation (EAP-IG, commit 795f560), for the Llamas a separate dense implementation.
+"""
 
 import functools
 import json
@@ -6,13 +9,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from eap.dataset import Pair
 from eap.graph import Graph
 
 FOLDER = Path(__file__).parent / "golden"
 NAMES = ("tiny_kl", "tiny_nll_padded", "small_kl_padded")
+LLAMAS = ("llama_kl", "llama_nll_padded")
 N_TARGETS = 5
 
 
@@ -23,8 +27,11 @@ class Golden:
         self.folder = FOLDER / name
         self.case = json.loads((self.folder / "case.json").read_text())
         self.tensors = load_file(self.folder / "case.safetensors")
-        config = self.case["config"]
-        self.graph = Graph(config["n_layer"], config["n_head"], config["n_embd"])
+        settings = {"model_type": "gpt2", "bos_token_id": 0, "eos_token_id": 0}
+        settings |= self.case["config"]
+        self.config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        sizes = self.config.num_hidden_layers, self.config.num_attention_heads
+        self.graph = Graph(*sizes, self.config.hidden_size)
         self.metric = self.case["metric"]
         self.pairs = [
             self._pair(batch, row)
@@ -43,7 +50,7 @@ class Golden:
         return Pair(f"{batch}.{row}", clean, corrupted, n - N_TARGETS)
 
     def model(self, dtype=torch.float64):
-        model = GPT2LMHeadModel(GPT2Config(**self.case["config"], bos_token_id=0, eos_token_id=0))
+        model = AutoModelForCausalLM.from_config(self.config)
         weights = {
             name.removeprefix("model."): value
             for name, value in self.tensors.items()

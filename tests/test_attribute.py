@@ -68,7 +68,8 @@ def forward_with_copies(adapter, stream, batch):
         return slots[-1]
 
     for layer, block in enumerate(adapter.blocks):
-        weight, bias = block.qkv.weight, block.qkv.bias
+        qkv = block.projections[0]
+        weight, bias = qkv.weight, qkv.bias
         projected = []
         for slot in range(3):
             columns = [
@@ -80,7 +81,7 @@ def forward_with_copies(adapter, stream, batch):
                     [block.attn_norm(copy(stream)) @ weight[:, c] + bias[c] for c in columns], 1
                 )
             )
-        result = adapter.attend(*projected)
+        result = adapter.attend(layer, *projected)
         stream = (
             stream
             + sum(result[:, h] @ adapter.write_weight(layer)[h] for h in range(n))
@@ -159,7 +160,7 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
         clean = hooks.record(adapter, work[0].clean_ids)[0].mlps[0]
         difference, step = runner.ablated.mlps[0] - clean, 1e-6
         stream = []
-        with hooks.hooked(before=[(adapter.final_norm, lambda x: stream.append(x))]):
+        with hooks.hooked(before=[(adapter.final_norm.module, lambda x: stream.append(x))]):
             adapter.hidden(adapter.embed(work[0].clean_ids))
         hidden = adapter.final_norm(stream[0] + step * difference)[
             work[0].target_rows, work[0].target_positions
@@ -187,7 +188,7 @@ def test_spans_sum_to_the_whole_and_hold_what_happens_at_their_positions():
     with hooks.frozen(adapter.model), torch.no_grad():
         runner = CircuitRunner(adapter, batch)
         difference = runner.ablated.mlps[0] - hooks.record(adapter, batch.clean_ids)[0].mlps[0]
-        with hooks.hooked(before=[(adapter.final_norm, streams.append)]):
+        with hooks.hooked(before=[(adapter.final_norm.module, streams.append)]):
             adapter.hidden(adapter.embed(batch.clean_ids))
         for span in range(len(SPANS)):
             there = torch.zeros(batch.clean_ids.shape)
@@ -283,7 +284,7 @@ def test_what_nodes_write_adds_up_to_the_residual_stream():
     ids, streams = torch.tensor([case.pairs[0].clean_ids]), []
     with (
         hooks.frozen(adapter.model),
-        hooks.hooked(before=[(adapter.final_norm, lambda x: streams.append(x))]),
+        hooks.hooked(before=[(adapter.final_norm.module, lambda x: streams.append(x))]),
     ):
         activations, _ = hooks.record(adapter, ids)
         total = sum(written(adapter, activations)) + sum(

@@ -43,11 +43,7 @@ def naive_logits(runner, kept):
     """The definition, slot by slot: stream = ablated stream + kept deltas, no sharing, no skipping."""
     adapter, graph, batch = runner.adapter, runner.graph, runner.batch
     dense, n = graph.matrix(kept), graph.n_heads
-    deltas = [
-        adapter.embed(batch.clean_ids)
-        + adapter.positions(batch.clean_ids.shape[1])
-        - runner.ablated.input
-    ]
+    deltas = [adapter.start(adapter.embed(batch.clean_ids)) - runner.ablated.input]
 
     def read(ablated, destination):
         return ablated + sum(
@@ -67,10 +63,12 @@ def naive_logits(runner, kept):
             ]
             inputs = [block.attn_norm(read(stream, first + slot * n + h)) for h in range(n)]
             parts.append(
-                torch.stack([block.qkv(x)[..., columns[h]] for h, x in enumerate(inputs)], 1)
+                torch.stack(
+                    [block.projections[0](x)[..., columns[h]] for h, x in enumerate(inputs)], 1
+                )
             )
         before = runner.ablated.heads[layer].unflatten(-1, (n, -1)).transpose(1, 2)
-        changed = adapter.attend(*parts) - before
+        changed = adapter.attend(layer, *parts) - before
         stream = (
             stream
             + runner.ablated.heads[layer] @ adapter.write_weight(layer).flatten(0, 1)

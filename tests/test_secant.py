@@ -1,5 +1,6 @@
 """Secant patching and its relatives: golden scores, every rule against its definition, every cut."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -375,13 +376,15 @@ def plain(adapter):
     def norm(x, weight, bias):
         return F.layer_norm(x, x.shape[-1:], weight, bias)
 
-    return SimpleNamespace(norm=norm, attend=adapter.attend, activation=FUNCTIONS["gelu"])
+    return SimpleNamespace(
+        norm=norm, attend=partial(adapter.attend, 0), activation=FUNCTIONS["gelu"]
+    )
 
 
 def explicit(adapter, ids, operations, read):
     """The forward pass written out: `read(slot number, writers' outputs, stream)` is what a slot reads."""
     graph, n = adapter.graph, adapter.graph.n_heads
-    outputs = [adapter.embed(ids) + adapter.positions(ids.shape[1])]
+    outputs = [adapter.start(adapter.embed(ids))]
     stream, slot = outputs[0], 0
     for layer, block in enumerate(adapter.blocks):
         projected = []
@@ -389,8 +392,8 @@ def explicit(adapter, ids, operations, read):
             x = operations.norm(
                 read(slot + head, outputs, stream), block.attn_norm.weight, block.attn_norm.bias
             )
-            weight = adapter.read_weight(layer)[:, head]
-            projected.append(x @ weight + adapter.read_bias(layer)[head])
+            weight = adapter.read_weight(layer, [head])[:, 0]
+            projected.append(x @ weight + adapter.read_bias(layer, [head])[0])
         q, k, v = (torch.stack(projected[i * n : (i + 1) * n], 1) for i in range(3))
         results = operations.attend(q, k, v)
         heads = [results[:, h] @ adapter.write_weight(layer)[h] for h in range(n)]

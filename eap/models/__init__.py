@@ -1,16 +1,71 @@
-"""Where each part of an architecture reads and writes the residual stream: one file per architecture, one line in the table."""
+"""Where each part of an architecture reads and writes the residual stream: one file per family, one line in the table."""
 
-from eap import InputError
+import torch
+
+from eap import InputError, hooks
+from eap.models.contract import Adapter
 from eap.models.gpt2 import GPT2
+from eap.models.gpt_neox import GPTNeoX
+from eap.models.llama import Llama
 
-ARCHITECTURES = {"gpt2": GPT2}
+ARCHITECTURES = {
+    "gpt2": GPT2,
+    "llama": Llama,
+    "qwen2": Llama,
+    "qwen3": Llama,
+    "gpt_neox": GPTNeoX,
+}
+CHECK_TOKENS = 4  # at load, what an adapter says is compared with a run of the model on so many
 
 
-def adapt(model):
-    """The adapter of a transformers model: its graph, its parts and their weights. Raises InputError for an unknown architecture."""
+def adapt(model) -> Adapter:
+    """The adapter of a transformers model: its graph, its parts and their weights.
+
+    Raises InputError for an unknown architecture, and for a model that computes something else than its
+    adapter says: a variant without an adapter, or one that is wrapped or changed.
+    """
     kind = getattr(model.config, "model_type", type(model).__name__)
     if kind not in ARCHITECTURES:
         raise InputError(
-            f"expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no adapter for it in eap/models yet"
+            f"expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no adapter for "
+            "it in eap/models yet"
         )
-    return ARCHITECTURES[kind](model)
+    adapter = ARCHITECTURES[kind](model)
+    _require_agreement(adapter, kind)
+    return adapter
+
+
+@torch.no_grad()
+def _require_agreement(adapter: Adapter, kind: str) -> None:
+    """Raise InputError unless projections, attention and sums of writers are those of a run on a few tokens."""
+    ids = torch.arange(CHECK_TOKENS, device=next(adapter.model.parameters()).device)
+    with hooks.frozen(adapter.model), hooks.tapped(adapter) as taps:
+        activations, _ = hooks.record(adapter, ids[None] % adapter.vocabulary_size)
+    streams = hooks.read_streams(adapter, activations)
+    every = list(range(3 * adapter.graph.n_heads))
+    for layer, block in enumerate(adapter.blocks):
+        there = taps.of_layer(layer)
+        _require_close(
+            there.attn_norms, streams.attention[layer], f"the stream of layer {layer}", kind
+        )
+        _require_close(there.mlp_norms, streams.mlp[layer], f"the stream of m{layer}", kind)
+        slots = adapter.slots(there.projections)
+        weight = adapter.read_weight(layer, every).flatten(1)
+        read = block.attn_norm(there.attn_norms) @ weight
+        bias = adapter.read_bias(layer, every)
+        read = read if bias is None else read + bias.flatten()
+        _require_close(slots, read, f"q, k and v of layer {layer}", kind)
+        heads = adapter.attend(layer, *adapter.split_heads(slots)).transpose(1, 2).flatten(2)
+        _require_close(activations.heads[layer], heads, f"the attention of layer {layer}", kind)
+    _require_close(taps.final[0], streams.final, "the final stream", kind)
+
+
+def _require_close(ours: torch.Tensor, theirs: torch.Tensor, what: str, kind: str) -> None:
+    """Raise InputError where two tensors differ by more than their rounding can explain."""
+    tolerance = torch.finfo(theirs.dtype).eps ** 0.5 * max(1e-30, float(theirs.abs().max()))
+    difference = float((ours - theirs).abs().max())
+    if not difference <= tolerance:
+        raise InputError(
+            f"expected a plain {kind}, got one in which {what} differs by {difference:.1e} from what the "
+            "adapter in eap/models says; merge or remove what was added to the model"
+        )

@@ -1,0 +1,149 @@
+"""What an adapter must offer, so that the rest of `eap` knows no architecture: the contract and its records.
+
+A *slot* is q, k or v of one query head. Every slot has a stream of its own to read, also where an
+architecture lets several query heads share a key and value head: its slots then read through one *unit* of
+the projection, and what arrives at the unit is the sum over its slots.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from eap.graph import Graph
+from eap.rules import Heads
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm: (x - mean x) / sqrt(variance + epsilon) times its weight, plus its bias if it has one.
+
+    Where it is not `centred` no mean is taken out, and the scale is that of the mean square (RMSNorm).
+    """
+
+    module: nn.Module
+    epsilon: float
+    centred: bool = True
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., width): the norm of x (..., width)."""
+        return self.module(x)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(width,): what the scaled stream is multiplied with."""
+        return self.module.weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """(width,): what is added to it, or None."""
+        return getattr(self.module, "bias", None)
+
+
+class Read(NamedTuple):
+    """What consecutive slots of a layer multiply the norm's output with.
+
+    Each of the units is read by `share` slots that follow each other.
+    """
+
+    weight: torch.Tensor  # (d_model, units, d_head)
+    bias: torch.Tensor | None  # (units, d_head)
+    share: int = 1
+
+    @property
+    def n_slots(self) -> int:
+        """How many slots read through it."""
+        return self.weight.shape[1] * self.share
+
+
+class Block(NamedTuple):
+    """The modules of one block at which the residual stream is read and written, and its nonlinear parts."""
+
+    attn_norm: Norm  # its input is what q, k and v of every head read
+    projections: tuple[nn.Module, ...]  # their outputs are q, k and v; `Adapter.slots` orders them
+    attn_out: nn.Module  # its input is the heads' results side by side
+    mlp_norm: Norm  # its input is what the MLP reads
+    mlp: nn.Module  # its output is what the MLP writes
+    mlp_in: tuple[
+        nn.Module, ...
+    ]  # what the activation takes; and what its result is multiplied with
+    activation: nn.Module  # the MLP's elementwise nonlinearity
+    mlp_out: nn.Module  # its input is the activation's result, times the second of `mlp_in` if any
+    head_norms: tuple[Norm, Norm] | None = None  # of every head's q and k, behind their projection
+
+
+class Adapter(Protocol):
+    """A decoder's parts under the names that the rest of `eap` uses.
+
+    The residual stream is what `start` gives, plus what the heads, their layers' biases and the MLPs write;
+    `graph.parallel` says whether the MLP of a layer reads before its heads have written. Dimensions: (batch,
+    pos, d_model) for streams, (batch, heads, pos, d_head) for q, k and v of the query heads.
+    """
+
+    model: nn.Module
+    graph: Graph
+    blocks: list[Block]
+    final_norm: Norm
+    unembed: nn.Module
+    d_head: int
+    scaling: float  # of the products of queries and keys
+    context_length: int
+    vocabulary_size: int
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token embeddings (..., pos, d_model), without positions."""
+
+    def start(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """What `input` writes: the stream before the first block, given token embeddings."""
+
+    def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """The final norm's output in a plain run, given token embeddings; padding on the right needs no mask."""
+
+    def write_weight(self, layer: int) -> torch.Tensor:
+        """(heads, d_head, d_model): what each head multiplies its result with to write it to the stream."""
+
+    def write_bias(self, layer: int) -> torch.Tensor:
+        """(d_model,): what the attention of a layer writes besides its heads' results; it belongs to no node."""
+
+    def reads(self, layer: int) -> tuple[Read, ...]:
+        """The projections of a layer: together they have 3 heads slots, all q, all k, all v."""
+
+    def slots(self, outputs: list[torch.Tensor]) -> torch.Tensor:
+        """(batch, pos, 3 heads d_head): what every slot projects, from the outputs of `Block.projections`."""
+
+    def fold(self, slots: torch.Tensor) -> list[torch.Tensor]:
+        """The transpose of `slots`: gradients of the projections' outputs from those of the slots."""
+
+    @property
+    def fused(self) -> bool:
+        """Whether one module projects all slots and none of its outputs has two readers."""
+
+    @property
+    def read_constants(self) -> list[torch.Tensor | None]:
+        """Per layer (3 heads d_head,): the part of the slots that does not depend on the stream, if any."""
+
+    @property
+    def read_means(self) -> list[torch.Tensor | None]:
+        """Per layer (3 heads, d_head): the mean over d_model of diag(norm weight) W; None if not centred."""
+
+    def read_weight(self, layer: int, slots: list[int]) -> torch.Tensor:
+        """(d_model, chosen slots, d_head): what these slots multiply the norm's output with."""
+
+    def read_bias(self, layer: int, slots: list[int]) -> torch.Tensor | None:
+        """(chosen slots, d_head): what they add to it, or None."""
+
+    def split_heads(self, slots: torch.Tensor) -> Heads:
+        """q, k and v of every query head from what the slots project."""
+
+    def join_heads(self, heads: Heads) -> torch.Tensor:
+        """The inverse of `split_heads`."""
+
+    def ready(self, layer: int, heads: Heads) -> Heads:
+        """q, k and v as softmax attention takes them: q and k normed and rotated where the model does so."""
+
+    def rotate(self, x: torch.Tensor, *, back: bool = False) -> torch.Tensor:
+        """q or k turned by its position's angles; with `back` the transpose, for gradients."""
+
+    def attend(self, layer: int, q, k, v) -> torch.Tensor:
+        """Causal attention of what the slots project; any subset of the query heads. Differentiable."""

@@ -1,0 +1,294 @@
+"""Small random models of every family, and their forward pass written out head by head, without any adapter.
+
+In `forward` every slot reads a stream of its own, which `read` may change, and every writer's output has its name: so autograd gives
+each slot's gradient directly, and a circuit can be run by its definition.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from eap.dataset import Pair
+
+VOCABULARY = 41
+COMMON = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+LLAMA = COMMON | {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_size": 20,
+    "head_dim": 6,
+    "intermediate_size": 28,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-3,
+}
+NEOX = COMMON | {
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "max_position_embeddings": 64,
+    "layer_norm_eps": 1e-3,
+}
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+CONFIGS = {
+    "gpt2": ("gpt2", COMMON | {"n_layer": 2, "n_head": 3, "n_embd": 21, "n_positions": 64}),
+    "llama": ("llama", LLAMA | {"attention_bias": True, "mlp_bias": True}),
+    "llama3": (
+        "llama",
+        LLAMA
+        | {
+            "num_hidden_layers": 3,
+            "num_key_value_heads": 4,
+            "rope_parameters": LLAMA_3,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "qwen2": (
+        "qwen2",
+        LLAMA
+        | {
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "hidden_size": 36,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "qwen3": ("qwen3", LLAMA | {"num_hidden_layers": 3, "num_attention_heads": 6}),
+    "pythia": ("gpt_neox", NEOX),
+    "neox_in_sequence": ("gpt_neox", NEOX | {"use_parallel_residual": False}),
+}
+
+
+def model(family: str):
+    """A model of the family in float64 whose every parameter is random: no bias is zero, no norm's weight one."""
+    kind, settings = CONFIGS[family]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings)).double()
+        with torch.no_grad():
+            for name, parameter in made.named_parameters():
+                # biases and norms' weights are vectors
+                around = float(parameter.ndim == 1 and name.endswith("weight"))
+                parameter.copy_(around + 0.35 * torch.randn(parameter.shape))
+    return made.eval()
+
+
+def stay_in_float64(monkeypatch) -> None:
+    """Let transformers' RMSNorms compute in the model's type; they go through float32 otherwise."""
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+    from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+
+    def forward(self, x):
+        return (
+            x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon) * self.weight
+        )
+
+    for norm in (LlamaRMSNorm, Qwen2RMSNorm, Qwen3RMSNorm):
+        monkeypatch.setattr(norm, "forward", forward)
+
+
+def pairs() -> list[Pair]:
+    """Three pairs of different lengths; clean and corrupted differ in some tokens before the last three."""
+    generator, made = torch.Generator().manual_seed(1), []
+    for i, length in enumerate((11, 7, 9)):
+        clean, other = torch.randint(VOCABULARY, (2, length), generator=generator).tolist()
+        made.append(Pair(str(i), clean, clean[:2] + other[2:5] + clean[5:], length - 3))
+    return made
+
+
+# ---------------------------------------------------------------- the forward pass, head by head
+
+
+@dataclass
+class Parts:
+    """One block's weights as the pass below takes them; (d_in, d_out) matrices, per query head."""
+
+    norm: nn.Module
+    q: list  # (weight (d_model, d_head), bias) per query head
+    k: list
+    v: list
+    out: list  # (d_head, d_model) per query head
+    out_bias: torch.Tensor
+    mlp_norm: nn.Module
+    mlp_in: list[nn.Module]
+    activation: nn.Module
+    mlp_out: nn.Module
+    head_norms: tuple = (None, None)
+
+
+def _columns(weight, bias, first: int, d_head: int):
+    """(weight, bias) of the columns of one head."""
+    part = slice(first * d_head, (first + 1) * d_head)
+    return weight[:, part], 0 if bias is None else bias[part]
+
+
+def _gpt2(block, n: int, d_head: int) -> Parts:
+    attention = block.attn
+    take = partial(_columns, attention.c_attn.weight, attention.c_attn.bias, d_head=d_head)
+    return Parts(
+        block.ln_1,
+        [take(h) for h in range(n)],
+        [take(n + h) for h in range(n)],
+        [take(2 * n + h) for h in range(n)],
+        [attention.c_proj.weight[h * d_head : (h + 1) * d_head] for h in range(n)],
+        attention.c_proj.bias,
+        block.ln_2,
+        [block.mlp.c_fc],
+        block.mlp.act,
+        block.mlp.c_proj,
+    )
+
+
+def _neox(block, n: int, d_head: int) -> Parts:
+    attention = block.attention
+    fused = attention.query_key_value
+    take = partial(_columns, fused.weight.T, fused.bias, d_head=d_head)
+    return Parts(
+        block.input_layernorm,
+        [take(3 * h) for h in range(n)],
+        [take(3 * h + 1) for h in range(n)],
+        [take(3 * h + 2) for h in range(n)],
+        [attention.dense.weight.T[h * d_head : (h + 1) * d_head] for h in range(n)],
+        attention.dense.bias,
+        block.post_attention_layernorm,
+        [block.mlp.dense_h_to_4h],
+        block.mlp.act,
+        block.mlp.dense_4h_to_h,
+    )
+
+
+def _llama(block, n: int, d_head: int) -> Parts:
+    attention, mlp = block.self_attn, block.mlp
+    group = attention.q_proj.out_features // attention.k_proj.out_features
+
+    def take(module, head):
+        return _columns(module.weight.T, module.bias, head, d_head)
+
+    bias = attention.o_proj.bias
+    return Parts(
+        block.input_layernorm,
+        [take(attention.q_proj, h) for h in range(n)],
+        [take(attention.k_proj, h // group) for h in range(n)],
+        [take(attention.v_proj, h // group) for h in range(n)],
+        [attention.o_proj.weight.T[h * d_head : (h + 1) * d_head] for h in range(n)],
+        torch.zeros(attention.o_proj.out_features).double() if bias is None else bias,
+        block.post_attention_layernorm,
+        [mlp.gate_proj, mlp.up_proj],
+        mlp.act_fn,
+        mlp.down_proj,
+        (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)),
+    )
+
+
+def _turn(angles, x):
+    """x (batch, pos, d_head) as complex numbers times e^(i angle), in the dimensions that have one."""
+    n = angles.shape[-1]
+    turned = torch.complex(x[..., :n], x[..., n : 2 * n])
+    turned = turned * torch.complex(angles.cos().double(), angles.sin().double())
+    return torch.cat([turned.real, turned.imag, x[..., 2 * n :]], -1)
+
+
+def norm(module, x):
+    """LayerNorm or RMSNorm by its formula."""
+    centred = isinstance(module, nn.LayerNorm)
+    c = x - x.mean(-1, keepdim=True) if centred else x
+    scale = (c.square().mean(-1, keepdim=True) + epsilon(module)).sqrt()
+    return c / scale * module.weight + (module.bias if centred else 0)
+
+
+def epsilon(module) -> float:
+    return module.eps if isinstance(module, nn.LayerNorm) else module.variance_epsilon
+
+
+def attention(q, k, v, scale: float):
+    """Causal attention of one head, (batch, pos, d_head)."""
+    hidden = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).triu(1)
+    scores = (q @ k.transpose(-1, -2) * scale).masked_fill(hidden, -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+def gate(function, h, *factors):
+    """The MLP's activation, times its factor if it has one."""
+    result = function(h)
+    for factor in factors:
+        result = result * factor
+    return result
+
+
+OPERATIONS = SimpleNamespace(norm=norm, attention=attention, gate=gate)
+
+
+def forward(model, embeddings, read, operations=OPERATIONS):
+    """(outputs by writer, layers' biases, logits (batch, pos, vocabulary)), given token embeddings.
+
+    `read(slot, outputs, stream)` gives what a slot reads in place of `stream`, the sum of what was written before.
+    """
+    config = model.config
+    kind, length = config.model_type, embeddings.shape[1]
+    trunk = {"gpt2": "transformer", "gpt_neox": "gpt_neox"}.get(kind, "model")
+    trunk = getattr(model, trunk)
+    blocks = trunk.h if kind == "gpt2" else trunk.layers
+    n, apart = config.num_attention_heads, {"gpt2": _gpt2, "gpt_neox": _neox}.get(kind, _llama)
+    d_head = getattr(config, "head_dim", None) or config.hidden_size // n
+    final = {"gpt2": "ln_f", "gpt_neox": "final_layer_norm"}.get(kind, "norm")
+    parallel = getattr(config, "use_parallel_residual", False)
+    if kind == "gpt2":
+        stream, angles = embeddings + trunk.wpe.weight[:length], torch.zeros(length, 0)
+    else:
+        frequencies = trunk.rotary_emb.inv_freq.float()
+        stream = embeddings
+        # in float32, with their sines and cosines, as in transformers
+        angles = torch.arange(length).float()[:, None] * frequencies
+    outputs, biases = {"input": stream}, []
+    for layer, block in enumerate(blocks):
+        parts, before = apart(block, n, d_head), stream
+        written = {}
+        for h in range(n):
+            projected = []
+            for slot in "qkv":
+                x = read(f"a{layer}.h{h}<{slot}>", outputs, before)
+                weight, bias = getattr(parts, slot)[h]
+                projected.append(operations.norm(parts.norm, x) @ weight + bias)
+            for i in range(2):
+                if parts.head_norms[i] is not None:
+                    projected[i] = operations.norm(parts.head_norms[i], projected[i])
+                projected[i] = _turn(angles, projected[i])
+            written[f"a{layer}.h{h}"] = (
+                operations.attention(*projected, d_head**-0.5) @ parts.out[h]
+            )
+        biases.append(parts.out_bias)
+        heads = sum(written.values()) + parts.out_bias
+        if parallel:
+            x = read(f"m{layer}", outputs, before)
+        else:
+            x = read(f"m{layer}", outputs | written, before + heads)
+        inner = operations.norm(parts.mlp_norm, x)
+        inner = operations.gate(parts.activation, *(module(inner) for module in parts.mlp_in))
+        written[f"m{layer}"] = parts.mlp_out(inner)
+        outputs = outputs | written
+        stream = before + heads + written[f"m{layer}"]
+    x = read("logits", outputs, stream)
+    return (
+        outputs,
+        biases,
+        F.linear(operations.norm(getattr(trunk, final), x), model.lm_head.weight),
+    )
+
+
+def as_it_is(slot, outputs, stream):
+    """A `read` that changes nothing."""
+    return stream

@@ -1,0 +1,466 @@
+"""The trust test of every family: circuits, scores and sums against transformers' own logits and a pass written out head by head."""
+
+from types import SimpleNamespace
+
+import families
+import pytest
+import torch
+from golden_cases import LLAMAS, golden
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from eap import InputError, hooks, metrics
+from eap.attribute import attribute
+from eap.circuit import Circuit, load_circuit
+from eap.dataset import collate
+from eap.evaluate import CircuitRunner, exact_patching
+from eap.graph import Graph
+from eap.models import adapt
+from eap.selection import prune
+
+FAMILIES = list(families.CONFIGS)
+
+
+@pytest.fixture(autouse=True)
+def float64(monkeypatch):
+    families.stay_in_float64(monkeypatch)
+
+
+class Case:
+    """A family's model, its adapter, and the plain runs of one batch of pairs by the pass written out."""
+
+    def __init__(self, family: str):
+        self.model = families.model(family).requires_grad_(False)
+        self.pairs = families.pairs()
+        self.batch = collate(list(range(len(self.pairs))), self.pairs)
+        self.clean = self.run(self.batch.clean_ids)
+        self.corrupted = self.run(self.batch.corrupted_ids)
+        ends = self.at_targets(self.clean[2]), self.at_targets(self.corrupted[2])
+        self.reference = metrics.reference(*ends, self.batch.target_ids)
+
+    def run(self, ids, read=families.as_it_is, operations=families.OPERATIONS):
+        return families.forward(self.model, self.embed(ids), read, operations)
+
+    def embed(self, ids):
+        return self.model.get_input_embeddings()(ids)
+
+    def at_targets(self, logits):
+        return logits[self.batch.target_rows, self.batch.target_positions]
+
+    def metric(self, name: str, logits) -> torch.Tensor:
+        chosen, rows = self.at_targets(logits), self.batch.target_rows
+        return metrics.per_example(name, chosen, self.reference, rows, len(self.pairs))
+
+    def gradients(self, name: str, embeddings, operations=families.OPERATIONS) -> dict:
+        """By slot: the metric's gradient at that slot's own copy of its stream."""
+        copies = {}
+
+        def read(slot, outputs, stream):
+            copies[slot] = stream + torch.zeros_like(stream, requires_grad=True)
+            return copies[slot]
+
+        logits = families.forward(self.model, embeddings, read, operations)[2]
+        gradients = torch.autograd.grad(self.metric(name, logits).sum(), list(copies.values()))
+        return dict(zip(copies, gradients, strict=True))
+
+    def scores(self, graph: Graph, gradients: dict) -> torch.Tensor:
+        """(examples, edges): (corrupted - clean) of the source times the gradient at the slot."""
+        changes = {u: self.corrupted[0][u] - output for u, output in self.clean[0].items()}
+        columns = []
+        for edge in graph.edges:
+            source, slot = edge.split("->")
+            columns.append((changes[source] * gradients[slot]).sum((1, 2)))
+        return torch.stack(columns, 1)
+
+    def circuit_logits(self, graph: Graph, kept: torch.Tensor) -> torch.Tensor:
+        """Logits by the definition: kept edges carry the running output, others the corrupted run's."""
+        edges = {edge for edge, keep in zip(graph.edges, kept.tolist(), strict=True) if keep}
+        others, biases = self.corrupted[0], self.corrupted[1]
+
+        def read(slot, outputs, stream):
+            mixed = sum(
+                output if f"{source}->{slot}" in edges else others[source]
+                for source, output in outputs.items()
+            )
+            return mixed + (stream - sum(outputs.values()))  # the layers' own biases
+
+        assert len(biases) == graph.n_layers
+        return self.run(self.batch.clean_ids, read)[2]
+
+
+@pytest.fixture(scope="module")
+def cases():
+    made = {}
+
+    def case(family: str) -> Case:
+        if family not in made:
+            made[family] = Case(family)
+        return made[family]
+
+    return case
+
+
+def close(found, expected, tolerance=1e-10) -> None:
+    assert expected.abs().max() > 1e-3
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+# ---------------------------------------------------------------- golden Llamas
+
+
+@pytest.mark.parametrize("name", LLAMAS)
+@pytest.mark.parametrize("method", ["EAP", "EAP-IG-inputs", "clean-corrupted", "secant"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_golden_scores(name, method, dtype, tolerance):
+    case = golden(name)
+    model = case.model(dtype)
+    scores = attribute(model, case.pairs, method, case.metric, 3, steps=5, rule="left")
+    expected = case.tensors[f"scores.{method}"]
+    if case.metric == "kl" and method == "EAP":  # KL has no gradient at the clean input
+        assert scores.edges.abs().max() < (1e-10 if dtype == torch.float64 else 1e-6)
+        return
+    close(scores.edges.double().mean(0), expected, tolerance)
+    if method == "secant":
+        stored = load_file(case.folder / "secant.safetensors")["scores.secant"]
+        assert torch.equal(stored, expected)
+
+
+@pytest.mark.parametrize("name", LLAMAS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_golden_circuits_and_exact_patching(name, dtype):
+    case = golden(name)
+    adapter = adapt(case.model(dtype))
+    assert list(adapter.graph.edges) == case.case["edges"] == list(case.graph.edges)
+    wide = dtype == torch.float64
+    with hooks.frozen(adapter.model):
+        runner = CircuitRunner(adapter, collate(list(range(len(case.pairs))), case.pairs))
+        circuits = list(case.circuits())
+        for _, n, kept, expected in circuits:
+            difference = (runner.metric(case.metric, kept) - expected).abs()
+            assert difference.max() <= (1e-9 if wide else 1e-5), n
+        exact = exact_patching(runner, case.metric, range(case.graph.n_edges)).mean(0)
+    assert circuits
+    close(exact, case.tensors["scores.exact"], 1e-9 if wide else 1e-3)
+
+
+# ---------------------------------------------------------------- the model itself
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_pass_written_out_is_transformers_own(cases, family):
+    case = cases(family)
+    mask = case.batch.mask
+    close(case.clean[2][mask], case.model(case.batch.clean_ids, attention_mask=mask).logits[mask])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_nodes_write_and_the_streams_they_add_up_to(cases, family):
+    case = cases(family)
+    adapter = adapt(case.model)
+    activations, _ = hooks.record(adapter, case.batch.clean_ids)
+    streams = hooks.read_streams(adapter, activations)
+    read = {}
+
+    def keep(slot, outputs, stream):
+        read[slot] = stream
+        return stream
+
+    outputs = case.run(case.batch.clean_ids, keep)[0]
+    assert list(outputs) == list(adapter.graph.sources)
+    assert set(read) == set(adapter.graph.destinations)
+    for layer in range(adapter.graph.n_layers):
+        heads = activations.heads[layer].unflatten(-1, (adapter.graph.n_heads, -1))
+        weight = adapter.write_weight(layer)
+        for head in range(adapter.graph.n_heads):
+            close(heads[..., head, :] @ weight[head], outputs[f"a{layer}.h{head}"])
+        close(activations.mlps[layer], outputs[f"m{layer}"])
+        close(streams.attention[layer], read[f"a{layer}.h0<k>"])
+        close(streams.mlp[layer], read[f"m{layer}"])
+    close(streams.final, read["logits"])
+
+
+# ---------------------------------------------------------------- circuits
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_circuits_equal_their_definition(cases, family):
+    case = cases(family)
+    adapter = adapt(case.model)
+    runner = CircuitRunner(adapter, case.batch)
+    every = torch.ones(adapter.graph.n_edges, dtype=torch.bool)
+    padding = {"attention_mask": case.batch.mask}
+    for kept, ids in ((every, case.batch.clean_ids), (~every, case.batch.corrupted_ids)):
+        close(runner.logits(kept), case.at_targets(case.model(ids, **padding).logits))
+    generator = torch.Generator().manual_seed(3)
+    for share in (0.2, 0.5, 0.9):
+        chosen = torch.rand(adapter.graph.n_edges, generator=generator) < share
+        kept = prune(adapter.graph, chosen)
+        assert kept.any()
+        expected = case.circuit_logits(adapter.graph, kept)
+        close(runner.logits(kept), case.at_targets(expected))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_exact_patching_of_single_edges_by_the_definition(cases, family):
+    case = cases(family)
+    adapter = adapt(case.model)
+    graph = adapter.graph
+    edges = torch.randperm(graph.n_edges, generator=torch.Generator().manual_seed(4))[:12].tolist()
+    found = exact_patching(CircuitRunner(adapter, case.batch), "kl", edges)
+    expected = []
+    for edge in edges:
+        kept = torch.arange(graph.n_edges) != edge
+        expected.append(case.metric("kl", case.circuit_logits(graph, kept)))
+    close(found, torch.stack(expected, 1))
+
+
+# ---------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradient_scores_equal_autograd_of_copies(cases, family):
+    case = cases(family)
+    graph = adapt(case.model).graph
+    start = case.embed(case.batch.corrupted_ids)
+    line = case.embed(case.batch.clean_ids) - start
+    by_share = {
+        share: case.scores(graph, case.gradients("nll", start + share * line))
+        for share in (0.0, 0.25, 0.75, 1.0)
+    }
+    for method, expected in (
+        ("EAP", by_share[1.0]),
+        ("clean-corrupted", (by_share[0.0] + by_share[1.0]) / 2),
+        ("EAP-IG-inputs", (by_share[0.25] + by_share[0.75]) / 2),
+    ):
+        options = {"batch_size": 2, "steps": 2, "rule": "midpoint"}
+        close(attribute(case.model, case.pairs, method, "nll", **options).edges, expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_edge_gates_equal_the_derivative_by_a_gate_on_every_edge(cases, family):
+    case = cases(family)
+    graph, share = adapt(case.model).graph, 0.8
+    gates = torch.full((graph.n_edges,), share, dtype=torch.float64, requires_grad=True)
+    others = case.corrupted[0]
+
+    def read(slot, outputs, stream):
+        mixed = stream - sum(outputs.values())
+        for source, output in outputs.items():
+            gate = gates[graph.edge_number[f"{source}->{slot}"]]
+            mixed = mixed + gate * output + (1 - gate) * others[source]
+        return mixed
+
+    value = case.metric("kl", case.run(case.batch.clean_ids, read)[2]).sum()
+    (derivative,) = torch.autograd.grad(value, gates)
+    scores = attribute(case.model, case.pairs, "edge-gates", "kl").edges.sum(0)
+    close(scores, -derivative)
+
+
+def cuts(graph: Graph, scores: torch.Tensor) -> torch.Tensor:
+    """(cuts, examples): the sum of the edges from what has written to what has not, after every group of nodes."""
+    source, destination = graph.edge_index
+    reader, sums = graph.reader[destination], []
+    for layer in range(graph.n_layers):
+        for count in (graph.heads(layer).start, graph.heads(layer).stop):
+            sums.append(scores[:, (source < count) & (reader >= count)].sum(1))
+    return torch.stack([*sums, scores[:, reader == len(graph.sources)].sum(1)])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["secant", "secant-segments"])
+def test_every_cut_of_secants_scores_sums_to_the_metrics_change(cases, family, method):
+    case = cases(family)
+    scores = attribute(case.model, case.pairs, method, "kl", steps=3)
+    change = scores.corrupted - scores.clean
+    sums = cuts(adapt(case.model).graph, scores.edges)
+    assert len(sums) == 2 * adapt(case.model).graph.n_layers + 1
+    close(sums, change.expand_as(sums))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_secant_is_the_derivative_where_both_runs_all_but_agree(cases, family):
+    case = cases(family)
+    adapter, graph = adapt(case.model), adapt(case.model).graph
+    clean = case.embed(case.batch.clean_ids)
+    near = torch.lerp(clean, case.embed(case.batch.corrupted_ids), 1e-6)
+    embeddings = {"clean": clean, "near": near}
+    # a batch whose ids are looked up in these two tables of embeddings
+    runs = {
+        name: families.forward(case.model, x, families.as_it_is) for name, x in embeddings.items()
+    }
+    gradients = case.gradients("nll", clean)
+    changes = {u: runs["near"][0][u] - x for u, x in runs["clean"][0].items()}
+    expected = torch.stack(
+        [
+            (changes[edge.split("->")[0]] * gradients[edge.split("->")[1]]).sum((1, 2))
+            for edge in graph.edges
+        ],
+        1,
+    )
+    adapter.embed = lambda ids: near if torch.equal(ids, case.batch.corrupted_ids) else clean
+    from eap.attribute import attribute_batches
+
+    scores = next(attribute_batches(adapter, [case.batch], "secant", "nll")).edges
+    close(scores * 1e6, expected * 1e6, 1e-4)
+
+
+def half(product, left, right):
+    """A product of which each factor gets half of the derivative."""
+    return (product(left, right.detach()) + product(left.detach(), right)) / 2
+
+
+def with_value(value, gradient):
+    """`value` to look at, `gradient`'s derivative to autograd."""
+    return value.detach() + gradient - gradient.detach()
+
+
+def relative(temperature: float, slope_from_zero: bool) -> SimpleNamespace:
+    """The operations of AttnLRP and GIM for autograd: scales held constant, halved products."""
+
+    def norm(module, x):
+        value = families.norm(module, x)
+        centred = isinstance(module, torch.nn.LayerNorm)
+        c = x - x.mean(-1, keepdim=True) if centred else x
+        scale = (c.square().mean(-1, keepdim=True) + families.epsilon(module)).sqrt()
+        return with_value(value, c / scale.detach() * module.weight)
+
+    def attention(q, k, v, scale):
+        scores = half(torch.matmul, q, k.transpose(-1, -2)) * scale
+        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(hidden, -torch.inf)
+        warm = temperature * (scores / temperature).softmax(-1)
+        return half(torch.matmul, with_value(scores.softmax(-1), warm), v)
+
+    def gate(function, h, *factors):
+        result = h * (function(h) / h).detach() if slope_from_zero else function(h)
+        return half(torch.mul, result, *factors) if factors else result
+
+    return SimpleNamespace(norm=norm, attention=attention, gate=gate)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("method", "settings"), [("AttnLRP", (1.0, True)), ("GIM", (2.0, False))])
+def test_one_pass_rules_equal_autograd_of_the_changed_operations(cases, family, method, settings):
+    case = cases(family)
+    graph = adapt(case.model).graph
+    clean = case.embed(case.batch.clean_ids)
+    expected = case.scores(graph, case.gradients("nll", clean, relative(*settings)))
+    close(attribute(case.model, case.pairs, method, "nll").edges, expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["EAP-IG-inputs", "secant"])
+def test_padding_batches_and_chunks_do_not_matter(cases, family, method, monkeypatch):
+    case = cases(family)
+    together = attribute(case.model, case.pairs, method, "kl", 3).edges
+    monkeypatch.setitem(attribute.__globals__["CHUNK_ELEMENTS"], "cpu", 1000)
+    monkeypatch.setattr(hooks, "CHUNK_ROWS", 4)
+    alone = torch.cat([attribute(case.model, [pair], method, "kl").edges for pair in case.pairs])
+    close(together, alone)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("rules", ["SECANT", "GIM"])
+def test_rules_change_no_bit_of_the_forward_pass(cases, family, rules):
+    from eap import rules as every
+
+    case, chosen = cases(family), getattr(every, rules)
+    adapter = adapt(case.model)
+    embeddings = adapter.embed(case.batch.clean_ids)
+    with hooks.tapped(adapter) as taps:
+        plain = adapter.hidden(embeddings)
+    with hooks.Gradients(adapter).collecting(1.0, chosen, taps if chosen.two_runs else None):
+        watched = adapter.hidden(embeddings.requires_grad_())
+    assert watched.requires_grad and torch.equal(watched, plain)
+    modules = list(adapter.model.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
+# ---------------------------------------------------------------- graphs, files, refusals
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sources", "edges"),
+    [
+        ((12, 12, 768, False), 157, 32_491),  # GPT-2 small
+        ((24, 16, 1024, False), 409, 231_877),  # GPT-2 medium
+        ((30, 9, 576, False), 301, 123_211),  # SmolLM2-135M
+        ((24, 14, 896, False), 361, 179_749),  # Qwen2.5-0.5B
+        ((28, 16, 1024, False), 477, 317_171),  # Qwen3-0.6B
+        ((16, 32, 2048, False), 529, 386_713),  # Llama-3.2-1B
+        ((12, 12, 768, True), 157, 32_347),  # Pythia-160M
+        ((24, 16, 1024, True), 409, 231_493),  # Pythia-410M
+    ],
+)
+def test_published_sizes(sizes, sources, edges):
+    n_layers, n_heads, d_model, parallel = sizes
+    graph = Graph(n_layers, n_heads, d_model, parallel=parallel)
+    assert (len(graph.sources), graph.n_edges) == (sources, edges)
+
+
+def test_parallel_blocks_have_no_edge_from_a_layers_heads_to_its_mlp_and_go_through_a_file(
+    tmp_path,
+):
+    import json
+
+    graph = Graph(2, 2, 8, parallel=True)
+    among = [edge for edge in Graph(2, 2, 8).edges if edge not in graph.edges]
+    assert among == ["a0.h0->m0", "a0.h1->m0", "a1.h0->m1", "a1.h1->m1"]
+    assert "a0.h0->m1" in graph.edges and str(graph) != str(Graph(2, 2, 8))
+    scores = torch.arange(graph.n_edges).double()
+    written = Circuit(graph, scores > 20, scores).to_json()
+    assert written["cfg"] == {
+        "n_layers": 2,
+        "n_heads": 2,
+        "parallel_attn_mlp": True,
+        "d_model": 8,
+    }
+    path = tmp_path / "C.json"
+    path.write_text(json.dumps(written))
+    read = load_circuit(path)
+    assert read.graph == graph and torch.equal(read.scores, scores)
+
+
+def test_a_model_that_computes_something_else_is_refused():
+    changed = families.model("llama")
+    attention = changed.model.layers[1].self_attn
+    attention.k_proj.register_forward_hook(lambda module, inputs, output: 1.1 * output)
+    with pytest.raises(InputError, match="q, k and v of layer 1"):
+        adapt(changed)
+    scaled = families.model("qwen3")
+    scaled.model.layers[0].self_attn.scaling *= 2
+    scaled.model.layers[0].self_attn.scaling /= 1
+    scaled.model.layers[1].self_attn.scaling /= 2
+    with pytest.raises(InputError, match="attention of layer 1"):
+        adapt(scaled)
+    wrapped = families.model("pythia")
+    wrapped.gpt_neox.layers[2].mlp.register_forward_hook(lambda module, inputs, output: None)
+    wrapped.gpt_neox.layers[1].register_forward_hook(lambda module, inputs, output: output + 1.0)
+    with pytest.raises(InputError, match="stream of layer 2"):
+        adapt(wrapped)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "named"),
+    [
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+            "window",
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+            "dynamic",
+        ),
+        ("opt", {}, "gpt_neox"),
+    ],
+)
+def test_what_has_no_adapter_is_refused_by_name(kind, settings, named):
+    sizes = families.LLAMA | settings
+    if kind == "opt":
+        sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 1, "ffn_dim": 8}
+        sizes |= {"vocab_size": 9, "max_position_embeddings": 8, "word_embed_proj_dim": 8}
+    made = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes))
+    with pytest.raises(InputError, match=named):
+        adapt(made)
