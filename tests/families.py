@@ -272,10 +272,8 @@ def forward(model, embeddings, read, operations=OPERATIONS):
             )
         biases.append(parts.out_bias)
         heads = sum(written.values()) + parts.out_bias
-        if parallel:
-            x = read(f"m{layer}", outputs, before)
-        else:
-            x = read(f"m{layer}", outputs | written, before + heads)
+        parents = (outputs, before) if parallel else (outputs | written, before + heads)
+        x = read(f"m{layer}", *parents)
         inner = operations.norm(parts.mlp_norm, x)
         inner = operations.gate(parts.activation, *(module(inner) for module in parts.mlp_in))
         written[f"m{layer}"] = parts.mlp_out(inner)

@@ -95,7 +95,7 @@ class Adapter(Protocol):
         """Token embeddings (..., pos, d_model), without positions."""
 
     def start(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """What `input` writes: the stream before the first block, given token embeddings."""
+        """What `input` writes: the stream before the first block, given token embeddings; a new tensor."""
 
     def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The final norm's output in a plain run, given token embeddings; padding on the right needs no mask."""

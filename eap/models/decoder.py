@@ -25,7 +25,7 @@ class Decoder:
 
     def start(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The stream before the first block: the embeddings, where positions come in by rotation."""
-        return embeddings
+        return embeddings.clone()  # differences are taken in place
 
     def write_weight(self, layer: int) -> torch.Tensor:
         """(heads, d_head, d_model), of a linear layer."""
