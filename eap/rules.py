@@ -52,6 +52,7 @@ from eap import metrics
 from eap.metrics import Reference
 
 GIM_TEMPERATURE = 2.0
+LOG2_E = 1.4426950408889634
 # Elements of attention weights at a time: what is computed for them should stay near a processor.
 ATTENTION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
 
@@ -59,13 +60,22 @@ ATTENTION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
 # ---------------------------------------------------------------- elementwise
 
 
-def log_mean(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+def log_mean(
+    log_p: torch.Tensor, log_q: torch.Tensor, mean: torch.Tensor | None = None
+) -> torch.Tensor:
     """The logarithmic mean (p - q) / (ln p - ln q) of two positive tensors given by their logarithms.
 
     Computed as (p + q)/2 . tanh(t)/t with t = (ln p - ln q)/2, which is exact and has no cancellation.
+    `mean` is (p + q)/2 where it is known already.
     """
     half = (log_p - log_q).mul_(0.5).abs_().clamp_(min=torch.finfo(log_p.dtype).tiny)
-    return (log_p.exp() + log_q.exp()).mul_(0.5).mul_(torch.tanh(half).div_(half))
+    ratio = torch.tanh(half).div_(half)
+    return ratio.mul_((log_p.exp() + log_q.exp()).mul_(0.5) if mean is None else mean)
+
+
+def exp_of_weights(log_p: torch.Tensor) -> torch.Tensor:
+    """e^log_p, by powers of two: on a processor torch's exp is ten times slower where it underflows."""
+    return torch.exp2(log_p * LOG2_E)
 
 
 def secant_slope(function: Callable, h: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -202,7 +212,8 @@ def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, scaling: fl
     def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         log_p = _log_weights(heads, rows, scaling)
         log_q = _log_weights(other, rows, scaling)
-        return (log_p.exp() + log_q.exp()).mul_(0.5), log_mean(log_p, log_q)
+        mean = exp_of_weights(log_p).add_(exp_of_weights(log_q)).mul_(0.5)
+        return mean, log_mean(log_p, log_q, mean)
 
     return _attention(middle, grad, scaling, weights)
 
@@ -211,7 +222,7 @@ def attention_half(heads: Heads, other, grad: torch.Tensor, scaling: float) -> H
     """AttnLRP: the softmax's derivative; each product gives half to each of its factors."""
 
     def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        p = _log_weights(heads, rows, scaling).exp_()
+        p = exp_of_weights(_log_weights(heads, rows, scaling))
         return p, p
 
     return _halved(_attention(heads, grad, scaling, weights))
@@ -221,8 +232,8 @@ def attention_warm(heads: Heads, other, grad: torch.Tensor, scaling: float) -> H
     """GIM: the softmax's derivative at temperature 2; each product gives half to each of its factors."""
 
     def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        warm = _log_weights(heads, rows, scaling / GIM_TEMPERATURE).exp_()
-        return _log_weights(heads, rows, scaling).exp_(), warm
+        warm = exp_of_weights(_log_weights(heads, rows, scaling / GIM_TEMPERATURE))
+        return exp_of_weights(_log_weights(heads, rows, scaling)), warm
 
     return _halved(_attention(heads, grad, scaling, weights))
 

@@ -431,12 +431,12 @@ def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
     other = damaged(
         "other", "config.json", lambda content: content.replace(b'"n_embd": 48', b'"n_embd": 32')
     )
-    llama = damaged("llama", "config.json", lambda content: content.replace(b'"gpt2"', b'"llama"'))
+    opt = damaged("opt", "config.json", lambda content: content.replace(b'"gpt2"', b'"opt"'))
     broken = damaged("broken", "config.json", lambda content: content[:20])
     for folder, message in (
         (cut, "SafetensorError"),
         (other, "fits its config"),
-        (llama, "type gpt2, got llama"),
+        (opt, "type gpt2, llama, qwen2, qwen3, gpt_neox, got opt"),
         (broken, "config.json"),
     ):
         with pytest.raises(InputError, match=message):
