@@ -28,6 +28,14 @@ METRICS = "kl,nll"  # of the faithfulness. kl: does the circuit predict what the
 N_RANDOM = 3  # random circuits beside them at the first and the last checkpoint; each costs about as much as the circuit itself
 RESAMPLES = 100  # extractions on resampled examples per checkpoint, 0.03 s each; more make the edges of the noise floor surer; 0 or 1: none
 TRAJECTORIES = 8  # at most so many edges' scores are drawn over the checkpoints: those that changed most beyond noise
+
+# what every script has
+MAX_EXAMPLES = "all"  # pairs and examples of each circuit
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/analyze_circuit_evolution"  # numbers and plots
 # --------------------------------------------------------------------------------------------
 
 PLOTS = ("change", "jaccard", "layers")
@@ -35,26 +43,37 @@ PLOTS = ("change", "jaccard", "layers")
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/analyze_circuit_evolution")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
         "--circuits",
         nargs="+",
+        type=flags.text,
         default=CIRCUITS,
         help="a folder of C_step{N}.json, or files in order (default: %(default)s)",
     )
     parser.add_argument(
         "--training",
+        type=flags.text_or_none,
         default=TRAINING,
         help="folder of the fine-tuning run, or its training.json (default: none)",
     )
     parser.add_argument(
         "--pairs",
+        type=flags.text_or_none,
         default=PAIRS,
         help="unseen pairs, for faithfulness at each checkpoint of --training (default: none)",
     )
     parser.add_argument(
         "--metrics",
-        type=flags.name_list,
+        type=flags.metric_list,
         default=METRICS,
         help="of the faithfulness: kl, nll, js, logit_diff (default: %(default)s)",
     )

@@ -26,22 +26,32 @@ OUTPUT = (
 )
 EVAL_FRACTION = 0.5  # of the pairs, kept from extraction so that a circuit is not judged on what it was found on; 0: all to one file
 MAX_LENGTH = 0  # tokens of a whole row at most; 0: the model's context. Shorter rows make every later stage faster
+
+# what every script has
+MAX_EXAMPLES = 400  # pairs, half for extraction, half for evaluation; all: every row of the split, for CNN/DailyMail 13,368
+SEED = 0  # of every random choice
+OUTPUT_DIR = "outputs/create_causal_summarization_data"  # salience.json and salience.png
 # --------------------------------------------------------------------------------------------
 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/create_causal_summarization_data")
+    parser = flags.parser(__doc__, OUTPUT_DIR, max_examples=MAX_EXAMPLES, seed=SEED)
     parser.add_argument(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
     )
     parser.add_argument(
-        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+        "--split",
+        type=flags.text,
+        default=SPLIT,
+        help="train, validation or test (default: %(default)s)",
     )
     parser.add_argument(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="whose tokenizer and context length (default: %(default)s)",
     )
@@ -50,23 +60,27 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--mask_text",
+        type=flags.text,
         default=MASK_TEXT,
         help="what --corruption mask repeats (default: %(default)r)",
     )
     parser.add_argument(
-        "--output", default=OUTPUT, help="file for the pairs (default: %(default)s)"
+        "--output",
+        type=flags.text,
+        default=OUTPUT,
+        help="file for the pairs (default: %(default)s)",
     )
     parser.add_argument(
         "--eval_fraction",
-        type=flags.fraction,
+        type=flags.below_one,
         default=EVAL_FRACTION,
         help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)",
     )
     parser.add_argument(
         "--max_length",
-        type=int,
+        type=flags.count,
         default=MAX_LENGTH,
-        help="tokens per row at most (default: the model's context)",
+        help="tokens per row at most; 0: the model's context (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
@@ -99,7 +113,7 @@ def row_length(args, tokenizer, config) -> int:
     from summarization import prompt
 
     context = prompt.context_length(config, tokenizer)
-    if not 0 <= args.max_length <= context:
+    if args.max_length > context:
         raise InputError(
             f"--max_length {args.max_length}: expected at most {args.model_path}'s context of {context} tokens"
         )
@@ -160,10 +174,6 @@ def split_pairs(pairs, eval_fraction: float, seed: int):
 def main(argv=None):
     """Build the pairs and say what became of every row."""
     args = parse(argv)
-    if args.eval_fraction == 1:
-        raise InputError(
-            "--eval_fraction 1: expected less, so that pairs are left to extract circuits from; 0.5 is the default"
-        )
     corpus.resolve(args.dataset)
     if not Path(args.model_path, "tokenizer.json").is_file():
         hub.resolve_model(args.model_path)

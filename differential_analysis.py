@@ -23,6 +23,14 @@ FINETUNED_MODEL_PATH = "model_outputs/gpt2_20k_finetuned"  # the model after: fo
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
 RUN = ""  # folder of a fine-tuning run: follow its latents over the checkpoints instead of comparing two models; empty: compare
 SPLIT = "test"  # which part of the dataset: train, validation or test; texts the fine-tuning saw would overstate the change
+
+# what every script has
+MAX_EXAMPLES = 200  # texts; all: every one of the split, for CNN/DailyMail 11,490
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/differential_analysis"  # numbers and plots
 # --------------------------------------------------------------------------------------------
 
 PLOTS = ("similarity", "layers", "attention", "entropy")
@@ -30,29 +38,44 @@ PLOTS = ("similarity", "layers", "attention", "entropy")
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/differential_analysis")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
         "--base_model_path",
+        type=flags.text,
         default=BASE_MODEL_PATH,
         help="model before fine-tuning (default: %(default)s)",
     )
     parser.add_argument(
         "--finetuned_model_path",
+        type=flags.text,
         default=FINETUNED_MODEL_PATH,
         help="model after fine-tuning (default: %(default)s)",
     )
     parser.add_argument(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
     )
     parser.add_argument(
         "--run",
+        type=flags.text_or_none,
         default=RUN,
         help="folder of a fine-tuning run, whose latents are followed (default: none)",
     )
     parser.add_argument(
-        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+        "--split",
+        type=flags.text,
+        default=SPLIT,
+        help="train, validation or test (default: %(default)s)",
     )
     return parser.parse_args(argv)
 

@@ -27,15 +27,35 @@ N_RANDOM = 10  # random circuits per size, and as many matched ones; fewer make 
 METRICS = "kl,nll"  # kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
 ABLATION = "patching"  # what edges outside carry: the corrupted run, zero, mean
 RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals
+MAX_MEMORY = "auto"  # GB that the plan of batches may use; auto: what is free
+
+# what every script has
+MAX_EXAMPLES = "all"  # pairs that extraction did not see; all: every one of the file
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/evaluate_faithfulness"  # faithfulness.json, faithfulness.png
 # --------------------------------------------------------------------------------------------
 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/evaluate_faithfulness")
-    parser.add_argument("--circuit", default=CIRCUIT, help="circuit JSON (default: %(default)s)")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
+    parser.add_argument(
+        "--circuit", type=flags.text, default=CIRCUIT, help="circuit JSON (default: %(default)s)"
+    )
     parser.add_argument(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="Hub id, folder, adapter, or demo (default: %(default)s)",
     )
@@ -48,23 +68,26 @@ def parse(argv=None):
         help="run the circuits in this model too: the base or the fine-tuned one",
     )
     parser.add_argument(
-        "--pairs", default=PAIRS, help="pairs that extraction did not see (default: %(default)s)"
+        "--pairs",
+        type=flags.text,
+        default=PAIRS,
+        help="pairs that extraction did not see (default: %(default)s)",
     )
     parser.add_argument(
         "--fractions",
-        type=_fractions,
+        type=flags.shares,
         default=FRACTIONS,
         help="sizes of the curve, of all edges; those of the two flags below are in it too (default: %(default)s)",
     )
     parser.add_argument(
         "--random_fractions",
-        type=_fractions,
+        type=flags.shares,
         default=RANDOM_FRACTIONS,
         help="of random circuits (default: %(default)s)",
     )
     parser.add_argument(
         "--cross_fractions",
-        type=_fractions,
+        type=flags.shares,
         default=CROSS_FRACTIONS,
         help="of the causal control and of cross-faithfulness (default: %(default)s)",
     )
@@ -76,12 +99,12 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--metrics",
-        type=flags.name_list,
+        type=flags.metric_list,
         default=METRICS,
         help="of kl, nll, js, logit_diff (default: %(default)s)",
     )
     parser.add_argument(
-        "--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)"
+        "--ablation", default=ABLATION, choices=flags.ABLATIONS, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--resamples",
@@ -96,21 +119,11 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--max_memory",
-        type=flags.positive_float,
-        help="GB that the plan may use (default: what is free)",
+        type=flags.gigabytes,
+        default=MAX_MEMORY,
+        help="GB that the plan may use; auto: what is free (default: %(default)s)",
     )
     return parser.parse_args(argv)
-
-
-def _fractions(text: str) -> list[float]:
-    values = sorted({flags.fraction(part) for part in text.split(",") if part.strip()})
-    if not values or values[0] == 0:
-        import argparse
-
-        raise argparse.ArgumentTypeError(
-            f"expected numbers above 0 and up to 1, separated by commas, got {text!r}"
-        )
-    return values
 
 
 def main(argv=None):
@@ -461,11 +474,11 @@ def left_out(args, pairs, control_pairs) -> list[str]:
         notes.append(f"{args.n_random} instead of {N_RANDOM} random circuits of each kind and size")
     if missing := [
         f"{share:.0%}"
-        for share in _fractions(RANDOM_FRACTIONS)
+        for share in flags.shares(RANDOM_FRACTIONS)
         if share not in args.random_fractions
     ]:
         notes.append(f"random circuits and complement at {', '.join(missing)} of the edges")
-    if args.cross_fractions != _fractions(FRACTIONS):
+    if args.cross_fractions != flags.shares(FRACTIONS):
         notes.append(
             f"causal control and cross-faithfulness at {len(args.cross_fractions)} sizes only, so without most of their curve"
         )

@@ -11,12 +11,15 @@ Writes  robustness.json, robustness.png and, with --model_path, robustness.matri
     python evaluate_robustness.py --circuits C_before_summarization.json --model_path demo --pairs data/pairs.jsonl
 """
 
+import argparse
+import re
 from pathlib import Path
 
 from eap import InputError
 from summarization import flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+CIRCUITS = ("C_before_summarization.json", "C_after_summarization.json")  # every two are compared
 PAIRS = "data/pairs.jsonl"  # with --model_path: the pairs that the first circuit was extracted from
 LEVELS = ".1,.2,.3,.4,.5,.6,.7,.8,.9"  # shares of the salient tokens that are corrupted; 1 is the circuit itself
 # The first circuit is extracted again for each of these: mask, swap:SEED (other drawings of the corruption), control (other sentences
@@ -24,34 +27,57 @@ LEVELS = ".1,.2,.3,.4,.5,.6,.7,.8,.9"  # shares of the salient tokens that are c
 VARIANTS = "mask,swap:1,swap:2,control,kl,nll,js,logit_diff,EAP-IG-inputs,clean-corrupted,EAP"
 MASK_TEXT = "."  # what mask repeats
 RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals
-# --------------------------------------------------------------------------------------------
+MAX_MEMORY = "auto"  # GB that the plan of batches may use; auto: what is free
 
-CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]
+# what every script has
+MAX_EXAMPLES = "all"  # pairs; all: every one of the file
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/evaluate_robustness"  # robustness.json and plots
+# --------------------------------------------------------------------------------------------
 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/evaluate_robustness")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
-        "--circuits", nargs="+", default=CIRCUITS, help="circuit files (default: before and after)"
+        "--circuits",
+        nargs="+",
+        type=flags.text,
+        default=CIRCUITS,
+        help="circuit files (default: %(default)s)",
     )
     parser.add_argument(
         "--model_path", help="extract the first circuit again in this model, its own"
     )
-    parser.add_argument("--pairs", default=PAIRS, help="pairs for that (default: %(default)s)")
+    parser.add_argument(
+        "--pairs", type=flags.text, default=PAIRS, help="pairs for that (default: %(default)s)"
+    )
     parser.add_argument(
         "--levels",
-        type=_levels,
+        type=flags.fractions,
         default=LEVELS,
         help="shares of salient tokens corrupted (default: %(default)s)",
     )
     parser.add_argument(
         "--variants",
+        type=variant_names,
         default=VARIANTS,
         help="other ways of extracting, by commas (default: %(default)s)",
     )
     parser.add_argument(
         "--mask_text",
+        type=flags.text,
         default=MASK_TEXT,
         help="what the variant mask repeats (default: %(default)r)",
     )
@@ -63,14 +89,23 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--max_memory",
-        type=flags.positive_float,
-        help="GB that the plan may use (default: what is free)",
+        type=flags.gigabytes,
+        default=MAX_MEMORY,
+        help="GB that the plan may use; auto: what is free (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
 
-def _levels(text: str) -> list[float]:
-    return sorted({flags.fraction(part) for part in text.split(",") if part.strip()})
+def variant_names(value) -> list[str]:
+    """Names of variants separated by commas, each once; argparse turns the error into one line."""
+    known = "mask", "control", *flags.METRICS, *flags.METHODS
+    names = flags.name_list(value)
+    for name in names:
+        if name not in known and not re.fullmatch(r"(swap|mask):[0-9]+", name):
+            raise argparse.ArgumentTypeError(
+                f"expected names of {', '.join(known)} and swap:SEED, separated by commas, got {name!r}"
+            )
+    return names
 
 
 def main(argv=None):
@@ -223,7 +258,7 @@ def extract_again(args, run, circuit, per_example) -> dict:
     bar = runs.progress(jobs.items(), args, "extracting again")
     found = {key: extract(args, adapter, *job) for key, job in bar}
     whole = known if known is not None else found["whole",]
-    missing = [f"{level:.0%}" for level in _levels(LEVELS) if level not in args.levels]
+    missing = [f"{level:.0%}" for level in flags.fractions(LEVELS) if level not in args.levels]
     left_out += [f"{', '.join(missing)} of salient tokens corrupted"] if missing else []
     if len(pairs) < len(there):
         left_out.append(
@@ -290,13 +325,9 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
     from eap import attribute, metrics
     from summarization import corruption, prompt
 
-    wanted, plan, left_out = (
-        [part.strip() for part in args.variants.split(",") if part.strip()],
-        {},
-        [],
-    )
+    plan, left_out = {}, []
     mask_ids = prompt.encode(tokenizer, args.mask_text) if tokenizer is not None else None
-    for name in wanted:
+    for name in args.variants:
         kind, _, seed = name.partition(":")
         if kind in metrics.METRICS:
             if kind != own["metric"]:
@@ -315,7 +346,7 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
             pair.control_ids not in (None, pair.clean_ids) for pair in pairs
         ):
             plan["other sentences corrupted"] = [pair.control() for pair in pairs], own
-        elif kind in corruption.CORRUPTIONS and (kind == "mask" or seed.isdigit()):
+        elif kind in corruption.CORRUPTIONS:
             again = corruption.again(pairs, kind, mask_ids, int(seed or 0))
             if again is None:
                 left_out.append(
@@ -323,17 +354,12 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
                 )
             elif [pair.corrupted_ids for pair in again] != [pair.corrupted_ids for pair in pairs]:
                 plan[f"{kind}, seed {seed}" if seed else kind] = again, own
-        elif kind == "control":
+        else:  # control
             left_out.append(
                 f"control: needs control_ids that differ from the clean input in every row of {args.pairs}"
             )
-        else:
-            raise InputError(
-                f"--variants {name}: expected mask, swap:SEED, control, {', '.join((*metrics.METRICS, *attribute.METHODS))}"
-            )
-    missing = [
-        name for name in VARIANTS.split(",") if name not in (*wanted, own["method"], own["metric"])
-    ]
+    there = *args.variants, own["method"], own["metric"]
+    missing = [name for name in variant_names(VARIANTS) if name not in there]
     return plan, left_out + ([f"variants {', '.join(missing)}"] if missing else [])
 
 

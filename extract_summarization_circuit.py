@@ -1,15 +1,14 @@
 """Which edges of the model carry the summary? Scores every edge by attribution patching and keeps the strongest as a circuit.
 
 Reads   a model (base, checkpoint folder, LoRA adapter) or all checkpoints of a run; a file of clean/corrupted pairs
-Writes  the circuit (EAP-IG's JSON and metadata), per-example scores beside it (.examples.safetensors),
-        and in --output_dir a drawing of its strongest edges and a layer-by-layer heat map; with --spans, scores by
-        where the destination reads (.spans.safetensors) and their plot
+Writes  the circuit (EAP-IG's JSON and metadata: --output, or with --all_checkpoints one for each in --output_dir), and beside it
+        per-example scores (.examples.safetensors), a drawing of its strongest edges and a layer-by-layer heat map; with --spans,
+        scores by where the destination reads (.spans.safetensors) and their plot
 
     python extract_summarization_circuit.py --model_path demo --pairs data/pairs.jsonl --output C_before_summarization.json
     torchrun --nproc_per_node=4 extract_summarization_circuit.py ...        the same on four devices, the same scores
 """
 
-import argparse
 from pathlib import Path
 
 from eap import InputError
@@ -21,7 +20,7 @@ PAIRS = "data/pairs.jsonl"  # from create_causal_summarization_data.py; every ro
 OUTPUT = "C_before_summarization.json"  # the circuit
 METHOD = "EAP-IG-inputs"  # EAP is five times cheaper and blind where the metric is flat (kl at the clean input); exact: one run an edge
 METRIC = "kl"  # kl asks what changes the model's prediction; nll what changes its fit to the reference summary
-IG_STEPS = "5"  # points on the path; more shrink the completeness gap, time grows with them; auto: until the gap is under 1 %
+IG_STEPS = 5  # points on the path; more shrink the completeness gap, time grows with them; auto: until the gap is under 1 %
 IG_RULE = "gauss-legendre"  # left is the reference's; Gauss-Legendre needs fewer points for smooth metrics, as nll
 ABLATION = (
     "patching"  # what an edge outside the circuit carries: the corrupted run, zero, or the mean
@@ -34,6 +33,15 @@ RESAMPLES = (
     1000  # bootstrap resamples of the examples: how sure each edge is, and the noise floor; 0: none
 )
 EXACT_TOP = 0  # patch so many of the strongest edges exactly as a check; one run of the model each
+MAX_MEMORY = "auto"  # GB that the plan of batches may use; auto: what is free
+
+# what every script has
+MAX_EXAMPLES = "all"  # pairs of the file; all: every one
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/extract_summarization_circuit"  # of --all_checkpoints: one circuit for each
 # --------------------------------------------------------------------------------------------
 
 EXACT_PAIRS = 8  # on which --exact_top patches
@@ -44,9 +52,18 @@ SIGN = "score = (corrupted - clean) . d metric / d input: positive means that ab
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/extract_summarization_circuit")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="Hub id, folder, adapter, or demo (default: %(default)s)",
     )
@@ -56,17 +73,25 @@ def parse(argv=None):
         help="one circuit per checkpoint-N: <output_dir>/C_step{N}.json",
     )
     parser.add_argument(
-        "--pairs", default=PAIRS, help="clean/corrupted pairs, .jsonl (default: %(default)s)"
+        "--pairs",
+        type=flags.text,
+        default=PAIRS,
+        help="clean/corrupted pairs, .jsonl (default: %(default)s)",
     )
-    parser.add_argument("--output", default=OUTPUT, help="circuit file (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        type=flags.text,
+        default=OUTPUT,
+        help="circuit file; its drawings lie beside it (default: %(default)s)",
+    )
     parser.add_argument(
         "--method",
         default=METHOD,
-        help="EAP, EAP-IG-inputs, EAP-IG-activations, clean-corrupted, exact, NAP, NAP-IG "
-        "(default: %(default)s)",
+        choices=flags.METHODS,
+        help="(default: %(default)s)",
     )
     parser.add_argument(
-        "--metric", default=METRIC, help="kl, nll, js, logit_diff (default: %(default)s)"
+        "--metric", default=METRIC, choices=flags.METRICS, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--ig_steps",
@@ -75,24 +100,29 @@ def parse(argv=None):
         help="points on the path, or auto (default: %(default)s)",
     )
     parser.add_argument(
-        "--ig_rule", default=IG_RULE, help="left, midpoint, gauss-legendre (default: %(default)s)"
+        "--ig_rule", default=IG_RULE, choices=flags.RULES, help="(default: %(default)s)"
     )
     parser.add_argument(
-        "--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)"
+        "--ablation", default=ABLATION, choices=flags.ABLATIONS, help="(default: %(default)s)"
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--fraction",
-        type=_share,
+        type=flags.share,
         default=FRACTION,
         help="of all edges, up to 1 (default: %(default)s)",
     )
-    size.add_argument("--top_n", type=flags.positive_int, help="number of edges instead")
-    size.add_argument("--threshold", type=flags.positive_float, help="least |score| instead")
+    size.add_argument(
+        "--top_n", type=flags.optional(flags.positive_int), help="number of edges instead"
+    )
+    size.add_argument(
+        "--threshold", type=flags.optional(flags.positive_float), help="least |score| instead"
+    )
     parser.add_argument(
         "--selection",
         default=SELECTION,
-        help="topn, greedy, sign-consistent (default: %(default)s)",
+        choices=flags.SELECTIONS,
+        help="(default: %(default)s)",
     )
     parser.add_argument(
         "--absolute", action="store_true", default=ABSOLUTE, help="rank by |score| (default)"
@@ -120,8 +150,9 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--max_memory",
-        type=flags.positive_float,
-        help="GB that the plan may use (default: what is free)",
+        type=flags.gigabytes,
+        default=MAX_MEMORY,
+        help="GB that the plan may use; auto: what is free (default: %(default)s)",
     )
     args = parser.parse_args(argv)
     if args.exact_top == 1:
@@ -133,7 +164,7 @@ def parse(argv=None):
 
 def check(args) -> None:
     """Raise InputError for flags that mean nothing together, before any work."""
-    from eap import attribute, selection
+    from eap import attribute
 
     attribute.check(
         args.method,
@@ -143,10 +174,6 @@ def check(args) -> None:
         5 if args.ig_steps == "auto" else args.ig_steps,
     )
     method = attribute.METHODS[args.method]
-    if args.selection not in selection.SELECTIONS:
-        raise InputError(
-            f"--selection {args.selection}: expected one of {', '.join(selection.SELECTIONS)}"
-        )
     if method.nodes and (args.threshold is not None or args.selection != "topn"):
         raise InputError(
             f"--method {args.method} scores nodes and takes all edges among the best: expected --fraction or --top_n, got "
@@ -166,14 +193,8 @@ def check(args) -> None:
         )
 
 
-def _share(text):
-    if share := flags.fraction(text):
-        return share
-    raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, got {text!r}")
-
-
-def _steps(text):
-    return text if text == "auto" else flags.positive_int(text)
+def _steps(value):
+    return value if value == "auto" else flags.positive_int(value)
 
 
 def jobs(args) -> list[tuple[str, Path]]:
@@ -212,10 +233,9 @@ def main(argv=None):
 
 def extract(args, model_path: str, output: Path) -> None:
     """One circuit: attribute, select, check, draw, write."""
-    drawing, map_, span_plot = (
-        Path(args.output_dir) / f"{output.stem}.{kind}.png"
-        for kind in ("edges", "heatmap", "spans")
-    )
+    drawing = output.with_name(f"{output.stem}.edges.png")
+    map_ = output.with_name(f"{output.stem}.heatmap.png")
+    span_plot = output.with_name(f"{output.stem}.spans.png")
     from eap.files import examples_beside, spans_beside
 
     outputs = [

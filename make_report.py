@@ -84,7 +84,8 @@ MANY = "C_step*"  # the drawings of every checkpoint's circuit would fill the pa
 
 def parse(argv=None):
     """The script's arguments."""
-    return flags.parser(__doc__, OUTPUT_DIR).parse_args(argv)
+    parser = flags.parser(__doc__, OUTPUT_DIR)
+    return parser.parse_args(argv)
 
 
 def artifacts(folder: Path) -> list[Path]:

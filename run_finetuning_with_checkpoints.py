@@ -36,6 +36,7 @@ PROBE_EXAMPLES = (
     32  # validation examples whose residual streams are saved at each checkpoint; 0 saves none
 )
 PROBE_POSITIONS = 8  # positions of each, evenly spaced, the first token left out
+EARLY_STOPPING_PATIENCE = 0  # stop after so many evaluations without a better NLL; 0: never
 
 # Trainer's
 LEARNING_RATE = 5e-5
@@ -57,6 +58,9 @@ TRAIN_SAMPLING_STRATEGY = (
     "random"  # group_by_length wastes less on padding, and orders the data differently
 )
 DATALOADER_NUM_WORKERS = 0
+BF16 = False  # mixed precision in bfloat16; weights stay in --dtype
+TF32 = True  # where the GPU has it, training multiplies float32 matrices in TF32: faster, 10 bits of mantissa in products
+GRADIENT_CHECKPOINTING = False  # recompute activations in the backward pass: less memory, more time
 LOGGING_STEPS = 10  # the loss curve has a point every so many steps, and at each checkpoint
 
 # what `--dataset demo` takes where no flag is given: 150 steps, about two minutes on two cores
@@ -67,6 +71,13 @@ DEMO = {
     "learning_rate": 1e-3,
     "train_sampling_strategy": "group_by_length",
 }
+
+# what every script has
+MAX_EXAMPLES = "all"  # at most so many training articles, beside SUBSET_TRAIN_SIZE
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
 # --------------------------------------------------------------------------------------------
 NOT_SETTINGS = {
     "model_path",
@@ -79,15 +90,25 @@ NOT_SETTINGS = {
 
 
 def parse(argv=None):
-    parser = flags.parser(__doc__, OUTPUT_DIR)
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     add = parser.add_argument
     add(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="Hub id, folder, checkpoint-N, adapter folder or demo (default: %(default)s)",
     )
     add(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder or demo (default: %(default)s)",
     )
@@ -117,7 +138,7 @@ def parse(argv=None):
     )
     add(
         "--checkpoint_steps",
-        type=flags.int_list,
+        type=flags.optional(flags.int_list),
         help="steps of the checkpoints, as in 0,10,100, in place of a schedule",
     )
     add(
@@ -141,8 +162,9 @@ def parse(argv=None):
     )
     add(
         "--early_stopping_patience",
-        type=flags.positive_int,
-        help="stop after so many evaluations without a better NLL (default: never)",
+        type=flags.count,
+        default=EARLY_STOPPING_PATIENCE,
+        help="stop after so many evaluations without a better NLL; 0: never (default: %(default)s)",
     )
     add(
         "--learning_rate",
@@ -194,26 +216,32 @@ def parse(argv=None):
     )
     add(
         "--lr_scheduler_type",
+        type=flags.text,
         default=LR_SCHEDULER_TYPE,
         help="linear, cosine, constant, ... (default: %(default)s)",
     )
-    add("--optim", default=OPTIM, help="(default: %(default)s)")
-    add("--max_grad_norm", type=float, default=MAX_GRAD_NORM, help="(default: %(default)s)")
-    add("--adam_beta1", type=float, default=ADAM_BETA1, help="(default: %(default)s)")
-    add("--adam_beta2", type=float, default=ADAM_BETA2, help="(default: %(default)s)")
-    add("--adam_epsilon", type=float, default=ADAM_EPSILON, help="(default: %(default)s)")
+    add("--optim", type=flags.text, default=OPTIM, help="(default: %(default)s)")
+    add(
+        "--max_grad_norm",
+        type=flags.natural_float,
+        default=MAX_GRAD_NORM,
+        help="(default: %(default)s)",
+    )
+    add("--adam_beta1", type=flags.below_one, default=ADAM_BETA1, help="(default: %(default)s)")
+    add("--adam_beta2", type=flags.below_one, default=ADAM_BETA2, help="(default: %(default)s)")
+    add(
+        "--adam_epsilon",
+        type=flags.natural_float,
+        default=ADAM_EPSILON,
+        help="(default: %(default)s)",
+    )
     add(
         "--label_smoothing_factor",
-        type=float,
+        type=flags.fraction,
         default=LABEL_SMOOTHING_FACTOR,
         help="(default: %(default)s)",
     )
-    add("--bf16", action="store_true", help="mixed precision in bfloat16; weights stay in --dtype")
-    add(
-        "--gradient_checkpointing",
-        action="store_true",
-        help="recompute activations in the backward pass: less memory, more time",
-    )
+    flags.add_precision(parser, BF16, TF32, GRADIENT_CHECKPOINTING)
     add(
         "--train_sampling_strategy",
         choices=["random", "sequential", "group_by_length"],
@@ -222,7 +250,7 @@ def parse(argv=None):
     )
     add(
         "--dataloader_num_workers",
-        type=int,
+        type=flags.count,
         default=DATALOADER_NUM_WORKERS,
         help="(default: %(default)s)",
     )

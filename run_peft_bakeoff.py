@@ -78,11 +78,22 @@ GRADIENT_ACCUMULATION_STEPS = 1
 WARMUP_STEPS = 0.05  # steps, or below 1 a share of all steps
 WEIGHT_DECAY = 0.0
 LR_SCHEDULER_TYPE = "linear"
+BF16 = False  # mixed precision in bfloat16
+TF32 = True  # where the GPU has it, training multiplies float32 matrices in TF32
+GRADIENT_CHECKPOINTING = False  # recompute activations in the backward pass: less memory, more time
 
 # summaries
 MAX_NEW_TOKENS = 100
 MIN_NEW_TOKENS = 0
 NUM_BEAMS = 1  # 1 is greedy
+
+# what every script has
+MAX_EXAMPLES = 500  # test articles; all: every one of the split, for CNN/DailyMail 11,490
+BATCH_SIZE = "auto"  # overrides PER_DEVICE_TRAIN_BATCH_SIZE; auto: that one, and for summaries planned from the free memory
+SEED = 0  # the first of the seeds
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/run_peft_bakeoff"
 
 # what `--dataset demo` takes where no flag is given: about half a minute an arm on two cores, without a sweep
 DEMO = {
@@ -107,23 +118,34 @@ MADE_BY = {
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/run_peft_bakeoff")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     add = parser.add_argument
     default_arms = [arm.name for arm in ARMS if arm.by_default]
     add(
         "--arms",
         nargs="+",
+        type=flags.optional(flags.text),
         metavar="ARM",
         choices=[arm.name for arm in ARMS],
         help=f"out of {' '.join(arm.name for arm in ARMS)} (default: those that can be run out of {' '.join(default_arms)})",
     )
     add(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="the base model: Hub id, folder, checkpoint-N or demo (default: %(default)s)",
     )
     add(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder or demo (default: %(default)s)",
     )
@@ -141,6 +163,7 @@ def parse(argv=None):
     )
     add(
         "--budget",
+        type=budget,
         default=BUDGET,
         help="trainable parameters of each LoRA arm: a number, all or none (default: %(default)s)",
     )
@@ -164,17 +187,29 @@ def parse(argv=None):
     )
     add(
         "--layers_observed",
+        type=flags.text,
         default=LAYERS_OBSERVED,
         help="layers.differential.json (default: %(default)s)",
     )
     add(
         "--layers_circuit",
+        type=flags.text,
         default=LAYERS_CIRCUIT,
         help="layers.evolution.json, or a circuit (default: %(default)s)",
     )
-    add("--measure_observed", default=MEASURE_OBSERVED, help="(default: the file's first)")
-    add("--measure_circuit", default=MEASURE_CIRCUIT, help="(default: %(default)s)")
-    add("--measure_change", default=MEASURE_CHANGE, help="(default: %(default)s)")
+    add(
+        "--measure_observed",
+        type=flags.text_or_none,
+        default=MEASURE_OBSERVED,
+        help="(default: the file's first)",
+    )
+    add(
+        "--measure_circuit",
+        type=flags.text,
+        default=MEASURE_CIRCUIT,
+        help="(default: %(default)s)",
+    )
+    add("--measure_change", type=flags.text, default=MEASURE_CHANGE, help="(default: %(default)s)")
     add(
         "--learning_rate",
         type=flags.positive_float,
@@ -195,7 +230,7 @@ def parse(argv=None):
     )
     add(
         "--sweep_share",
-        type=flags.fraction,
+        type=flags.share,
         default=SWEEP_SHARE,
         help="steps of each as a share of all (default: %(default)s)",
     )
@@ -243,15 +278,11 @@ def parse(argv=None):
     )
     add(
         "--lr_scheduler_type",
+        type=flags.text,
         default=LR_SCHEDULER_TYPE,
         help="linear, cosine, constant, ... (default: %(default)s)",
     )
-    add("--bf16", action="store_true", help="mixed precision in bfloat16")
-    add(
-        "--gradient_checkpointing",
-        action="store_true",
-        help="recompute activations in the backward pass: less memory, more time",
-    )
+    flags.add_precision(parser, BF16, TF32, GRADIENT_CHECKPOINTING)
     add(
         "--max_new_tokens",
         type=flags.positive_int,
@@ -260,7 +291,7 @@ def parse(argv=None):
     )
     add(
         "--min_new_tokens",
-        type=int,
+        type=flags.count,
         default=MIN_NEW_TOKENS,
         help="no end before (default: %(default)s)",
     )
@@ -275,25 +306,17 @@ def parse(argv=None):
         parser.set_defaults(**DEMO)
     args = parser.parse_args(argv)
     generation.check_lengths(args)
-    if args.budget not in ("all", "none") and not args.budget.isdigit():
-        raise InputError(
-            f"--budget {args.budget}: expected a number of trainable parameters, all or none"
-        )
     return args
 
 
-def factors(text: str) -> list[float] | str:
+def factors(value) -> list[float]:
     """Positive numbers separated by commas, as in `0.3,1,3`; an empty list for `none`. argparse turns the error into one line."""
-    import argparse
-    import contextlib
+    return [] if value == "none" else flags.positive_floats(value)
 
-    with contextlib.suppress(ValueError):
-        found = [] if text == "none" else [float(part) for part in text.split(",")]
-        if all(0 < factor < float("inf") for factor in found):
-            return found
-    raise argparse.ArgumentTypeError(
-        f"expected positive numbers separated by commas, or none, got {text!r}"
-    )
+
+def budget(value) -> str:
+    """A number of trainable parameters as text, `all` or `none`. argparse turns the error into one line."""
+    return value if value in ("all", "none") else str(flags.positive_int(value))
 
 
 def main(argv=None):

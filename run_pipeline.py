@@ -22,7 +22,10 @@ from summarization import corpus, estimate, flags, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 PRESET = "demo"  # demo: 13 minutes on two cores; demo-full: 45 minutes; gpt2-cnn: the study; smoke: does everything run, 2 minutes
+OUTPUT_DIR = "outputs/<preset>"  # folder of everything; <preset> stands for its name
 # --------------------------------------------------------------------------------------------
+
+HANDED_ON = ("seed", "device", "batch_size", "dtype", "max_examples")  # to every script, if given
 
 
 @dataclass(frozen=True)
@@ -243,8 +246,8 @@ def say_estimate(args, preset: Preset, wanted) -> None:
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, None)
-    parser.add_argument("--output_dir", help="folder of everything (default: outputs/<preset>)")
+    parser = flags.parser(__doc__, OUTPUT_DIR)
+    flags.hand_on(parser, HANDED_ON)
     parser.add_argument(
         "--preset", default=PRESET, choices=list(PRESETS), help="(default: %(default)s)"
     )
@@ -270,23 +273,17 @@ def parse(argv=None):
 
 def passed_on(args) -> list[str]:
     """The common flags that were given, for every script."""
-    values = {
-        "--seed": args.seed or None,
-        "--device": None if args.device == "auto" else args.device,
-        "--batch_size": args.batch_size,
-        "--dtype": None if args.dtype == "float32" else args.dtype,
-        "--max_examples": args.max_examples,
-    }
+    given = {flag: getattr(args, flag) for flag in HANDED_ON}
     switches = [flag for flag in ("overwrite", "quiet", "verbose") if getattr(args, flag)]
     return [
-        word for flag, value in values.items() if value is not None for word in (flag, str(value))
+        word for flag, value in given.items() if value is not None for word in (f"--{flag}", value)
     ] + [f"--{flag}" for flag in switches]
 
 
 def main(argv=None):
     """Run the stages."""
     args = parse(argv)
-    out = Path(args.output_dir or Path("outputs") / args.preset)
+    out = Path(args.output_dir.replace("<preset>", args.preset))
     wanted = STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]
     chosen = [
         command

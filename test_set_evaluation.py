@@ -24,6 +24,15 @@ MIN_NEW_TOKENS = 0  # above 0 forbids an early end: ROUGE of models that stop at
 MAX_NEW_TOKENS = (
     100  # the article is cut to leave this room; 95 of 100 CNN/DailyMail highlights are shorter
 )
+METRICS = ()  # further metrics of the evaluate library, as bertscore
+
+# what every script has
+MAX_EXAMPLES = 500  # test articles; all: every one of the split, for CNN/DailyMail 11,490
+BATCH_SIZE = "auto"  # examples at a time; auto: planned
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/test_set_evaluation"  # rouge.json, rouge.png, the texts
 # --------------------------------------------------------------------------------------------
 
 NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_size is not given: 3 GB for GPT-2 small
@@ -31,20 +40,33 @@ NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_si
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/test_set_evaluation")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
         "--model_paths",
         nargs="+",
-        default=list(MODEL_PATHS),
-        help=f"models, the one to compare with first (default: {' '.join(MODEL_PATHS)})",
+        type=flags.text,
+        default=MODEL_PATHS,
+        help="models, the one to compare with first (default: %(default)s)",
     )
     parser.add_argument(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
     )
     parser.add_argument(
-        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+        "--split",
+        type=flags.text,
+        default=SPLIT,
+        help="train, validation or test (default: %(default)s)",
     )
     parser.add_argument(
         "--num_beams",
@@ -54,7 +76,7 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--min_new_tokens",
-        type=int,
+        type=flags.count,
         default=MIN_NEW_TOKENS,
         help="no end before (default: %(default)s)",
     )
@@ -66,8 +88,9 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--metrics",
-        nargs="+",
-        default=[],
+        nargs="*",
+        type=flags.text,
+        default=METRICS,
         help="further metrics of the evaluate library, as bertscore (default: none)",
     )
     args = parser.parse_args(argv)

@@ -79,7 +79,7 @@ def complete_checkpoints(output_dir) -> list[Path]:
 class Schedule(TrainerCallback):
     """Logs, evaluates and saves at the chosen steps; logging there too makes the loss curve of a resumed run the same."""
 
-    def __init__(self, trainer, choose_steps, patience: int | None):
+    def __init__(self, trainer, choose_steps, patience: int):
         self.trainer, self.choose_steps, self.patience = trainer, choose_steps, patience
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -136,14 +136,10 @@ class Bar(TrainerCallback):
         self.bar.close()
 
 
-def stopped_early(log_history: list[dict], patience: int | None) -> bool:
-    """Whether the last `patience` validation NLLs are all no better than the best before them; never with `patience` None."""
+def stopped_early(log_history: list[dict], patience: int) -> bool:
+    """Whether the last `patience` validation NLLs are all no better than the best before them; never with `patience` 0."""
     nll = [entry["eval_nll"] for entry in log_history if "eval_nll" in entry]
-    return (
-        patience is not None
-        and len(nll) > patience
-        and min(nll[-patience:]) >= min(nll[:-patience])
-    )
+    return 0 < patience < len(nll) and min(nll[-patience:]) >= min(nll[:-patience])
 
 
 # ---------------------------------------------------------------- training
@@ -281,9 +277,7 @@ def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
         raise InputError(f"Trainer refuses these flags: {error}") from error
 
 
-def fine_tune(
-    trainer: SummaryTrainer, resume: Path | None = None, patience: int | None = None
-) -> list[dict]:
+def fine_tune(trainer: SummaryTrainer, resume: Path | None = None, patience: int = 0) -> list[dict]:
     """Train, from the checkpoint `resume` if given; returns Trainer's log: {"step", "loss", ...} and {"step", "eval_nll", ...}.
 
     A run resumed from a checkpoint ends bit for bit as the uninterrupted one; one whose last step is done only loads its weights.

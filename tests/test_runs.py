@@ -21,7 +21,7 @@ def args(**options):
 
 def test_both_spellings_of_a_flag_work_and_abbreviations_do_not():
     parser = flags.parser("doc", "outputs/x")
-    parser.add_argument("--ig_steps", type=int)
+    parser.add_argument("--ig_steps", type=int, default=5)
     assert (
         parser.parse_args(["--ig-steps", "3"]).ig_steps
         == parser.parse_args(["--ig_steps=3"]).ig_steps
@@ -46,8 +46,8 @@ CONVERTERS = [
     (flags.int_list, "0,10", "1,x"),
     (flags.count, "0", "-1"),
     (flags.name_list, "kl, nll,", " ,"),
-    (flags.seed, "3", "-1"),
-    (flags.seed, "3", str(2**32)),
+    (flags.seed_number, "3", "-1"),
+    (flags.seed_number, "3", str(2**32)),
 ]
 
 

@@ -137,7 +137,7 @@ def test_stopping_early_needs_patience_evaluations_without_a_better_one():
     log = [{"eval_nll": value} for value in (3.0, 2.0, 2.5, 2.0)]
     assert training.stopped_early(log, 2)
     assert not training.stopped_early(log, 3)
-    assert not training.stopped_early(log, None)
+    assert not training.stopped_early(log, 0)
 
 
 # ---------------------------------------------------------------- training
