@@ -240,18 +240,18 @@ def evaluate(args, adapter, circuits: dict, pairs) -> dict:
 
     name, circuit = next(iter(circuits.items()))
     plan = entries(args, circuits)
-    main = run(args, adapter, pairs, plan, "running circuits")
+    sizes = faithfulness.by_size(circuit, args.cross_fractions)
+    there = cross_entries(args, circuits) if args.other_model_path else []
+    main = run(args, adapter, pairs, plan, "running circuits", n_later=len(sizes) + len(there))
     control_pairs = [
         i for i, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)
     ]
-    sizes = faithfulness.by_size(circuit, args.cross_fractions)
     control = (
         run(args, adapter, [pairs[i].control() for i in control_pairs], sizes, "causal control")
         if control_pairs
         else None
     )
     adapter = None  # one model in memory at a time
-    there = cross_entries(args, circuits)
     other = (
         run(args, load_model(args, args.other_model_path, circuits)[0], pairs, there, "other model")
         if args.other_model_path
@@ -319,9 +319,10 @@ def cross_entries(args, circuits: dict) -> list:
     ]
 
 
-def run(args, adapter, pairs, chosen, what: str):
-    """The `Measured` of the chosen circuits."""
+def run(args, adapter, pairs, chosen, what: str, *, n_later: int = 0):
+    """The `Measured` of the chosen circuits, after which `n_later` more will be run on as many pairs."""
     from eap import attribute, dataset, faithfulness, memory
+    from summarization import forecast
 
     batches = dataset.batches(
         pairs,
@@ -330,7 +331,8 @@ def run(args, adapter, pairs, chosen, what: str):
     means = (
         attribute.mean_activations(adapter, batches, runs.warn) if args.ablation == "mean" else None
     )
-    bar = runs.progress(range(len(batches) * len(chosen)), args, what)
+    ahead = forecast.Ahead(steps=len(batches) * (len(chosen) + n_later))
+    bar = runs.progress(range(len(batches) * len(chosen)), args, what, ahead=ahead)
     found = faithfulness.measure(
         adapter, batches, chosen, args.metrics, args.ablation, means, bar.update, runs.warn
     )

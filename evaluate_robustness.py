@@ -255,8 +255,14 @@ def extract_again(args, run, circuit, per_example) -> dict:
     jobs |= {("variant", name): job for name, job in plan.items()} | (
         {} if known is not None else {("whole",): (pairs, own)}
     )
-    bar = runs.progress(jobs.items(), args, "extracting again")
-    found = {key: extract(args, adapter, *job) for key, job in bar}
+    sizes = {key: batch_size(args, adapter, *job) for key, job in jobs.items()}
+    ticks = sum(n_ticks(adapter, *job, sizes[key]) for key, job in jobs.items())
+    bar = runs.progress(None, args, "extracting again", ticks)
+    found = {
+        key: extract(args, adapter, *job, batch_size=sizes[key], tick=bar.update)
+        for key, job in jobs.items()
+    }
+    bar.close()
     whole = known if known is not None else found["whole",]
     missing = [f"{level:.0%}" for level in flags.fractions(LEVELS) if level not in args.levels]
     left_out += [f"{', '.join(missing)} of salient tokens corrupted"] if missing else []
@@ -308,15 +314,36 @@ def perturbed(args, pairs, level: float) -> list:
     return [dataset.partly_corrupted(pair, level, generator) for pair in pairs]
 
 
-def extract(args, adapter, pairs, chosen: dict):
-    """(examples, edges) scores of the pairs."""
-    from eap import attribute, memory
+def batch_size(args, adapter, pairs, chosen: dict) -> int:
+    """Pairs at a time: `--batch_size`, or what the memory allows."""
+    from eap import memory
 
-    batch_size = args.batch_size or memory.plan_batch_size(
+    return args.batch_size or memory.plan_batch_size(
         adapter, pairs, chosen["steps"], runs.memory_budget(args)
     )
+
+
+def n_ticks(adapter, pairs, chosen: dict, batch_size: int) -> int:
+    """Steps of a progress bar that an extraction takes."""
+    from eap import attribute
+
+    each = attribute.ticks_per_batch(
+        adapter.graph, chosen["method"], chosen["steps"], chosen["rule"]
+    )
+    return -(-len(pairs) // batch_size) * each
+
+
+def extract(args, adapter, pairs, chosen: dict, *, batch_size: int, tick):
+    """(examples, edges) scores of the pairs; `tick` is called as often as `n_ticks` says."""
+    from eap import attribute
+
     return attribute.attribute(
-        adapter.model, pairs, batch_size=batch_size, autocast=runs.autocast_dtype(args), **chosen
+        adapter.model,
+        pairs,
+        batch_size=batch_size,
+        autocast=runs.autocast_dtype(args),
+        tick=tick,
+        **chosen,
     ).edges.float()
 
 

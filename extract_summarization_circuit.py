@@ -227,12 +227,13 @@ def main(argv=None):
             f"--pairs {args.pairs}: expected a file of pairs, found none; make it with create_causal_summarization_data.py, "
             "for instance with --dataset demo --model_path demo"
         )
-    for model_path, output in work:
-        extract(args, model_path, output)
+    for number, (model_path, output) in enumerate(work):
+        later = [path for _, path in work[number + 1 :] if args.overwrite or not path.is_file()]
+        extract(args, model_path, output, n_circuits=1 + len(later))
 
 
-def extract(args, model_path: str, output: Path) -> None:
-    """One circuit: attribute, select, check, draw, write."""
+def extract(args, model_path: str, output: Path, *, n_circuits: int = 1) -> None:
+    """One circuit, the first of `n_circuits` to come: attribute, select, check, draw, write."""
     drawing = output.with_name(f"{output.stem}.edges.png")
     map_ = output.with_name(f"{output.stem}.heatmap.png")
     span_plot = output.with_name(f"{output.stem}.spans.png")
@@ -281,7 +282,7 @@ def extract(args, model_path: str, output: Path) -> None:
         score(args, adapter, pairs, None)
         return
     with runs.atomic(examples_beside(output)) as scores_file:
-        summary, by_span = score(args, adapter, pairs, scores_file)
+        summary, by_span = score(args, adapter, pairs, scores_file, n_circuits=n_circuits)
         circuit = choose(args, adapter, pairs, scores_file, summary)
     circuit.metadata.update(
         pairs_sha256=run.identity["inputs"]["pairs"]["sha256"],
@@ -313,11 +314,11 @@ def extract(args, model_path: str, output: Path) -> None:
     run.finish()
 
 
-def score(args, adapter, pairs, path) -> tuple:
+def score(args, adapter, pairs, path, *, n_circuits: int = 1) -> tuple:
     """(what the circuit's metadata says of the scores, their mean by span or None); per-example scores go to `path`, if there is one."""
     tries = (4, 8, 16, 32, 64) if args.ig_steps == "auto" else (args.ig_steps,)
     for steps in tries:
-        summary, by_span = score_once(args, adapter, pairs, path, steps)
+        summary, by_span = score_once(args, adapter, pairs, path, steps, n_circuits=n_circuits)
         if summary["completeness"] == "not applicable" or summary["completeness"]["gap"] < 0.01:
             break
     gap = summary["completeness"]["gap"] if summary["completeness"] != "not applicable" else 0
@@ -333,10 +334,11 @@ def score(args, adapter, pairs, path) -> tuple:
     return {**summary, "warnings": warnings}, by_span
 
 
-def score_once(args, adapter, pairs, path, steps: int) -> tuple:
+def score_once(args, adapter, pairs, path, steps: int, *, n_circuits: int = 1) -> tuple:
     """`score` with a given number of points. The batches are shared out among the processes of a torchrun."""
     from eap import attribute, dataset, memory
     from eap.files import ScoreWriter
+    from summarization import forecast
 
     method = attribute.METHODS[args.method]
     points = len(method.points(adapter.graph, steps, args.ig_rule)) if method.points else 1
@@ -351,12 +353,13 @@ def score_once(args, adapter, pairs, path, steps: int) -> tuple:
     )
     batches = dataset.batches(pairs, batch_size)
     mine = shards.share(batches)
-    bar = runs.progress(
-        None,
-        args,
-        "attributing",
-        len(mine) * attribute.ticks_per_batch(adapter.graph, args.method, steps, args.ig_rule),
+    ticks = len(mine) * attribute.ticks_per_batch(adapter.graph, args.method, steps, args.ig_rule)
+    ahead = forecast.Ahead(
+        steps=n_circuits * ticks,
+        written_bytes=n_circuits * len(pairs) * adapter.graph.n_edges * 4,
+        folder=str(path.parent.parent if path else "."),
     )
+    bar = runs.progress(None, args, "attributing", ticks, ahead=ahead)
     found = attribute.attribute_batches(
         adapter,
         mine,

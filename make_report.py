@@ -1,11 +1,12 @@
 """What was found, on one page: gathers the plots and numbers of all stages below a folder into one self-contained HTML file.
 
-Reads   every artifact of the other scripts below --output_dir (PNG and JSON)
+Reads   every artifact of the other scripts below --output_dir (PNG and JSON), and what --also names: files with their drawings, folders
 Writes  report.html in --output_dir; it needs no network and no JavaScript, and prints well
 
     python make_report.py --output_dir outputs
 """
 
+import glob
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -85,7 +86,34 @@ MANY = "C_step*"  # the drawings of every checkpoint's circuit would fill the pa
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, OUTPUT_DIR)
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        type=flags.optional(flags.text),
+        help="results that lie elsewhere: a circuit, a fine-tuning run's folder (default: none)",
+    )
     return parser.parse_args(argv)
+
+
+def gathered(folder: Path, also: list[str]) -> list[Path]:
+    """The artifacts below `folder`, then those of `also`, each once. Raises InputError for a path that holds none."""
+    files = artifacts(folder)
+    for path in map(Path, also):
+        more = artifacts(path) if path.is_dir() else with_drawings(path)
+        if not more:
+            raise InputError(
+                f"--also {path}: expected a result of the other scripts or a folder of them, found none; check the path"
+            )
+        files += more
+    return list({file.resolve(): file for file in files}.values())
+
+
+def with_drawings(file: Path) -> list[Path]:
+    """A result and the drawings beside it that carry its name; nothing if it is not there or of no stage."""
+    known = file.is_file() and any(belongs(file.name, section) for section in SECTIONS)
+    stem = glob.escape(file.stem)
+    drawings = [*file.parent.glob(f"{stem}.png"), *file.parent.glob(f"{stem}.*.png")]
+    return [file, *sorted(drawings)] if known else []
 
 
 def artifacts(folder: Path) -> list[Path]:
@@ -117,7 +145,7 @@ def section_html(section: Section, files: list[Path], root: Path) -> str:
     for folder in folders:
         here = [file for file in files if file.parent == folder]
         text += (
-            report.heading("/".join(folder.relative_to(root).parts) or root.name)
+            report.heading(os.path.relpath(folder, root) if folder != root else root.name)
             if len(folders) > 1
             else ""
         )
@@ -213,7 +241,7 @@ def start(args, folder: Path, files: list[Path]):
     """The run. A report of its own making is renewed without --overwrite: it is a view of the folder, and nothing is lost."""
     record = runs.record_in(folder, __file__)
     times = {section.times for section in SECTIONS}
-    inputs = {str(file.relative_to(folder)): file for file in files if file.name not in times}
+    inputs = {os.path.relpath(file, folder): file for file in files if file.name not in times}
     described = record, [folder / "report.html"], inputs
     try:
         return runs.Run(args, *described)
@@ -228,7 +256,7 @@ def main(argv=None):
     """Gather what is there into one page."""
     args = parse(argv)
     folder = Path(args.output_dir)
-    files = artifacts(folder)
+    files = gathered(folder, args.also or [])
     if not files:
         raise InputError(
             f"--output_dir {folder}: expected results of the other scripts below this folder, found none; run one of them, "

@@ -289,6 +289,7 @@ def main(argv=None):
     from summarization import shards, training
 
     trainer, facts = prepare(args)
+    run.facts["matrix_products"] = facts["matrix_products"]
     resume = where_to_start(args, run, trainer, asked, output_dir)
     log = training.fine_tune(trainer, resume, args.early_stopping_patience)
     trainer.save_final(output_dir)
@@ -342,6 +343,7 @@ def prepare(args):
         "model": Path(args.model_path).name,
         "dataset": corpus.label(args.dataset),
         "seed": args.seed,
+        "matrix_products": training.matrix_products(args),
         "examples": {"train": train.counts(), "validation": validation.counts()},
     }
     trainer = training.SummaryTrainer(
@@ -351,6 +353,7 @@ def prepare(args):
         train.data,
         validation.data,
         latents_writer(args, validation.data),
+        tf32=training.uses_tf32(args),
     )
     schedule = args.checkpoint_steps or args.checkpoint_schedule
     trainer.add_callback(
@@ -360,8 +363,27 @@ def prepare(args):
             args.early_stopping_patience,
         )
     )
-    trainer.add_callback(training.Bar(lambda total: runs.progress(None, args, "training", total)))
+    trainer.add_callback(
+        training.Bar(
+            lambda total: runs.progress(
+                None, args, "training", total, ahead=ahead(args, model, schedule, total)
+            )
+        )
+    )
     return trainer, facts
+
+
+def ahead(args, model, schedule, last: int):
+    """The forecast.Ahead of training to step `last`: each checkpoint holds the weights and two moments of the optimizer."""
+    from summarization import forecast, training
+
+    folder = Path(args.output_dir)
+    steps = training.checkpoint_steps(schedule, last, args.num_checkpoints)
+    missing = [step for step in steps if not (folder / f"checkpoint-{step}").is_dir()]
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    return forecast.Ahead(
+        steps=last, written_bytes=weights * (3 * len(missing) + 1), folder=str(folder)
+    )
 
 
 def encoded(args, tokenizer, length: int):

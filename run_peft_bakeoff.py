@@ -340,8 +340,9 @@ def main(argv=None):
     )
     if run.up_to_date:
         return
-    from summarization import bakeoff
+    from summarization import bakeoff, training
 
+    run.facts["matrix_products"] = training.matrix_products(args)
     data, shapes = prepare(args, model_path)
     budget = budget_of(args, shapes)
     trials = plan_trials(args, arms, left_out, data, shapes, budget)
@@ -355,7 +356,9 @@ def main(argv=None):
             + (": finished before" if this.done else ""),
         )
         if not this.done:
-            bakeoff.run(args, this, data, bakeoff.choose_rate(args, first_of(trials, this), data))
+            ahead = bakeoff.ahead(args, trials[number - 1 :], data)
+            rate = bakeoff.choose_rate(args, first_of(trials, this), data, ahead)
+            bakeoff.run(args, this, data, rate, ahead=ahead)
     report(args, folder, trials, data, left_out, budget)
     run.finish()
 

@@ -109,9 +109,9 @@ def labels_of(paths: list[str]) -> list[str]:
     )
 
 
-def summaries(args, path: str, label: str, rows) -> list[dict]:
-    """What a model writes for each row, and the NLL of the row's reference, as rows of generated.<label>.jsonl."""
-    from summarization import examples
+def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[dict]:
+    """What a model, the first of `n_models` to come, writes for each row, and the NLL of the row's reference: generated.<label>.jsonl."""
+    from summarization import examples, forecast
 
     model, tokenizer = (
         opening.load_model(path, runs.torch_dtype(args), runs.torch_device(args)),
@@ -129,7 +129,12 @@ def summaries(args, path: str, label: str, rows) -> list[dict]:
         args.batch_size,
         args.num_beams,
         args.min_new_tokens,
-        progress=lambda batches: runs.progress(batches, args, f"{label}: generating"),
+        progress=lambda batches: runs.progress(
+            batches,
+            args,
+            f"{label}: generating",
+            ahead=forecast.Ahead(steps=n_models * len(batches)),
+        ),
     )
     encoded = examples.encode(
         rows, tokenizer, examples.prompt.context_length(model.config, tokenizer)
@@ -240,8 +245,9 @@ def main(argv=None):
             file.unlink(missing_ok=True)
     written = {}
     for label, path in zip(labels, args.model_paths, strict=True):
+        n_models = sum(not file.is_file() for file in texts.values())
         if not texts[label].is_file():
-            runs.write_jsonl(texts[label], summaries(args, path, label, rows))
+            runs.write_jsonl(texts[label], summaries(args, path, label, rows, n_models=n_models))
         written[label] = [
             json.loads(line) for line in texts[label].read_text(encoding="utf-8").splitlines()
         ]

@@ -106,12 +106,16 @@ def warn(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
-def progress(items, args, what: str, total: int | None = None):
-    """`items` with a progress bar on stderr, there at once and with the time left; none with `--quiet`."""
-    from tqdm import tqdm
+def progress(items, args, what: str, total: int | None = None, *, ahead=None):
+    """`items` with a progress bar on stderr, there at once and with the time left; none with `--quiet`.
 
-    return tqdm(
+    Work of more than ten minutes is announced on stdout after its first steps; `ahead` is the forecast.Ahead of what the bar does not tell.
+    """
+    from summarization import forecast
+
+    return forecast.Bar(
         items,
+        ahead or forecast.Ahead(),
         desc=what,
         total=total,
         disable=args.quiet or not is_main_process(),
@@ -340,6 +344,7 @@ class Run:
             [Path(output) for output in outputs],
         )
         self.started = time.time()
+        self.facts = {}  # what else the record holds, besides what a run is known by
         arguments = {
             name: value for name, value in sorted(vars(args).items()) if name not in COSMETIC
         }
@@ -471,6 +476,7 @@ class Run:
                 "versions": versions(),
                 "git_commit": git_commit(),
                 "times_resumed": self.resumed,
+                **self.facts,
                 **ended,
             }
         )

@@ -3,6 +3,7 @@
 The loss falls on the summary and its end-of-text only. Reported likelihoods are `examples.summary_nll`.
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -162,10 +163,13 @@ class SeededByEpoch(LengthGroupedSampler):
 class SummaryTrainer(Trainer):
     """Trainer that evaluates the summary NLL and whose checkpoints appear when they are whole.
 
-    `on_checkpoint(step, model)` is called on the first process before a checkpoint gets its name.
+    `on_checkpoint(step, model)` is called on the first process before a checkpoint gets its name. With `tf32` training steps, and
+    nothing else, multiply float32 matrices in TF32.
     """
 
-    def __init__(self, model, tokenizer, settings, train, validation=None, on_checkpoint=None):
+    def __init__(
+        self, model, tokenizer, settings, train, validation=None, on_checkpoint=None, *, tf32=False
+    ):
         settings._n_gpu = min(
             settings.n_gpu, 1
         )  # several devices are torchrun's; DataParallel would change the batch size unasked
@@ -178,9 +182,14 @@ class SummaryTrainer(Trainer):
             processing_class=tokenizer,
             data_collator=SummaryCollator(tokenizer),
         )
-        self.on_checkpoint, self.staging = on_checkpoint, None
+        self.on_checkpoint, self.staging, self.tf32 = on_checkpoint, None, tf32
         self.remove_callback(PrinterCallback)
         self.add_callback(FiniteLoss())
+
+    def training_step(self, *args, **kwargs) -> torch.Tensor:
+        """Trainer's, in TF32 if asked for; evaluations stay as exact as in the other scripts."""
+        with tf32_products(self.tf32):
+            return super().training_step(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         """{"eval_nll", "eval_nll_low", "eval_nll_high"}: mean over the validation examples, with its bootstrap interval."""
@@ -243,6 +252,34 @@ class SummaryTrainer(Trainer):
         for file in staging.iterdir():
             os.replace(file, Path(folder) / file.name)
         staging.rmdir()
+
+
+def uses_tf32(args) -> bool:
+    """Whether training on this device multiplies float32 matrices in TF32: asked for, and a GPU of compute capability 8 or more."""
+    device = runs.torch_device(args)
+    if not args.tf32 or args.dtype != "float32" or device.type != "cuda" or not torch.version.cuda:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 8
+
+
+def matrix_products(args) -> str:
+    """What training multiplies matrices in, for the record: bfloat16, TF32, or the model's own dtype."""
+    if args.bf16:
+        return "bfloat16"
+    return "TF32" if uses_tf32(args) else args.dtype
+
+
+@contextlib.contextmanager
+def tf32_products(wanted: bool):
+    """Within the block GPUs multiply float32 matrices in TF32, if wanted; afterwards as before."""
+    backend = torch.backends.cuda.matmul
+    before = backend.fp32_precision
+    if wanted:
+        backend.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        backend.fp32_precision = before
 
 
 def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
