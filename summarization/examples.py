@@ -63,7 +63,7 @@ def load_disjoint(dataset: str, split: str, n_train: int, n_other: int, seed: in
     InputError if there is nothing to hold out.
     """
     parts, notes = load_parts(dataset, n_train, {split: n_other}, seed)
-    return parts["train"], parts[split], notes[0] if notes else None
+    return parts["train"], parts[split], "; ".join(notes) or None
 
 
 def load_parts(dataset: str, n_train: int, others: dict[str, int | None], seed: int):
@@ -80,6 +80,10 @@ def load_parts(dataset: str, n_train: int, others: dict[str, int | None], seed: 
             )
         parts[split] = found
         seen |= set(found["id"])
+    if len(train) < n_train:
+        notes.append(
+            f"{corpus.label(dataset)}: {len(train)} rows to train on, fewer than the {n_train:,} asked for; all are used"
+        )
     return {"train": train.select(range(min(n_train, len(train)))), **parts}, notes
 
 

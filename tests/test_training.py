@@ -103,7 +103,7 @@ def test_a_file_without_splits_has_a_part_held_out(articles_file):
     train, other, note = examples.load_disjoint(articles_file, "validation", 12, 5, seed=0)
     assert (len(train), len(other)) == (11, 1)  # a tenth of 12
     assert not set(train["id"]) & set(other["id"])
-    assert "1 of 12" in note
+    assert "1 of 12" in note and "11 rows to train on, fewer than the 12 asked for" in note
     parts, notes = examples.load_parts(articles_file, 6, {"test": 4, "validation": 2}, seed=0)
     assert {name: len(rows) for name, rows in parts.items()} == {
         "train": 6,
@@ -141,6 +141,31 @@ def test_stopping_early_needs_patience_evaluations_without_a_better_one():
 
 
 # ---------------------------------------------------------------- training
+
+
+def test_training_steps_alone_multiply_in_tf32(
+    tiny_model_dir, tiny_tokenizer, articles, tmp_path, monkeypatch
+):
+    backend, seen = torch.backends.cuda.matmul, []
+    before = backend.fp32_precision
+    args = script.parse(["--device", "cpu", "--max_steps", "2", "--batch_size", "2"])
+    encoded = examples.encode(articles[:4], tiny_tokenizer, 320)
+    for tf32 in (True, False):
+        trainer = training.SummaryTrainer(
+            opening.load_model(tiny_model_dir, torch.float32, "cpu"),
+            tiny_tokenizer,
+            training.settings(args, tmp_path, 0),
+            encoded.data,
+            encoded.data,
+            tf32=tf32,
+        )
+        trainer.model.transformer.h[0].register_forward_hook(
+            lambda *_: seen.append(backend.fp32_precision)
+        )
+        training.fine_tune(trainer)
+        trainer.evaluate()
+    assert seen == ["tf32"] * 2 + [before] * (len(seen) - 2)
+    assert len(seen) == 6 and before != "tf32" and backend.fp32_precision == before
 
 
 def one_step(model, encoded, tokenizer, folder, **more):
