@@ -55,6 +55,7 @@ def parse(argv=None):
     parser = flags.parser(
         __doc__,
         OUTPUT_DIR,
+        writes="the circuits of --all_checkpoints",
         max_examples=MAX_EXAMPLES,
         batch_size=BATCH_SIZE,
         seed=SEED,

@@ -154,12 +154,11 @@ def commands(preset: Preset, out: Path) -> list[list[str]]:
 
 
 def with_output_dir(command: list[str], out: Path) -> list[str]:
-    """The command with its stage's folder in `out` as --output_dir, unless it names one."""
-    return (
-        command
-        if "--output_dir" in command
-        else [*command, "--output_dir", str(out / Path(command[0]).stem)]
-    )
+    """The command with its stage's folder in `out` as --output_dir, unless it names one or writes all of it beside a circuit."""
+    one_circuit = command[0] == "extract_summarization_circuit.py" and "--output" in command
+    if one_circuit or "--output_dir" in command:
+        return command
+    return [*command, "--output_dir", str(out / Path(command[0]).stem)]
 
 
 STAGES = (
@@ -364,7 +363,7 @@ def say_estimate(args, preset: Preset, chosen: list[list[str]], out: Path) -> No
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR)
+    parser = flags.parser(__doc__, OUTPUT_DIR, writes="everything")
     flags.hand_on(parser, HANDED_ON)
     parser.add_argument(
         "--preset", default=PRESET, choices=list(PRESETS), help="(default: %(default)s)"
@@ -450,7 +449,7 @@ def look_first(chosen: list[list[str]], out: Path) -> Path:
     *_, (script, *words) = chosen
     if Path(script).stem == "make_report":
         return out / "report.html"
-    return Path(words[words.index("--output_dir") + 1])
+    return Path(words[words.index("--output_dir") + 1]) if "--output_dir" in words else out
 
 
 def end_with_parent() -> None:

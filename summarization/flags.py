@@ -106,6 +106,7 @@ def parser(
     doc: str,
     output_dir: str,
     *,
+    writes="plots and numbers",
     max_examples="all",
     batch_size="auto",
     seed=0,
@@ -120,7 +121,7 @@ def parser(
         "--output_dir",
         type=text,
         default=output_dir,
-        help="folder for plots and numbers (default: %(default)s)",
+        help=f"folder for {writes} (default: %(default)s)",
     )
     made.add_argument(
         "--seed",
