@@ -11,13 +11,20 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 # The names that eap knows, here so that a wrong one is refused before torch is imported.
 METHODS = (
+    "secant",
     "EAP",
     "EAP-IG-inputs",
     "EAP-IG-activations",
     "clean-corrupted",
     "exact",
+    "secant-segments",
+    "secant-norm-held",
+    "AttnLRP",
+    "GIM",
+    "edge-gates",
     "NAP",
     "NAP-IG",
+    "NAP-secant",
 )
 METRICS = ("kl", "nll", "js", "logit_diff")
 RULES = ("left", "midpoint", "gauss-legendre")
