@@ -113,12 +113,8 @@ def parse(argv=None):
         default=FRACTION,
         help="of all edges, up to 1 (default: %(default)s)",
     )
-    size.add_argument(
-        "--top_n", type=flags.optional(flags.positive_int), help="number of edges instead"
-    )
-    size.add_argument(
-        "--threshold", type=flags.optional(flags.positive_float), help="least |score| instead"
-    )
+    size.add_argument("--top_n", type=flags.positive_int, help="number of edges instead")
+    size.add_argument("--threshold", type=flags.positive_float, help="least |score| instead")
     parser.add_argument(
         "--selection",
         default=SELECTION,

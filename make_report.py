@@ -89,7 +89,7 @@ def parse(argv=None):
     parser.add_argument(
         "--also",
         nargs="+",
-        type=flags.optional(flags.text),
+        type=flags.text,
         help="results that lie elsewhere: a circuit, a fine-tuning run's folder (default: none)",
     )
     return parser.parse_args(argv)

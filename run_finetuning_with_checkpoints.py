@@ -138,7 +138,7 @@ def parse(argv=None):
     )
     add(
         "--checkpoint_steps",
-        type=flags.optional(flags.int_list),
+        type=flags.int_list,
         help="steps of the checkpoints, as in 0,10,100, in place of a schedule",
     )
     add(

@@ -132,7 +132,7 @@ def parse(argv=None):
     add(
         "--arms",
         nargs="+",
-        type=flags.optional(flags.text),
+        type=flags.text,
         metavar="ARM",
         choices=[arm.name for arm in ARMS],
         help=f"out of {' '.join(arm.name for arm in ARMS)} (default: those that can be run out of {' '.join(default_arms)})",

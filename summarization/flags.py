@@ -32,11 +32,29 @@ ABLATIONS = ("patching", "zero", "mean")
 SELECTIONS = ("topn", "greedy", "sign-consistent")
 
 
-class Parser(argparse.ArgumentParser):
+class _Marking:
+    """Knows of each flag whether it was given a default: one without may be None."""
+
+    def add_argument(self, *names, **options):
+        action = super().add_argument(*names, **options)
+        action.may_be_absent = "default" not in options
+        return action
+
+
+class _Group(_Marking, argparse._MutuallyExclusiveGroup):
+    pass
+
+
+class Parser(_Marking, argparse.ArgumentParser):
     """An ArgumentParser that also takes `--ig-steps` for `--ig_steps` and whose errors are one line.
 
     Every default goes through its flag's own checks, whatever its type: argparse does that for text alone.
     """
+
+    def add_mutually_exclusive_group(self, **options):
+        group = _Group(self, **options)
+        self._mutually_exclusive_groups.append(group)
+        return group
 
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else list(args)
@@ -56,8 +74,8 @@ class Parser(argparse.ArgumentParser):
                 f"constant DEMO: expected names of flags, got {name!r}; mend it in the script"
             )
         for action in self._actions:
-            if action.default is argparse.SUPPRESS:
-                continue
+            if action.default is argparse.SUPPRESS or hasattr(checked, action.dest):
+                continue  # of two flags for one value, as --tf32 and --no_tf32, the first has the default
             try:
                 setattr(checked, action.dest, _default(action))
             except argparse.ArgumentTypeError as reason:
@@ -77,8 +95,7 @@ def _default(action):
         if not isinstance(default, bool):
             raise argparse.ArgumentTypeError(f"expected True or False, got {default!r}")
         return default
-    unchecked = action.type is None and action.choices is None
-    if default is None and (unchecked or getattr(action.type, "may_be_absent", False)):
+    if default is None and action.may_be_absent:
         return None
     if action.nargs not in ("+", "*"):
         return _value(action, default)
@@ -170,7 +187,8 @@ def hand_on(made: Parser, names) -> None:
         if action.dest in names:
             action.default = None
             action.help = action.help.replace("%(default)s", "each script's own")
-            action.type = optional(_word_of(action.type or str))
+            action.type = _word_of(action.type or str)
+            action.may_be_absent = True
 
 
 def _word_of(kind):
@@ -202,16 +220,6 @@ def add_precision(made: Parser, bf16, tf32, gradient_checkpointing) -> None:
         default=gradient_checkpointing,
         help="recompute activations in the backward pass: less memory, more time (default: %(default)s)",
     )
-
-
-def optional(kind):
-    """The type `kind` of a flag that has no constant: not given, it is None."""
-
-    def checked(value):
-        return kind(value)
-
-    checked.may_be_absent = True
-    return checked
 
 
 def demo_defaults(defaults: dict) -> str:
