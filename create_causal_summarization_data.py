@@ -28,7 +28,7 @@ EVAL_FRACTION = 0.5  # of the pairs, kept from extraction so that a circuit is n
 MAX_LENGTH = 0  # tokens of a whole row at most; 0: the model's context. Shorter rows make every later stage faster
 
 # what every script has
-MAX_EXAMPLES = 400  # pairs, half for extraction, half for evaluation; all: every row of the split, for CNN/DailyMail 13,368
+MAX_EXAMPLES = 400  # pairs, half for extraction; all: every row, for CNN/DailyMail 13,368
 SEED = 0  # of every random choice
 OUTPUT_DIR = "outputs/create_causal_summarization_data"  # salience.json and salience.png
 # --------------------------------------------------------------------------------------------

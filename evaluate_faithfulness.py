@@ -320,7 +320,7 @@ def cross_entries(args, circuits: dict) -> list:
 
 
 def run(args, adapter, pairs, chosen, what: str, *, n_later: int = 0):
-    """The `Measured` of the chosen circuits, after which `n_later` more will be run on as many pairs."""
+    """The `Measured` of the chosen circuits; `n_later` more will be run after them."""
     from eap import attribute, dataset, faithfulness, memory
     from summarization import forecast
 

@@ -103,7 +103,8 @@ def variant_names(value) -> list[str]:
     for name in names:
         if name not in known and not re.fullmatch(r"(swap|mask):[0-9]+", name):
             raise argparse.ArgumentTypeError(
-                f"expected names of {', '.join(known)} and swap:SEED, separated by commas, got {name!r}"
+                f"expected names of {', '.join(known)} and swap:SEED, separated by commas, "
+                f"got {name!r}"
             )
     return names
 

@@ -1,9 +1,10 @@
 """Which edges of the model carry the summary? Scores every edge by attribution patching and keeps the strongest as a circuit.
 
 Reads   a model (base, checkpoint folder, LoRA adapter) or all checkpoints of a run; a file of clean/corrupted pairs
-Writes  the circuit (EAP-IG's JSON and metadata: --output, or with --all_checkpoints one for each in --output_dir), and beside it
-        per-example scores (.examples.safetensors), a drawing of its strongest edges and a layer-by-layer heat map; with --spans,
-        scores by where the destination reads (.spans.safetensors) and their plot
+Writes  the circuit (EAP-IG's JSON and metadata): --output, or with --all_checkpoints one for each in
+        --output_dir; beside it per-example scores (.examples.safetensors), a drawing of its strongest
+        edges and a layer-by-layer heat map; with --spans, scores by where the destination reads
+        (.spans.safetensors) and their plot
 
     python extract_summarization_circuit.py --model_path demo --pairs data/pairs.jsonl --output C_before_summarization.json
     torchrun --nproc_per_node=4 extract_summarization_circuit.py ...        the same on four devices, the same scores
@@ -20,7 +21,7 @@ PAIRS = "data/pairs.jsonl"  # from create_causal_summarization_data.py; every ro
 OUTPUT = "C_before_summarization.json"  # the circuit
 METHOD = "EAP-IG-inputs"  # EAP is five times cheaper and blind where the metric is flat (kl at the clean input); exact: one run an edge
 METRIC = "kl"  # kl asks what changes the model's prediction; nll what changes its fit to the reference summary
-IG_STEPS = 5  # points on the path; more shrink the completeness gap, time grows with them; auto: until the gap is under 1 %
+IG_STEPS = 5  # points on the path, and time; auto: until the completeness gap is under 1 %
 IG_RULE = "gauss-legendre"  # left is the reference's; Gauss-Legendre needs fewer points for smooth metrics, as nll
 ABLATION = (
     "patching"  # what an edge outside the circuit carries: the corrupted run, zero, or the mean

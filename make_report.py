@@ -1,6 +1,7 @@
 """What was found, on one page: gathers the plots and numbers of all stages below a folder into one self-contained HTML file.
 
-Reads   every artifact of the other scripts below --output_dir (PNG and JSON), and what --also names: files with their drawings, folders
+Reads   every artifact of the other scripts below --output_dir (PNG and JSON), and what --also names:
+        files with their drawings, folders
 Writes  report.html in --output_dir; it needs no network and no JavaScript, and prints well
 
     python make_report.py --output_dir outputs
@@ -96,20 +97,24 @@ def parse(argv=None):
 
 
 def gathered(folder: Path, also: list[str]) -> list[Path]:
-    """The artifacts below `folder`, then those of `also`, each once. Raises InputError for a path that holds none."""
+    """The artifacts below `folder`, then those of `also`, each once.
+
+    Raises InputError for a path that holds none.
+    """
     files = artifacts(folder)
     for path in map(Path, also):
         more = artifacts(path) if path.is_dir() else with_drawings(path)
         if not more:
             raise InputError(
-                f"--also {path}: expected a result of the other scripts or a folder of them, found none; check the path"
+                f"--also {path}: expected a result of the other scripts or a folder of them, "
+                "found none; check the path"
             )
         files += more
     return list({file.resolve(): file for file in files}.values())
 
 
 def with_drawings(file: Path) -> list[Path]:
-    """A result and the drawings beside it that carry its name; nothing if it is not there or of no stage."""
+    """A result and the drawings that carry its name; nothing if it is not there or of no stage."""
     known = file.is_file() and any(belongs(file.name, section) for section in SECTIONS)
     stem = glob.escape(file.stem)
     drawings = [*file.parent.glob(f"{stem}.png"), *file.parent.glob(f"{stem}.*.png")]

@@ -59,7 +59,7 @@ TRAIN_SAMPLING_STRATEGY = (
 )
 DATALOADER_NUM_WORKERS = 0
 BF16 = False  # mixed precision in bfloat16; weights stay in --dtype
-TF32 = True  # where the GPU has it, training multiplies float32 matrices in TF32: faster, 10 bits of mantissa in products
+TF32 = True  # where the GPU has it, training multiplies in TF32: faster, 10 bits of mantissa
 GRADIENT_CHECKPOINTING = False  # recompute activations in the backward pass: less memory, more time
 LOGGING_STEPS = 10  # the loss curve has a point every so many steps, and at each checkpoint
 
@@ -374,7 +374,7 @@ def prepare(args):
 
 
 def ahead(args, model, schedule, last: int):
-    """The forecast.Ahead of training to step `last`: each checkpoint holds the weights and two moments of the optimizer."""
+    """The forecast.Ahead of training to step `last`: a checkpoint holds weights and two moments."""
     from summarization import forecast, training
 
     folder = Path(args.output_dir)

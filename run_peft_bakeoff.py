@@ -89,7 +89,7 @@ NUM_BEAMS = 1  # 1 is greedy
 
 # what every script has
 MAX_EXAMPLES = 500  # test articles; all: every one of the split, for CNN/DailyMail 11,490
-BATCH_SIZE = "auto"  # overrides PER_DEVICE_TRAIN_BATCH_SIZE; auto: that one, and for summaries planned from the free memory
+BATCH_SIZE = "auto"  # auto: PER_DEVICE_TRAIN_BATCH_SIZE, and for summaries what the memory allows
 SEED = 0  # the first of the seeds
 DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
 DTYPE = "float32"  # of the model: float32, bfloat16 or float64
@@ -315,7 +315,7 @@ def factors(value) -> list[float]:
 
 
 def budget(value) -> str:
-    """A number of trainable parameters as text, `all` or `none`. argparse turns the error into one line."""
+    """A number of trainable parameters as text, `all` or `none`."""
     return value if value in ("all", "none") else str(flags.positive_int(value))
 
 

@@ -154,7 +154,7 @@ def commands(preset: Preset, out: Path) -> list[list[str]]:
 
 
 def with_output_dir(command: list[str], out: Path) -> list[str]:
-    """The command with its stage's folder in `out` as --output_dir, unless it names one or writes all of it beside a circuit."""
+    """The command with its stage's folder in `out` as --output_dir, if it writes into one."""
     one_circuit = command[0] == "extract_summarization_circuit.py" and "--output" in command
     if one_circuit or "--output_dir" in command:
         return command
@@ -216,9 +216,10 @@ def with_value(words: str, flag: str, most) -> str:
 
 
 def workload(preset: Preset, left: dict[str, float] | None = None) -> dict[str, estimate.Work]:
-    """What the stages that take long train on, read and summarize, by stage; a backward pass on frozen weights counts as a forward one.
+    """What the stages that take long train on, read and summarize, by stage.
 
-    `left` is the share of each stage that is not done yet: of the extraction, of its three commands.
+    A backward pass on frozen weights counts as a forward one. `left` is the share of each stage that is
+    not done yet: of the extraction, of its three commands.
     """
     shares = left or {}
     training, arms = values_of(preset.training), values_of(preset.arms)
@@ -261,7 +262,10 @@ def workload(preset: Preset, left: dict[str, float] | None = None) -> dict[str, 
 
 
 def left_to_do(chosen: list[list[str]], handed_on: list[str]) -> dict[str, float]:
-    """The share of each stage that is not done yet, as far as its records, checkpoints and arms tell; of the extraction by command."""
+    """The share of each stage that is not done yet; of the extraction, of its three commands.
+
+    As far as records, checkpoints and the folders of arms tell: inputs are not looked at.
+    """
     left = {}
     for script, *words in chosen:
         stage = Path(script).stem
@@ -293,7 +297,7 @@ def left_of_circuits(args) -> tuple[str, float]:
 
 
 def recorded(args, record: Path, but=frozenset()) -> bool:
-    """Whether a complete run with these arguments is on record; nothing is, where all is to be made again."""
+    """Whether a complete run with these arguments is on record; with --overwrite none is."""
     if args.overwrite or not record.is_file():
         return False
     about = runs.read_json(record, "record of a run")
@@ -317,7 +321,7 @@ def values_of(words: str) -> dict[str, list[str]]:
 
 
 def bytes_to_write(preset: Preset, work: dict[str, estimate.Work], left: dict[str, float]) -> float:
-    """What the stages of `work` will keep: checkpoints with their optimizer, per-example scores, the arm `full` of each seed."""
+    """What the stages of `work` will keep: checkpoints, scores, the arm `full` of each seed."""
     half = preset.pairs // 2
     circuits = half * (left.get("before", 1) + left.get("after", 1)) + CHECKPOINTS * min(
         preset.trajectory, half
@@ -332,7 +336,10 @@ def bytes_to_write(preset: Preset, work: dict[str, estimate.Work], left: dict[st
 
 
 def say_estimate(args, preset: Preset, chosen: list[list[str]], out: Path) -> None:
-    """Print how many hours the chosen commands of a preset will take; nothing is timed where nothing that takes long is left."""
+    """Print how many hours the chosen commands of a preset will take.
+
+    Nothing is timed where nothing that takes long is left.
+    """
     preset = limited(preset, args.max_examples)
     wanted = {Path(command[0]).stem for command in chosen}
     left = left_to_do(chosen, passed_on(args))
@@ -440,7 +447,8 @@ def main(argv=None):
             sys.exit(code)
     if not args.dry_run:
         print(
-            f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look first at {look_first(chosen, out)}"
+            f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look first "
+            f"at {look_first(chosen, out)}"
         )
 
 
@@ -453,7 +461,7 @@ def look_first(chosen: list[list[str]], out: Path) -> Path:
 
 
 def end_with_parent() -> None:
-    """In a new process on Linux: be ended when the process that started it is killed, so that no stage goes on alone."""
+    """In a new process, on Linux: end when the process that started it is killed."""
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)

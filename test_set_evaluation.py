@@ -110,7 +110,10 @@ def labels_of(paths: list[str]) -> list[str]:
 
 
 def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[dict]:
-    """What a model, the first of `n_models` to come, writes for each row, and the NLL of the row's reference: generated.<label>.jsonl."""
+    """What a model writes for each row, and the NLL of its reference: rows of generated.<label>.jsonl.
+
+    The model is the first of `n_models` to come.
+    """
     from summarization import examples, forecast
 
     model, tokenizer = (

@@ -169,7 +169,10 @@ def choose_rate(args, first: Trial, data: Data, ahead=None) -> float | None:
 
 
 def ahead(args, trials: list[Trial], data: Data):
-    """The forecast.Ahead of the trials that are not done: their optimizer steps and sweeps', not their summaries; and what they keep."""
+    """The forecast.Ahead of the trials that are not done: what they keep, and their steps.
+
+    Those of their sweeps are among them; the summaries are not.
+    """
     from summarization import forecast
 
     steps = written = 0

@@ -212,7 +212,10 @@ def _rank_agreement(scores: np.ndarray) -> list[list[float]]:
 
 
 def split_by_sign(table: dict[str, list]) -> tuple[list[int], list[int], list[int]]:
-    """Which entries rose, fell, or did neither: only an interval that excludes zero counts, also as far as it is shown (guard 26)."""
+    """Which entries rose, fell, or did neither.
+
+    Only an interval that excludes zero counts, also when it is rounded (guard 26).
+    """
     low, high = np.round(table["low"], DECIMALS), np.round(table["high"], DECIMALS)
     return tuple(
         np.flatnonzero(which).tolist() for which in (low > 0, high < 0, (low <= 0) & (high >= 0))
@@ -356,9 +359,9 @@ def _first_token_sentences(summary: dict) -> list[str]:
     verdict = "no claim" if few or low <= 0 <= high else "it fell" if high < 0 else "it rose"
     return [
         f"The first token's |x| is at most {times[0]:.1f} (base) and {times[1]:.1f} (fine-tuned) times the others': it is left out.",
-        f"Attention to the first token, mean over heads: {weight[0]:.3f} -> {weight[1]:.3f}, change "
-        f"{mean:+.{DECIMALS}f} [{low:+.{DECIMALS}f}, {high:+.{DECIMALS}f}]: {verdict}; {change['heads_lower']} heads "
-        f"lower, {change['heads_higher']} higher at a false-discovery rate of {change['false_discovery_rate']:.0%}.",
+        f"Attention to the first token, mean over heads: {weight[0]:.3f} -> {weight[1]:.3f}, "
+        f"change {mean:+.{DECIMALS}f} [{low:+.{DECIMALS}f}, {high:+.{DECIMALS}f}]: {verdict}; "
+        f"{change['heads_lower']} heads lower, {change['heads_higher']} higher at a false-discovery rate of {change['false_discovery_rate']:.0%}.",
     ]
 
 

@@ -10,11 +10,12 @@ BATCH = 8  # articles to a step of the optimizer
 TIMED_STEPS = 3
 TIMED_TOKENS = 9  # new tokens in the timing of a summary
 LONG_FOR_A_PROCESSOR = 86_400  # seconds of work, from which on the demo is pointed to
-PART_ON_A_PROCESSOR = 4  # there articles of a quarter of the tokens are timed, and counted four times: that takes a minute less
+PART_ON_A_PROCESSOR = 4  # there a quarter of an article is timed, and counted four times
 LONG_STEP_SECONDS = 5  # a step that takes so long is timed once
 WEIGHTS_BYTES = 4 * 124.4e6  # of GPT-2 small in float32
 SCORES_BYTES = 4 * 32_491  # of an example's edge scores
-# An assumption, used where there is no GPU: float32 with TF32, which training turns on, that a step sustains on a data-centre GPU.
+# An assumption, used where there is no GPU: what a step sustains on a data-centre GPU in float32 with
+# TF32, which training turns on.
 TFLOPS_OF_A_GPU = 20.0
 GPU_SECONDS_PER_TOKEN = (
     0.01 / 16
@@ -85,7 +86,7 @@ def measure(args, max_new_tokens: int, config=None, context: int = CONTEXT) -> W
 
 
 def _seconds(work, device) -> float:
-    """The shortest of TIMED_STEPS runs of `work` after one that warms up; a long one is run once."""
+    """The shortest of TIMED_STEPS runs of `work` after one that warms up; a long one runs once."""
     import torch
 
     taken = []
@@ -124,7 +125,7 @@ def in_hours(work: dict[str, Work], unit: Work) -> str:
 
 
 def lines(work: dict[str, Work], unit: Work, args, new_tokens: int) -> list[str]:
-    """The estimate in words: hours of the whole and of each stage, where the numbers come from, and how uncertain they are.
+    """The estimate in words: hours of the whole and of each stage, whence, and how uncertain.
 
     `args` are those of a script that trains: its device, and what it multiplies matrices in.
     """
@@ -133,21 +134,24 @@ def lines(work: dict[str, Work], unit: Work, args, new_tokens: int) -> list[str]
     device = runs.torch_device(args)
     said = [
         f"Estimate for this machine ({device}): {in_hours(work, unit)}",
-        f"Scaled from steps timed just now, of GPT-2 small's shape with random weights, for {CONTEXT:,} tokens: an article "
-        f"takes {unit.train:.3g} s to train on (matrix products in {training.matrix_products(args)}), {unit.read:.3g} to read and "
-        f"{unit.write:.3g} to summarize (in {args.dtype}). Shorter articles make it less; "
+        "Scaled from steps timed just now, of GPT-2 small's shape with random weights, for "
+        f"{CONTEXT:,} tokens: an article takes {unit.train:.3g} s to train on (matrix products in "
+        f"{training.matrix_products(args)}), {unit.read:.3g} to read and {unit.write:.3g} to "
+        f"summarize (in {args.dtype}). Shorter articles make it less; "
         "tokenising, ROUGE, drawings and saving are left out: good to a factor of two at best.",
     ]
     if device.type != "cuda":
         seconds = sum(amount.seconds(unit) for amount in work.values())
         said.append(
-            f"There is no GPU here to time: on this processor it is {forecast.in_words(seconds)} of work. Estimate for one GPU "
-            f"that sustains {TFLOPS_OF_A_GPU:.0f} TFLOP/s in float32 with TF32 and writes {1 / GPU_SECONDS_PER_TOKEN:,.0f} tokens a "
-            f"second, both assumptions: {in_hours(work, on_a_gpu(new_tokens))}"
+            "There is no GPU here to time: on this processor it is "
+            f"{forecast.in_words(seconds)} of work. Estimate for one GPU that sustains "
+            f"{TFLOPS_OF_A_GPU:.0f} TFLOP/s in float32 with TF32 and writes "
+            f"{1 / GPU_SECONDS_PER_TOKEN:,.0f} tokens a second, both assumptions: {in_hours(work, on_a_gpu(new_tokens))}"
         )
         if seconds > LONG_FOR_A_PROCESSOR:
             said.append(
-                "The same study of the demo's small model takes 13 minutes (--preset demo) or 44 (--preset demo-full) on two "
-                "cores; --max_examples and --to make this one smaller. Interrupted, the same command goes on where it stopped."
+                "The same study of the demo's small model takes 13 minutes (--preset demo) or 44 "
+                "(--preset demo-full) on two cores; --max_examples and --to make this one smaller. "
+                "Interrupted, the same command goes on where it stopped."
             )
     return said

@@ -46,9 +46,9 @@ class _Group(_Marking, argparse._MutuallyExclusiveGroup):
 
 
 class Parser(_Marking, argparse.ArgumentParser):
-    """An ArgumentParser that also takes `--ig-steps` for `--ig_steps` and whose errors are one line.
+    """An ArgumentParser that also takes `--ig-steps` for `--ig_steps`; its errors are one line.
 
-    Every default goes through its flag's own checks, whatever its type: argparse does that for text alone.
+    Every default goes through its flag's own checks: argparse checks those alone that are text.
     """
 
     def add_mutually_exclusive_group(self, **options):
@@ -66,7 +66,10 @@ class Parser(_Marking, argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (--help lists the flags)\n")
 
     def _checked_defaults(self) -> argparse.Namespace:
-        """The defaults as their flags' types make them; ends the program with one line for one that its flag would refuse."""
+        """The defaults as their flags' types make them.
+
+        Ends the program with one line for a default that its flag would refuse.
+        """
         checked = argparse.Namespace()
         actions = {action.dest: action for action in self._actions}
         for name in self._defaults.keys() - actions.keys():
@@ -75,7 +78,7 @@ class Parser(_Marking, argparse.ArgumentParser):
             )
         for action in self._actions:
             if action.default is argparse.SUPPRESS or hasattr(checked, action.dest):
-                continue  # of two flags for one value, as --tf32 and --no_tf32, the first has the default
+                continue  # of --tf32 and --no_tf32, the first has the default
             try:
                 setattr(checked, action.dest, _default(action))
             except argparse.ArgumentTypeError as reason:
@@ -89,7 +92,7 @@ class Parser(_Marking, argparse.ArgumentParser):
 
 
 def _default(action):
-    """The value that a flag has when it is not given. Raises ArgumentTypeError for a default that the flag would refuse."""
+    """The value of a flag that is not given. Raises ArgumentTypeError if the flag would refuse it."""
     default = action.default
     if isinstance(action, argparse._StoreTrueAction | argparse._StoreFalseAction):
         if not isinstance(default, bool):
@@ -137,7 +140,7 @@ def parser(
     device="auto",
     dtype="float32",
 ) -> Parser:
-    """A parser with the flags that every script has and their defaults; the script's docstring is its help text."""
+    """A parser with the flags that every script has; the script's docstring is its help text."""
     made = Parser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -182,7 +185,7 @@ def parser(
 
 
 def hand_on(made: Parser, names) -> None:
-    """Let these flags keep the words that were given, None without any: a script that starts others hands them on."""
+    """Let these flags keep the words that were given, None without any, to be handed on."""
     for action in made._actions:
         if action.dest in names:
             action.default = None
@@ -200,7 +203,7 @@ def _word_of(kind):
 
 
 def add_precision(made: Parser, bf16, tf32, gradient_checkpointing) -> None:
-    """Add the flags of a script that trains: what it multiplies in, and what it keeps of a forward pass."""
+    """Add the flags of a script that trains: what it multiplies in, what it keeps of a pass."""
     made.add_argument(
         "--bf16",
         action="store_true",
@@ -211,14 +214,14 @@ def add_precision(made: Parser, bf16, tf32, gradient_checkpointing) -> None:
         "--tf32",
         action="store_true",
         default=tf32,
-        help="train with TF32 products of float32 matrices on a GPU that has them (default: %(default)s)",
+        help="train with TF32 products on a GPU that has them (default: %(default)s)",
     )
     made.add_argument("--no_tf32", dest="tf32", action="store_false", default=tf32)
     made.add_argument(
         "--gradient_checkpointing",
         action="store_true",
         default=gradient_checkpointing,
-        help="recompute activations in the backward pass: less memory, more time (default: %(default)s)",
+        help="recompute activations: less memory, more time (default: %(default)s)",
     )
 
 
@@ -229,7 +232,7 @@ def demo_defaults(defaults: dict) -> str:
 
 
 # ---------------------------------------------------------------- types of flags
-# Each takes the word of a command line or a constant of any type, and raises ArgumentTypeError for what it does not mean.
+# Each takes the word of a command line or a constant of any type, and raises ArgumentTypeError.
 
 
 def _refuse(expected: str, value):
@@ -332,7 +335,7 @@ def device_name(value) -> str:
 
 
 def parts(value) -> list[str]:
-    """The parts of text between commas, without blanks around them; a constant may be a list of them, or one number."""
+    """The parts of text between commas, without blanks; a constant may be a list, or one number."""
     if isinstance(value, str):
         value = value.split(",")
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""How long work that has begun will take, and how much it will write: said once, early, where it is more than ten minutes."""
+"""How long work that has begun will take, and how much it will write: said once, if it is long."""
 
 import shutil
 import statistics
@@ -14,7 +14,7 @@ LOOK_SECONDS = 10  # of work, after which it can be told
 
 @dataclass(frozen=True)
 class Ahead:
-    """What a bar's own total does not tell: all the steps to come, also of later bars, and what will be written into which folder."""
+    """What a bar's own total does not tell: all steps to come, and what will be written where."""
 
     steps: float | None = None
     written_bytes: float = 0
@@ -22,7 +22,7 @@ class Ahead:
 
 
 class Forecast:
-    """Tells from the first steps of some work how long the rest will take. `tick` returns a sentence once, or None."""
+    """Tells from the first steps of some work how long the rest will take: `tick` does, once."""
 
     def __init__(self, what: str, total: float, ahead: Ahead, clock=time.monotonic):
         self.what, self.ahead, self.clock = what, ahead, clock
@@ -31,7 +31,7 @@ class Forecast:
         self.seconds_a_step, self.done, self.told = [], 0, False
 
     def tick(self, n: float = 1) -> str | None:
-        """Count `n` more steps as done."""
+        """Count `n` more steps as done; a sentence once, if there is one to say."""
         if self.told or not n:
             return None
         now = self.clock()
@@ -51,8 +51,8 @@ class Forecast:
     def sentence(self, seconds: float) -> str:
         """How long, from how many steps that is told, and how much disk."""
         said = (
-            f"{self.what}: about {in_words(seconds)} to go on this machine, by the first {self.done:,g} of "
-            f"{self.steps:,.0f} steps"
+            f"{self.what}: about {in_words(seconds)} to go on this machine, "
+            f"by the first {self.done:,g} of {self.steps:,.0f} steps"
         )
         return said + disk_in_words(self.ahead.written_bytes, self.ahead.folder)
 
@@ -89,12 +89,15 @@ def in_words(seconds: float) -> str:
 
 
 def disk_in_words(n_bytes: float, folder) -> str:
-    """`; about 15 GB will be written to <folder>, where 120 GB are free`; nothing under a tenth of a GB."""
+    """`; about 15 GB will be written to <folder>, where 120 GB are free`; nothing under 0.1 GB."""
     if n_bytes < 1e8:
         return ""
     place = Path(folder).resolve()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    words = f"; about {n_bytes / 1e9:.1f} GB will be written to {folder}, where {free / 1e9:.0f} GB are free"
+    words = (
+        f"; about {n_bytes / 1e9:.1f} GB will be written to {folder}, "
+        f"where {free / 1e9:.0f} GB are free"
+    )
     return words + (": NOT ENOUGH, choose another place" if free < n_bytes else "")

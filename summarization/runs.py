@@ -107,9 +107,10 @@ def warn(message: str) -> None:
 
 
 def progress(items, args, what: str, total: int | None = None, *, ahead=None):
-    """`items` with a progress bar on stderr, there at once and with the time left; none with `--quiet`.
+    """`items` with a progress bar on stderr, there at once; none with `--quiet`.
 
-    Work of more than ten minutes is announced on stdout after its first steps; `ahead` is the forecast.Ahead of what the bar does not tell.
+    Work of more than ten minutes is announced on stdout after its first steps; `ahead` is the
+    forecast.Ahead of what the bar does not tell.
     """
     from summarization import forecast
 

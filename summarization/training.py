@@ -138,7 +138,7 @@ class Bar(TrainerCallback):
 
 
 def stopped_early(log_history: list[dict], patience: int) -> bool:
-    """Whether the last `patience` validation NLLs are all no better than the best before them; never with `patience` 0."""
+    """Whether the last `patience` validation NLLs are no better than the best before; 0: never."""
     nll = [entry["eval_nll"] for entry in log_history if "eval_nll" in entry]
     return 0 < patience < len(nll) and min(nll[-patience:]) >= min(nll[:-patience])
 
@@ -163,8 +163,8 @@ class SeededByEpoch(LengthGroupedSampler):
 class SummaryTrainer(Trainer):
     """Trainer that evaluates the summary NLL and whose checkpoints appear when they are whole.
 
-    `on_checkpoint(step, model)` is called on the first process before a checkpoint gets its name. With `tf32` training steps, and
-    nothing else, multiply float32 matrices in TF32.
+    `on_checkpoint(step, model)` is called on the first process before a checkpoint gets its name.
+    With `tf32` training steps, and nothing else, multiply float32 matrices in TF32.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class SummaryTrainer(Trainer):
 
 
 def uses_tf32(args) -> bool:
-    """Whether training on this device multiplies float32 matrices in TF32: asked for, and a GPU of compute capability 8 or more."""
+    """Whether training multiplies in TF32: asked for, in float32, on a GPU of capability 8 or more."""
     device = runs.torch_device(args)
     if not args.tf32 or args.dtype != "float32" or device.type != "cuda" or not torch.version.cuda:
         return False
@@ -263,7 +263,7 @@ def uses_tf32(args) -> bool:
 
 
 def matrix_products(args) -> str:
-    """What training multiplies matrices in, for the record: bfloat16, TF32, or the model's own dtype."""
+    """What training multiplies matrices in: bfloat16, TF32, or the model's own dtype."""
     if args.bf16:
         return "bfloat16"
     return "TF32" if uses_tf32(args) else args.dtype

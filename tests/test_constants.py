@@ -1,4 +1,4 @@
-"""The constants at every script's top: found in its source, set to wrong values of each kind, refused in one line with exit code 2."""
+"""The constants at every script's top, set to wrong values of each kind: one line, exit code 2."""
 
 import ast
 import importlib
@@ -105,7 +105,7 @@ def wrong_values(script, constant, value):
 
 
 def cases():
-    """(script, constant, its wrong values) of every constant but the tables of the demo's own defaults."""
+    """(script, constant, its wrong values) of every constant but the demo's own defaults."""
     for script in SCRIPTS:
         for constant, value in constants(script).items():
             if not isinstance(value, dict):
