@@ -1,9 +1,9 @@
 """Which edges of the model carry the summary? Scores every edge by attribution patching and keeps the strongest as a circuit.
 
 Reads   a model (base, checkpoint folder, LoRA adapter) or all checkpoints of a run; a file of clean/corrupted pairs
-Writes  the circuit (EAP-IG's JSON and metadata): --output, or with --all_checkpoints one for each in
-        --output_dir; beside it per-example scores (.examples.safetensors), a drawing of its strongest
-        edges and a layer-by-layer heat map; with --spans, scores by where the destination reads
+Writes  the circuit (EAP-IG's JSON and metadata): --output, or with --all_checkpoints one for each
+        in --output_dir; beside it per-example scores (.examples.safetensors), a drawing of its
+        strongest edges and a layer-by-layer heat map; with --spans, scores by where the destination reads
         (.spans.safetensors) and their plot
 
     python extract_summarization_circuit.py --model_path demo --pairs data/pairs.jsonl --output C_before_summarization.json

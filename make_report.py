@@ -1,7 +1,7 @@
 """What was found, on one page: gathers the plots and numbers of all stages below a folder into one self-contained HTML file.
 
-Reads   every artifact of the other scripts below --output_dir (PNG and JSON), and what --also names:
-        files with their drawings, folders
+Reads   every artifact of the other scripts below --output_dir (PNG and JSON), and what --also
+        names: files with their drawings, folders
 Writes  report.html in --output_dir; it needs no network and no JavaScript, and prints well
 
     python make_report.py --output_dir outputs

@@ -218,8 +218,8 @@ def with_value(words: str, flag: str, most) -> str:
 def workload(preset: Preset, left: dict[str, float] | None = None) -> dict[str, estimate.Work]:
     """What the stages that take long train on, read and summarize, by stage.
 
-    A backward pass on frozen weights counts as a forward one. `left` is the share of each stage that is
-    not done yet: of the extraction, of its three commands.
+    A backward pass on frozen weights counts as a forward one. `left` is the share of each stage that
+    is not done yet: of the extraction, of its three commands.
     """
     shares = left or {}
     training, arms = values_of(preset.training), values_of(preset.arms)
@@ -447,8 +447,8 @@ def main(argv=None):
             sys.exit(code)
     if not args.dry_run:
         print(
-            f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look first "
-            f"at {look_first(chosen, out)}"
+            f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look "
+            f"first at {look_first(chosen, out)}"
         )
 
 

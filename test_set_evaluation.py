@@ -110,7 +110,7 @@ def labels_of(paths: list[str]) -> list[str]:
 
 
 def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[dict]:
-    """What a model writes for each row, and the NLL of its reference: rows of generated.<label>.jsonl.
+    """What a model writes for each row, and its reference's NLL: rows of generated.<label>.jsonl.
 
     The model is the first of `n_models` to come.
     """

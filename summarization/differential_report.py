@@ -361,7 +361,8 @@ def _first_token_sentences(summary: dict) -> list[str]:
         f"The first token's |x| is at most {times[0]:.1f} (base) and {times[1]:.1f} (fine-tuned) times the others': it is left out.",
         f"Attention to the first token, mean over heads: {weight[0]:.3f} -> {weight[1]:.3f}, "
         f"change {mean:+.{DECIMALS}f} [{low:+.{DECIMALS}f}, {high:+.{DECIMALS}f}]: {verdict}; "
-        f"{change['heads_lower']} heads lower, {change['heads_higher']} higher at a false-discovery rate of {change['false_discovery_rate']:.0%}.",
+        f"{change['heads_lower']} heads lower, {change['heads_higher']} higher at a "
+        f"false-discovery rate of {change['false_discovery_rate']:.0%}.",
     ]
 
 

@@ -14,8 +14,8 @@ PART_ON_A_PROCESSOR = 4  # there a quarter of an article is timed, and counted f
 LONG_STEP_SECONDS = 5  # a step that takes so long is timed once
 WEIGHTS_BYTES = 4 * 124.4e6  # of GPT-2 small in float32
 SCORES_BYTES = 4 * 32_491  # of an example's edge scores
-# An assumption, used where there is no GPU: what a step sustains on a data-centre GPU in float32 with
-# TF32, which training turns on.
+# An assumption, used where there is no GPU: what a step sustains on a data-centre GPU in float32
+# with TF32, which training turns on.
 TFLOPS_OF_A_GPU = 20.0
 GPU_SECONDS_PER_TOKEN = (
     0.01 / 16

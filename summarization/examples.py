@@ -82,8 +82,8 @@ def load_parts(dataset: str, n_train: int, others: dict[str, int | None], seed: 
         seen |= set(found["id"])
     if len(train) < n_train:
         notes.append(
-            f"{corpus.label(dataset)}: {len(train)} rows to train on, fewer than the {n_train:,} asked "
-            "for; all are used"
+            f"{corpus.label(dataset)}: {len(train)} rows to train on, fewer than the {n_train:,} "
+            "asked for; all are used"
         )
     return {"train": train.select(range(min(n_train, len(train)))), **parts}, notes
 

@@ -92,7 +92,7 @@ class Parser(_Marking, argparse.ArgumentParser):
 
 
 def _default(action):
-    """The value of a flag that is not given. Raises ArgumentTypeError if the flag would refuse it."""
+    """The value of a flag that is not given. Raises ArgumentTypeError if it would be refused."""
     default = action.default
     if isinstance(action, argparse._StoreTrueAction | argparse._StoreFalseAction):
         if not isinstance(default, bool):

@@ -255,7 +255,7 @@ class SummaryTrainer(Trainer):
 
 
 def uses_tf32(args) -> bool:
-    """Whether training multiplies in TF32: asked for, in float32, on a GPU of capability 8 or more."""
+    """Whether training multiplies in TF32: asked for, in float32, on a GPU of capability 8 or up."""
     device = runs.torch_device(args)
     if not args.tf32 or args.dtype != "float32" or device.type != "cuda" or not torch.version.cuda:
         return False
