@@ -120,7 +120,8 @@ def finish(command, folder, **record):
         if name.startswith(("create", "extract"))
         else runs.record_in(args.output_dir, name)
     )
-    content = {"format": 1, "complete": True, "arguments": vars(args), **record}
+    arguments = {k: v for k, v in vars(args).items() if k != "resume_from_checkpoint"}
+    content = {"format": 1, "complete": True, "arguments": arguments, **record}
     runs.write_json(path, json.loads(json.dumps(content, default=str)))
 
 
