@@ -720,8 +720,17 @@ def test_every_printed_command_is_one_that_its_script_takes(capsys, folder):
         )
         for line in capsys.readouterr().out.splitlines():
             _, path, *words = shlex.split(line)
-            assert (
-                script(Path(path).stem)
-                .parse(words)
-                .output_dir.startswith(folder or f"outputs/{preset}")
-            )
+            args = script(Path(path).stem).parse(words)
+            beside = "extract" in path and not args.all_checkpoints
+            written = args.output if beside else args.output_dir
+            assert written.startswith(folder or f"outputs/{preset}")
+
+
+def test_the_studys_commands_as_the_readme_prints_them_leave_sizes_to_the_constants():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("or by hand", 1)[1]
+    lines = text.split("```")[1].split("\n")[1:-1]
+    assert {line.split()[1].removesuffix(".py") for line in lines} == {*NINE, "make_report"}
+    for line in lines:
+        _, path, *words = shlex.split(line)
+        script(Path(path).stem).parse(words)
+        assert "--max_examples" not in words
