@@ -1,15 +1,19 @@
 """Articles and highlights: a Hub id, a local file or folder, or `demo`, the embedded newsroom."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import sys
 from pathlib import Path
 
 from eap import InputError
 from summarization import hub
+from summarization.runs import Source
 
 DEFAULT = "abisee/cnn_dailymail"
-HUB_CONFIGS = {"abisee/cnn_dailymail": "3.0.0", "cnn_dailymail": "3.0.0"}
+HUB_CONFIGS = {DEFAULT: "3.0.0"}
+FULL_NAMES = {"cnn_dailymail": DEFAULT}  # the data client wants the owner too
 FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
@@ -24,9 +28,10 @@ EXPECTED = "columns article and highlights (or document/text and summary), and i
 
 
 def resolve(dataset: str, flag: str = "--dataset") -> str:
-    """`dataset`, known to be within reach. Imports nothing heavy and waits for nothing.
+    """`dataset` by its full name, known to be within reach. Imports nothing heavy for what is local.
 
-    Raises InputError for a path that is not there, a file of another kind, a folder without a data set, an unreachable Hub.
+    Raises InputError for a path that is not there, a file of another kind, a folder without a data set, and for a Hub id that the
+    Hub does not give and the cache lacks.
     """
     path = Path(dataset)
     kinds = f"a {'/'.join(FORMATS)} file, a save_to_disk folder, a Hub id or demo"
@@ -45,19 +50,21 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
     elif path.suffix in FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
         raise InputError(f"{flag} {dataset}: expected {kinds}, found no such path; check it")
     else:
-        hub.require_hub(dataset, "dataset", flag)
+        name = FULL_NAMES.get(dataset, dataset)
+        hub.require_dataset(name, flag, lambda: _is_prepared(name))
+        return name
     return dataset
 
 
-def source(dataset: str) -> str:
-    """What a data set is known by in run.json: its path or Hub id; the file that makes it for `demo`."""
-    return str(NEWSROOM) if dataset == "demo" else dataset
+def inputs(dataset: str) -> dict[str, str | Source]:
+    """The entry of `runs.Run(inputs=...)` for a data set; two files for `demo`, whose patterns have their own.
 
-
-def inputs(dataset: str) -> dict[str, str]:
-    """The entry of `runs.Run(inputs=...)` for a data set; two files for `demo`, whose patterns have their own."""
-    if dataset != "demo":
+    A Hub id has the SHA-256 of the rows of all its splits, and the commit they are of. Raises InputError as `load` does.
+    """
+    if dataset != "demo" and Path(dataset).exists():
         return {"dataset": dataset}
+    if dataset != "demo":
+        return {"dataset": _hub_source(resolve(dataset))}
     return {
         "dataset": str(NEWSROOM),
         "dataset_patterns": str(NEWSROOM.with_name("newsroom_patterns.py")),
@@ -66,7 +73,9 @@ def inputs(dataset: str) -> dict[str, str]:
 
 def label(dataset: str) -> str:
     """The name of a data set in artifacts: no path, so that they do not differ between machines."""
-    return dataset if not Path(dataset).exists() else Path(dataset).resolve().name
+    if Path(dataset).exists():
+        return Path(dataset).resolve().name
+    return FULL_NAMES.get(dataset, dataset)
 
 
 def title(content: dict) -> str:
@@ -180,14 +189,83 @@ def _read_file(path: Path):
 
 
 def _read_hub(name: str, split: str):
+    builder = _prepare(name)
+    if split not in builder.info.splits:
+        raise InputError(
+            f"--split {split}: expected a split of {name}, which has {', '.join(builder.info.splits)}; choose one"
+        )
+    with _silence():
+        return builder.as_dataset(split=split)
+
+
+@functools.cache
+def _prepare(name: str):
+    """The builder of a data set of the Hub, its rows on disk. Raises InputError with the cause and what helps.
+
+    The Hub is asked first; what `datasets` prepared before is read only if it gives no answer.
+    """
     import datasets
 
+    failure = hub.ask(name, "dataset").failure
     try:
-        return datasets.load_dataset(name, HUB_CONFIGS.get(name), split=split)
+        with hub.offline() if failure else contextlib.nullcontext(), _silence(logs_only=True):
+            builder = datasets.load_dataset_builder(name, HUB_CONFIGS.get(name))
+            with hub.bars():
+                builder.download_and_prepare()
     except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
+        reason, lacking = failure or hub.explain(error, "dataset"), "some of its files"
         raise InputError(
-            f"--dataset {name}: expected split {split!r} of a data set on the Hub, got: {error}"
+            hub.refusal(name, "--dataset", "dataset", reason, lacking if failure else None)
         ) from error
+    if failure:
+        hub.say_cached(name, failure, builder.hash)
+    return builder
+
+
+def _is_prepared(name: str) -> bool:
+    """Whether the cache of `datasets` holds the rows of a data set of the Hub."""
+    import datasets
+
+    owner, _, short = name.rpartition("/")
+    folder = f"{owner}___{datasets.naming.camelcase_to_snakecase(short)}"
+    config = HUB_CONFIGS.get(name, "*")
+    prepared = Path(datasets.config.HF_DATASETS_CACHE, folder).glob(
+        f"{config}/*/*/dataset_info.json"
+    )
+    return any(not file.parent.name.endswith(".incomplete") for file in prepared)
+
+
+@functools.cache
+def _hub_source(name: str) -> Source:
+    """What is read of a data set of the Hub: its id, a hash of the ids and texts of all splits, its commit."""
+    builder = _prepare(name)
+    digest = hashlib.sha256()
+    for split in sorted(builder.info.splits):
+        with _silence():
+            table = _with_columns(builder.as_dataset(split=split), name)
+        digest.update(f"{split} {len(table)}\n".encode())
+        for column in table.column_names:
+            _update_with_texts(digest, table.data.column(column))
+    return Source(name, digest.hexdigest(), builder.hash)
+
+
+def _update_with_texts(digest, column) -> None:
+    """Hash the texts of an arrow column, then their lengths in bytes: the same however the column is cut into chunks."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = [
+        pc.fill_null(pc.binary_length(chunk), -1).to_numpy(zero_copy_only=False)
+        for chunk in column.chunks
+    ]
+    for chunk in column.chunks:
+        chunk = chunk.cast(pa.large_string())
+        start, stop = np.frombuffer(chunk.buffers()[1], np.int64)[
+            [chunk.offset, chunk.offset + len(chunk)]
+        ]
+        digest.update(memoryview(chunk.buffers()[2] or b"")[start:stop])
+    digest.update(np.concatenate([*lengths, []]).astype("<i8").tobytes())
 
 
 def _first_bad_line(path: Path) -> str:
@@ -211,12 +289,13 @@ def _first_bad_line(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _silence():
-    """No progress bars and no log lines of `datasets`: what goes wrong is told in one line of ours."""
+def _silence(logs_only: bool = False):
+    """No log lines of `datasets`, whose errors become one line of ours, and no progress bars except of downloads."""
     import datasets
 
     bars, level = not datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
+    if not logs_only or "--quiet" in sys.argv:
+        datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         yield
@@ -256,7 +335,9 @@ def _with_columns(table, dataset: str):
             raise InputError(
                 f"--dataset {dataset}: expected text in column {column}, found {found}; mend the file"
             )
-    return table.cast_column("id", Value("string")).select_columns(["id", "article", "highlights"])
+    if getattr(table.features["id"], "dtype", None) != "string":  # a cast writes all rows anew
+        table = table.cast_column("id", Value("string"))
+    return table.select_columns(["id", "article", "highlights"])
 
 
 def _rows_with_text(table, dataset: str):
