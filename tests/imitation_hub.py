@@ -7,9 +7,11 @@ another host name (302), with the headers by which the clients know commit, size
 threads of the process that made it, and ends with it.
 """
 
+import contextlib
 import hashlib
 import json
 import re
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -73,13 +75,26 @@ class ImitationHub(ThreadingHTTPServer):
         self.root, self.faults, self.requests = Path(root), [], []
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.storage = f"http://localhost:{self.server_port}/storage"  # another host's name
-        self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.lock, self.open = threading.Lock(), set()
+        self._serve()
 
-    def close(self) -> None:
-        """Stop; whoever asks from now on finds nobody."""
+    def _serve(self) -> None:
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def hang_up(self) -> None:
+        """End all connections and stop listening: who asks from now on is refused a connection."""
         self.shutdown()
         self.server_close()
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def listen(self) -> None:
+        """Answer again, at the same port."""
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        self._serve()
 
     def faults_of(self, request: str) -> list[Fault]:
         """The faults that happen to a request."""
@@ -121,6 +136,14 @@ class _Answered(Exception):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: ImitationHub
+
+    def setup(self):
+        super().setup()
+        self.server.open.add(self.connection)
+
+    def finish(self):
+        self.server.open.discard(self.connection)
+        super().finish()
 
     def log_message(self, *_):
         """Nothing on the test's screen."""
@@ -297,7 +320,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(0.1)
         if cut is not None and cut < len(body):
             self.close_connection = True
-            self.connection.shutdown(2)
+            self.connection.shutdown(socket.SHUT_RDWR)
 
 
 # ---------------------------------------------------------------- the repositories

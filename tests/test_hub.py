@@ -1,0 +1,277 @@
+"""The Hub and its cache, against an imitation of the Hub with the real clients: states of the cache, and answers that are not the file."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from imitation_hub import Fault, ImitationHub, commit_of, write_dataset, write_model
+
+from summarization import newsroom
+from summarization.runs import ROOT
+
+GPT2, CNN = "gpt2", "abisee/cnn_dailymail"
+ROWS = {"train": 20, "validation": 12, "test": 8}
+WEIGHTS, SHARD = r"GET /storage/.*safetensors", r"GET /storage/.*3.0.0/train-00001"
+AT_ONCE = (("Retry-After", "0"),)  # the client adds a second to what it is told to wait
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory):
+    """The folder of what the imitation serves: GPT-2's layout and that of CNN/DailyMail, both small."""
+    root = tmp_path_factory.mktemp("hub")
+    write_model(root / "models/openai-community/gpt2", ROOT / "demo" / "model")
+    columns = ("article", "highlights", "id")
+    splits = {
+        split: [{name: row[name] for name in columns} for row in newsroom.articles(split, count)]
+        for split, count in ROWS.items()
+    }
+    write_dataset(root / "datasets" / CNN, splits)
+    return root
+
+
+@pytest.fixture(scope="module")
+def module_hub(repositories):
+    """The imitation, served."""
+    hub = ImitationHub(repositories)
+    yield hub
+    hub.hang_up()
+
+
+@pytest.fixture
+def hub(module_hub):
+    """The imitation without faults, nothing asked of it yet."""
+    module_hub.faults, module_hub.requests = [], []
+    return module_hub
+
+
+def environment(hub, **more) -> dict[str, str]:
+    """That of a user with a network in which the Hub is the imitation."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    bars = {"TQDM_POSITION": "-1"}  # shown also where stderr is no terminal
+    return inherited | {"HF_ENDPOINT": hub.url, "OMP_NUM_THREADS": "1"} | bars | more
+
+
+class Client:
+    """A process with the real clients; `home` is its HF_HOME."""
+
+    def __init__(self, home: Path, variables: dict[str, str]):
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("hub_client.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=variables,
+        )
+
+    def ask(self, what: str, name: str, **more) -> dict:
+        """What comes of a command."""
+        print(json.dumps({"what": what, "name": name} | more), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def module_client(module_hub, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    client = Client(home, environment(module_hub, HF_HOME=str(home)))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def client(module_client):
+    """The client with an empty cache."""
+    for path in module_client.home.iterdir():
+        shutil.rmtree(path)
+    return module_client
+
+
+class gone:
+    """The network is gone within the block: nobody listens at the Hub's port."""
+
+    def __init__(self, hub):
+        self.hub = hub
+
+    def __enter__(self):
+        self.hub.hang_up()
+
+    def __exit__(self, *_):
+        self.hub.listen()
+
+
+def loads(client, what: str, name: str, hub=None, **more) -> dict:
+    """What was loaded; asserts that it was, and that this left the process and its children online."""
+    answer = client.ask(what, name, **more)
+    assert "error" not in answer, answer
+    assert not answer["offline"]
+    if what == "data":
+        assert answer["rows"] == ROWS
+    return answer
+
+
+def refuses(client, what: str, name: str, **more) -> str:
+    """The error's line, which names the ways out."""
+    answer = client.ask(what, name, **more)
+    assert "error" in answer, answer
+    assert "\n" not in answer["error"] and "demo" in answer["error"]
+    assert not answer["offline"]
+    return answer["error"]
+
+
+# ---------------------------------------------------------------- states of the cache
+
+
+def test_from_an_empty_cache_everything_is_downloaded_and_then_works_without_a_network(
+    hub, client, tmp_path
+):
+    words = loads(client, "tokenizer", GPT2, folder=str(tmp_path / "online"))
+    assert not any("safetensors" in request for request in hub.requests)
+    model = loads(client, "weights", GPT2)
+    assert "model.safetensors" in model["stderr"]  # the progress bar
+    data = loads(client, "data", CNN)
+    assert "train split" in data["stderr"]
+    repositories = hub.root / "models/openai-community/gpt2", hub.root / "datasets" / CNN
+    assert [model["commit"], data["commit"]] == [commit_of(folder) for folder in repositories]
+    assert not any("tflite" in request for request in hub.requests)
+
+    hub.requests = []
+    assert loads(client, "weights", GPT2)["stderr"] == ""  # from the warm cache: quiet
+    assert loads(client, "data", CNN)["stderr"] == ""
+    assert not any("/storage/" in request for request in hub.requests)
+
+    with gone(hub):
+        again = loads(client, "weights", GPT2)
+        assert again["seconds"] < 10 and "cannot be reached" in again["stderr"]
+        same = ("first", "sha256", "commit")
+        assert [again[name] for name in same] == [model[name] for name in same]
+        offline = loads(client, "tokenizer", GPT2, folder=str(tmp_path / "offline"))
+        assert offline["sha256"] == words["sha256"]
+        again = loads(client, "data", CNN)
+        assert again["seconds"] < 10 and again["sha256"] == data["sha256"]
+        shutil.rmtree(client.home / "hub" / "datasets--abisee--cnn_dailymail")
+        again = loads(client, "data", CNN)  # from what `datasets` prepared
+        assert [again["sha256"], again["commit"]] == [data["sha256"], data["commit"]]
+    files = sorted(path.name for path in (tmp_path / "online").iterdir())
+    for name in files:
+        online, offline = tmp_path / "online" / name, tmp_path / "offline" / name
+        assert online.read_bytes() == offline.read_bytes(), name
+        assert str(client.home) not in online.read_text(encoding="utf-8")
+
+
+def test_data_without_weights_and_weights_without_data_are_completed(hub, client):
+    loads(client, "data", CNN)
+    loads(client, "weights", GPT2)
+    shutil.rmtree(client.home / "datasets")
+    shutil.rmtree(client.home / "hub" / "datasets--abisee--cnn_dailymail")
+    loads(client, "data", CNN)
+
+
+def test_without_a_network_an_empty_cache_is_one_line_within_ten_seconds(hub, client):
+    with gone(hub):
+        for what, name in (("weights", GPT2), ("tokenizer", GPT2), ("check", CNN), ("data", CNN)):
+            line = refuses(client, what, name)
+            assert "cannot be reached" in line and "local path" in line
+    loads(client, "tokenizer", GPT2)
+    with gone(hub):
+        assert "it lacks model.safetensors" in refuses(client, "weights", GPT2)
+
+
+def test_a_download_of_weights_that_was_cut_goes_on(hub, client):
+    hub.faults = [Fault(WEIGHTS, cut=20_000)]
+    assert "the download is incomplete" in refuses(client, "weights", GPT2)
+    with gone(hub):
+        assert "it lacks model.safetensors" in refuses(client, "weights", GPT2)
+    hub.faults = []
+    loads(client, "weights", GPT2)
+
+
+@pytest.mark.parametrize("what", [SHARD, r"GET /api/resolve-cache/.*README"])
+def test_a_download_of_data_that_was_cut_goes_on(hub, client, what):
+    hub.faults = [Fault(what, cut=100)]
+    refuses(client, "data", CNN)
+    with gone(hub):
+        assert "download in the local cache is incomplete" in refuses(client, "data", CNN)
+    hub.faults, hub.requests = [], []
+    loads(client, "data", CNN)
+    if what == SHARD:
+        assert not any(
+            "GET" in request and "3.0.0/train-00000" in request for request in hub.requests
+        )
+
+
+def test_data_put_there_by_the_download_command_is_used(hub, client):
+    client.ask("hf download", CNN)
+    hub.requests = []
+    loads(client, "data", CNN)
+    assert not any("/storage/" in request for request in hub.requests)
+
+
+def test_a_changed_repository_is_noticed(hub, client):
+    before, data = loads(client, "tokenizer", GPT2), loads(client, "data", CNN)
+    card = hub.root / "models/openai-community/gpt2/README.md"
+    config = card.with_name("config.json")
+    saved = card.read_bytes(), config.read_bytes()
+    try:
+        card.write_bytes(saved[0] + b"More words.\n")
+        reworded = loads(client, "tokenizer", GPT2)
+        assert reworded["commit"] != before["commit"] and reworded["sha256"] == before["sha256"]
+        config.write_bytes(saved[1].replace(b"gelu_new", b"relu"))
+        assert loads(client, "tokenizer", GPT2)["sha256"] != before["sha256"]
+    finally:
+        card.write_bytes(saved[0])
+        config.write_bytes(saved[1])
+    assert loads(client, "data", "cnn_dailymail")["source"] == data["source"] == CNN
+
+
+# ---------------------------------------------------------------- answers that are not the file
+
+
+@pytest.mark.parametrize("fault", [
+    Fault(r"/api/models", status=429, times=1, headers=AT_ONCE),
+    Fault(r"/api/models", status=503, times=1, headers=AT_ONCE),
+    Fault(r"/resolve/.*config", status=500, times=1, headers=AT_ONCE),
+    Fault(r"/api/models/openai", delay=5),
+], ids=["429", "503", "500", "slow"])  # fmt: skip
+def test_a_hub_that_is_busy_or_slow_is_waited_for(hub, client, fault):
+    hub.faults = [fault]
+    loads(client, "tokenizer", GPT2)
+
+
+CAUSES = {
+    "no-name": ("gpt2x", None, {}, "has no model of this name", "check the name"),
+    "login": (GPT2, None, {"HF_TOKEN": "wrong"}, "refuses your login", "correct or remove HF_TOKEN"),
+    "forbidden": (GPT2, Fault("/api/models", status=403), {}, "forbids it", "log in"),
+    "not-there": (GPT2, Fault("/api/models", status=404), {}, "no model of this name", "check"),
+    "limit": (
+        GPT2, Fault("/api/models", status=429, headers=AT_ONCE), {}, "HTTP 429", "try again later"
+    ),
+    "failing": (
+        GPT2, Fault("/resolve/", status=503, headers=AT_ONCE), {}, "HTTP 503", "try again later"
+    ),
+    "portal": (GPT2, Fault("", portal=True), {}, "something else answers", "wants a login"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CAUSES)
+def test_the_cause_is_named_with_the_advice_that_helps(hub, client, kind):
+    name, fault, variables, cause, advice = CAUSES[kind]
+    hub.faults = [fault] if fault else []
+    line = refuses(client, "tokenizer", name, environment=variables)
+    assert cause in line and advice in line
+    assert kind in ("failing", "limit") or "later" not in line
+
+
+def test_what_the_hub_refuses_is_read_from_a_whole_cache_with_a_word(hub, client):
+    loads(client, "tokenizer", GPT2)
+    hub.faults = [Fault("", portal=True)]
+    assert "something else answers" in loads(client, "tokenizer", GPT2)["stderr"]
