@@ -299,8 +299,11 @@ def main(argv=None):
         try:
             hub.resolve_model(PRESETS[args.preset].model, weights=False)
             corpus.resolve(PRESETS[args.preset].dataset)
-        except InputError as error:
-            raise InputError(f"--preset {args.preset}, or --preset demo: {error}") from error
+        except hub.NotGiven as error:
+            raise InputError(
+                f"--preset {args.preset}: expected what it needs of the Hugging Face Hub, got for "
+                f"{error.short}; or use --preset demo"
+            ) from error
         say_estimate(args, PRESETS[args.preset], wanted)
     started = time.time()
     for number, (script, *words) in enumerate(chosen, 1):

@@ -213,9 +213,12 @@ def _prepare(name: str):
             with hub.bars():
                 builder.download_and_prepare()
     except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
-        reason, lacking = failure or hub.explain(error, "dataset"), "some of its files"
-        raise InputError(
-            hub.refusal(name, "--dataset", "dataset", reason, lacking if failure else None)
+        raise hub.NotGiven(
+            name,
+            "--dataset",
+            kind="data set",
+            failure=failure or hub.explain(error, "dataset"),
+            lacking="some of its files" if failure else None,
         ) from error
     if failure:
         hub.say_cached(name, failure, builder.hash)

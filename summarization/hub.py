@@ -121,7 +121,7 @@ def _snapshot(name: str, flag: str, weights: bool) -> Path:
     folder = cached_snapshot(name, "model")
     lacking = _lacking(folder, weights) if folder else None
     if folder is None or lacking:
-        raise InputError(refusal(name, flag, "model", answer.failure, lacking))
+        raise NotGiven(name, flag, kind="model", failure=answer.failure, lacking=lacking)
     say_cached(name, answer.failure, folder.name)
     return folder
 
@@ -140,7 +140,7 @@ def _download(name: str, flag: str, answer: Answer, weights: bool) -> Path:
             for file in files[1:]:
                 hf_hub_download(name, file, revision=folder.name)
     except Exception as error:  # the Hub's, the network's and the disk's errors have no common kind
-        raise InputError(refusal(name, flag, "model", explain(error, "model"))) from error
+        raise NotGiven(name, flag, kind="model", failure=explain(error, "model")) from error
     return folder
 
 
@@ -194,7 +194,7 @@ def require_dataset(name: str, flag: str, prepared) -> None:
     if failure is None or prepared():
         return
     lacking = "some of its files" if cached_snapshot(name, "dataset") else None
-    raise InputError(refusal(name, flag, "dataset", failure, lacking))
+    raise NotGiven(name, flag, kind="data set", failure=failure, lacking=lacking)
 
 
 @functools.cache
@@ -233,6 +233,7 @@ PORTAL = Failure(
     "open a web page to see whether this network wants a login, check HF_ENDPOINT and the proxy",
 )
 FULL_DISK = Failure("no space is left on the disk", "make room, or set HF_HOME to a larger disk")
+NOUNS = {"model": "model", "dataset": "data set"}
 AGAIN = "what has arrived is kept: run the same command again"
 
 
@@ -242,7 +243,7 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
         names = {each.__name__ for each in type(link).__mro__}
         status = getattr(getattr(link, "response", None), "status_code", None)
         if status is not None:
-            return _explain_status(status, link.response, kind)
+            return _explain_status(status, link.response, NOUNS[kind])
         if "OfflineModeIsEnabled" in names:
             return OFFLINE
         if isinstance(link, OSError) and link.errno == errno.ENOSPC:
@@ -299,17 +300,23 @@ def _explain_status(status: int, response, kind: str) -> Failure:
     return Failure(f"the Hub answers HTTP {status}", "try again later")
 
 
-def refusal(name: str, flag: str, kind: str, failure: Failure, lacking: str | None = None) -> str:
-    """The line that says why a Hub id cannot be had, what the cache lacks of it, and the ways out."""
-    incomplete = (
-        f", and the download in the local cache is incomplete (it lacks {lacking})"
-        if lacking
-        else ""
-    )
-    return (
-        f"{flag} {name}: expected a local path or a {kind} of the Hugging Face Hub, but {failure.cause}{incomplete}; "
-        f"{failure.advice}, give {flag} a local path, or use the built-in one: {flag} demo"
-    )
+class NotGiven(InputError):
+    """A Hub id cannot be had: why, what the cache lacks of it, and the ways out. `short` leaves out the ways out by flag."""
+
+    def __init__(
+        self, name: str, flag: str, *, kind: str, failure: Failure, lacking: str | None = None
+    ):
+        incomplete = (
+            f", and the download in the local cache is incomplete (it lacks {lacking})"
+            if lacking
+            else ""
+        )
+        cause = f"{failure.cause}{incomplete}; {failure.advice}"
+        self.short = f"{name}: {cause}"
+        super().__init__(
+            f"{flag} {name}: expected a local path or a {kind} of the Hugging Face Hub, but {cause}; "
+            f"or give {flag} a local path, or use the built-in one: {flag} demo"
+        )
 
 
 @functools.cache

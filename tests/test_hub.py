@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,10 @@ def hub(module_hub):
 
 def environment(hub, **more) -> dict[str, str]:
     """That of a user with a network in which the Hub is the imitation."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    bars = {"TQDM_POSITION": "-1"}  # shown also where stderr is no terminal
-    return inherited | {"HF_ENDPOINT": hub.url, "OMP_NUM_THREADS": "1"} | bars | more
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    variables |= {"HF_ENDPOINT": hub.url, "OMP_NUM_THREADS": "1"}
+    variables["TQDM_POSITION"] = "-1"  # progress bars also where stderr is no terminal
+    return {name: value for name, value in (variables | more).items() if value is not None}
 
 
 class Client:
@@ -69,9 +71,13 @@ class Client:
             env=variables,
         )
 
+    def tell(self, what: str, name: str, **more) -> None:
+        """Give a command, and do not wait."""
+        print(json.dumps({"what": what, "name": name} | more), file=self.process.stdin, flush=True)
+
     def ask(self, what: str, name: str, **more) -> dict:
         """What comes of a command."""
-        print(json.dumps({"what": what, "name": name} | more), file=self.process.stdin, flush=True)
+        self.tell(what, name, **more)
         return json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
@@ -275,3 +281,59 @@ def test_what_the_hub_refuses_is_read_from_a_whole_cache_with_a_word(hub, client
     loads(client, "tokenizer", GPT2)
     hub.faults = [Fault("", portal=True)]
     assert "something else answers" in loads(client, "tokenizer", GPT2)["stderr"]
+
+
+# ---------------------------------------------------------------- processes of their own
+
+
+@pytest.fixture
+def start(hub, tmp_path):
+    """A function that starts a client with an HF_HOME of this test and further variables; all end with it."""
+    clients = []
+
+    def client(**variables) -> Client:
+        clients.append(Client(tmp_path, environment(hub, **{"HF_HOME": str(tmp_path)} | variables)))
+        return clients[-1]
+
+    yield client
+    for each in clients:
+        each.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "name", "request_", "rate"), [
+    ("weights", GPT2, WEIGHTS, 20_000), ("data", CNN, SHARD, 100),
+    ("data", CNN, r"GET /storage/.*test-", 100), ("tokenizer", GPT2, r"GET .*tokenizer.json", 2_000),
+])  # fmt: skip
+def test_what_was_killed_while_it_downloaded_goes_on(hub, start, what, name, request_, rate):
+    hub.faults = [Fault(request_, rate=rate)]
+    victim = start()
+    victim.tell(what, name)
+    deadline = time.time() + 120
+    while not hub.faults[0].met:
+        assert time.time() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)  # some of it has arrived
+    victim.process.kill()
+    hub.faults = []
+    loads(start(), what, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variables", [
+    {"HF_HOME": "~/elsewhere"}, {"HF_HOME": None, "XDG_CACHE_HOME": "{tmp}/xdg"},
+    {"HF_HUB_CACHE": "{tmp}/models", "HF_DATASETS_CACHE": "{tmp}/data"},
+], ids=["HF_HOME", "XDG_CACHE_HOME", "HF_HUB_CACHE"])  # fmt: skip
+def test_the_cache_lies_where_the_clients_look_for_it(hub, start, tmp_path, variables):
+    places = {
+        name: value and value.replace("{tmp}", str(tmp_path)) for name, value in variables.items()
+    }
+    places["HOME"] = str(tmp_path / "user")
+    online = start(**places)
+    commits = [loads(online, "tokenizer", GPT2)["commit"], loads(online, "data", CNN)["commit"]]
+    asked_for = start(**places, HF_HUB_OFFLINE="1")
+    hub.requests = []
+    answers = [asked_for.ask("tokenizer", GPT2), asked_for.ask("data", CNN)]
+    assert [answer["commit"] for answer in answers] == commits
+    assert [answer["stderr"] for answer in answers] == ["", ""] and hub.requests == []
+    assert "offline mode is on" in asked_for.ask("weights", GPT2)["error"]
