@@ -257,7 +257,9 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
                 "the connection to the Hub broke off and the download is incomplete", AGAIN
             )
     first_line = str(error).strip().partition("\n")[0][:200]
-    return Failure(f"loading it ended in {type(error).__name__}: {first_line}", "try again later")
+    return Failure(
+        f"loading it ended in {type(error).__name__}: {first_line}", "check its files on the Hub"
+    )
 
 
 def _chain(error: BaseException | None):

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -337,3 +339,84 @@ def test_the_cache_lies_where_the_clients_look_for_it(hub, start, tmp_path, vari
     assert [answer["commit"] for answer in answers] == commits
     assert [answer["stderr"] for answer in answers] == ["", ""] and hub.requests == []
     assert "offline mode is on" in asked_for.ask("weights", GPT2)["error"]
+
+
+# ---------------------------------------------------------------- the study
+
+SEVEN = """
+python create_causal_summarization_data.py
+python run_finetuning_with_checkpoints.py
+python extract_summarization_circuit.py --model_path "gpt2" --output "C_before_summarization.json"
+python extract_summarization_circuit.py --model_path "model_outputs/gpt2_20k_finetuned" --output "C_after_summarization.json"
+python differential_analysis.py --finetuned_model_path "model_outputs/gpt2_20k_finetuned"
+python analyze_circuit_evolution.py
+python run_peft_bakeoff.py
+"""
+OTHERS = """
+python evaluate_faithfulness.py
+python evaluate_robustness.py
+python test_set_evaluation.py
+python make_report.py
+"""
+COMMANDS = (SEVEN + OTHERS).strip().replace("\n\n", "\n").splitlines()
+
+
+class Study:
+    """A folder in which the study's commands are typed as they stand, with the imitation as the Hub."""
+
+    def __init__(self, folder: Path, variables: dict[str, str]):
+        self.folder, self.variables = folder, variables
+        folder.mkdir()
+        for script in ROOT.glob("*.py"):
+            (folder / script.name).symlink_to(script)
+
+    def run(self, command: str):
+        """The finished process of a command; asserts that it ended well."""
+        words = [sys.executable, *shlex.split(command)[1:]]
+        done = subprocess.run(
+            words, cwd=self.folder, env=self.variables, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
+        assert "offline" not in done.stderr
+        return done
+
+    def run_two_at_a_time(self, commands: list[str]) -> list:
+        """The finished processes of commands that do not wait for each other."""
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(self.run, commands))
+
+    def json(self, path: str) -> dict:
+        return json.loads((self.folder / path).read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_the_studys_commands_from_an_empty_cache_from_a_warm_one_and_without_a_network(
+    hub, tmp_path
+):
+    variables = environment(hub, HF_HOME=str(tmp_path / "home"), TQDM_POSITION=None)
+    study = Study(tmp_path / "study", variables)
+    for command in COMMANDS:
+        study.run(command)
+    model = commit_of(hub.root / "models/openai-community/gpt2")
+    assert study.json("C_before_summarization.json")["metadata"]["weights_commit"] == model
+    assert "weights_commit" not in study.json("C_after_summarization.json")["metadata"]
+    trained = study.json(
+        "model_outputs/gpt2_20k_finetuned/run.run_finetuning_with_checkpoints.json"
+    )
+    assert trained["inputs"]["model"]["commit"] == model
+    assert trained["inputs"]["dataset"]["commit"] == commit_of(hub.root / "datasets" / CNN)
+    assert (study.folder / "outputs" / "report.html").is_file()
+
+    hub.requests = []
+    for done in study.run_two_at_a_time(COMMANDS):
+        assert "up to date" in done.stdout
+    assert not any("/storage/" in request for request in hub.requests)
+
+    with gone(hub):
+        for done in study.run_two_at_a_time(COMMANDS):
+            assert "up to date" in done.stdout
+        elsewhere = Study(tmp_path / "elsewhere", variables)
+        assert "cannot be reached" in elsewhere.run(COMMANDS[0]).stderr
+        assert "cannot be reached" in elsewhere.run(COMMANDS[2]).stderr
+    pairs = "data/pairs.jsonl"
+    assert (study.folder / pairs).read_bytes() == (elsewhere.folder / pairs).read_bytes()
