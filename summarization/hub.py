@@ -26,7 +26,7 @@ from summarization.runs import (
 
 DEMO = ROOT / "demo" / "model"
 CONNECT_SECONDS = 5  # to open a connection; a Hub that cannot be reached is said within ten
-ANSWER_SECONDS = 60  # for an answer: mirrors and proxies can be slow
+ANSWER_SECONDS = 20  # for an answer: mirrors and proxies can be slow
 # What a tokenizer and a model's shape are read from, and what is read besides to run it; weights come last.
 SMALL_FILES = (
     "config.json",
@@ -273,6 +273,9 @@ def _explain_status(status: int, response, kind: str) -> Failure:
     from huggingface_hub import get_token
 
     code = response.headers.get("X-Error-Code", "")
+    json_sent = "json" in response.headers.get("Content-Type", "")
+    if status < 500 and not (json_sent or code or "X-Error-Message" in response.headers):
+        return PORTAL  # a proxy's page; the Hub would say more
     if code == "GatedRepo":
         return Failure(
             f"the Hub wants its conditions accepted (HTTP {status})",

@@ -266,6 +266,10 @@ CAUSES = {
     "failing": (
         GPT2, Fault("/resolve/", status=503, headers=AT_ONCE), {}, "HTTP 503", "try again later"
     ),
+    "proxy": (
+        GPT2, Fault("", status=403, headers=(("Content-Type", "text/html"),)), {},
+        "something else answers", "the proxy",
+    ),
     "portal": (GPT2, Fault("", portal=True), {}, "something else answers", "wants a login"),
 }  # fmt: skip
 
@@ -358,7 +362,9 @@ python evaluate_robustness.py
 python test_set_evaluation.py
 python make_report.py
 """
-COMMANDS = (SEVEN + OTHERS).strip().replace("\n\n", "\n").splitlines()
+*STAGES, BAKEOFF = SEVEN.strip().splitlines()
+*JUDGES, REPORT = OTHERS.strip().splitlines()
+COMMANDS = [*STAGES, BAKEOFF, *JUDGES, REPORT]
 
 
 class Study:
@@ -395,8 +401,10 @@ def test_the_studys_commands_from_an_empty_cache_from_a_warm_one_and_without_a_n
 ):
     variables = environment(hub, HF_HOME=str(tmp_path / "home"), TQDM_POSITION=None)
     study = Study(tmp_path / "study", variables)
-    for command in COMMANDS:
+    for command in STAGES:
         study.run(command)
+    study.run_two_at_a_time([BAKEOFF, *JUDGES])
+    study.run(REPORT)
     model = commit_of(hub.root / "models/openai-community/gpt2")
     assert study.json("C_before_summarization.json")["metadata"]["weights_commit"] == model
     assert "weights_commit" not in study.json("C_after_summarization.json")["metadata"]
