@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
@@ -188,8 +189,16 @@ def _read_file(path: Path):
         ) from error
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A data set of the Hub whose rows are on disk: the `datasets` builder that reads them, and their commit."""
+
+    builder: object
+    commit: str
+
+
 def _read_hub(name: str, split: str):
-    builder = _prepare(name)
+    builder = _prepare(name).builder
     if split not in builder.info.splits:
         raise InputError(
             f"--split {split}: expected a split of {name}, which has {', '.join(builder.info.splits)}; choose one"
@@ -199,19 +208,18 @@ def _read_hub(name: str, split: str):
 
 
 @functools.cache
-def _prepare(name: str):
-    """The builder of a data set of the Hub, its rows on disk. Raises InputError with the cause and what helps.
+def _prepare(name: str) -> Prepared:
+    """A data set of the Hub, its rows on disk. Raises InputError with the cause and what helps.
 
-    The Hub is asked first; what `datasets` prepared before is read only if it gives no answer.
+    The Hub is asked first; only if it gives no answer, what lies in the caches is read.
     """
-    import datasets
-
     failure = hub.ask(name, "dataset").failure
     try:
         with hub.offline() if failure else contextlib.nullcontext(), _silence(logs_only=True):
-            builder = datasets.load_dataset_builder(name, HUB_CONFIGS.get(name))
+            prepared = _unprepared_in_cache(name) if failure else None
+            prepared = prepared or _by_name(name)
             with hub.bars():
-                builder.download_and_prepare()
+                prepared.builder.download_and_prepare()
     except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
         raise hub.NotGiven(
             name,
@@ -221,8 +229,32 @@ def _prepare(name: str):
             lacking="some of its files" if failure else None,
         ) from error
     if failure:
-        hub.say_cached(name, failure, builder.hash)
-    return builder
+        hub.say_cached(name, failure, prepared.commit)
+    return prepared
+
+
+def _by_name(name: str) -> Prepared:
+    """As `load_dataset` finds a data set: on the Hub, or if it may not be asked among those prepared before."""
+    import datasets
+
+    builder = datasets.load_dataset_builder(name, HUB_CONFIGS.get(name))
+    return Prepared(builder, builder.hash)
+
+
+def _unprepared_in_cache(name: str) -> Prepared | None:
+    """A data set in the Hub's cache that was downloaded and never prepared, as `hf download` leaves it; None if there is none.
+
+    Raises FileNotFoundError if its card does not give the number of rows, by which `datasets` sees whether a file is missing.
+    """
+    import datasets
+
+    folder = hub.cached_snapshot(name, "dataset")
+    if folder is None or _is_prepared(name):
+        return None
+    builder = datasets.load_dataset_builder(str(folder), HUB_CONFIGS.get(name))
+    if not builder.info.splits:
+        raise FileNotFoundError(f"{folder / 'README.md'} with the number of rows")
+    return Prepared(builder, folder.name)
 
 
 def _is_prepared(name: str) -> bool:
@@ -230,26 +262,26 @@ def _is_prepared(name: str) -> bool:
     import datasets
 
     owner, _, short = name.rpartition("/")
-    folder = f"{owner}___{datasets.naming.camelcase_to_snakecase(short)}"
-    config = HUB_CONFIGS.get(name, "*")
-    prepared = Path(datasets.config.HF_DATASETS_CACHE, folder).glob(
-        f"{config}/*/*/dataset_info.json"
+    folder = Path(
+        datasets.config.HF_DATASETS_CACHE,
+        f"{owner}___{datasets.naming.camelcase_to_snakecase(short)}",
     )
+    prepared = folder.glob(f"{HUB_CONFIGS.get(name, '*')}/*/*/dataset_info.json")
     return any(not file.parent.name.endswith(".incomplete") for file in prepared)
 
 
 @functools.cache
 def _hub_source(name: str) -> Source:
     """What is read of a data set of the Hub: its id, a hash of the ids and texts of all splits, its commit."""
-    builder = _prepare(name)
+    prepared = _prepare(name)
     digest = hashlib.sha256()
-    for split in sorted(builder.info.splits):
+    for split in sorted(prepared.builder.info.splits):
         with _silence():
-            table = _with_columns(builder.as_dataset(split=split), name)
+            table = _with_columns(prepared.builder.as_dataset(split=split), name)
         digest.update(f"{split} {len(table)}\n".encode())
         for column in table.column_names:
             _update_with_texts(digest, table.data.column(column))
-    return Source(name, digest.hexdigest(), builder.hash)
+    return Source(name, digest.hexdigest(), prepared.commit)
 
 
 def _update_with_texts(digest, column) -> None:

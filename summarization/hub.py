@@ -184,17 +184,18 @@ def _lacking(folder: Path, weights: bool) -> str | None:
 
 
 def require_dataset(name: str, flag: str, prepared) -> None:
-    """Return if the Hub has the data set, or if `prepared()` says that the cache of `datasets` holds it. Raises InputError otherwise."""
+    """Return if the Hub has the data set, or the caches something of it: `prepared()` says whether that of `datasets` does.
+
+    Raises InputError otherwise. Whether all of it is in the caches, loading shows.
+    """
     _require_name(name, flag)
     if "/" not in name:
         raise InputError(
             f"{flag} {name}: expected a Hub id of the form owner/name, found no owner; give both, or a local path"
         )
     failure = ask(name, "dataset").failure
-    if failure is None or prepared():
-        return
-    lacking = "some of its files" if cached_snapshot(name, "dataset") else None
-    raise NotGiven(name, flag, kind="data set", failure=failure, lacking=lacking)
+    if failure and not prepared() and not cached_snapshot(name, "dataset"):
+        raise NotGiven(name, flag, kind="data set", failure=failure)
 
 
 @functools.cache

@@ -96,17 +96,10 @@ def fuse_gelu(model):
 
 
 def silence_transformers() -> None:
-    """No progress bars and no notes from transformers: what they would say of weights that are missing is an error of ours.
-
-    The bars of the Hub's client, which transformers turns off with its own, stay: they are of downloads.
-    """
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    """No progress bars and no notes from transformers: what they would say of weights that are missing is an error of ours."""
     from transformers.utils import logging
 
-    downloads_shown = not are_progress_bars_disabled()
     logging.disable_progress_bar()
-    if downloads_shown:
-        enable_progress_bars()
     logging.set_verbosity_error()
 
 

@@ -1,5 +1,6 @@
 """The Hub and its cache, against an imitation of the Hub with the real clients: states of the cache, and answers that are not the file."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ from summarization import newsroom
 from summarization.runs import ROOT
 
 GPT2, CNN = "gpt2", "abisee/cnn_dailymail"
-ROWS = {"train": 20, "validation": 12, "test": 8}
+ROWS = {"train": 12, "validation": 12, "test": 6}
 WEIGHTS, SHARD = r"GET /storage/.*safetensors", r"GET /storage/.*3.0.0/train-00001"
 AT_ONCE = (("Retry-After", "0"),)  # the client adds a second to what it is told to wait
 
@@ -104,20 +105,17 @@ def client(module_client):
     return module_client
 
 
-class gone:
+@contextlib.contextmanager
+def gone(hub):
     """The network is gone within the block: nobody listens at the Hub's port."""
-
-    def __init__(self, hub):
-        self.hub = hub
-
-    def __enter__(self):
-        self.hub.hang_up()
-
-    def __exit__(self, *_):
-        self.hub.listen()
+    hub.hang_up()
+    try:
+        yield
+    finally:
+        hub.listen()
 
 
-def loads(client, what: str, name: str, hub=None, **more) -> dict:
+def loads(client, what: str, name: str, **more) -> dict:
     """What was loaded; asserts that it was, and that this left the process and its children online."""
     answer = client.ask(what, name, **more)
     assert "error" not in answer, answer
@@ -219,9 +217,22 @@ def test_a_download_of_data_that_was_cut_goes_on(hub, client, what):
 
 def test_data_put_there_by_the_download_command_is_used(hub, client):
     client.ask("hf download", CNN)
+    with gone(hub):
+        offline = loads(client, "data", CNN)
     hub.requests = []
-    loads(client, "data", CNN)
+    online = loads(client, "data", CNN)
     assert not any("/storage/" in request for request in hub.requests)
+    same = ("rows", "sha256", "commit")
+    assert [offline[name] for name in same] == [online[name] for name in same]
+
+
+@pytest.mark.parametrize("file", ["3.0.0/train-00001-of-00003.parquet", "README.md"])
+def test_data_of_which_a_file_is_missing_is_not_read_without_a_network(hub, client, file):
+    folder = client.ask("hf download", CNN)["folder"]
+    (Path(folder) / file).unlink()
+    with gone(hub):
+        assert "download in the local cache is incomplete" in refuses(client, "data", CNN)
+    loads(client, "data", CNN)
 
 
 def test_a_changed_repository_is_noticed(hub, client):
