@@ -29,10 +29,10 @@ EXPECTED = "columns article and highlights (or document/text and summary), and i
 
 
 def resolve(dataset: str, flag: str = "--dataset") -> str:
-    """`dataset` by its full name, known to be within reach. Imports nothing heavy for what is local.
+    """`dataset` by its full name, known to be within reach. What is local is looked at fast.
 
-    Raises InputError for a path that is not there, a file of another kind, a folder without a data set, and for a Hub id that the
-    Hub does not give and the cache lacks.
+    Raises InputError for a path that is not there, a file of another kind, a folder without a data
+    set, and for a Hub id that the Hub does not give and the cache lacks.
     """
     path = Path(dataset)
     kinds = f"a {'/'.join(FORMATS)} file, a save_to_disk folder, a Hub id or demo"
@@ -58,9 +58,10 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
 
 
 def inputs(dataset: str) -> dict[str, str | Source]:
-    """The entry of `runs.Run(inputs=...)` for a data set; two files for `demo`, whose patterns have their own.
+    """The entry of `runs.Run(inputs=...)` for a data set; for `demo`, two files.
 
-    A Hub id has the SHA-256 of the rows of all its splits, and the commit they are of. Raises InputError as `load` does.
+    A Hub id has the SHA-256 of the rows of all its splits, and the commit they are of. Raises
+    InputError as `load` does.
     """
     if dataset != "demo" and Path(dataset).exists():
         return {"dataset": dataset}
@@ -191,7 +192,7 @@ def _read_file(path: Path):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set of the Hub whose rows are on disk: the `datasets` builder that reads them, and their commit."""
+    """A data set of the Hub, its rows on disk: the builder that reads them, their commit."""
 
     builder: object
     commit: str
@@ -201,7 +202,8 @@ def _read_hub(name: str, split: str):
     builder = _prepare(name).builder
     if split not in builder.info.splits:
         raise InputError(
-            f"--split {split}: expected a split of {name}, which has {', '.join(builder.info.splits)}; choose one"
+            f"--split {split}: expected a split of {name}, "
+            f"which has {', '.join(builder.info.splits)}; choose one"
         )
     with _silence():
         return builder.as_dataset(split=split)
@@ -234,7 +236,7 @@ def _prepare(name: str) -> Prepared:
 
 
 def _by_name(name: str) -> Prepared:
-    """As `load_dataset` finds a data set: on the Hub, or if it may not be asked among those prepared before."""
+    """What `load_dataset` finds: on the Hub, or if it may not be asked among what was prepared."""
     import datasets
 
     builder = datasets.load_dataset_builder(name, HUB_CONFIGS.get(name))
@@ -242,9 +244,10 @@ def _by_name(name: str) -> Prepared:
 
 
 def _unprepared_in_cache(name: str) -> Prepared | None:
-    """A data set in the Hub's cache that was downloaded and never prepared, as `hf download` leaves it; None if there is none.
+    """A data set that was downloaded, never prepared (`hf download`); None if there is none.
 
-    Raises FileNotFoundError if its card does not give the number of rows, by which `datasets` sees whether a file is missing.
+    Raises FileNotFoundError if its card does not give the number of rows, by which `datasets` sees
+    whether a file is missing.
     """
     import datasets
 
@@ -272,7 +275,7 @@ def _is_prepared(name: str) -> bool:
 
 @functools.cache
 def _hub_source(name: str) -> Source:
-    """What is read of a data set of the Hub: its id, a hash of the ids and texts of all splits, its commit."""
+    """What is read of a data set of the Hub: its id, hash of the texts of all splits, commit."""
     prepared = _prepare(name)
     digest = hashlib.sha256()
     for split in sorted(prepared.builder.info.splits):
@@ -285,7 +288,7 @@ def _hub_source(name: str) -> Source:
 
 
 def _update_with_texts(digest, column) -> None:
-    """Hash the texts of an arrow column, then their lengths in bytes: the same however the column is cut into chunks."""
+    """Hash the texts of an arrow column, then their lengths in bytes: the same for any chunks."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -325,7 +328,7 @@ def _first_bad_line(path: Path) -> str:
 
 @contextlib.contextmanager
 def _silence(logs_only: bool = False):
-    """No log lines of `datasets`, whose errors become one line of ours, and no progress bars except of downloads."""
+    """No log lines of `datasets`, whose errors become a line of ours; no bars but of downloads."""
     import datasets
 
     bars, level = not datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()

@@ -1,8 +1,8 @@
 """Where a model or data set lies: a folder, a checkpoint, an adapter folder, `demo`, or a Hub id.
 
-The rule for Hub ids: the Hub is asked first, as the plain clients do. Only if it gives no answer, and
-only if the local cache holds all that is needed, the cache is used. That is decided for one name at a
-time, never for the process or for those that it starts.
+The rule for Hub ids: the Hub is asked first, as the plain clients do. Only if it gives no answer,
+and only if the local cache holds all that is needed, the cache is used. That is decided for one
+name at a time, never for the process or for those that it starts.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from summarization.runs import (
 DEMO = ROOT / "demo" / "model"
 CONNECT_SECONDS = 5  # to open a connection; a Hub that cannot be reached is said within ten
 ANSWER_SECONDS = 20  # for an answer: mirrors and proxies can be slow
-# What a tokenizer and a model's shape are read from, and what is read besides to run it; weights come last.
+# What tokenizer, shape and defaults of a model are read from; weights are downloaded after these.
 SMALL_FILES = (
     "config.json",
     "adapter_config.json",
@@ -56,7 +56,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the Hub says of a repository: its commit and the names of its files, or why there is no answer."""
+    """What the Hub says of a repository: its commit and its files, or why there is no answer."""
 
     commit: str | None = None
     files: tuple[str, ...] = ()
@@ -66,10 +66,11 @@ class Answer:
 # ---------------------------------------------------------------- models
 
 
-def resolve_model(name: str, flag: str = "--model_path", weights: bool = True) -> str:
-    """The folder or Hub id that a `--model_path` names; what is needed of a Hub id is in the local cache then.
+def resolve_model(name: str, flag: str = "--model_path", *, weights: bool = True) -> str:
+    """The folder or Hub id that a `--model_path` names; what is needed of a Hub id is on disk.
 
-    Raises InputError for a folder without weights, for pickled weights, and for a Hub id that the Hub does not give and the cache lacks.
+    Raises InputError for a folder without weights, for pickled weights, and for a Hub id that the
+    Hub does not give and the cache lacks.
     """
     if name == "demo":
         return str(DEMO)
@@ -92,18 +93,22 @@ def resolve_model(name: str, flag: str = "--model_path", weights: bool = True) -
     return name
 
 
-def model_folder(name: str, flag: str = "--model_path", weights: bool = True) -> Path:
-    """The local folder of a model: that of its commit in the cache for a Hub id. Raises InputError as `resolve_model`."""
-    found = Path(resolve_model(name, flag, weights))
+def model_folder(name: str, flag: str = "--model_path", *, weights: bool = True) -> Path:
+    """The local folder of a model; for a Hub id that of its commit in the cache.
+
+    Raises InputError as `resolve_model`.
+    """
+    found = Path(resolve_model(name, flag, weights=weights))
     return found if found.is_dir() else _snapshot(name, flag, weights)
 
 
-def model_source(name: str, flag: str = "--model_path", weights: bool = True) -> str | Source:
-    """What a run record says of a model that is read: its folder, or its Hub id with the commit and the SHA-256 of the files.
+def model_source(name: str, flag: str = "--model_path", *, weights: bool = True) -> str | Source:
+    """What a run record says of a model: its folder, or its Hub id, commit and SHA-256.
 
-    Without `weights` the files are those of tokenizer and shape. Raises InputError as `resolve_model`.
+    Without `weights` the hash is of the files of tokenizer and shape. Raises InputError as
+    `resolve_model`.
     """
-    found = resolve_model(name, flag, weights)
+    found = resolve_model(name, flag, weights=weights)
     if Path(found).is_dir():
         return found
     folder = _snapshot(name, flag, weights)
@@ -117,7 +122,7 @@ def _snapshot(name: str, flag: str, weights: bool) -> Path:
     _require_name(name, flag)
     answer = ask(name, "model")
     if answer.failure is None:
-        return _download(name, flag, answer, weights)
+        return _download(name, flag, answer=answer, weights=weights)
     folder = cached_snapshot(name, "model")
     lacking = _lacking(folder, weights) if folder else None
     if folder is None or lacking:
@@ -126,11 +131,11 @@ def _snapshot(name: str, flag: str, weights: bool) -> Path:
     return folder
 
 
-def _download(name: str, flag: str, answer: Answer, weights: bool) -> Path:
-    """The folder of the commit that the Hub named, with every file that is needed; only what is missing is downloaded."""
+def _download(name: str, flag: str, *, answer: Answer, weights: bool) -> Path:
+    """The folder of the commit that the Hub named; what is missing of it is downloaded."""
     from huggingface_hub import hf_hub_download
 
-    files = _needed(name, flag, answer.files, weights)
+    files = _needed(name, flag, files=answer.files, weights=weights)
     folder = cached_snapshot(name, "model")
     if folder and folder.name == answer.commit and all((folder / file).is_file() for file in files):
         return folder
@@ -144,12 +149,16 @@ def _download(name: str, flag: str, answer: Answer, weights: bool) -> Path:
     return folder
 
 
-def _needed(name: str, flag: str, files: tuple[str, ...], weights: bool) -> list[str]:
-    """Which of a repository's files are read, weights last. Raises InputError where there is no model in safetensors."""
+def _needed(name: str, flag: str, *, files: tuple[str, ...], weights: bool) -> list[str]:
+    """Which of a repository's files are read, weights last.
+
+    Raises InputError where there is no model in safetensors.
+    """
     small = [file for file in SMALL_FILES if file in files]
     if not small:
         raise InputError(
-            f"{flag} {name}: expected a model with a config.json on the Hub, found none; choose another"
+            f"{flag} {name}: expected a model with a config.json on the Hub, found none; "
+            "choose another"
         )
     if not weights:
         return small
@@ -157,14 +166,14 @@ def _needed(name: str, flag: str, files: tuple[str, ...], weights: bool) -> list
     shards = [file for file in files if fnmatch.fnmatch(file, "model-*-of-*.safetensors")]
     if not whole and not (INDEX in files and shards):
         raise InputError(
-            f"{flag} {name}: expected weights in safetensors on the Hub, found none (pickled ones are refused); "
-            "choose another model"
+            f"{flag} {name}: expected weights in safetensors on the Hub, found none (pickled ones "
+            "are refused); choose another model"
         )
     return small + (whole or [INDEX, *shards])
 
 
 def _lacking(folder: Path, weights: bool) -> str | None:
-    """The first of the files that a model is read from that a folder in the cache lacks; None if all are there."""
+    """The first needed file that a folder in the cache lacks; None if all are there."""
     adapter = (folder / "adapter_config.json").is_file()
     if not adapter and not (folder / "config.json").is_file():
         return "config.json"
@@ -184,14 +193,15 @@ def _lacking(folder: Path, weights: bool) -> str | None:
 
 
 def require_dataset(name: str, flag: str, prepared) -> None:
-    """Return if the Hub has the data set, or the caches something of it: `prepared()` says whether that of `datasets` does.
+    """Return if the Hub has the data set, or a cache something of it; loading tells more.
 
-    Raises InputError otherwise. Whether all of it is in the caches, loading shows.
+    `prepared()` says whether the cache of `datasets` has it. Raises InputError otherwise.
     """
     _require_name(name, flag)
     if "/" not in name:
         raise InputError(
-            f"{flag} {name}: expected a Hub id of the form owner/name, found no owner; give both, or a local path"
+            f"{flag} {name}: expected a Hub id of the form owner/name, found no owner; give both, "
+            "or a local path"
         )
     failure = ask(name, "dataset").failure
     if failure and not prepared() and not cached_snapshot(name, "dataset"):
@@ -200,7 +210,7 @@ def require_dataset(name: str, flag: str, prepared) -> None:
 
 @functools.cache
 def ask(name: str, kind: str) -> Answer:
-    """What the Hub says of a model or data set, asked once per process; 429 and 5xx are asked again as the clients do."""
+    """What the Hub says of a model or data set, once per process; retried as the clients retry."""
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
@@ -239,7 +249,7 @@ AGAIN = "what has arrived is kept: run the same command again"
 
 
 def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
-    """The cause of a client's error and the advice that goes with it, from the first error in its chain that tells."""
+    """Cause and advice of a client's error, from the first error in its chain that tells."""
     for link in _chain(error):
         names = {each.__name__ for each in type(link).__mro__}
         status = getattr(getattr(link, "response", None), "status_code", None)
@@ -307,7 +317,10 @@ def _explain_status(status: int, response, kind: str) -> Failure:
 
 
 class NotGiven(InputError):
-    """A Hub id cannot be had: why, what the cache lacks of it, and the ways out. `short` leaves out the ways out by flag."""
+    """A Hub id cannot be had: why, what the cache lacks of it, and the ways out.
+
+    `short` leaves out the ways out by flag.
+    """
 
     def __init__(
         self, name: str, flag: str, *, kind: str, failure: Failure, lacking: str | None = None
@@ -320,8 +333,8 @@ class NotGiven(InputError):
         cause = f"{failure.cause}{incomplete}; {failure.advice}"
         self.short = f"{name}: {cause}"
         super().__init__(
-            f"{flag} {name}: expected a local path or a {kind} of the Hugging Face Hub, but {cause}; "
-            f"or give {flag} a local path, or use the built-in one: {flag} demo"
+            f"{flag} {name}: expected a local path or a {kind} of the Hugging Face Hub, "
+            f"but {cause}; or give {flag} a local path, or use the built-in one: {flag} demo"
         )
 
 
@@ -336,7 +349,7 @@ def say_cached(name: str, failure: Failure, commit: str) -> None:
 
 
 def cached_snapshot(name: str, kind: str) -> Path | None:
-    """The folder of the commit that `main` was at when the Hub last gave something of it; None if there is none."""
+    """The folder of the commit that `main` last was at, by the cache; None if there is none."""
     from huggingface_hub import constants
 
     repository = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
@@ -349,7 +362,7 @@ def cached_snapshot(name: str, kind: str) -> Path | None:
 
 @contextlib.contextmanager
 def bars():
-    """The clients' progress bars of downloads, also where they were turned off for other work; none with `--quiet`."""
+    """Progress bars of downloads, also where they were off for other work; not if `--quiet`."""
     from huggingface_hub import constants
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
@@ -374,7 +387,7 @@ def bars():
 
 @contextlib.contextmanager
 def offline():
-    """Let `datasets` ask nothing within the block. Only constants of this process change, and change back; no child inherits them."""
+    """Let `datasets` ask nothing within the block; what it sets is set back; no child sees it."""
     import datasets
     from huggingface_hub import constants
 
@@ -393,5 +406,6 @@ def _require_name(name: str, flag: str) -> None:
         validate_repo_id(name)
     except HFValidationError as error:
         raise InputError(
-            f"{flag} {name}: expected a local path or a Hub id, found no such path and no such id can be; check it"
+            f"{flag} {name}: expected a local path or a Hub id, found no such path and no such id "
+            "can be; check it"
         ) from error

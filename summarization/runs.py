@@ -315,7 +315,7 @@ def sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """Something that a run reads: its path or Hub id, the SHA-256 of what it holds, and on the Hub the commit that was read."""
+    """Something that a run reads: path or Hub id, SHA-256 of what it holds, commit on the Hub."""
 
     source: str
     sha256: str
@@ -332,7 +332,10 @@ def as_source(value) -> Source:
 
 
 def fingerprint(source, patterns: tuple[str, ...] = MODEL_FILES) -> str:
-    """SHA-256 of a file, or of what a model or dataset folder holds. Raises InputError for a path that is not there."""
+    """SHA-256 of a file, or of what a model or dataset folder holds.
+
+    Raises InputError for a path that is not there.
+    """
     path = Path(source)
     if path.is_file():
         return sha256(path.resolve())
@@ -347,7 +350,8 @@ def fingerprint(source, patterns: tuple[str, ...] = MODEL_FILES) -> str:
 class Run:
     """One run of a script: what it reads and writes, whether that is there already, and its run.json.
 
-    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a path or a Source.
+    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a
+    path or a Source.
     The record is written when the run starts and again when it ends, so that an interrupted run is told from a foreign file.
     Until then it keeps, under "replaces", the record of the run whose outputs are there: they stay that run's until they change.
     """
@@ -443,8 +447,8 @@ class Run:
         if there and not self.same and not self.args.overwrite:
             raise InputError(
                 f"{there[0]} exists and was made from other inputs or arguments "
-                f"({differences(before, self.identity)}); add --overwrite or choose another place for "
-                "it (--output_dir, --output)"
+                f"({differences(before, self.identity)}); add --overwrite or choose another place "
+                "for it (--output_dir, --output)"
             )
         for output in self.outputs:
             output.parent.mkdir(
@@ -519,7 +523,7 @@ def _asks_for(identity: dict):
 
 
 def differences(before: dict | None, wanted: dict) -> str:
-    """In what a run on record and one that is asked for differ: at most four arguments and inputs, in words."""
+    """In which arguments and inputs a run on record and one that is asked for differ, in words."""
     if before is None:
         return "there is no record of how"
     old_arguments, old_inputs = _asks_for(before)

@@ -1,7 +1,7 @@
-"""A process that loads models and data sets as the scripts do: commands on stdin, answers on stdout, one line of JSON each.
+"""A process that loads models and data sets as the scripts do: a command a line, an answer a line.
 
-Started by test_hub.py with an environment of its own, since the Hub's clients read theirs when they are imported. Between two commands it
-forgets what it knows of the Hub, as a new process would.
+Started by test_hub.py with an environment of its own, since the Hub's clients read theirs when they
+are imported. Between two commands it forgets what it knows of the Hub, as a new process would.
 """
 
 import contextlib

@@ -1,10 +1,10 @@
-"""An imitation of the Hugging Face Hub on the loopback, for the real clients: repositories are plain folders, faults are rules.
+"""An imitation of the Hugging Face Hub on the loopback, for the real clients, with faults by rule.
 
 What it answers is what huggingface_hub 2, transformers 5 and datasets 5 ask: the description of a
 repository, its tree and commits, paths-info, and files. As on the real one, old names answer with a
 redirect, small files lie behind a redirect on the Hub (307), and weights and parquet behind one to
-another host name (302), with the headers by which the clients know commit, size and hash. It lives in
-threads of the process that made it, and ends with it.
+another host name (302), with the headers by which the clients know commit, size and hash. It lives
+in threads of the process that made it, and ends with it.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ QUESTION = re.compile(
 
 @dataclass
 class Fault:
-    """What happens to requests whose "METHOD /path" matches: `times` of them, all if None, after the first `skip`."""
+    """What happens to requests whose "METHOD /path" matches: `times` of them, after `skip`."""
 
     match: str
     status: int | None = None  # answered instead, with `headers`
@@ -65,7 +65,10 @@ class Fault:
 
 
 class ImitationHub(ThreadingHTTPServer):
-    """Serves `root/{models,datasets}/owner/name/...`; `faults` may change at any time, `requests` says what was asked."""
+    """Serves `root/{models,datasets}/owner/name/...`.
+
+    `faults` may change at any time; `requests` says what was asked.
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -378,7 +381,7 @@ def write_model(folder: Path, tokenizer: Path, width: int = 24, positions: int =
 
 
 def write_dataset(folder: Path, splits: dict[str, list[dict]]) -> None:
-    """Articles laid out as `abisee/cnn_dailymail` is: parquet shards in a folder per configuration, listed in the card."""
+    """Articles laid out as `abisee/cnn_dailymail` is: parquet shards by configuration, a card."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

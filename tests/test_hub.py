@@ -1,4 +1,4 @@
-"""The Hub and its cache, against an imitation of the Hub with the real clients: states of the cache, and answers that are not the file."""
+"""The Hub and its cache, with the real clients against an imitation: states, faults, the study."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ AT_ONCE = (("Retry-After", "0"),)  # the client adds a second to what it is told
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory):
-    """The folder of what the imitation serves: GPT-2's layout and that of CNN/DailyMail, both small."""
+    """The folder of what the imitation serves: GPT-2's layout and CNN/DailyMail's, both small."""
     root = tmp_path_factory.mktemp("hub")
     write_model(root / "models/openai-community/gpt2", ROOT / "demo" / "model")
     columns = ("article", "highlights", "id")
@@ -116,7 +116,7 @@ def gone(hub):
 
 
 def loads(client, what: str, name: str, **more) -> dict:
-    """What was loaded; asserts that it was, and that this left the process and its children online."""
+    """What was loaded; asserts that it was, and that process and children are still online."""
     answer = client.ask(what, name, **more)
     assert "error" not in answer, answer
     assert not answer["offline"]
@@ -305,7 +305,7 @@ def test_what_the_hub_refuses_is_read_from_a_whole_cache_with_a_word(hub, client
 
 @pytest.fixture
 def start(hub, tmp_path):
-    """A function that starts a client with an HF_HOME of this test and further variables; all end with it."""
+    """A function that starts a client with an HF_HOME of this test; all end with it."""
     clients = []
 
     def client(**variables) -> Client:
@@ -379,7 +379,7 @@ COMMANDS = [*STAGES, BAKEOFF, *JUDGES, REPORT]
 
 
 class Study:
-    """A folder in which the study's commands are typed as they stand, with the imitation as the Hub."""
+    """A folder in which the study's commands are typed as they stand; the imitation is the Hub."""
 
     def __init__(self, folder: Path, variables: dict[str, str]):
         self.folder, self.variables = folder, variables
