@@ -93,7 +93,10 @@ def reader(model_path: str):
     if (folder / "tokenizer.json").is_file() and not (folder / "adapter_config.json").is_file():
         tokenizer, source = opening.read_tokenizer(str(folder)), folder
     else:
-        tokenizer, source = opening.load_tokenizer(model_path), hub.resolve_model(model_path)
+        tokenizer, source = (
+            opening.load_tokenizer(model_path),
+            hub.model_folder(model_path, weights=False),
+        )
     if tokenizer is None or not tokenizer.is_fast:
         raise InputError(
             f"--model_path {model_path}: expected a fast tokenizer (tokenizer.json), found none; save one there"
@@ -175,14 +178,14 @@ def main(argv=None):
     """Build the pairs and say what became of every row."""
     args = parse(argv)
     corpus.resolve(args.dataset)
-    if not Path(args.model_path, "tokenizer.json").is_file():
-        hub.resolve_model(args.model_path)
+    model = args.model_path  # a folder with a tokenizer and no weights will do
+    if not Path(model, "tokenizer.json").is_file():
+        model = hub.model_source(model, weights=False)
     output, folder = Path(args.output), Path(args.output_dir)
     files = [output, output.with_name(f"{output.stem}_eval{output.suffix}")][
         : 2 if args.eval_fraction else 1
     ]
     outputs = [*files, folder / "salience.json", folder / "salience.png"]
-    model = hub.DEMO if args.model_path == "demo" else args.model_path
     run = runs.Run(
         args,
         runs.record_beside(output),

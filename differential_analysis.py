@@ -191,8 +191,8 @@ def main(argv=None):
         follow_run(args)
         return
     models = {
-        "base": hub.resolve_model(args.base_model_path, "--base_model_path"),
-        "finetuned": hub.resolve_model(args.finetuned_model_path, "--finetuned_model_path"),
+        "base": hub.model_source(args.base_model_path, "--base_model_path"),
+        "finetuned": hub.model_source(args.finetuned_model_path, "--finetuned_model_path"),
     }
     corpus.resolve(args.dataset)
     folder = Path(args.output_dir)

@@ -129,9 +129,9 @@ def parse(argv=None):
 def main(argv=None):
     """Evaluate a circuit over sizes."""
     args = parse(argv)
-    inputs = {"model": hub.resolve_model(args.model_path)}
+    inputs = {"model": hub.model_source(args.model_path)}
     if args.other_model_path:
-        inputs["other_model"] = hub.resolve_model(args.other_model_path)
+        inputs["other_model"] = hub.model_source(args.other_model_path)
     for name in ("circuit", "pairs", "other_circuit"):
         path = getattr(args, name)
         if path is None:

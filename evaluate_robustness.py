@@ -120,7 +120,7 @@ def main(argv=None):
             )
     inputs = {path: path for path in args.circuits}
     if args.model_path:
-        inputs |= {"model": hub.resolve_model(args.model_path), "pairs": args.pairs}
+        inputs |= {"model": hub.model_source(args.model_path), "pairs": args.pairs}
     out = Path(args.output_dir)
     outputs = [
         out / name

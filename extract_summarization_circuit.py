@@ -255,7 +255,7 @@ def extract(args, model_path: str, output: Path, *, n_circuits: int = 1) -> None
         args,
         runs.record_beside(output),
         outputs,
-        {"model": hub.resolve_model(model_path), "pairs": args.pairs},
+        {"model": hub.model_source(model_path), "pairs": args.pairs},
     )
     if run.up_to_date:
         return
@@ -295,6 +295,8 @@ def extract(args, model_path: str, output: Path, *, n_circuits: int = 1) -> None
         tokenizer_sha256=opening.tokenizer_sha256(tokenizer),
         example_ids=[pair.id for pair in pairs],
     )
+    if "commit" in run.identity["inputs"]["model"]:
+        circuit.metadata["weights_commit"] = run.identity["inputs"]["model"]["commit"]
     runs.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(pairs)}"
     with runs.atomic(drawing) as path:

@@ -269,7 +269,7 @@ def parse(argv=None):
 def main(argv=None):
     args = parse(argv)
     runs.only_this_gpu(args)
-    model_path = hub.resolve_model(args.model_path)
+    model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     output_dir = Path(args.output_dir)
     asked = checkpoint_asked_for(args.resume_from_checkpoint, output_dir)
@@ -282,7 +282,7 @@ def main(argv=None):
         identity,
         record=runs.record_in(output_dir, __file__),
         outputs=outputs + kept,
-        inputs={"model": model_path, **corpus.inputs(args.dataset)},
+        inputs={"model": model, **corpus.inputs(args.dataset)},
     )
     if run.up_to_date:
         return

@@ -323,7 +323,7 @@ def main(argv=None):
     """Train and judge every arm with every seed, then compare."""
     args = parse(argv)
     runs.only_this_gpu(args)
-    model_path = hub.resolve_model(args.model_path)
+    model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     arms, left_out = arms_with_files(args)
     folder = Path(args.output_dir)
@@ -336,14 +336,14 @@ def main(argv=None):
         args,
         runs.record_in(folder, __file__),
         [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")],
-        {"model": model_path, **corpus.inputs(args.dataset), **files},
+        {"model": model, **corpus.inputs(args.dataset), **files},
     )
     if run.up_to_date:
         return
     from summarization import bakeoff, training
 
     run.facts["matrix_products"] = training.matrix_products(args)
-    data, shapes = prepare(args, model_path)
+    data, shapes = prepare(args, run.identity["inputs"])
     budget = budget_of(args, shapes)
     trials = plan_trials(args, arms, left_out, data, shapes, budget)
     for name, why in left_out.items():
@@ -445,7 +445,7 @@ def layers_of_circuit(args, strategy: str) -> list[int]:
 # ---------------------------------------------------------------- data and plans
 
 
-def prepare(args, model_path: str):
+def prepare(args, inputs: dict):
     """(the bakeoff.Data of all arms, shapes of the modules that can be wrapped); prints how much data there is."""
     from summarization import bakeoff, examples, lora, prompt
 
@@ -480,11 +480,9 @@ def prepare(args, model_path: str):
     judged = rows["test"].select(parts["test"].rows)
     identity = {
         "model": Path(args.model_path).name,
-        "model_sha256": runs.fingerprint(model_path),
+        "model_sha256": inputs["model"]["sha256"],
         "dataset": corpus.label(args.dataset),
-        "data_sha256": [
-            runs.fingerprint(source) for source in corpus.inputs(args.dataset).values()
-        ],
+        "data_sha256": [inputs[name]["sha256"] for name in corpus.inputs(args.dataset)],
         "examples": {
             what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)}
             for what, part in parts.items()

@@ -419,12 +419,12 @@ def main(argv=None):
     shown = str(python.relative_to(here)) if python.is_relative_to(here) else str(python)
     if PRESETS[args.preset].estimated and not args.dry_run:
         try:
-            hub.resolve_model(PRESETS[args.preset].model)
+            hub.resolve_model(PRESETS[args.preset].model, weights=False)
             corpus.resolve(PRESETS[args.preset].dataset)
-        except InputError as error:
+        except hub.NotGiven as error:
             raise InputError(
-                f"--preset {args.preset}: expected the Hugging Face Hub in reach or its files in the local cache, found "
-                "neither; use --preset demo"
+                f"--preset {args.preset}: expected what it needs of the Hugging Face Hub, got for "
+                f"{error.short}; or use --preset demo"
             ) from error
         say_estimate(args, PRESETS[args.preset], chosen, out)
     started = time.time()

@@ -221,7 +221,7 @@ def main(argv=None):
     args = parse(argv)
     labels = labels_of(args.model_paths)
     models = {
-        label: hub.resolve_model(path, "--model_paths")
+        label: hub.model_source(path, "--model_paths")
         for label, path in zip(labels, args.model_paths, strict=True)
     }
     corpus.resolve(args.dataset)

@@ -475,7 +475,7 @@ def seconds_behind(source, seen: set | None = None) -> float | None:
 def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | None:
     """`seconds_behind` an input of a record; 0 for what may have been given and has no record of its own."""
     made = name == "finetuned"  # someone's fine-tuning did cost something
-    if entry["sha256"].startswith("hub:"):
+    if "commit" in entry:  # on the Hub
         return None if made else 0.0
     path = found_from(record, entry["source"])
     if path is None:

@@ -1,15 +1,20 @@
 """Articles and highlights: a Hub id, a local file or folder, or `demo`, the embedded newsroom."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
 from summarization import hub
+from summarization.runs import Source
 
 DEFAULT = "abisee/cnn_dailymail"
-HUB_CONFIGS = {"abisee/cnn_dailymail": "3.0.0", "cnn_dailymail": "3.0.0"}
+HUB_CONFIGS = {DEFAULT: "3.0.0"}
+FULL_NAMES = {"cnn_dailymail": DEFAULT}  # the data client wants the owner too
 FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
@@ -24,9 +29,10 @@ EXPECTED = "columns article and highlights (or document/text and summary), and i
 
 
 def resolve(dataset: str, flag: str = "--dataset") -> str:
-    """`dataset`, known to be within reach. Imports nothing heavy and waits for nothing.
+    """`dataset` by its full name, known to be within reach. What is local is looked at fast.
 
-    Raises InputError for a path that is not there, a file of another kind, a folder without a data set, an unreachable Hub.
+    Raises InputError for a path that is not there, a file of another kind, a folder without a data
+    set, and for a Hub id that the Hub does not give and the cache lacks.
     """
     path = Path(dataset)
     kinds = f"a {'/'.join(FORMATS)} file, a save_to_disk folder, a Hub id or demo"
@@ -45,19 +51,22 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
     elif path.suffix in FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
         raise InputError(f"{flag} {dataset}: expected {kinds}, found no such path; check it")
     else:
-        hub.require_hub(dataset, "dataset", flag)
+        name = FULL_NAMES.get(dataset, dataset)
+        hub.require_dataset(name, flag, lambda: _is_prepared(name))
+        return name
     return dataset
 
 
-def source(dataset: str) -> str:
-    """What a data set is known by in run.json: its path or Hub id; the file that makes it for `demo`."""
-    return str(NEWSROOM) if dataset == "demo" else dataset
+def inputs(dataset: str) -> dict[str, str | Source]:
+    """The entry of `runs.Run(inputs=...)` for a data set; for `demo`, two files.
 
-
-def inputs(dataset: str) -> dict[str, str]:
-    """The entry of `runs.Run(inputs=...)` for a data set; two files for `demo`, whose patterns have their own."""
-    if dataset != "demo":
+    A Hub id has the SHA-256 of the rows of all its splits, and the commit they are of. Raises
+    InputError as `load` does.
+    """
+    if dataset != "demo" and Path(dataset).exists():
         return {"dataset": dataset}
+    if dataset != "demo":
+        return {"dataset": _hub_source(resolve(dataset))}
     return {
         "dataset": str(NEWSROOM),
         "dataset_patterns": str(NEWSROOM.with_name("newsroom_patterns.py")),
@@ -66,7 +75,9 @@ def inputs(dataset: str) -> dict[str, str]:
 
 def label(dataset: str) -> str:
     """The name of a data set in artifacts: no path, so that they do not differ between machines."""
-    return dataset if not Path(dataset).exists() else Path(dataset).resolve().name
+    if Path(dataset).exists():
+        return Path(dataset).resolve().name
+    return FULL_NAMES.get(dataset, dataset)
 
 
 def title(content: dict) -> str:
@@ -179,15 +190,120 @@ def _read_file(path: Path):
         ) from error
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A data set of the Hub, its rows on disk: the builder that reads them, their commit."""
+
+    builder: object
+    commit: str
+
+
 def _read_hub(name: str, split: str):
+    builder = _prepare(name).builder
+    if split not in builder.info.splits:
+        raise InputError(
+            f"--split {split}: expected a split of {name}, "
+            f"which has {', '.join(builder.info.splits)}; choose one"
+        )
+    with _silence():
+        return builder.as_dataset(split=split)
+
+
+@functools.cache
+def _prepare(name: str) -> Prepared:
+    """A data set of the Hub, its rows on disk. Raises InputError with the cause and what helps.
+
+    The Hub is asked first; only if it gives no answer, what lies in the caches is read.
+    """
+    failure = hub.ask(name, "dataset").failure
+    try:
+        with hub.offline() if failure else contextlib.nullcontext(), _silence(logs_only=True):
+            prepared = _unprepared_in_cache(name) if failure else None
+            prepared = prepared or _by_name(name)
+            with hub.bars():
+                prepared.builder.download_and_prepare()
+    except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
+        raise hub.NotGiven(
+            name,
+            "--dataset",
+            kind="data set",
+            failure=failure or hub.explain(error, "dataset"),
+            lacking="some of its files" if failure else None,
+        ) from error
+    if failure:
+        hub.say_cached(name, failure, prepared.commit)
+    return prepared
+
+
+def _by_name(name: str) -> Prepared:
+    """What `load_dataset` finds: on the Hub, or if it may not be asked among what was prepared."""
     import datasets
 
-    try:
-        return datasets.load_dataset(name, HUB_CONFIGS.get(name), split=split)
-    except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
-        raise InputError(
-            f"--dataset {name}: expected split {split!r} of a data set on the Hub, got: {error}"
-        ) from error
+    builder = datasets.load_dataset_builder(name, HUB_CONFIGS.get(name))
+    return Prepared(builder, builder.hash)
+
+
+def _unprepared_in_cache(name: str) -> Prepared | None:
+    """A data set that was downloaded, never prepared (`hf download`); None if there is none.
+
+    Raises FileNotFoundError if its card does not give the number of rows, by which `datasets` sees
+    whether a file is missing.
+    """
+    import datasets
+
+    folder = hub.cached_snapshot(name, "dataset")
+    if folder is None or _is_prepared(name):
+        return None
+    builder = datasets.load_dataset_builder(str(folder), HUB_CONFIGS.get(name))
+    if not builder.info.splits:
+        raise FileNotFoundError(f"{folder / 'README.md'} with the number of rows")
+    return Prepared(builder, folder.name)
+
+
+def _is_prepared(name: str) -> bool:
+    """Whether the cache of `datasets` holds the rows of a data set of the Hub."""
+    import datasets
+
+    owner, _, short = name.rpartition("/")
+    folder = Path(
+        datasets.config.HF_DATASETS_CACHE,
+        f"{owner}___{datasets.naming.camelcase_to_snakecase(short)}",
+    )
+    prepared = folder.glob(f"{HUB_CONFIGS.get(name, '*')}/*/*/dataset_info.json")
+    return any(not file.parent.name.endswith(".incomplete") for file in prepared)
+
+
+@functools.cache
+def _hub_source(name: str) -> Source:
+    """What is read of a data set of the Hub: its id, hash of the texts of all splits, commit."""
+    prepared = _prepare(name)
+    digest = hashlib.sha256()
+    for split in sorted(prepared.builder.info.splits):
+        with _silence():
+            table = _with_columns(prepared.builder.as_dataset(split=split), name)
+        digest.update(f"{split} {len(table)}\n".encode())
+        for column in table.column_names:
+            _update_with_texts(digest, table.data.column(column))
+    return Source(name, digest.hexdigest(), prepared.commit)
+
+
+def _update_with_texts(digest, column) -> None:
+    """Hash the texts of an arrow column, then their lengths in bytes: the same for any chunks."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = [
+        pc.fill_null(pc.binary_length(chunk), -1).to_numpy(zero_copy_only=False)
+        for chunk in column.chunks
+    ]
+    for chunk in column.chunks:
+        chunk = chunk.cast(pa.large_string())
+        start, stop = np.frombuffer(chunk.buffers()[1], np.int64)[
+            [chunk.offset, chunk.offset + len(chunk)]
+        ]
+        digest.update(memoryview(chunk.buffers()[2] or b"")[start:stop])
+    digest.update(np.concatenate([*lengths, []]).astype("<i8").tobytes())
 
 
 def _first_bad_line(path: Path) -> str:
@@ -211,12 +327,13 @@ def _first_bad_line(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _silence():
-    """No progress bars and no log lines of `datasets`: what goes wrong is told in one line of ours."""
+def _silence(logs_only: bool = False):
+    """No log lines of `datasets`, whose errors become a line of ours; no bars but of downloads."""
     import datasets
 
     bars, level = not datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
+    if not logs_only or "--quiet" in sys.argv:
+        datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         yield
@@ -256,7 +373,9 @@ def _with_columns(table, dataset: str):
             raise InputError(
                 f"--dataset {dataset}: expected text in column {column}, found {found}; mend the file"
             )
-    return table.cast_column("id", Value("string")).select_columns(["id", "article", "highlights"])
+    if getattr(table.features["id"], "dtype", None) != "string":  # a cast writes all rows anew
+        table = table.cast_column("id", Value("string"))
+    return table.select_columns(["id", "article", "highlights"])
 
 
 def _rows_with_text(table, dataset: str):

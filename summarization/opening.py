@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from eap import InputError
-from summarization.hub import resolve_model
+from summarization.hub import TOKENIZERS, model_folder, resolve_model
 from summarization.runs import read_json
 
 
@@ -19,7 +19,7 @@ def load_model(name: str, dtype, device, attn_implementation: str = "sdpa"):
     from transformers import AutoModelForCausalLM
 
     silence_transformers()
-    source = Path(resolve_model(name))
+    source = model_folder(name)
     adapter = source / "adapter_config.json"
     if adapter.is_file():
         from peft import PeftModel
@@ -114,8 +114,8 @@ def load_tokenizer(name: str):
 
     Raises InputError for one that cannot be read.
     """
-    source = Path(resolve_model(name))
-    if source.is_dir() and not (source / "tokenizer.json").is_file():
+    source = model_folder(name, weights=False)
+    if not any((source / file).is_file() for file in TOKENIZERS):
         return _base_tokenizer(source)
     tokenizer = read_tokenizer(str(source))
     tokenizer.pad_token = tokenizer.eos_token

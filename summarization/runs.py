@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eap import InputError
@@ -317,14 +318,35 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(source) -> str:
-    """SHA-256 of a file, or of what a model or dataset folder holds; a Hub id stands for itself."""
+@dataclass(frozen=True)
+class Source:
+    """Something that a run reads: path or Hub id, SHA-256 of what it holds, commit on the Hub."""
+
+    source: str
+    sha256: str
+    commit: str | None = None
+
+    def entry(self) -> dict[str, str]:
+        """What stands in the run record; a commit only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def as_source(value) -> Source:
+    """A path with its fingerprint; a Source as it is."""
+    return value if isinstance(value, Source) else Source(str(value), fingerprint(value))
+
+
+def fingerprint(source, patterns: tuple[str, ...] = MODEL_FILES) -> str:
+    """SHA-256 of a file, or of what a model or dataset folder holds.
+
+    Raises InputError for a path that is not there.
+    """
     path = Path(source)
     if path.is_file():
         return sha256(path.resolve())
     if not path.is_dir():
-        return f"hub:{source}"
-    files = sorted({file for pattern in MODEL_FILES for file in path.glob(pattern)})
+        raise InputError(f"{source}: expected a file or folder to read, found none; check the path")
+    files = sorted({file for pattern in patterns for file in path.glob(pattern)})
     files = files or sorted(file for file in path.rglob("*") if file.is_file())
     listing = "".join(f"{file.relative_to(path)} {sha256(file.resolve())}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()
@@ -333,7 +355,8 @@ def fingerprint(source) -> str:
 class Run:
     """One run of a script: what it reads and writes, whether that is there already, and its run.json.
 
-    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a path or Hub id.
+    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a
+    path or a Source.
     The record is written when the run starts and again when it ends, so that an interrupted run is told from a foreign file.
     Until then it keeps, under "replaces", the record of the run whose outputs are there: they stay that run's until they change.
     """
@@ -351,10 +374,7 @@ class Run:
         }
         self.identity = {
             "arguments": json.loads(json.dumps(arguments, default=str)),
-            "inputs": {
-                name: {"source": str(source), "sha256": fingerprint(source)}
-                for name, source in inputs.items()
-            },
+            "inputs": {name: as_source(source).entry() for name, source in inputs.items()},
         }
         before, self.replaces = self._before()
         self.same = self._asked_for(before)
@@ -372,7 +392,7 @@ class Run:
         self.starts_over = any(out.exists() for out in self.outputs) and (
             not self.same or before.get("starts_over", False)
         )
-        self._check_and_record()
+        self._check_and_record(before)
 
     def _before(self):
         """(the record of the run before, {"record", "since"} of the complete run whose outputs this one replaces); None: there is none."""
@@ -411,7 +431,7 @@ class Run:
             for path, size in found
         )
 
-    def _check_and_record(self):
+    def _check_and_record(self, before):
         if self.up_to_date:
             for output in self.outputs:
                 expected, found = self.sizes.get(self._name(output)), output.stat().st_size
@@ -432,8 +452,9 @@ class Run:
         there = [output for output in self.outputs if output.exists()]
         if there and not self.same and not self.args.overwrite:
             raise InputError(
-                f"{there[0]} exists and was made from other inputs or arguments; add --overwrite or choose another place for "
-                "it (--output_dir, --output)"
+                f"{there[0]} exists and was made from other inputs or arguments "
+                f"({differences(before, self.identity)}); add --overwrite or choose another place "
+                "for it (--output_dir, --output)"
             )
         for output in self.outputs:
             output.parent.mkdir(
@@ -506,6 +527,34 @@ def _asks_for(identity: dict):
         for key, value in identity["arguments"].items()
     }
     return arguments, [(name(key), each["sha256"]) for key, each in identity["inputs"].items()]
+
+
+def differences(before: dict | None, wanted: dict) -> str:
+    """In which arguments and inputs a run on record and one that is asked for differ, in words."""
+    if before is None:
+        return "there is no record of how"
+    old_arguments, old_inputs = _asks_for(before)
+    new_arguments, new_inputs = _asks_for(wanted)
+    old = {f"--{name}": value for name, value in old_arguments.items()} | dict(old_inputs)
+    new = {f"--{name}": value for name, value in new_arguments.items()} | dict(new_inputs)
+    words = []
+    for name in dict.fromkeys([*new, *old]):
+        if old.get(name) == new.get(name):
+            continue
+        if name.startswith("--"):
+            words.append(f"{name} {_shown(old, name)}, now {_shown(new, name)}")
+        else:
+            words.append(f"input {name} holds something else")
+    rest = f"; and {len(words) - 4} more" if len(words) > 4 else ""
+    return "; ".join(words[:4]) + rest
+
+
+def _shown(values: dict, name: str) -> str:
+    """A value as it stands in JSON, shortened; `not given` where there is none."""
+    if name not in values:
+        return "not given"
+    text = json.dumps(values[name])
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def record_beside(output) -> Path:

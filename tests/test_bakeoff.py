@@ -854,6 +854,7 @@ def write_record(path, seconds, inputs=(), **more):
     """A finished run record; inputs that start with hub: are Hub ids."""
     entries = {
         name: {"source": str(source).removeprefix("hub:"), "sha256": str(source)}
+        | ({"commit": "c0ffee"} if str(source).startswith("hub:") else {})
         for name, source in dict(inputs).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
