@@ -367,7 +367,8 @@ def fractions(value) -> list[float]:
 
 def positive_floats(value) -> list[float]:
     """Comma-separated numbers above 0, in their order."""
-    numbers = [positive_float(part) for part in parts(value)]
+    given = value.split(",") if isinstance(value, str) else parts(value)  # no blank part
+    numbers = [positive_float(part) for part in given]
     return numbers or _refuse("numbers above 0, separated by commas", value)
 
 

@@ -509,7 +509,7 @@ def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(
     monkeypatch.setattr(
         bakeoff,
         "train",
-        lambda args, this, *more: (
+        lambda args, this, *more, **named: (
             bakeoff_arm.__setitem__(0, (this.arm.name, this.seed)),
             train(args, this, *more),
         )[1],
@@ -969,7 +969,7 @@ def test_costs_are_those_of_training_not_of_saving_and_judging(
     happened = []
 
     def noting(name, function):
-        return lambda *words: (happened.append(name), function(*words))[1]
+        return lambda *words, **named: (happened.append(name), function(*words, **named))[1]
 
     for owner, name in (
         (bakeoff, "train"),
@@ -1020,7 +1020,10 @@ def test_a_finished_arm_is_not_run_again_and_a_changed_one_only_with_overwrite(
     monkeypatch.setattr(
         bakeoff,
         "run",
-        lambda args, this, *more: (trained.append(this.arm.name), whole_run(args, this, *more)),
+        lambda args, this, *more, **named: (
+            trained.append(this.arm.name),
+            whole_run(args, this, *more, **named),
+        ),
     )
     run(finished, tiny_model_dir, *ARMS)
     assert trained == []
