@@ -13,7 +13,7 @@ Writes  the pairs: half to X.jsonl, half to X_eval.jsonl (--output X.jsonl); sal
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, opening, runs
+from summarization import adapters, corpus, flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
@@ -76,22 +76,16 @@ def reader(model_path: str):
     from transformers import AutoConfig
 
     folder = Path(model_path)
-    if (folder / "tokenizer.json").is_file() and not (folder / "adapter_config.json").is_file():
+    if opening.holds_tokenizer(folder) and not adapters.is_adapter(folder):
         tokenizer, source = opening.read_tokenizer(str(folder)), folder
     else:
-        tokenizer, source = opening.load_tokenizer(model_path), hub.resolve_model(model_path)
-    if tokenizer is None or not tokenizer.is_fast:
-        raise InputError(
-            f"--model_path {model_path}: expected a fast tokenizer (tokenizer.json), found none; save one there"
-        )
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"--model_path {model_path}: expected a tokenizer with an end-of-text token, found none; set its eos_token"
-        )
-    config = Path(source, "config.json")
-    return tokenizer, AutoConfig.from_pretrained(str(source)) if config.is_file() or not Path(
-        source
-    ).is_dir() else None
+        tokenizer, source = opening.load_tokenizer(model_path), adapters.root_of(model_path)
+    opening.require_tokenizer(tokenizer, model_path)
+    if Path(source).is_dir() and not Path(source, "config.json").is_file():
+        return tokenizer, None
+    config = AutoConfig.from_pretrained(str(source))
+    opening.require_agreement(config, tokenizer, model_path)
+    return tokenizer, config
 
 
 def row_length(args, tokenizer, config) -> int:
@@ -165,7 +159,7 @@ def main(argv=None):
             "--eval_fraction 1: expected less, so that pairs are left to extract circuits from; 0.5 is the default"
         )
     corpus.resolve(args.dataset)
-    if not Path(args.model_path, "tokenizer.json").is_file():
+    if not opening.holds_tokenizer(args.model_path):
         hub.resolve_model(args.model_path)
     output, folder = Path(args.output), Path(args.output_dir)
     files = [output, output.with_name(f"{output.stem}_eval{output.suffix}")][

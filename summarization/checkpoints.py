@@ -1,4 +1,4 @@
-"""Checkpoint folders of a fine-tuning run: `checkpoint-N`, in the order of their steps. Imports nothing heavy."""
+"""Checkpoint folders of a fine-tuning run, `checkpoint-N`, in the order of their steps."""
 
 from pathlib import Path
 
