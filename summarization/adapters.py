@@ -91,14 +91,14 @@ def root_of(name: str) -> str:
 def merge(folder: Path, base, label: str):
     """The plain model that the adapter in `folder` makes of `base`, its base model.
 
-    Embeddings that are tied in the base and changed by the adapter are untied first, since they were
+    Embeddings that are tied in the base and changed by the adapter are untied first: they were
     two functions in training. Raises InputError for an adapter that does not fit, whose weights do
     not all find their module (or modules their weights), that holds no finite numbers, or whose
     merged model does not compute what the unmerged one does.
     """
     config = _config(folder, label)
     saved = _saved(folder, label)
-    if _changes_embeddings(config, saved):
+    if base.config.tie_word_embeddings and _changes_embeddings(saved):
         _untie(base, config, label)
     with _one_line(label), _quiet():
         from peft import PeftModel
@@ -163,23 +163,25 @@ def _saved(folder: Path, label: str) -> dict:
     return saved
 
 
-def _changes_embeddings(config, saved: dict) -> bool:
-    """Whether an adapter has weights of its own for the tokens' embedding or the unembedding."""
-    named = any(part in EMBEDDINGS for what in saved for part in what.split("."))
-    return named or bool(getattr(config, "trainable_token_indices", None))
+def _changes_embeddings(saved: dict) -> bool:
+    """Whether an adapter has weights of its own for the tokens' embedding or the unembedding.
+
+    Single tokens that are trained do not count: peft keeps these tied.
+    """
+    others = [what for what in saved if "trainable_tokens" not in what]
+    return any(part in EMBEDDINGS for what in others for part in what.split("."))
 
 
 def _untie(base, config, label: str) -> None:
-    """Give the unembedding a tensor of its own, where it shares the embedding's."""
-    if not base.config.tie_word_embeddings:
-        return
-    if getattr(config, "ensure_weight_tying", False):
-        raise InputError(
-            f"{label}: expected an adapter that changes embedding and unembedding apart, "
-            "got ensure_weight_tying; save the merged model with save_pretrained and give that"
-        )
+    """Give the unembedding, which shares the embedding's tensor, one of its own."""
     import torch
 
+    for option in ("ensure_weight_tying", "trainable_token_indices"):
+        if getattr(config, option, None):
+            raise InputError(
+                f"{label}: expected an adapter that changes embedding and unembedding apart, got "
+                f"{option}; save the merged model with save_pretrained and give that"
+            )
     base.lm_head.weight = torch.nn.Parameter(base.transformer.wte.weight.detach().clone())
     base.config.tie_word_embeddings = False
 

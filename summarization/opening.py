@@ -14,6 +14,8 @@ from summarization.hub import resolve_model
 
 # Any of these files in a folder means that transformers finds a tokenizer there.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model")
+# Whatever config.json asks for: what we want of a model, we ask for ourselves.
+PLAIN_OUTPUT = {"output_attentions": False, "output_hidden_states": False, "return_dict": True}
 # Weights of these names are buffers that old versions of transformers saved beside GPT-2's weights.
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".crossattention.bias")
 
@@ -52,6 +54,7 @@ def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
             attn_implementation=attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
+            **PLAIN_OUTPUT,
         )
     except Exception as error:  # safetensors', torch's and quantizers' errors have no common kind
         raise InputError(
@@ -71,9 +74,6 @@ def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
             "belong "
             f"to no module of it, as {foreign[0]}; save the model again"
         )
-    for option in ("output_hidden_states", "output_attentions"):
-        setattr(model.config, option, False)  # of the saved model's user, not of ours
-    model.config.return_dict = True
     return fuse_gelu(model)
 
 
