@@ -64,18 +64,17 @@ def record_base(folder, base: str) -> None:
 
 def require_recorded_base(folder: Path, base: str) -> str | None:
     """A note where no record says so; InputError if the adapter was trained on another base."""
-    record = folder / RECORD
-    if not record.is_file():
+    record, found = folder / RECORD, weights.sha256(base)
+    if found is None or not record.is_file():
         return (
             f"note: {folder} does not say on which weights it was trained, so whether {base} is "
             "their model was not checked"
         )
     told = runs.read_json(record, "record of an adapter's base").get("weights_sha256")
-    if told != weights.sha256(base):
+    if told != found:
         raise InputError(
             f"{folder / CONFIG}: expected the base model that the adapter was trained on, got "
-            "other "
-            f"weights at {base}; write there where the right one lies"
+            f"other weights at {base}; write there where the right one lies"
         )
     return None
 
@@ -98,7 +97,8 @@ def merge(folder: Path, base, label: str):
     """
     config = _config(folder, label)
     saved = _saved(folder, label)
-    if base.config.tie_word_embeddings and _changes_embeddings(saved):
+    tied = base.get_output_embeddings().weight is base.get_input_embeddings().weight
+    if tied and _changes_embeddings(saved):
         _untie(base, config, label)
     with _one_line(label), _quiet():
         from peft import PeftModel
@@ -182,7 +182,8 @@ def _untie(base, config, label: str) -> None:
                 f"{label}: expected an adapter that changes embedding and unembedding apart, got "
                 f"{option}; save the merged model with save_pretrained and give that"
             )
-    base.lm_head.weight = torch.nn.Parameter(base.transformer.wte.weight.detach().clone())
+    own = base.get_input_embeddings().weight.detach().clone()
+    base.get_output_embeddings().weight = torch.nn.Parameter(own)
     base.config.tie_word_embeddings = False
 
 

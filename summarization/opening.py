@@ -74,6 +74,8 @@ def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
             "belong "
             f"to no module of it, as {foreign[0]}; save the model again"
         )
+    if model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
+        model.config.tie_word_embeddings = False  # the file holds both, whatever config.json says
     return fuse_gelu(model)
 
 
@@ -82,9 +84,9 @@ def _merged(source: Path, name: str, dtype, attn_implementation: str, flag: str)
     import torch
 
     base = adapters.base_of_adapter(source / adapters.CONFIG)
-    note = adapters.require_recorded_base(source, base)
     exact = dtype if dtype == torch.float64 else torch.float32
     model = load_model(base, exact, "cpu", attn_implementation, flag=f"{source / adapters.CONFIG}:")
+    note = adapters.require_recorded_base(source, base)  # once it is there to be looked at
     merged = adapters.merge(source, model, f"{flag} {name}").to(dtype)
     if note:
         _warn_once(note)
@@ -340,17 +342,17 @@ def require_own_weights(args, circuit, label: str, name: str, flag: str = "--mod
     Says so where its file does not tell.
     """
     told = circuit.metadata.get("weights_sha256")
+    unknown = None
     if not told or str(told).startswith("hub:"):
-        runs.say(
-            args,
-            f"note: {label} does not say in which weights it was found, so whether {name} is its "
-            "model was not checked",
-        )
+        unknown = f"{label} does not say in which weights it was found"
+    elif weights.sha256(name) is None:
+        unknown = f"the weights of {name} are not in the cache yet"
+    if unknown:
+        runs.say(args, f"note: {unknown}, so whether {name} is its model was not checked")
     elif not weights.are(told, name):
         raise InputError(
             f"{flag} {name}: expected the model that {label} was found in, got other weights; "
-            "give its own model "
-            "(a circuit is run in another one with evaluate_faithfulness.py --other_model_path)"
+            "give its own, or the other one as evaluate_faithfulness.py --other_model_path"
         )
 
 

@@ -107,6 +107,26 @@ def test_tied_and_untied_changes_of_the_embeddings_together_are_refused(
         opening.load_model(str(tmp_path), torch.float32, "cpu")
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_embeddings_that_differ_in_the_file_stay_apart_whatever_the_config_says(
+    said, tiny_model_dir, tmp_path
+):
+    model = GPT2LMHeadModel.from_pretrained(tiny_model_dir, tie_word_embeddings=False)
+    model.lm_head.weight = torch.nn.Parameter(0.5 * model.transformer.wte.weight.detach())
+    model.config.tie_word_embeddings = False
+    model.save_pretrained(tmp_path / "apart")
+    edit(tmp_path / "apart" / "config.json", lambda c: c.update(tie_word_embeddings=said))
+    loaded = opening.load_model(str(tmp_path / "apart"), torch.float32, "cpu")
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(IDS).logits, model.eval()(IDS).logits, atol=1e-5, rtol=0)
+    logits = trained(tmp_path / "adapter", tmp_path / "apart", lora(target_modules=["lm_head"]))
+    merged = opening.load_model(str(tmp_path / "adapter"), torch.float32, "cpu")
+    merged.save_pretrained(tmp_path / "plain")
+    again = opening.load_model(str(tmp_path / "plain"), torch.float32, "cpu")
+    with torch.no_grad():
+        torch.testing.assert_close(again(IDS).logits, logits, atol=1e-4, rtol=0)
+
+
 def test_an_adapter_on_an_adapter_is_merged_into_both(tiny_model_dir, tmp_path):
     trained(tmp_path / "first", tiny_model_dir, lora())
     middle = opening.load_model(str(tmp_path / "first"), torch.float32, "cpu")
