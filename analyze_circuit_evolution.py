@@ -152,7 +152,7 @@ def load_checkpoints(paths: list[Path], max_examples: int | None):
 
 
 def per_example_reader(path: Path, circuit, max_examples: int | None):
-    """A function that reads the (examples, edges) scores beside a circuit, or None if there are none.
+    """A function that reads the (examples, edges) scores beside a circuit, or None.
 
     Raises InputError at once for scores that are not the circuit's.
     """
@@ -222,7 +222,7 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
 
 
 def require_own_models(args, checkpoints, folders: list[Path]) -> None:
-    """Raise InputError if a circuit says that it was found in other weights than its checkpoint's."""
+    """Raise InputError if a circuit was found in other weights than its checkpoint's."""
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         opening.require_own_weights(
             args, checkpoint.circuit, checkpoint.name, str(folder), "--training"

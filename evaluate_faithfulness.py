@@ -192,7 +192,7 @@ def load(args):
 
 
 def require_own_models(args, circuits: dict) -> None:
-    """Raise InputError unless each circuit was found in the weights of the model that it is said to be of.
+    """Raise InputError unless each circuit was found in the weights of its model.
 
     The other circuit is of the other model; without one it may be of any.
     """
@@ -246,7 +246,11 @@ def evaluate(args) -> dict:
 
 
 def in_own_model(args):
-    """(circuits, pairs, what is not used, (what was run, its `Measured`, pairs with a control, its sizes and `Measured`))."""
+    """(circuits, pairs, what is not used, what was measured in the circuit's own model).
+
+    The last is (the entries that were run, their `Measured`, which pairs have a control, the
+    control's sizes, its `Measured` or None).
+    """
     from eap import faithfulness
 
     adapter, circuits, pairs, unused = load(args)

@@ -277,7 +277,7 @@ def main(argv=None):
 
 
 def identity_of(args):
-    """The flags that a run is known by, with the number of processes, if more than one: each adds to the batch."""
+    """The flags that a run is known by, and its processes if they are many: each adds to the batch."""
     known = {name: value for name, value in vars(args).items() if name != "resume_from_checkpoint"}
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     return argparse.Namespace(**known, **({"processes": processes} if processes > 1 else {}))
@@ -297,7 +297,8 @@ def checkpoint_asked_for(args, identity, inputs: dict) -> Path | None:
     record = runs.record_in(folder.parent, __file__)
     if not (folder / "trainer_state.json").is_file() or not record.is_file():
         raise InputError(
-            f"--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found none at {folder}"
+            "--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found "
+            f"none at {folder}"
         )
     content = runs.read_json(record, "record of a run")
     if content.get("starts_over"):  # what lies there is still of the run that it replaces
@@ -322,9 +323,9 @@ def require_same_run(folder: Path, record: dict, identity, inputs: dict) -> None
             other.append("another model" if name == "model" else "another data set")
     if other:
         raise InputError(
-            f"--resume_from_checkpoint {folder}: expected a checkpoint of the same training, got one "
-            f"with {', '.join(dict.fromkeys(other))}; give the same flags and inputs, or train anew from "
-            f"its weights with --model_path {folder}"
+            f"--resume_from_checkpoint {folder}: expected a checkpoint of the same training, got "
+            f"one with {', '.join(dict.fromkeys(other))}; give the same flags and inputs, or train "
+            f"anew from its weights with --model_path {folder}"
         )
 
 
@@ -337,7 +338,8 @@ def require_whole(folder: Path) -> None:
         problem = "one that cannot be read"
     if problem:
         raise InputError(
-            f"{folder}: expected the trainer_state.json of this checkpoint, got {problem}; go on from an earlier one"
+            f"{folder}: expected the trainer_state.json of this checkpoint, got {problem}; go on "
+            "from an earlier one"
         )
     files = ("model.safetensors", *STATE_FILES)
     torn = [name for name in files if not (folder / name).is_file()]
@@ -346,18 +348,20 @@ def require_whole(folder: Path) -> None:
     ]
     if torn:
         raise InputError(
-            f"{folder}: expected a whole checkpoint, got one without a readable {torn[0]}; go on from an earlier one"
+            f"{folder}: expected a whole checkpoint, got one without a readable {torn[0]}; go on "
+            "from an earlier one"
         )
 
 
 def require_weights_of(folder: Path, model) -> None:
-    """Raise InputError unless a checkpoint's weights are whole and of the model's shape; Trainer would only warn."""
+    """Raise InputError unless a checkpoint's weights are whole and of the model's shape."""
     from safetensors import SafetensorError, safe_open
 
     path = folder / "model.safetensors"
     try:
         with safe_open(path, "pt") as file:
-            saved = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            saved = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: expected the weights of a checkpoint, got something unreadable ({error}); "
@@ -370,8 +374,8 @@ def require_weights_of(folder: Path, model) -> None:
     if wrong:
         raise InputError(
             f"{folder}: expected the weights of this model, got others: {wrong[0]} is "
-            f"{saved.get(wrong[0], 'not there')} instead of {ours.get(wrong[0], 'not there')}; give "
-            "the model that the run began with"
+            f"{saved.get(wrong[0], 'not there')} instead of {ours.get(wrong[0], 'not there')}; "
+            "give the model that the run began with"
         )
 
 

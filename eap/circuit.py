@@ -114,7 +114,7 @@ def _parse(content: dict, path) -> Circuit:
 
 
 def _metadata(content: dict, path) -> dict:
-    """A circuit file's `metadata` without its format; {} for files of other tools, which have none."""
+    """A circuit file's `metadata` without its format; {} for files that have none."""
     metadata = dict(content.get("metadata") or {})
     format_ = metadata.pop("format", 1)
     if format_ != 1:
@@ -127,7 +127,7 @@ def _metadata(content: dict, path) -> dict:
     if ids is not None:
         if not isinstance(ids, list) or any(type(name) not in (str, int) for name in ids):
             raise InputError(
-                f"{path}: expected metadata.example_ids as a list of texts; extract the circuit again"
+                f"{path}: expected metadata.example_ids as a list of texts; extract it again"
             )
         metadata["example_ids"] = [str(name) for name in ids]
     return metadata

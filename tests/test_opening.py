@@ -1,4 +1,4 @@
-"""What is loaded is what was saved: adapters, weights, tokenizers, circuits; each kind of fault in each script that could meet it."""
+"""What is loaded is what was saved: each kind of fault in each script that could meet it."""
 
 import copy
 import json
@@ -26,7 +26,6 @@ from eap.circuit import load_circuit
 from summarization import adapters, examples, opening, prompt, weights
 
 IDS = torch.arange(5, 60)[None]
-NOT_READ = None  # this script does not read what this kind of fault is in
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +164,7 @@ def test_weights_are_known_by_what_they_hold(tiny_model_dir, tmp_path):
     assert len(found) == 3 and None not in found
 
 
-# ---------------------------------------------------------------- kinds of faults by scripts: models
+# ---------------------------------------------------------------- models: faults by scripts
 
 
 def copied(tiny: str, folder: Path) -> Path:
@@ -395,7 +394,7 @@ def test_a_checkpoint_with_nan_is_refused_by_the_analysis_of_evolution(
 
 
 def run_of(material: Path, folder: Path, models: list, circuit: str) -> list:
-    """The words for the analysis of a run with these models as checkpoints, and this circuit of each."""
+    """The words that analyse a run of these models as checkpoints, with this circuit of each."""
     (folder / "run").mkdir()
     (folder / "circuits").mkdir()
     (folder / "run" / "training.json").write_text('{"loss": [], "validation": []}')
@@ -407,11 +406,11 @@ def run_of(material: Path, folder: Path, models: list, circuit: str) -> list:
     return [*places, *pairs, "--output_dir", folder / "out", "--quiet"]
 
 
-# ---------------------------------------------------------------- kinds of faults by scripts: circuits
+# ---------------------------------------------------------------- circuits: faults by scripts
 
 
 def in_graph_as(value):
-    """A change of a circuit's file: whether edges are in the circuit, told by this function of the truth."""
+    """A change of a circuit's file: what stands there for an edge that is, or is not, in it."""
 
     def change(content):
         for edge in content["edges"].values():
@@ -509,7 +508,7 @@ def test_booleans_of_other_tools_are_read_as_what_they_are(material, tmp_path):
 
 
 def test_the_dialect_of_finetune_circuits_is_read(material, tiny_model_dir, tmp_path):
-    """Only the circuit's edges, q, k and v as one; nodes as booleans; no d_model. By hand: its edges, all slots of each."""
+    """Only the circuit's edges, q, k and v as one; no d_model. By hand: all slots of each edge."""
     circuit = load_circuit(material / "C.json")
     kept = [circuit.graph.edges[i] for i in circuit.in_graph.nonzero()[:, 0]]
     edges = {name.partition("<")[0]: {"score": 0.3, "in_graph": True} for name in kept}
@@ -624,7 +623,7 @@ def used(tiny: str, folder: Path) -> str:
 
 
 def by_hand(model, tokenizer, row: dict) -> float:
-    """Nats per summary token of one example, by the definition: one sequence, no batch, no padding."""
+    """Nats per summary token of one example, by the definition: no batch, no padding."""
     made = prompt.build(tokenizer, row["article"], row["highlights"], 320)
     with torch.no_grad():
         log_p = model(torch.tensor([made.ids])).logits[0].log_softmax(-1)
@@ -694,7 +693,7 @@ def test_rouge_of_a_used_tokenizer(batch_size, used_model, uneven, expected_nll,
 def test_fine_tuning_with_a_used_tokenizer(
     batch_size, used_model, tiny_model_dir, uneven, tmp_path
 ):
-    """The validation NLL and the training loss before any step are those of the tokenizer as it was made."""
+    """Validation NLL and training loss before any step are those of the tokenizer as it was made."""
     found = []
     for model in (tiny_model_dir, used_model):
         out = tmp_path / Path(model).name

@@ -306,7 +306,7 @@ def test_resuming_from_what_is_no_checkpoint_of_ours_is_refused(tiny_model_dir, 
 def test_a_checkpoint_of_another_training_is_refused_before_anything_starts(
     words, step, finished, tiny_model_dir, tmp_path
 ):
-    """Also where the run it is of is finished: nothing would be trained, and the record would say that it was."""
+    """Also of a finished run: nothing would be trained, and the record would say that it was."""
     resume = ["--resume_from_checkpoint", str(finished / f"checkpoint-{step}")]
     with pytest.raises(InputError, match=f"same training, got one with {words[0]}"):
         run(tmp_path / "out", tiny_model_dir, *words, *resume)
@@ -329,6 +329,12 @@ def test_another_model_shape_or_other_weights_are_refused(finished, tiny_model_d
     wide = AutoModelForCausalLM.from_pretrained(tmp_path / "wide")
     with pytest.raises(InputError, match="expected the weights of this model"):
         script.require_weights_of(finished / "checkpoint-3", wide)
+
+
+def test_a_run_of_more_processes_is_another_run(monkeypatch):
+    assert not hasattr(script.identity_of(script.parse([])), "processes")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert script.identity_of(script.parse([])).processes == 2
 
 
 @pytest.mark.parametrize("step", [3, 5])
