@@ -217,6 +217,7 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
         about = {"name": checkpoint.name, "step": checkpoint.step}
         for name in names:
             rows[name].append(about | evolution_faithfulness.summarise(found[name], args.seed))
+        del adapter  # before the next is opened: one model in memory at a time
     bar.close()
     return {"examples": len(pairs), "ablation": ablation, "metrics": rows}
 

@@ -277,7 +277,7 @@ def main(argv=None):
 
 
 def identity_of(args):
-    """The flags that a run is known by, and its processes if they are many: each adds to the batch."""
+    """The flags that a run is known by, and its processes if many: each adds to the batch."""
     known = {name: value for name, value in vars(args).items() if name != "resume_from_checkpoint"}
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     return argparse.Namespace(**known, **({"processes": processes} if processes > 1 else {}))

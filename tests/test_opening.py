@@ -1,9 +1,11 @@
 """What is loaded is what was saved: each kind of fault in each script that could meet it."""
 
 import copy
+import gc
 import json
 import shutil
 import warnings
+import weakref
 from importlib import import_module
 from pathlib import Path
 
@@ -592,6 +594,28 @@ def test_a_circuit_belongs_to_its_weights(
             main(script, flag, circuit, "--model_path", other_weights, *pairs, *out)
 
 
+@pytest.mark.parametrize("script", ["evaluate_faithfulness", "analyze_circuit_evolution"])
+def test_one_model_is_in_memory_at_a_time(script, material, tiny_model_dir, tmp_path, monkeypatch):
+    opened, open_adapted = [], opening.open_adapted
+
+    def watched(*words):
+        gc.collect()
+        assert [model for model in opened if model() is not None] == []
+        adapter, tokenizer = open_adapted(*words)
+        opened.append(weakref.ref(adapter.model))
+        return adapter, tokenizer
+
+    monkeypatch.setattr(opening, "open_adapted", watched)
+    words = run_of(material, tmp_path, [tiny_model_dir, tiny_model_dir], "C.json")
+    if script == "evaluate_faithfulness":
+        words = ["--circuit", material / "C.json", "--pairs", material / "pairs_eval.jsonl"]
+        words += ["--model_path", tiny_model_dir, "--other_model_path", tiny_model_dir]
+        words += ["--fractions", "1", "--random_fractions", "1", "--cross_fractions", "1"]
+        words += ["--n_random", "0", "--max_examples", "2", "--output_dir", tmp_path, "--quiet"]
+    main(script, *words)
+    assert len(opened) == 2
+
+
 def test_a_circuit_without_a_record_of_its_weights_is_run_with_a_word(
     material, tiny_model_dir, capsys
 ):
@@ -693,7 +717,7 @@ def test_rouge_of_a_used_tokenizer(batch_size, used_model, uneven, expected_nll,
 def test_fine_tuning_with_a_used_tokenizer(
     batch_size, used_model, tiny_model_dir, uneven, tmp_path
 ):
-    """Validation NLL and training loss before any step are those of the tokenizer as it was made."""
+    """Validation NLL and training loss before any step are those of the tokenizer as made."""
     found = []
     for model in (tiny_model_dir, used_model):
         out = tmp_path / Path(model).name
