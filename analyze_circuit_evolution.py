@@ -158,13 +158,11 @@ def models_of(args, paths: list[Path], training: Path | None) -> list[Path]:
 
 def load_checkpoints(paths: list[Path], max_examples: int | None):
     """A `Checkpoint` for every file. Raises InputError for circuits of different models or tokenizers (guard 25)."""
-    from eap.circuit import load_circuit, require_comparable
     from eap.evolution_report import Checkpoint
 
-    circuits, names = [load_circuit(path) for path in paths], [path.stem for path in paths]
-    require_comparable(circuits, [str(path) for path in paths])
+    circuits, names = opening.load_circuits(paths), [path.stem for path in paths]
     readers = [
-        per_example_reader(path, circuit.graph.n_edges, max_examples)
+        per_example_reader(path, circuit, max_examples)
         for path, circuit in zip(paths, circuits, strict=True)
     ]
     return [
@@ -172,33 +170,24 @@ def load_checkpoints(paths: list[Path], max_examples: int | None):
     ]
 
 
-def per_example_reader(circuit: Path, n_edges: int, max_examples: int | None):
-    """A function that reads the (examples, edges) scores beside a circuit, or None if there are none."""
-    from eap.files import examples_beside, load_example_scores
+def per_example_reader(path: Path, circuit, max_examples: int | None):
+    """A function that reads the (examples, edges) scores beside a circuit, or None.
 
-    path = examples_beside(circuit)
-    if not path.is_file():
+    Raises InputError at once for scores that are not the circuit's.
+    """
+    if opening.example_scores(path, circuit) is None:
         return None
-
-    def read():
-        scores = load_example_scores(path)[:max_examples]
-        if scores.shape[1] != n_edges:
-            raise InputError(
-                f"{path}: expected scores of {n_edges} edges, got {scores.shape[1]}; extract the circuit again"
-            )
-        return scores
-
-    return read
+    return lambda: opening.example_scores(path, circuit)[:max_examples]
 
 
 # ---------------------------------------------------------------- faithfulness
 
 
-def unseen_pairs(args, checkpoints, adapter):
+def unseen_pairs(args, checkpoints, adapter, tokenizer):
     """The pairs that no circuit was found on, at most `--max_examples`. Raises InputError if there is none."""
     from eap import dataset
 
-    pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
+    pairs = opening.read_pairs(args, adapter, tokenizer)
     unseen = dataset.unseen(
         pairs, [checkpoint.circuit.metadata for checkpoint in checkpoints], args.pairs
     )
@@ -213,7 +202,6 @@ def unseen_pairs(args, checkpoints, adapter):
 def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     """f of every checkpoint's own circuit and of the last circuit in every checkpoint: what evolution.json holds of them."""
     from eap import attribute, evolution_faithfulness
-    from eap.models import adapt
 
     runs.seed_everything(args.seed)
     runs.say_circuit_dtype(args)
@@ -233,12 +221,10 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     ]
     rows, bar, batches = {name: [] for name in names}, None, None
     for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
-        require_own_model(checkpoint, folder)
-        adapter = adapt(
-            opening.load_model(str(folder), runs.circuit_dtype(args), runs.torch_device(args))
-        )
+        run_here = {checkpoint.name: checkpoint.circuit, checkpoints[-1].name: final}
+        adapter, tokenizer = opening.open_adapted(args, str(folder), run_here, "--training")
         if batches is None:
-            pairs = unseen_pairs(args, checkpoints, adapter)
+            pairs = unseen_pairs(args, checkpoints, adapter, tokenizer)
             batches = plan(args, adapter, pairs)
             bar = runs.progress(
                 None, args, "running circuits", len(batches) * sum(map(len, wanted))
@@ -250,16 +236,16 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
         about = {"name": checkpoint.name, "step": checkpoint.step}
         for name in names:
             rows[name].append(about | evolution_faithfulness.summarise(found[name], args.seed))
+        del adapter  # before the next is opened: one model in memory at a time
     bar.close()
     return {"examples": len(pairs), "ablation": ablation, "metrics": rows}
 
 
-def require_own_model(checkpoint, folder: Path) -> None:
-    """Raise InputError if a circuit says that it was found in other weights than the checkpoint's."""
-    told = checkpoint.circuit.metadata.get("weights_sha256")
-    if told and told != runs.fingerprint(folder):
-        raise InputError(
-            f"{folder}: expected the model that {checkpoint.name} was found in, got other weights; give the run it belongs to"
+def require_own_models(args, checkpoints, folders: list[Path]) -> None:
+    """Raise InputError if a circuit was found in other weights than its checkpoint's."""
+    for checkpoint, folder in zip(checkpoints, folders, strict=True):
+        opening.require_own_weights(
+            args, checkpoint.circuit, checkpoint.name, str(folder), "--training"
         )
 
 
@@ -319,6 +305,8 @@ def main(argv=None):
     from eap import evolution_report
 
     checkpoints = load_checkpoints(paths, args.max_examples)
+    if models:
+        require_own_models(args, checkpoints, models)
     with one_thread():
         found = evolution_report.evolve(checkpoints, args.resamples, args.trajectories, args.seed,
                                         lambda items: runs.progress(items, args, "resampling"))  # fmt: skip

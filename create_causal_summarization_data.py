@@ -13,7 +13,7 @@ Writes  the pairs: half to X.jsonl, half to X_eval.jsonl (--output X.jsonl); sal
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, opening, runs
+from summarization import adapters, corpus, flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
@@ -90,25 +90,16 @@ def reader(model_path: str):
     from transformers import AutoConfig
 
     folder = Path(model_path)
-    if (folder / "tokenizer.json").is_file() and not (folder / "adapter_config.json").is_file():
+    if opening.holds_tokenizer(folder) and not adapters.is_adapter(folder):
         tokenizer, source = opening.read_tokenizer(str(folder)), folder
     else:
-        tokenizer, source = (
-            opening.load_tokenizer(model_path),
-            hub.model_folder(model_path, weights=False),
-        )
-    if tokenizer is None or not tokenizer.is_fast:
-        raise InputError(
-            f"--model_path {model_path}: expected a fast tokenizer (tokenizer.json), found none; save one there"
-        )
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"--model_path {model_path}: expected a tokenizer with an end-of-text token, found none; set its eos_token"
-        )
-    config = Path(source, "config.json")
-    return tokenizer, AutoConfig.from_pretrained(str(source)) if config.is_file() or not Path(
-        source
-    ).is_dir() else None
+        tokenizer, source = opening.load_tokenizer(model_path), adapters.root_of(model_path)
+    opening.require_tokenizer(tokenizer, model_path)
+    if Path(source).is_dir() and not Path(source, "config.json").is_file():
+        return tokenizer, None
+    config = AutoConfig.from_pretrained(str(source))
+    opening.require_agreement(config, tokenizer, model_path)
+    return tokenizer, config
 
 
 def row_length(args, tokenizer, config) -> int:
@@ -179,7 +170,7 @@ def main(argv=None):
     args = parse(argv)
     corpus.resolve(args.dataset)
     model = args.model_path  # a folder with a tokenizer and no weights will do
-    if not Path(model, "tokenizer.json").is_file():
+    if not opening.holds_tokenizer(model):
         model = hub.model_source(model, weights=False)
     output, folder = Path(args.output), Path(args.output_dir)
     files = [output, output.with_name(f"{output.stem}_eval{output.suffix}")][

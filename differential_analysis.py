@@ -34,6 +34,7 @@ OUTPUT_DIR = "outputs/differential_analysis"  # numbers and plots
 # --------------------------------------------------------------------------------------------
 
 PLOTS = ("similarity", "layers", "attention", "entropy")
+FINETUNED_FLAG = "--finetuned_model_path"
 
 
 def parse(argv=None):
@@ -86,26 +87,23 @@ def load_pair(args):
 
     device, dtype = runs.torch_device(args), runs.torch_dtype(args)
     names = (args.base_model_path, args.finetuned_model_path)
-    base, finetuned = (
-        opening.load_model(name, dtype, device, attn_implementation="eager") for name in names
-    )
+    base, ours = opening.open_model(names[0], dtype, device, "eager", "--base_model_path")
+    finetuned, theirs = opening.open_model(names[1], dtype, device, "eager", FINETUNED_FLAG)
     internals.require_comparable(base, finetuned, names)
-    return base, finetuned, shared_tokenizer(names)
+    return base, finetuned, shared_tokenizer(names, (ours, theirs))
 
 
-def shared_tokenizer(names):
+def shared_tokenizer(names, tokenizers):
     """The one tokenizer of both models; a folder without one takes the other's. Raises InputError if they differ or there is none."""
-    found = [tokenizer for tokenizer in map(opening.load_tokenizer, names) if tokenizer is not None]
-    if not found:
-        raise InputError(
-            f"{names[0]}: expected a model folder with a tokenizer, found none; save one there with save_pretrained"
-        )
+    found = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    first = found[0] if found else None
+    opening.require_tokenizer(first, names[0], "--base_model_path")
     if len({opening.tokenizer_sha256(tokenizer) for tokenizer in found}) > 1:
         raise InputError(
             f"expected one tokenizer for both models, got two different ones ({names[0]}, {names[1]}); "
             "compare a model with its own fine-tune"
         )
-    return found[0]
+    return first
 
 
 def prompts(args, config, tokenizer):
@@ -192,7 +190,7 @@ def main(argv=None):
         return
     models = {
         "base": hub.model_source(args.base_model_path, "--base_model_path"),
-        "finetuned": hub.model_source(args.finetuned_model_path, "--finetuned_model_path"),
+        "finetuned": hub.model_source(args.finetuned_model_path, FINETUNED_FLAG),
     }
     corpus.resolve(args.dataset)
     folder = Path(args.output_dir)

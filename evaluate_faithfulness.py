@@ -155,9 +155,7 @@ def main(argv=None):
 
     runs.seed_everything(args.seed)
     runs.say_circuit_dtype(args)
-    *loaded, unused = load(args)
-    result = {"format": 1, **evaluate(args, *loaded)}
-    result["left_out"] = unused + result["left_out"]
+    result = {"format": 1, **evaluate(args)}
     result["sentences"] = faithfulness_report.sentences(result)
     runs.say(args, "\n".join(faithfulness_report.lines(result)))
     runs.write_json(out / "faithfulness.json", result)
@@ -174,21 +172,20 @@ def load(args):
     Raises InputError for a circuit of another model or no pairs left.
     """
     from eap import attribute, dataset
-    from eap.circuit import load_circuit
 
     for metric in args.metrics:
         attribute.check("exact", metric, "left", args.ablation, 1)
-    circuits = {
-        Path(path).stem: load_circuit(path) for path in (args.circuit, args.other_circuit) if path
-    }
+    paths = [Path(path) for path in (args.circuit, args.other_circuit) if path]
+    circuits = dict(zip([path.stem for path in paths], opening.load_circuits(paths), strict=True))
     if args.other_circuit and len(circuits) < 2:
         raise InputError(
             f"--other_circuit {args.other_circuit}: expected a file of another name than --circuit, got the same; rename one"
         )
-    adapter, tokenizer = load_model(args, args.model_path, circuits)
-    pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
-    if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
-        runs.say(args, note)
+    for name, circuit in circuits.items():
+        circuit.require_scores(name)
+    require_own_models(args, circuits)
+    adapter, tokenizer = opening.open_adapted(args, args.model_path, circuits)
+    pairs = opening.read_pairs(args, adapter, tokenizer)
     found_on = (
         [] if args.allow_same_examples else [circuit.metadata for circuit in circuits.values()]
     )
@@ -207,56 +204,31 @@ def load(args):
     return adapter, circuits, used, unused
 
 
-def load_model(args, model_path: str, circuits: dict):
-    """(adapter, tokenizer) of a model. Raises InputError when a circuit is not of its shape or tokenizer (guard 25)."""
-    from eap.models import adapt
+def require_own_models(args, circuits: dict) -> None:
+    """Raise InputError unless each circuit was found in the weights of its model.
 
-    adapter = adapt(
-        opening.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args))
-    )
-    tokenizer = opening.load_tokenizer(model_path)
-    ours = opening.tokenizer_sha256(tokenizer)
-    for name, circuit in circuits.items():
-        circuit.require_scores(name)
-        if circuit.graph != adapter.graph:
-            raise InputError(
-                f"{name}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model"
-            )
-        theirs = circuit.metadata.get("tokenizer_sha256")
-        if theirs and ours and theirs != ours:
-            raise InputError(
-                f"{name}: expected a circuit found with the tokenizer of {model_path}, got another tokenizer's"
-            )
-    return adapter, tokenizer
+    The other circuit is of the other model; without one it may be of any.
+    """
+    names = (args.model_path, args.other_model_path)
+    flag_names = ("--model_path", "--other_model_path")
+    for (label, circuit), name, flag in zip(circuits.items(), names, flag_names, strict=False):
+        if name:
+            opening.require_own_weights(args, circuit, label, name, flag)
 
 
 # ---------------------------------------------------------------- what is run
 
 
-def evaluate(args, adapter, circuits: dict, pairs) -> dict:
-    """Every number of faithfulness.json."""
+def evaluate(args) -> dict:
+    """Every number of faithfulness.json. One model is in memory at a time."""
     from eap import faithfulness
     from summarization import statistics
 
+    circuits, pairs, unused, own = in_own_model(args)
+    plan, main, control_pairs, sizes, control = own
     name, circuit = next(iter(circuits.items()))
-    plan = entries(args, circuits)
-    sizes = faithfulness.by_size(circuit, args.cross_fractions)
     there = cross_entries(args, circuits) if args.other_model_path else []
-    main = run(args, adapter, pairs, plan, "running circuits", n_later=len(sizes) + len(there))
-    control_pairs = [
-        i for i, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)
-    ]
-    control = (
-        run(args, adapter, [pairs[i].control() for i in control_pairs], sizes, "causal control")
-        if control_pairs
-        else None
-    )
-    adapter = None  # one model in memory at a time
-    other = (
-        run(args, load_model(args, args.other_model_path, circuits)[0], pairs, there, "other model")
-        if args.other_model_path
-        else None
-    )
+    other = in_other_model(args, circuits, pairs, there) if args.other_model_path else None
     rows, result = statistics.resample(len(pairs), args.seed, args.resamples), {}
     for metric in args.metrics:
         here = faithfulness.setting(main, plan, metric)
@@ -281,9 +253,40 @@ def evaluate(args, adapter, circuits: dict, pairs) -> dict:
         "found_on": found_on(circuits),
         "compared": compared(circuits),
         "tokens_changed": tokens_changed(pairs, control_pairs),
-        "left_out": left_out(args, pairs, control_pairs),
+        "left_out": unused + left_out(args, pairs, control_pairs),
         "metrics": result,
     }
+
+
+def in_own_model(args):
+    """(circuits, pairs, what is not used, what was measured in the circuit's own model).
+
+    The last is (the entries that were run, their `Measured`, which pairs have a control, the
+    control's sizes, its `Measured` or None).
+    """
+    from eap import faithfulness
+
+    adapter, circuits, pairs, unused = load(args)
+    plan = entries(args, circuits)
+    sizes = faithfulness.by_size(next(iter(circuits.values())), args.cross_fractions)
+    later = len(sizes) + (len(cross_entries(args, circuits)) if args.other_model_path else 0)
+    main = run(args, adapter, pairs, plan, "running circuits", n_later=later)
+    control_pairs = [
+        i for i, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)
+    ]
+    control = None
+    if control_pairs:
+        chosen = [pairs[i].control() for i in control_pairs]
+        control = run(args, adapter, chosen, sizes, "causal control")
+    return circuits, pairs, unused, (plan, main, control_pairs, sizes, control)
+
+
+def in_other_model(args, circuits: dict, pairs, there):
+    """The `Measured` of every circuit in the other model."""
+    name, flag = args.other_model_path, "--other_model_path"
+    adapter, tokenizer = opening.open_adapted(args, name, circuits, flag)
+    opening.require_pairs_tokenizer(args, pairs, tokenizer)
+    return run(args, adapter, pairs, there, "other model")
 
 
 def entries(args, circuits: dict) -> list:

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, opening, runs
+from summarization import flags, hub, opening, runs, weights
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUITS = ("C_before_summarization.json", "C_after_summarization.json")  # every two are compared
@@ -168,13 +168,11 @@ def main(argv=None):
 
 def load(args) -> list:
     """[(name, circuit, per-example scores or None)]. Raises InputError for circuits of different graphs or tokenizers."""
-    from eap import circuit as circuits
-    from eap import files
-
-    found = [circuits.load_circuit(path) for path in args.circuits]
-    circuits.require_comparable(found, args.circuits)
-    besides = [files.examples_beside(path) for path in args.circuits]
-    scores = [files.load_example_scores(path) if path.is_file() else None for path in besides]
+    found = opening.load_circuits(args.circuits)
+    scores = [
+        opening.example_scores(path, circuit)
+        for path, circuit in zip(args.circuits, found, strict=True)
+    ]
     return list(zip([Path(path).stem for path in args.circuits], found, scores, strict=True))
 
 
@@ -229,21 +227,12 @@ def compare(args, circuits) -> list[dict]:
 
 def extract_again(args, run, circuit, per_example) -> dict:
     """{"perturbation", "agreement", "left_out"}: the circuit from perturbed inputs, and by other corruptions, metrics and methods."""
-    from eap import dataset, robustness
-    from eap.models import adapt
+    from eap import robustness
 
-    adapter = adapt(
-        opening.load_model(args.model_path, runs.circuit_dtype(args), runs.torch_device(args))
-    )
-    if circuit.graph != adapter.graph:
-        raise InputError(
-            f"{args.circuits[0]}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model"
-        )
-    there = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
+    opening.require_own_weights(args, circuit, args.circuits[0], args.model_path)
+    adapter, tokenizer = opening.open_adapted(args, args.model_path, {args.circuits[0]: circuit})
+    there = opening.read_pairs(args, adapter, tokenizer)
     pairs = there[: args.max_examples]
-    tokenizer = opening.load_tokenizer(args.model_path)
-    if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
-        runs.say(args, note)
     own = options(circuit)
     if own["ablation"] != "patching":
         raise InputError(
@@ -296,12 +285,15 @@ def options(circuit) -> dict:
 
 def stored(args, run, circuit, per_example, pairs):
     """The circuit's own per-example scores of the given pairs, when its file shows that they are of this model and these pairs, or None."""
-    about, inputs, ids = circuit.metadata, run.identity["inputs"], [pair.id for pair in pairs]
-    same = all(
-        about.get(f"{kind}_sha256") == inputs[name]["sha256"]
-        for kind, name in (("pairs", "pairs"), ("weights", "model"))
+    about, ids = circuit.metadata, [pair.id for pair in pairs]
+    same_pairs = about.get("pairs_sha256") == run.identity["inputs"]["pairs"]["sha256"]
+    same_model = weights.are(about.get("weights_sha256"), args.model_path)
+    same = (
+        same_pairs
+        and same_model
+        and about.get("dtype") == args.dtype
+        and about["example_ids"][: len(ids)] == ids
     )
-    same = same and about.get("dtype") == args.dtype and about["example_ids"][: len(ids)] == ids
     return per_example[: len(ids)] if same and per_example is not None else None
 
 

@@ -13,7 +13,7 @@ Writes  the circuit (EAP-IG's JSON and metadata): --output, or with --all_checkp
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, opening, runs, shards
+from summarization import checkpoints, flags, hub, opening, runs, shards, weights
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder, or demo; with --all_checkpoints a run's folder
@@ -207,17 +207,16 @@ def jobs(args) -> list[tuple[str, Path]]:
     if not args.all_checkpoints:
         return [(args.model_path, Path(args.output))]
     folder = Path(args.model_path)
-    found = sorted(
-        (int(path.name.split("-")[1]), path)
-        for path in folder.glob("checkpoint-*")
-        if path.name.split("-")[1].isdigit()
-    )
+    found = checkpoints.complete_checkpoints(folder)
     if not found:
         raise InputError(
             f"--model_path {folder}: expected a run with checkpoint-N folders, found none; run_finetuning_with_checkpoints.py"
             " makes one"
         )
-    return [(str(path), Path(args.output_dir) / f"C_step{step}.json") for step, path in found]
+    return [
+        (str(path), Path(args.output_dir) / f"C_step{checkpoints.step_of(path)}.json")
+        for path in found
+    ]
 
 
 def main(argv=None):
@@ -260,22 +259,14 @@ def extract(args, model_path: str, output: Path, *, n_circuits: int = 1) -> None
     if run.up_to_date:
         return
     from eap import dataset, visualization
-    from eap.models import adapt
 
     runs.seed_everything(args.seed)
-    adapter = adapt(
-        opening.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args))
-    )
+    adapter, tokenizer = opening.open_adapted(args, model_path, {})
     if args.top_n and args.top_n > adapter.graph.n_edges:
         raise InputError(
             f"--top_n {args.top_n}: expected at most the {adapter.graph.n_edges} edges of {adapter.graph}; ask for fewer"
         )
-    tokenizer = opening.load_tokenizer(model_path)
-    pairs = dataset.read_pairs(
-        args.pairs, adapter.vocabulary_size, adapter.context_length, args.max_examples
-    )
-    if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
-        runs.say(args, note)
+    pairs = opening.read_pairs(args, adapter, tokenizer, args.max_examples)
     if args.spans:
         for pair in pairs:
             dataset.span_labels(pair)  # before the work: raises for a pair without sentences
@@ -291,7 +282,8 @@ def extract(args, model_path: str, output: Path, *, n_circuits: int = 1) -> None
         circuit = choose(args, adapter, pairs, scores_file, summary)
     circuit.metadata.update(
         pairs_sha256=run.identity["inputs"]["pairs"]["sha256"],
-        weights_sha256=run.identity["inputs"]["model"]["sha256"],
+        weights_sha256=weights.sha256(model_path),
+        examples_sha256=runs.sha256(examples_beside(output).resolve()),
         tokenizer_sha256=opening.tokenizer_sha256(tokenizer),
         example_ids=[pair.id for pair in pairs],
     )

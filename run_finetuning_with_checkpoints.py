@@ -13,11 +13,14 @@ The same command goes on after an interruption, bit for bit. Several devices: to
 """
 
 import argparse
+import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, opening, runs
+from summarization import checkpoints, corpus, flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # what is trained on what
@@ -87,6 +90,9 @@ NOT_SETTINGS = {
     "device",
     "seed",
 }  # elsewhere in training.json, or a path
+# What a resumed run may have otherwise than the run it goes on with: the weights come out the same.
+FREE_TO_CHANGE = {"device", "dataloader_num_workers", "per_device_eval_batch_size"}
+STATE_FILES = ("optimizer.pt", "scheduler.pt")  # of Trainer, in each checkpoint
 
 
 def parse(argv=None):
@@ -272,17 +278,16 @@ def main(argv=None):
     model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     output_dir = Path(args.output_dir)
-    asked = checkpoint_asked_for(args.resume_from_checkpoint, output_dir)
-    kept = sorted(output_dir.glob("checkpoint-*"))  # of this very run, or Run refuses
+    kept = checkpoints.complete_checkpoints(output_dir)  # of this very run, or Run refuses
     outputs = [output_dir / name for name in ("model.safetensors", "training.json", "training.png")]
-    identity = argparse.Namespace(
-        **{name: value for name, value in vars(args).items() if name != "resume_from_checkpoint"}
-    )
+    identity = identity_of(args)
+    inputs = {"model": model, **corpus.inputs(args.dataset)}
+    asked = checkpoint_asked_for(args, identity, inputs)
     run = runs.Run(
         identity,
         record=runs.record_in(output_dir, __file__),
         outputs=outputs + kept,
-        inputs={"model": model, **corpus.inputs(args.dataset)},
+        inputs=inputs,
     )
     if run.up_to_date:
         return
@@ -300,28 +305,107 @@ def main(argv=None):
     shards.leave()
 
 
-def checkpoint_asked_for(path: str | None, output_dir: Path) -> Path | None:
-    """The checkpoint folder that `--resume_from_checkpoint` names. Raises InputError if it is not a whole one that this script wrote."""
+def identity_of(args):
+    """The flags that a run is known by, and its processes if many: each adds to the batch."""
+    known = {name: value for name, value in vars(args).items() if name != "resume_from_checkpoint"}
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    return argparse.Namespace(**known, **({"processes": processes} if processes > 1 else {}))
+
+
+def checkpoint_asked_for(args, identity, inputs: dict) -> Path | None:
+    """The checkpoint folder that `--resume_from_checkpoint` names; None if it is not given.
+
+    Raises InputError if it is not a whole one that this script wrote, or if it is of a run with
+    other flags or inputs: what the record says would not be what was trained.
+    """
+    path, output_dir = args.resume_from_checkpoint, Path(args.output_dir)
     if path is None:
         return None
-    found = (
-        Path(path)
-        if path != "last"
-        else max(output_dir.glob("checkpoint-*"), key=step_of, default=output_dir / "checkpoint-N")
-    )
-    if (
-        not (found / "trainer_state.json").is_file()
-        or not runs.record_in(found.parent, __file__).is_file()
-    ):
+    last = checkpoints.complete_checkpoints(output_dir) or [output_dir / "checkpoint-N"]
+    folder = last[-1] if path == "last" else Path(path)
+    record = runs.record_in(folder.parent, __file__)
+    if not (folder / "trainer_state.json").is_file() or not record.is_file():
         raise InputError(
-            f"--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found none at {found}"
+            "--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found "
+            f"none at {folder}"
         )
-    return found
+    content = runs.read_json(record, "record of a run")
+    if content.get("starts_over"):  # what lies there is still of the run that it replaces
+        content = (content.get("replaces") or {}).get("record") or {}
+    require_same_run(folder, content, identity, inputs)
+    require_whole(folder)
+    return folder
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step of a folder `checkpoint-N`."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+def require_same_run(folder: Path, record: dict, identity, inputs: dict) -> None:
+    """Raise InputError unless a run's record asks for the training that is asked for now.
+
+    Paths and the flags in FREE_TO_CHANGE may differ; model and data are known by what they hold.
+    """
+    told = record.get("arguments", {})
+    asked = json.loads(json.dumps(vars(identity), default=str))
+    names = sorted((set(told) | set(asked)) - FREE_TO_CHANGE - runs.COSMETIC - runs.PLACES)
+    other = [f"--{name} {told.get(name)}" for name in names if told.get(name) != asked.get(name)]
+    sources = record.get("inputs", {})
+    for name, source in inputs.items():
+        if sources.get(name, {}).get("sha256") != runs.fingerprint(source):
+            other.append("another model" if name == "model" else "another data set")
+    if other:
+        raise InputError(
+            f"--resume_from_checkpoint {folder}: expected a checkpoint of the same training, got "
+            f"one with {', '.join(dict.fromkeys(other))}; give the same flags and inputs, or train "
+            f"anew from its weights with --model_path {folder}"
+        )
+
+
+def require_whole(folder: Path) -> None:
+    """Raise InputError unless a checkpoint folder holds all that training goes on from."""
+    try:
+        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        problem = None if state["global_step"] == checkpoints.step_of(folder) else "another step's"
+    except (OSError, ValueError, KeyError, TypeError):
+        problem = "one that cannot be read"
+    if problem:
+        raise InputError(
+            f"{folder}: expected the trainer_state.json of this checkpoint, got {problem}; go on "
+            "from an earlier one"
+        )
+    files = ("model.safetensors", *STATE_FILES)
+    torn = [name for name in files if not (folder / name).is_file()]
+    torn += [
+        name for name in STATE_FILES if name not in torn and not zipfile.is_zipfile(folder / name)
+    ]
+    if torn:
+        raise InputError(
+            f"{folder}: expected a whole checkpoint, got one without a readable {torn[0]}; go on "
+            "from an earlier one"
+        )
+
+
+def require_weights_of(folder: Path, model) -> None:
+    """Raise InputError unless a checkpoint's weights are whole and of the model's shape."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "model.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            saved = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: expected the weights of a checkpoint, got something unreadable ({error}); "
+            "go on from an earlier one"
+        ) from error
+    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    wrong = sorted(name for name in set(ours) | set(saved) if ours.get(name) != saved.get(name))
+    wrong = [name for name in wrong if name not in tied]
+    if wrong:
+        raise InputError(
+            f"{folder}: expected the weights of this model, got others: {wrong[0]} is "
+            f"{saved.get(wrong[0], 'not there')} instead of {ours.get(wrong[0], 'not there')}; "
+            "give the model that the run began with"
+        )
 
 
 def prepare(args):
@@ -332,12 +416,7 @@ def prepare(args):
         args, args.output_dir, args.seed, per_device_eval_batch_size=args.per_device_eval_batch_size
     )
     runs.seed_everything(args.seed)
-    model = opening.load_model(args.model_path, runs.torch_dtype(args), "cpu")
-    tokenizer = opening.load_tokenizer(args.model_path)
-    if tokenizer is None:
-        raise InputError(
-            f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too"
-        )
+    model, tokenizer = opening.open_for_texts(args.model_path, runs.torch_dtype(args), "cpu")
     train, validation = encoded(args, tokenizer, prompt.context_length(model.config, tokenizer))
     facts = {
         "model": Path(args.model_path).name,
@@ -427,9 +506,7 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
     """The checkpoint to go on from, the same in every process; None, with what an overwritten run left removed, for a new start."""
     from accelerate.utils import broadcast_object_list
 
-    from summarization.training import complete_checkpoints
-
-    found = complete_checkpoints(output_dir)
+    found = checkpoints.complete_checkpoints(output_dir)
     goes_on = run.same and not run.starts_over and (run.resumed or not args.overwrite)
     start = asked or (found[-1] if found and goes_on else None)
     start = broadcast_object_list([start])[
@@ -441,6 +518,8 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
         run.cleared()
     trainer.accelerator.wait_for_everyone()
     if start is not None:
+        require_whole(start)
+        require_weights_of(start, trainer.model)
         runs.say(args, f"going on from {start}")
     return start
 
@@ -471,7 +550,9 @@ def report(args, output_dir: Path, log: list[dict], facts: dict) -> None:
         "format": 1,
         **facts,
         "settings": settings,
-        "checkpoints": [entry["step"] for entry in validation],
+        "checkpoints": [
+            checkpoints.step_of(path) for path in checkpoints.complete_checkpoints(output_dir)
+        ],
         "loss": loss,
         "validation": validation,
     }

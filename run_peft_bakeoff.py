@@ -417,7 +417,7 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
             args.layers_observed, args.measure_observed or None, args.top_k, n_layers
         )
     elif "edges" in runs.read_json(args.layers_circuit, "layers file or a circuit"):
-        chosen = layers_of_circuit(args, strategy)
+        chosen = layers_of_circuit(args, strategy, n_layers)
     else:
         measure = args.measure_change if strategy == "change" else args.measure_circuit
         chosen = layers.top_layers(args.layers_circuit, measure, args.top_k, n_layers)
@@ -426,16 +426,23 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
     return chosen
 
 
-def layers_of_circuit(args, strategy: str) -> list[int]:
-    """The layers with the most attribution among the edges of the circuit `--layers_circuit`. Raises InputError if asked for change."""
-    from eap import circuit as circuits
+def layers_of_circuit(args, strategy: str, n_layers: int) -> list[int]:
+    """The layers with the most attribution among the edges of the circuit `--layers_circuit`.
+
+    Raises InputError if asked for change, and for a circuit of another model's layers.
+    """
     from eap import evolution
 
     if strategy == "change":
         raise InputError(
             f"{args.layers_circuit} is one circuit; change needs layers.evolution.json, which {MADE_BY['change']} writes"
         )
-    circuit = circuits.load_circuit(args.layers_circuit)
+    circuit = opening.load_circuits([args.layers_circuit])[0]
+    if circuit.graph.n_layers != n_layers:
+        raise InputError(
+            f"--layers_circuit {args.layers_circuit}: expected a circuit of {n_layers} layers, as "
+            f"--model_path has, got one of {circuit.graph.n_layers}; give one of this model"
+        )
     mass = evolution.layer_mass(
         circuit.graph, circuit.require_scores(args.layers_circuit).abs() * circuit.in_graph
     )
@@ -449,14 +456,7 @@ def prepare(args, inputs: dict):
     """(the bakeoff.Data of all arms, shapes of the modules that can be wrapped); prints how much data there is."""
     from summarization import bakeoff, examples, lora, prompt
 
-    model, tokenizer = (
-        opening.load_model(args.model_path, runs.torch_dtype(args), "cpu"),
-        opening.load_tokenizer(args.model_path),
-    )
-    if tokenizer is None:
-        raise InputError(
-            f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too"
-        )
+    model, tokenizer = opening.open_for_texts(args.model_path, runs.torch_dtype(args), "cpu")
     if model.config.model_type != "gpt2":
         raise InputError(
             f"--model_path {args.model_path}: expected a GPT-2, got {model.config.model_type}; no other is supported yet"

@@ -116,14 +116,8 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
     """
     from summarization import examples, forecast
 
-    model, tokenizer = (
-        opening.load_model(path, runs.torch_dtype(args), runs.torch_device(args)),
-        opening.load_tokenizer(path),
-    )
-    if tokenizer is None:
-        raise InputError(
-            f"--model_paths {path}: expected a folder with a tokenizer, found none; save one there with save_pretrained"
-        )
+    dtype, device = runs.torch_dtype(args), runs.torch_device(args)
+    model, tokenizer = opening.open_for_texts(path, dtype, device, flag="--model_paths")
     made = generation.generate(
         model,
         tokenizer,

@@ -1,6 +1,8 @@
 """A circuit: scores and a choice of edges on a graph, its JSON file, and what two circuits have in common."""
 
+import itertools
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,12 +43,13 @@ class Circuit:
             for name, score in zip(graph.sources, self.node_scores.tolist(), strict=True):
                 nodes[name]["score"] = score
         scores = self.require_scores().tolist()
+        width = {} if graph.d_model is None else {"d_model": graph.d_model}
         return {
             "cfg": {
                 "n_layers": graph.n_layers,
                 "n_heads": graph.n_heads,
                 "parallel_attn_mlp": False,
-                "d_model": graph.d_model,
+                **width,
             },
             "nodes": nodes,
             "edges": {
@@ -60,8 +63,12 @@ class Circuit:
 def load_circuit(path) -> Circuit:
     """The circuit in a JSON file of ours, of EAP-IG, or of an older dialect.
 
-    Older dialects: nodes as plain booleans; q, k and v collapsed (`a0.h1->a2.h3`), which puts all three slots in the circuit, each with a
-    third of the score; edges without scores. Raises InputError naming the file and what is wrong.
+    Older dialects: nodes as plain booleans; q, k and v collapsed (`a0.h1->a2.h3`), which puts all
+    three slots in the circuit, each with a third of the score; edges without scores, or as plain
+    booleans; only some edges listed, of which the others are not in the circuit; `cfg` without
+    `d_model` (FinetuneCircuits). Whether an edge is in the circuit is true, false, 1 or 0: text
+    ("False"), null and other numbers are refused, as is an edge that is there twice. Raises
+    InputError naming the file and what is wrong.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -90,44 +97,109 @@ def load_circuit(path) -> Circuit:
 
 
 def _parse(content: dict, path) -> Circuit:
-    cfg, metadata = content["cfg"], dict(content.get("metadata", {}))
-    if cfg.get("parallel_attn_mlp"):
+    cfg, metadata = content["cfg"], _metadata(content, path)
+    if _boolean(cfg.get("parallel_attn_mlp", False), "parallel_attn_mlp", path):
         raise InputError(
-            f"{path}: expected blocks whose MLP reads after attention, got parallel_attn_mlp; no such model is supported yet"
+            f"{path}: expected blocks whose MLP reads after attention, got parallel_attn_mlp; "
+            "no such model is supported yet"
         )
-    if metadata.pop("format", 1) != 1:
-        raise InputError(
-            f"{path}: expected format 1, got {content['metadata']['format']}; update this software or extract again"
-        )
-    graph = Graph(int(cfg["n_layers"]), int(cfg["n_heads"]), int(cfg["d_model"]))
-    scores, in_graph = (
-        torch.zeros(graph.n_edges, dtype=torch.float64),
-        torch.zeros(graph.n_edges, dtype=torch.bool),
+    width = cfg.get("d_model")
+    graph = Graph(
+        _whole(cfg["n_layers"], "n_layers", path),
+        _whole(cfg["n_heads"], "n_heads", path),
+        None if width is None else _whole(width, "d_model", path),
     )
-    scored = False
-    for name, value in content["edges"].items():
-        numbers = _edge_numbers(graph, name, path)
-        value = value if isinstance(value, dict) else {"in_graph": value}
-        in_graph[numbers] = bool(value["in_graph"])
-        if "score" in value:
-            scored = True
-            scores[numbers] = float(value["score"]) / len(numbers)
-    if scored and not torch.isfinite(scores).all():
+    in_graph, scores = _edges(graph, content["edges"], path)
+    return Circuit(graph, in_graph, scores, _node_scores(graph, content["nodes"], path), metadata)
+
+
+def _metadata(content: dict, path) -> dict:
+    """A circuit file's `metadata` without its format; {} for files that have none."""
+    metadata = dict(content.get("metadata") or {})
+    format_ = metadata.pop("format", 1)
+    if format_ != 1:
         raise InputError(
-            f"{path}: expected finite scores, got {graph.edges[int((~torch.isfinite(scores)).nonzero()[0])]} without one"
+            f"{path}: expected format 1, got {format_}; update this software or extract again"
         )
-    node_scores = [
-        node.get("score")
-        for name in graph.sources
-        if isinstance(node := content["nodes"].get(name), dict)
-    ]
-    complete = len(node_scores) == len(graph.sources) and None not in node_scores
-    return Circuit(
-        graph,
-        in_graph,
-        scores if scored else None,
-        torch.tensor(node_scores).double() if complete else None,
-        metadata,
+    if "absolute" in metadata:
+        metadata["absolute"] = _boolean(metadata["absolute"], "metadata.absolute", path)
+    ids = metadata.get("example_ids")
+    if ids is not None:
+        if not isinstance(ids, list) or any(type(name) not in (str, int) for name in ids):
+            raise InputError(
+                f"{path}: expected metadata.example_ids as a list of texts; extract it again"
+            )
+        metadata["example_ids"] = [str(name) for name in ids]
+    return metadata
+
+
+def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(which edges are in the circuit, their scores or None), from the `edges` of a file."""
+    scores = torch.zeros(graph.n_edges, dtype=torch.float64)
+    in_graph = torch.zeros(graph.n_edges, dtype=torch.bool)
+    seen, n_scored = set(), 0
+    for name, value in listed.items():
+        numbers = _edge_numbers(graph, name, path)
+        if not seen.isdisjoint(numbers):
+            raise InputError(
+                f"{path}: expected every edge once, got {name} twice, also with its q, k and v; "
+                "leave one of them out"
+            )
+        seen.update(numbers)
+        if not isinstance(value, dict):  # true and false alone: a number may be a score
+            in_graph[numbers] = _boolean(value, name, path, or_number=False)
+            continue
+        in_graph[numbers] = _boolean(value["in_graph"], name, path)
+        if "score" in value:
+            n_scored += 1
+            scores[numbers] = _number(value["score"], name, path) / len(numbers)
+    if n_scored not in (0, len(listed)):
+        raise InputError(
+            f"{path}: expected a score for every listed edge or for none, got {n_scored} of "
+            f"{len(listed)}; extract the circuit again"
+        )
+    return in_graph, scores if n_scored else None
+
+
+def _node_scores(graph: Graph, listed: dict, path) -> torch.Tensor | None:
+    """A score per source, from the `nodes` of a file; None where not every source has one."""
+    scores = []
+    for name in graph.sources:
+        node = listed.get(name)
+        score = node.get("score") if isinstance(node, dict) else None
+        if score is None:
+            return None
+        scores.append(_number(score, name, path))
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def _boolean(value, name: str, path, or_number: bool = True) -> bool:
+    """A JSON boolean, or 0 and 1; Python would take the text "False" for true."""
+    if type(value) is bool or (or_number and type(value) is int and value in (0, 1)):
+        return bool(value)
+    raise InputError(
+        f"{path}: expected true or false for {name}, got {json.dumps(value)[:40]}; write whether "
+        'each edge is in the circuit as "in_graph": true or false'
+    )
+
+
+def _number(value, name: str, path) -> float:
+    """A finite JSON number; not a text that spells one, nor a boolean."""
+    if type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    raise InputError(
+        f"{path}: expected a finite number as the score of {name}, got {json.dumps(value)[:40]}; "
+        "extract the circuit again"
+    )
+
+
+def _whole(value, name: str, path) -> int:
+    """A whole JSON number above 0."""
+    if type(value) is int and value > 0:
+        return value
+    raise InputError(
+        f"{path}: expected a whole number above 0 as cfg.{name}, got {json.dumps(value)[:40]}; "
+        "write there what the model's config.json says"
     )
 
 
@@ -144,21 +216,22 @@ def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
 
 def require_comparable(circuits: list[Circuit], names: list[str]) -> None:
     """Raise InputError unless all circuits are of one graph and, where the files say so, of one tokenizer."""
-    first, *others = zip(circuits, names, strict=True)
-    for circuit, name in others:
-        if circuit.graph != first[0].graph:
-            raise InputError(
-                f"expected circuits of one model shape, got {first[0].graph} ({first[1]}) and {circuit.graph} ({name}); "
-                "compare circuits of one model only"
-            )
-        tokenizers = {each.metadata.get("tokenizer_sha256") for each in (first[0], circuit)} - {
-            None
-        }  # unknown: nothing to refuse
-        if len(tokenizers) > 1:
-            raise InputError(
-                f"expected circuits of one tokenizer, got two different ones ({first[1]}, {name}): their tokens differ; "
-                "extract both with the same one"
-            )
+    for first, second in itertools.combinations(zip(circuits, names, strict=True), 2):
+        _require_comparable(*first, *second)
+
+
+def _require_comparable(a: Circuit, name_a: str, b: Circuit, name_b: str) -> None:
+    if not a.graph.fits(b.graph):
+        raise InputError(
+            f"expected circuits of one model shape, got {a.graph} ({name_a}) and {b.graph} "
+            f"({name_b}); compare circuits of one model only"
+        )
+    tokenizers = {circuit.metadata.get("tokenizer_sha256") for circuit in (a, b)}
+    if len(tokenizers - {None}) > 1:  # unknown: nothing to refuse
+        raise InputError(
+            f"expected circuits of one tokenizer, got two different ones ({name_a}, {name_b}): "
+            "their tokens differ; extract both with the same one"
+        )
 
 
 # ---------------------------------------------------------------- choosing again, by other scores

@@ -16,7 +16,17 @@ import numpy as np
 import torch
 
 from eap import InputError
-from summarization import examples, generation, hub, lora, opening, quality, runs, training
+from summarization import (
+    adapters,
+    examples,
+    generation,
+    hub,
+    lora,
+    opening,
+    quality,
+    runs,
+    training,
+)
 from summarization.statistics import mean_interval
 
 SETTINGS = (
@@ -371,6 +381,7 @@ def keep(args, this: Trial, model, data: Data) -> None:
     with runs.atomic(this.folder / ("adapter" if this.plan else "model")) as folder:
         if this.plan:
             lora.save_adapter(model, folder, opening.base_name(args.model_path))
+            adapters.record_base(folder, args.model_path)
         else:
             model.save_pretrained(folder)
             data.tokenizer.save_pretrained(folder)

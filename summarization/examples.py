@@ -1,5 +1,6 @@
 """Articles and highlights as examples for training and evaluation: tokens, labels, batches, and the summary's likelihood."""
 
+import copy
 from collections import Counter
 from typing import NamedTuple
 
@@ -116,7 +117,10 @@ class SummaryCollator:
     """
 
     def __init__(self, tokenizer):
-        self.pad = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=prompt.NO_LABEL)
+        right = copy.copy(tokenizer)  # whatever its side: positions count from the first token
+        right.padding_side = "right"
+        right.pad_token = right.pad_token or right.eos_token
+        self.pad = DataCollatorForSeq2Seq(right, label_pad_token_id=prompt.NO_LABEL)
 
     def __call__(self, features: list[dict]) -> dict:
         batch = dict(self.pad(features))

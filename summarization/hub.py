@@ -41,7 +41,7 @@ SMALL_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
-TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
+TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model")
 ONE_FILE = ("model.safetensors", "adapter_model.safetensors")
 INDEX = "model.safetensors.index.json"
 

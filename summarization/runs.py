@@ -58,6 +58,8 @@ MODEL_FILES = (
     "config.json",
     "adapter_config.json",
     "tokenizer*.json",
+    "vocab.json",
+    "merges.txt",
     "generation_config.json",
 )
 

@@ -67,16 +67,6 @@ def checkpoint_steps(schedule, max_steps: int, n: int) -> list[int]:
     return sorted({0, *steps, max_steps})
 
 
-def complete_checkpoints(output_dir) -> list[Path]:
-    """The checkpoint folders of a run in the order of their steps. Each is whole: it gets its name when everything is written."""
-    found = [
-        path
-        for path in Path(output_dir).glob("checkpoint-*")
-        if path.name.removeprefix("checkpoint-").isdigit()
-    ]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
-
-
 class Schedule(TrainerCallback):
     """Logs, evaluates and saves at the chosen steps; logging there too makes the loss curve of a resumed run the same."""
 

@@ -667,5 +667,5 @@ def test_counts_below_zero_are_refused(flag, capsys):
 
 def test_examples_of_another_circuit_are_refused(folder):
     save_file({"scores": torch.zeros(4, 7)}, folder / "circuits" / "C_step10.examples.safetensors")
-    with pytest.raises(InputError, match="C_step10.examples.safetensors: expected scores of"):
+    with pytest.raises(InputError, match="C_step10.examples.safetensors: expected the per-example"):
         run(folder, "--circuits", str(folder / "circuits"))

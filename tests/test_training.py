@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import run_finetuning_with_checkpoints as script
 from eap import InputError
-from summarization import examples, latents, opening, prompt, training
+from summarization import checkpoints, examples, latents, opening, prompt, training
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_accumulating_gradients_is_a_larger_batch(
 
 
 def test_a_run_keeps_its_schedule_and_its_folder_is_a_model(finished, tiny_model_dir):
-    assert [path.name for path in training.complete_checkpoints(finished)] == [
+    assert [path.name for path in checkpoints.complete_checkpoints(finished)] == [
         f"checkpoint-{step}" for step in (0, 1, 3, 5)
     ]
     content = json.loads((finished / "training.json").read_text())
@@ -311,6 +311,103 @@ def test_resuming_from_what_is_no_checkpoint_of_ours_is_refused(tiny_model_dir, 
     for path in (["--resume_from_checkpoint"], ["--resume_from_checkpoint", tiny_model_dir]):
         with pytest.raises(InputError, match="expected a checkpoint folder"):
             run(tmp_path / "out", tiny_model_dir, *path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--max_steps", "6"],
+        ["--max_steps", "4"],
+        ["--batch_size", "4"],
+        ["--learning_rate", "3e-3"],
+        ["--gradient_accumulation_steps", "2"],
+        ["--lr_scheduler_type", "constant"],
+        ["--seed", "1"],
+        ["--subset_train_size", "12"],
+        ["--checkpoint_steps", "0,3"],
+    ],
+)
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_checkpoint_of_another_training_is_refused_before_anything_starts(
+    words, step, finished, tiny_model_dir, tmp_path
+):
+    """Also of a finished run: nothing would be trained, and the record would say that it was."""
+    resume = ["--resume_from_checkpoint", str(finished / f"checkpoint-{step}")]
+    with pytest.raises(InputError, match=f"same training, got one with {words[0]}"):
+        run(tmp_path / "out", tiny_model_dir, *words, *resume)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_model_shape_or_other_weights_are_refused(finished, tiny_model_dir, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    model.transformer.ln_f.bias.data[0] += 1
+    model.save_pretrained(tmp_path / "other")
+    config = model.config
+    config.n_embd = 64
+    type(model)(config).save_pretrained(tmp_path / "wide")
+    for name in ("other", "wide"):
+        for file in Path(tiny_model_dir).glob("tokenizer*"):
+            shutil.copy(file, tmp_path / name)
+        resume = ["--resume_from_checkpoint", str(finished / "checkpoint-3")]
+        with pytest.raises(InputError, match="another model"):
+            run(tmp_path / "out", tmp_path / name, *resume)
+    wide = AutoModelForCausalLM.from_pretrained(tmp_path / "wide")
+    with pytest.raises(InputError, match="expected the weights of this model"):
+        script.require_weights_of(finished / "checkpoint-3", wide)
+
+
+def test_a_run_of_more_processes_is_another_run(monkeypatch):
+    assert not hasattr(script.identity_of(script.parse([])), "processes")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert script.identity_of(script.parse([])).processes == 2
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_resuming_the_same_training_elsewhere_ends_as_it_did(
+    step, finished, tiny_model_dir, tmp_path
+):
+    """Also with what may change: where it lies, and how many examples are evaluated at a time."""
+    run(
+        tmp_path / "out",
+        tiny_model_dir,
+        "--resume_from_checkpoint",
+        str(finished / f"checkpoint-{step}"),
+        "--per_device_eval_batch_size",
+        "3",
+    )
+    ours, theirs = (load_file(f / "model.safetensors") for f in (tmp_path / "out", finished))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    content = json.loads((tmp_path / "out" / "training.json").read_text())
+    there = [path.name for path in sorted((tmp_path / "out").glob("checkpoint-*"))]
+    assert [f"checkpoint-{step}" for step in content["checkpoints"]] == there
+
+
+def test_a_torn_checkpoint_is_one_line_and_other_folders_are_no_checkpoints(
+    finished, tiny_model_dir, tmp_path
+):
+    def torn(name, file, change):
+        shutil.copytree(finished, tmp_path / name)
+        path = tmp_path / name / "checkpoint-3" / file
+        path.write_bytes(change(path.read_bytes()))
+        return ["--resume_from_checkpoint", str(tmp_path / name / "checkpoint-3")]
+
+    for name, words in {
+        "state": torn("state", "trainer_state.json", lambda content: content[:1]),
+        "step": torn("step", "trainer_state.json", lambda c: c.replace(b'_step": 3', b'_step": 1')),
+        "optimizer": torn("optimizer", "optimizer.pt", lambda content: content[:-100]),
+        "weights": torn("weights", "model.safetensors", lambda content: content[:-100]),
+    }.items():
+        with pytest.raises(InputError, match="earlier one"):
+            run(tmp_path / f"{name}-out", tiny_model_dir, *words)
+    copy = tmp_path / "copy" / finished.name
+    shutil.copytree(finished, copy)
+    for other in ("checkpoint-best", "checkpoint-9-old"):
+        shutil.copytree(finished / "checkpoint-1", copy / other)
+    (copy / "training.png").unlink()
+    run(copy, tiny_model_dir, "--resume_from_checkpoint")
+    found = [path.name for path in checkpoints.complete_checkpoints(copy)]
+    assert found == [f"checkpoint-{step}" for step in (0, 1, 3, 5)]
+    assert (copy / "training.png").is_file()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_model_dir, tmp_path):
@@ -417,7 +514,7 @@ def test_two_processes_of_torchrun_train_as_one_with_twice_the_batch(
             text=True,
         )
         assert done.returncode == 0, done.stderr[-2000:]
-    assert [path.name for path in training.complete_checkpoints(tmp_path / "two")] == [
+    assert [path.name for path in checkpoints.complete_checkpoints(tmp_path / "two")] == [
         "checkpoint-0",
         "checkpoint-2",
         "checkpoint-3",
