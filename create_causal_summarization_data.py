@@ -206,7 +206,7 @@ def main(argv=None):
     }
     summary["lines"] = pair_report.lines(summary)
     runs.write_json(folder / "salience.json", summary)
-    runs.save_figure(pair_report.figure(summary), folder / "salience.png")
+    runs.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
     runs.say(args, "\n".join(summary["lines"]))
     runs.say(args, f"written: {', '.join(map(str, outputs))}")
     run.finish()

@@ -148,7 +148,7 @@ def main(argv=None):
     result["sentences"] = faithfulness_report.sentences(result)
     runs.say(args, "\n".join(faithfulness_report.lines(result)))
     runs.write_json(out / "faithfulness.json", result)
-    runs.save_figure(faithfulness_plots.figure(result), out / "faithfulness.png")
+    runs.save_figure(lambda: faithfulness_plots.figure(result), out / "faithfulness.png")
     run.finish()
 
 

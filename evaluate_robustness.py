@@ -119,10 +119,10 @@ def main(argv=None):
     result["sentences"] = robustness.lines(result)
     runs.say(args, "\n".join(result["sentences"]))
     runs.write_json(out / "robustness.json", result)
-    runs.save_figure(robustness_plots.overlap(result), out / "robustness.png")
+    runs.save_figure(lambda: robustness_plots.overlap(result), out / "robustness.png")
     if args.model_path:
         runs.save_figure(
-            robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png"
+            lambda: robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png"
         )
     run.finish()
 

@@ -271,10 +271,6 @@ def extract(args, model_path: str, output: Path) -> None:
     )
     runs.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(pairs)}"
-    with runs.atomic(drawing) as path:
-        visualization.draw_circuit(circuit.graph, circuit.scores, circuit.in_graph, path, title)
-    unit = "logits" if args.metric == "logit_diff" else "nats"
-    runs.save_figure(visualization.heat_map(circuit.graph, circuit.scores, title, unit), map_)
     if args.spans:
         from safetensors.torch import save_file
 
@@ -284,8 +280,19 @@ def extract(args, model_path: str, output: Path) -> None:
                 path,
                 metadata={"format": "1", "spans": ", ".join(dataset.SPANS)},
             )
+    runs.drawn(
+        lambda path: visualization.draw_circuit(
+            circuit.graph, circuit.scores, circuit.in_graph, path, title
+        ),
+        drawing,
+    )
+    unit = "logits" if args.metric == "logit_diff" else "nats"
+    runs.save_figure(
+        lambda: visualization.heat_map(circuit.graph, circuit.scores, title, unit), map_
+    )
+    if args.spans:
         runs.save_figure(
-            visualization.span_bars(
+            lambda: visualization.span_bars(
                 circuit.graph, by_span, circuit.metadata["spans"]["tokens"], title
             ),
             span_plot,
@@ -366,8 +373,6 @@ def score_once(args, adapter, pairs, path, steps: int) -> tuple:
             )
         )
     bar.close()
-    if writer:
-        writer.close()
     summary = {
         "steps": steps if method.complete or points > 2 else None,
         "completeness": completeness(method, parts),

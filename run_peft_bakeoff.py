@@ -579,7 +579,7 @@ def report(
     }
     content["sentences"] = bakeoff_report.sentences(content)
     runs.write_json(folder / "bakeoff.json", content)
-    runs.save_figure(bakeoff_report.figure(content), folder / "bakeoff.png")
+    runs.save_figure(lambda: bakeoff_report.figure(content), folder / "bakeoff.png")
     records = {
         name: [record for this, _, _, record in found if this.arm.name == name]
         for name in content["arms"]

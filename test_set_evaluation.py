@@ -9,7 +9,6 @@ Writes  rouge.json, rouge.png, generated.<model>.jsonl in --output_dir
     python test_set_evaluation.py --model_paths demo model_outputs/demo --dataset demo
 """
 
-import json
 from pathlib import Path
 
 from eap import InputError
@@ -219,12 +218,10 @@ def main(argv=None):
     for label, path in zip(labels, args.model_paths, strict=True):
         if not texts[label].is_file():
             runs.write_jsonl(texts[label], summaries(args, path, label, rows))
-        written[label] = [
-            json.loads(line) for line in texts[label].read_text(encoding="utf-8").splitlines()
-        ]
+        written[label] = runs.read_jsonl(texts[label])
     result = evaluate(args, rows, written)
     runs.write_json(folder / "rouge.json", result)
-    runs.save_figure(quality.figure(result), folder / "rouge.png")
+    runs.save_figure(lambda: quality.figure(result), folder / "rouge.png")
     runs.say(args, "\n".join(quality.lines(result["systems"])))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
     runs.say(
