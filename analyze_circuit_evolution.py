@@ -180,9 +180,11 @@ def unseen_pairs(args, checkpoints, adapter):
     from eap import dataset
 
     pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
-    unseen = dataset.unseen(
-        pairs, [checkpoint.circuit.metadata for checkpoint in checkpoints], args.pairs
-    )
+    found_on = [checkpoint.circuit.metadata for checkpoint in checkpoints]
+    for note in (dataset.by_ids(found_on, args.pairs), dataset.repeated(pairs, args.pairs)):
+        if note:
+            runs.warn(note)
+    unseen = dataset.unseen(pairs, found_on, args.pairs)
     chosen = unseen[: args.max_examples]
     runs.say(
         args,

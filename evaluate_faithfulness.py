@@ -179,6 +179,9 @@ def load(args):
     found_on = (
         [] if args.allow_same_examples else [circuit.metadata for circuit in circuits.values()]
     )
+    for note in (dataset.by_ids(found_on, args.pairs), dataset.repeated(pairs, args.pairs)):
+        if note:
+            runs.warn(note)
     unseen = dataset.unseen(pairs, found_on, args.pairs)
     used, unused = unseen[: args.max_examples], []
     runs.say(

@@ -170,18 +170,16 @@ def compare(args, circuits) -> list[dict]:
     """Every pair of circuits; the interval and the test where both were found on the same examples."""
     from itertools import combinations
 
-    from eap import robustness
+    from eap import dataset, robustness
 
     rows = []
     for (name_a, a, scores_a), (name_b, b, scores_b) in combinations(circuits, 2):
-        ids = a.metadata.get("example_ids")
         same = (
-            ids is not None
-            and ids == b.metadata.get("example_ids")
+            dataset.same_examples(a.metadata, b.metadata)
             and scores_a is not None
             and scores_b is not None
         )
-        both = (scores_a, scores_b) if same and len(ids) > 1 else None
+        both = (scores_a, scores_b) if same and len(scores_a) > 1 else None
         rows.append(
             {"a": name_a, "b": name_b, **robustness.pair(a, b, both, args.resamples, args.seed)}
         )
@@ -208,6 +206,8 @@ def extract_again(args, run, circuit, per_example) -> dict:
     tokenizer = opening.load_tokenizer(args.model_path)
     if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
         runs.say(args, note)
+    if note := dataset.repeated(pairs, args.pairs):
+        runs.warn(note)
     own = options(circuit)
     if own["ablation"] != "patching":
         raise InputError(
@@ -254,13 +254,17 @@ def options(circuit) -> dict:
 
 def stored(args, run, circuit, per_example, pairs):
     """The circuit's own per-example scores of the given pairs, when its file shows that they are of this model and these pairs, or None."""
-    about, inputs, ids = circuit.metadata, run.identity["inputs"], [pair.id for pair in pairs]
+    from eap import dataset
+
+    about, inputs = circuit.metadata, run.identity["inputs"]
+    theirs = (about.get("example_sha256") or {}).get("tokens", [])
+    ours = [dataset.tokens_sha256(pair) for pair in pairs]
     same = all(
         about.get(f"{kind}_sha256") == inputs[name]["sha256"]
         for kind, name in (("pairs", "pairs"), ("weights", "model"))
     )
-    same = same and about.get("dtype") == args.dtype and about["example_ids"][: len(ids)] == ids
-    return per_example[: len(ids)] if same and per_example is not None else None
+    same = same and about.get("dtype") == args.dtype and theirs[: len(ours)] == ours
+    return per_example[: len(ours)] if same and per_example is not None else None
 
 
 def perturbed(args, pairs, level: float) -> list:

@@ -250,6 +250,8 @@ def extract(args, model_path: str, output: Path) -> None:
     )
     if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
         runs.say(args, note)
+    if note := dataset.repeated(pairs, args.pairs):
+        runs.warn(note)
     if args.spans:
         for pair in pairs:
             dataset.span_labels(pair)  # before the work: raises for a pair without sentences
@@ -267,7 +269,7 @@ def extract(args, model_path: str, output: Path) -> None:
         pairs_sha256=run.identity["inputs"]["pairs"]["sha256"],
         weights_sha256=run.identity["inputs"]["model"]["sha256"],
         tokenizer_sha256=opening.tokenizer_sha256(tokenizer),
-        example_ids=[pair.id for pair in pairs],
+        **dataset.contents(pairs),
     )
     runs.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(pairs)}"

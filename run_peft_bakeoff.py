@@ -460,7 +460,8 @@ def prepare(args, model_path: str):
             runs.fingerprint(source) for source in corpus.inputs(args.dataset).values()
         ],
         "examples": {
-            what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)}
+            what: part.counts()
+            | {"articles_sha256": bakeoff.digest(corpus.digests(rows[what].select(part.rows)))}
             for what, part in parts.items()
         },
     }
@@ -546,7 +547,7 @@ def report(
     args, folder: Path, trials: list, data, left_out: dict[str, str], budget: int | None
 ) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
-    from summarization import bakeoff, bakeoff_report, quality
+    from summarization import bakeoff, bakeoff_report, quality, words
     from summarization.statistics import mean_interval
 
     found = [(this, *bakeoff.results(this)) for this in trials]
@@ -566,6 +567,7 @@ def report(
         "top_k": args.top_k,
         "settings": trials[0].config["settings"],
         "left_out": left_out,
+        "rouge_tokenizers": words.tokenizers(data.rows["highlights"]),
         "arms": bakeoff_report.summarise(
             numbers, {name: entry for name, (entry, _) in sweeps.items()}, args.seed
         ),
@@ -577,7 +579,9 @@ def report(
         },
         "differences": bakeoff_report.differences(numbers, args.seed),
     }
-    content["sentences"] = bakeoff_report.sentences(content)
+    content["sentences"] = bakeoff_report.sentences(content) + words.sentences(
+        content["rouge_tokenizers"]
+    )
     runs.write_json(folder / "bakeoff.json", content)
     runs.save_figure(lambda: bakeoff_report.figure(content), folder / "bakeoff.png")
     records = {

@@ -150,7 +150,7 @@ def model_system(label: str, written: list[dict]):
 
 def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     """Everything that stands in rouge.json, from the rows and what each model wrote."""
-    from summarization import quality
+    from summarization import quality, words
 
     articles, references = list(rows["article"]), list(rows["highlights"])
     systems = [model_system(label, texts) for label, texts in written.items()]
@@ -164,6 +164,7 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
         quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles)
     )
     table = quality.summarise([*systems, reference], args.seed)
+    tokenizers = words.tokenizers(references)
     return {
         "format": 1,
         "dataset": corpus.label(args.dataset),
@@ -178,9 +179,10 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
             label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()
         },
         "first": systems[0].label,
+        "rouge_tokenizers": tokenizers,
         "systems": table,
         "metrics": extra,
-        "sentences": quality.claims(table),
+        "sentences": quality.claims(table) + words.sentences(tokenizers),
     }
 
 
@@ -222,7 +224,10 @@ def main(argv=None):
     result = evaluate(args, rows, written)
     runs.write_json(folder / "rouge.json", result)
     runs.save_figure(lambda: quality.figure(result), folder / "rouge.png")
-    runs.say(args, "\n".join(quality.lines(result["systems"])))
+    from summarization import words
+
+    tokenizers = words.sentences(result["rouge_tokenizers"])
+    runs.say(args, "\n".join([*quality.lines(result["systems"]), *tokenizers]))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
     runs.say(
         args,

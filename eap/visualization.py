@@ -45,12 +45,12 @@ def layer_matrix(graph: Graph, values: torch.Tensor) -> torch.Tensor:
 
 def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric's unit"):
     """A Figure: sum of |score|, in `unit`, from every layer's attention or MLP to every other's, on a logarithmic scale."""
-    from matplotlib.colors import LogNorm
-
     writers, readers = layer_names(graph)
     values = layer_matrix(graph, scores.abs())
     positive = values[values > 0]
     figure, axis = subplots(figsize=(7.4, 6.4))
+    from matplotlib.colors import LogNorm  # not before: `subplots` sees to the backend
+
     norm = (
         LogNorm(max(float(positive.min()), float(positive.max()) / 1e4), float(positive.max()))
         if len(positive)

@@ -1,12 +1,12 @@
 """Articles and highlights: a Hub id, a local file or folder, or `demo`, the embedded newsroom."""
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 
 from eap import InputError
 from summarization import hub
+from summarization.rows import EXPECTED, SYNONYMS
 
 DEFAULT = "abisee/cnn_dailymail"
 HUB_CONFIGS = {"abisee/cnn_dailymail": "3.0.0", "cnn_dailymail": "3.0.0"}
@@ -15,12 +15,10 @@ SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves i
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
 NEWSROOM = Path(__file__).with_name("newsroom.py")
 NO_SPLITS = "{} has no splits: rows for {} are taken from all of it, and a model fine-tuned on it may have seen them"
-SYNONYMS = {
-    "id": ("id", "guid", "key"),
-    "article": ("article", "document", "text", "dialogue", "source"),
-    "highlights": ("highlights", "summary", "abstract", "target"),
-}
-EXPECTED = "columns article and highlights (or document/text and summary), and if there is one id"
+
+
+class NoSplit(InputError):
+    """The data set is there, but has no split of this name."""
 
 
 def resolve(dataset: str, flag: str = "--dataset") -> str:
@@ -97,7 +95,10 @@ def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 
         _note(NO_SPLITS.format(Path(dataset).name, split))
     if max_examples is not None:
         rows = np.random.default_rng(seed).permutation(rows)[:max_examples]
-    return table if len(rows) == len(table) and max_examples is None else table.select(rows)
+    if len(rows) < len(table) or max_examples is not None:
+        table = table.select(rows)
+    _say_repeats(table, f"{label(dataset)} {split}")
+    return table
 
 
 def _demo(split: str, n: int | None):
@@ -152,7 +153,7 @@ def _read_folder(folder: Path, split: str):
 
 def _one_of(splits, split: str, where):
     if split not in splits:
-        raise InputError(
+        raise NoSplit(
             f"{where}: expected a split {split!r}, found {', '.join(splits)}; choose one of these"
         )
     return splits[split]
@@ -162,20 +163,26 @@ def _read_file(path: Path):
     """The rows of one file, memory-mapped through the cache of `datasets`."""
     import datasets
 
-    options = {"keep_default_na": False} if FORMATS[path.suffix] == "csv" else {}  # "NA" is a word
+    from summarization import rows, runs
+
     try:
         with _silence():
-            return datasets.load_dataset(
-                FORMATS[path.suffix], data_files=str(path.resolve()), split="train", **options
-            )
-    except Exception as error:  # datasets raises its own kinds, pyarrow's and pandas'
-        reason = (
-            _first_bad_line(path)
-            if path.suffix == ".jsonl"
-            else f"{type(error).__name__}: {error.__cause__ or error}"
-        )
+            if path.suffix != ".parquet":
+                return rows.read(path)
+            return datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train")
+    except InputError:
+        raise
+    except Exception as error:  # datasets raises its own kinds and pyarrow's
+        reason = runs.outside(error)
+        if reason is not None and reason.errno is not None:
+            raise InputError(
+                f"{datasets.config.HF_DATASETS_CACHE}: expected a cache that can be written for "
+                f"{path.name}, got {(reason.strerror or str(reason)).lower()}; free some space or "
+                "set HF_DATASETS_CACHE to another folder"
+            ) from error
         raise InputError(
-            f"{path}: expected {EXPECTED}, got something unreadable ({reason}); mend the file"
+            f"{path}: expected {EXPECTED}, got something unreadable "
+            f"({type(error).__name__}: {error.__cause__ or error}); mend the file"
         ) from error
 
 
@@ -188,26 +195,6 @@ def _read_hub(name: str, split: str):
         raise InputError(
             f"--dataset {name}: expected split {split!r} of a data set on the Hub, got: {error}"
         ) from error
-
-
-def _first_bad_line(path: Path) -> str:
-    """What is wrong with the first line of a .jsonl file that is no example; looked for only after reading it has failed."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line) if line.strip() else {}
-            except ValueError as error:
-                return f"line {number} is not JSON: {error}"
-            if not isinstance(row, dict):
-                return f"line {number} is no JSON object"
-            for name in {name for names in SYNONYMS.values() for name in names} & set(row) - set(
-                SYNONYMS["id"]
-            ):
-                if not isinstance(row[name], str):
-                    return f"line {number}: {name} is {type(row[name]).__name__}, not text"
-                if any(0xD800 <= ord(character) <= 0xDFFF for character in row[name]):
-                    return f"line {number}: {name} holds half of a surrogate pair, which is no character"
-    return "no example in it"
 
 
 @contextlib.contextmanager
@@ -252,11 +239,21 @@ def _with_columns(table, dataset: str):
     for column in ("article", "highlights"):
         kind = table.features[column]
         if getattr(kind, "dtype", None) not in ("string", "large_string"):
-            found = _first_bad_line(Path(dataset)) if dataset.endswith(".jsonl") else str(kind)
             raise InputError(
-                f"--dataset {dataset}: expected text in column {column}, found {found}; mend the file"
+                f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the file"
             )
-    return table.cast_column("id", Value("string")).select_columns(["id", "article", "highlights"])
+    table = table.cast_column("id", Value("string")).select_columns(["id", "article", "highlights"])
+    return _with_ids(table)
+
+
+def _with_ids(table):
+    """The rows with an id each: those without one, or with a blank one, are known by their number."""
+    ids = list(table["id"])
+    filled = [own if (own or "").strip() else f"row-{row:06d}" for row, own in enumerate(ids)]
+    if filled == ids:
+        return table
+    order = table.column_names
+    return table.remove_columns("id").add_column("id", filled).select_columns(order)
 
 
 def _rows_with_text(table, dataset: str):
@@ -282,6 +279,20 @@ def _rows_with_text(table, dataset: str):
             f"{label(dataset)}: {int((~full).sum())} of {len(full)} rows are left out, their article or highlights are blank"
         )
     return np.flatnonzero(full)
+
+
+def digests(rows) -> list[str]:
+    """What each article is known by, whatever its id: `eap.dataset.text_sha256`."""
+    from eap.dataset import text_sha256
+
+    return [text_sha256(article) for article in rows["article"]]
+
+
+def _say_repeats(rows, what: str) -> None:
+    """Say how many rows repeat an earlier row's article, if any do."""
+    repeats = len(rows) - len(set(digests(rows)))
+    if repeats:
+        _note(f"{what}: {repeats} of {len(rows)} rows repeat the article of another row")
 
 
 _NOTED = set()
