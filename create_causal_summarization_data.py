@@ -202,10 +202,10 @@ def main(argv=None):
         "seed": args.seed,
         "n_extraction": len(parts[0]),
         "n_evaluation": len(parts[1]),
-        "rouge_tokenizers": words.tokenizers(example.summary for example in examples),
+        "rouge_words": words.describe(example.summary for example in examples),
         **pair_report.summarise(examples, pairs, dropped, args.seed),
     }
-    summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_tokenizers"])
+    summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_words"])
     runs.write_json(folder / "salience.json", summary)
     runs.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
     runs.say(args, "\n".join(summary["lines"]))

@@ -567,7 +567,7 @@ def report(
         "top_k": args.top_k,
         "settings": trials[0].config["settings"],
         "left_out": left_out,
-        "rouge_tokenizers": words.tokenizers(data.rows["highlights"]),
+        "rouge_words": words.describe(data.rows["highlights"]),
         "arms": bakeoff_report.summarise(
             numbers, {name: entry for name, (entry, _) in sweeps.items()}, args.seed
         ),
@@ -580,7 +580,7 @@ def report(
         "differences": bakeoff_report.differences(numbers, args.seed),
     }
     content["sentences"] = bakeoff_report.sentences(content) + words.sentences(
-        content["rouge_tokenizers"]
+        content["rouge_words"]
     )
     runs.write_json(folder / "bakeoff.json", content)
     runs.save_figure(lambda: bakeoff_report.figure(content), folder / "bakeoff.png")

@@ -164,7 +164,7 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
         quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles)
     )
     table = quality.summarise([*systems, reference], args.seed)
-    tokenizers = words.tokenizers(references)
+    described = words.describe(references)
     return {
         "format": 1,
         "dataset": corpus.label(args.dataset),
@@ -179,10 +179,10 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
             label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()
         },
         "first": systems[0].label,
-        "rouge_tokenizers": tokenizers,
+        "rouge_words": described,
         "systems": table,
         "metrics": extra,
-        "sentences": quality.claims(table) + words.sentences(tokenizers),
+        "sentences": quality.claims(table) + words.sentences(described),
     }
 
 
@@ -226,8 +226,8 @@ def main(argv=None):
     runs.save_figure(lambda: quality.figure(result), folder / "rouge.png")
     from summarization import words
 
-    tokenizers = words.sentences(result["rouge_tokenizers"])
-    runs.say(args, "\n".join([*quality.lines(result["systems"]), *tokenizers]))
+    said = words.sentences(result["rouge_words"])
+    runs.say(args, "\n".join([*quality.lines(result["systems"]), *said]))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
     runs.say(
         args,

@@ -73,12 +73,12 @@ def _figure_class():
 def _words(figure) -> list:
     """Every text of a figure but the numbers that matplotlib writes on axes: these may be 10^-3."""
     from matplotlib.text import Text
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
 
     numbers = set()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            if not isinstance(axis.get_major_formatter(), FixedFormatter):
+            if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter):
                 numbers.update(axis.get_ticklabels(which="both"))
     return [text for text in figure.findobj(Text) if text not in numbers]
 

@@ -129,7 +129,7 @@ def load_metric(name: str):
 
 def further(metric, name: str, systems: list[System], references: list[str]) -> dict[str, dict]:
     """The numbers of a further metric by system; one number per text also goes to the systems' values, named `<metric>_<key>`."""
-    english = words.ANY not in words.tokenizers(references)
+    english = all(words.kind_of(text) == words.LATIN for text in references)
     options = {"bertscore": {"lang": "en"}}.get(name, {})
     if not english and name == "bertscore":
         options = {"model_type": "bert-base-multilingual-cased"}  # as bert_score for most languages

@@ -71,7 +71,7 @@ def _ends_sentence(text: str, match) -> bool:
         return True
     if not match.group() or not rest or text[match.start() - 1 : match.start()].isspace():
         return True  # a newline, the end of the text, or " . "
-    if rest[0].islower():
+    if rest[0].islower() and not "\u10d0" <= rest[0] <= "\u10ff":  # Georgian has no capitals
         return False
     if match.group() != ".":
         return True

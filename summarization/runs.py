@@ -130,7 +130,7 @@ def in_one_line(error: OSError) -> str:
     """What the outside world refused, where, and what to do."""
     reason = (error.strerror or str(error) or "an error").lower()
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             f"{where or _fullest()}: expected room to write, got {reason}; free some, or choose "
             "another disk (--output_dir, --output; HF_HOME and TMPDIR for what libraries keep)"
@@ -476,6 +476,7 @@ class Run:
             Path(record),
             [Path(output) for output in outputs],
         )
+        require_utf8([*self.outputs, *filter(os.path.isdir, map(str, inputs.values()))])
         self.started = time.time()
         arguments = {
             name: value for name, value in sorted(vars(args).items()) if name not in COSMETIC
@@ -619,6 +620,16 @@ class Run:
     def _name(self, output: Path) -> str:
         """An output's path as seen from its record, so that both can be moved together."""
         return os.path.relpath(output, self.record.parent)
+
+
+def require_utf8(paths) -> None:
+    """Raise InputError for a result or a model folder whose name is not UTF-8: the libraries that read and write it refuse, late."""
+    for path in map(str, paths):
+        if any("\ud800" <= character <= "\udfff" for character in path):
+            raise InputError(
+                f"{path}: expected a name in UTF-8 for models and results, got other bytes; rename "
+                "it, or choose another place"
+            )
 
 
 def _asks_for(identity: dict):

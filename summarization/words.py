@@ -9,6 +9,7 @@ ANY = "words of any script; characters in scripts without spaces"
 OTHER_SHARE = (
     0.1  # of a text's letters: with more of other scripts than this, `rouge_score` is blind
 )
+ACCENTED_PERCENT = 1  # more is said: English has less
 # Scripts that put no space between words: a character (with its marks) stands for a word.
 UNSPACED = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 
@@ -33,20 +34,43 @@ def words(text: str, kind: str, stem: bool = True) -> list[str]:
     return {LATIN: _latin, ANY: _any}[kind](text, stem)
 
 
-def tokenizers(references) -> dict[str, int]:
-    """How many of the texts each tokenizer is for, the most first: what stands in the JSON."""
-    return dict(Counter(map(kind_of, references)).most_common())
+def describe(references) -> dict:
+    """What stands in the JSON about the words of the references that summaries are compared with.
+
+    `by_tokenizer`: how many references each is for, the most first; `accented_percent`: of the letters of
+    those in Latin, what `rouge_score` drops; `without_words`: how many hold none, so that nothing scores.
+    """
+    references = list(references)
+    kinds = [kind_of(text) for text in references]
+    latin = "".join(text for text, kind in zip(references, kinds, strict=True) if kind == LATIN)
+    letters = sum(map(str.isalpha, latin))
+    accented = sum(letter.isalpha() and not letter.isascii() for letter in latin)
+    return {
+        "by_tokenizer": dict(Counter(kinds).most_common()),
+        "accented_percent": round(100 * accented / max(letters, 1), 2),
+        "without_words": sum(
+            not words(text, kind, stem=False) for text, kind in zip(references, kinds, strict=True)
+        ),
+    }
 
 
-def sentences(counts: dict[str, int]) -> list[str]:
-    """What is to be said of `tokenizers`: nothing where all references are `rouge_score`'s."""
-    others = counts.get(ANY, 0)
-    if not others:
-        return []
-    return [
-        f"ROUGE, copy rate and words of {others} of {sum(counts.values())} references in other "
-        f"scripts than Latin: {ANY}; not comparable with rouge_score's"
-    ]
+def sentences(described: dict) -> list[str]:
+    """What is to be said of `describe`: nothing where `rouge_score` sees every letter."""
+    counts, accented = described["by_tokenizer"], described["accented_percent"]
+    said, total = [], sum(counts.values())
+    if others := counts.get(ANY, 0):
+        said.append(
+            f"ROUGE, copy rate and words of {others} of {total} references in other scripts than "
+            f"Latin are those of {ANY}; they do not compare with rouge_score's"
+        )
+    if accented > ACCENTED_PERCENT:
+        said.append(
+            f"{accented:.1f} % of the letters of the references have accents: rouge_score drops "
+            "them and cuts words there, as in published numbers"
+        )
+    if empty := described["without_words"]:
+        said.append(f"{empty} of {total} references hold no word: every summary scores 0 on them")
+    return said
 
 
 @functools.cache
