@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub
+from summarization import hub, rows, runs
 from summarization.rows import EXPECTED, SYNONYMS
 
 DEFAULT = "abisee/cnn_dailymail"
@@ -85,18 +85,19 @@ def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 
 
     if dataset == "demo":
         return _demo(split, max_examples)
-    table = _read(resolve(dataset), split)
-    with _silence():
-        table = _with_columns(table, dataset)
-    rows = _rows_with_text(table, dataset)
+    with _naming_the_cache(dataset):
+        table = _read(resolve(dataset), split)
+        with _silence():
+            table = _with_columns(table, dataset)
+    usable = _rows_with_text(table, dataset)
     if (
         without_splits(dataset) and split != "train"
     ):  # after what may be wrong with the file: an error is one line
         _note(NO_SPLITS.format(Path(dataset).name, split))
     if max_examples is not None:
-        rows = np.random.default_rng(seed).permutation(rows)[:max_examples]
-    if len(rows) < len(table) or max_examples is not None:
-        table = table.select(rows)
+        usable = np.random.default_rng(seed).permutation(usable)[:max_examples]
+    if len(usable) < len(table) or max_examples is not None:
+        table = table.select(usable)
     _say_repeats(table, f"{label(dataset)} {split}")
     return table
 
@@ -163,8 +164,6 @@ def _read_file(path: Path):
     """The rows of one file, memory-mapped through the cache of `datasets`."""
     import datasets
 
-    from summarization import rows, runs
-
     try:
         with _silence():
             if path.suffix != ".parquet":
@@ -173,16 +172,29 @@ def _read_file(path: Path):
     except InputError:
         raise
     except Exception as error:  # datasets raises its own kinds and pyarrow's
-        reason = runs.outside(error)
-        if reason is not None and reason.errno is not None:
-            raise InputError(
-                f"{datasets.config.HF_DATASETS_CACHE}: expected a cache that can be written for "
-                f"{path.name}, got {(reason.strerror or str(reason)).lower()}; free some space or "
-                "set HF_DATASETS_CACHE to another folder"
-            ) from error
+        if runs.outside(error) is not None:
+            raise
         raise InputError(
             f"{path}: expected {EXPECTED}, got something unreadable "
             f"({type(error).__name__}: {error.__cause__ or error}); mend the file"
+        ) from error
+
+
+@contextlib.contextmanager
+def _naming_the_cache(dataset: str):
+    """A block that reads through the cache of `datasets`: what the outside world refuses there names it."""
+    import datasets
+
+    try:
+        yield
+    except Exception as error:
+        reason = runs.outside(error)
+        if isinstance(error, InputError) or reason is None or reason.errno is None:
+            raise
+        raise InputError(
+            f"{datasets.config.HF_DATASETS_CACHE}: expected room to write a copy of {label(dataset)} "
+            f"there, got {(reason.strerror or str(reason)).lower()}; free some, or set "
+            "HF_DATASETS_CACHE to another folder"
         ) from error
 
 
@@ -242,8 +254,9 @@ def _with_columns(table, dataset: str):
             raise InputError(
                 f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the file"
             )
-    table = table.cast_column("id", Value("string")).select_columns(["id", "article", "highlights"])
-    return _with_ids(table)
+    if getattr(table.features["id"], "dtype", None) != "string":  # a cast writes all rows anew
+        table = table.cast_column("id", Value("string"))
+    return _with_ids(table.select_columns(["id", "article", "highlights"]))
 
 
 def _with_ids(table):
@@ -281,18 +294,18 @@ def _rows_with_text(table, dataset: str):
     return np.flatnonzero(full)
 
 
-def digests(rows) -> list[str]:
+def digests(table) -> list[str]:
     """What each article is known by, whatever its id: `eap.dataset.text_sha256`."""
     from eap.dataset import text_sha256
 
-    return [text_sha256(article) for article in rows["article"]]
+    return [text_sha256(article) for article in table["article"]]
 
 
-def _say_repeats(rows, what: str) -> None:
+def _say_repeats(table, what: str) -> None:
     """Say how many rows repeat an earlier row's article, if any do."""
-    repeats = len(rows) - len(set(digests(rows)))
+    repeats = len(table) - len(set(digests(table)))
     if repeats:
-        _note(f"{what}: {repeats} of {len(rows)} rows repeat the article of another row")
+        _note(f"{what}: {repeats} of {len(table)} rows repeat the article of another row")
 
 
 _NOTED = set()

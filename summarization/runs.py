@@ -65,9 +65,8 @@ MODEL_FILES = (
 
 def run_script(main) -> None:
     """Run a script's `main`; what a user can mend becomes one line on stderr and exit code 2."""
-    os.environ["MPLBACKEND"] = (
-        "agg"  # a notebook's is set for its children too; we only write files
-    )
+    _in_utf8()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's is set for its children too; we write files
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names of any script, in any locale
     try:
@@ -95,6 +94,13 @@ def run_script(main) -> None:
         if "--verbose" in sys.argv or reason is None:
             raise
         _stop(in_one_line(reason))
+
+
+def _in_utf8() -> None:
+    """Start the script again in Python's UTF-8 mode where the locale has another encoding: names and texts are UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _stop(message: str):
@@ -148,10 +154,12 @@ def in_one_line(error: OSError) -> str:
 
 def _output_folder() -> str:
     """The value of --output_dir or --output on the command line, or the words for its default."""
-    for word, value in zip(sys.argv, sys.argv[1:], strict=False):
-        if word in ("--output_dir", "--output"):
-            return value
-    return "the output folder"
+    given = [
+        value
+        for word, value in zip(sys.argv, sys.argv[1:], strict=False)
+        if word in ("--output_dir", "--output")
+    ]
+    return given[-1] if given else "the output folder"
 
 
 def _fullest() -> str:
