@@ -119,8 +119,9 @@ TOLD_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 def outside(error: BaseException) -> OSError | None:
     """The OSError that an error is or was raised from, also where a library tells of it in words; None: it is no such thing."""
-    cause = error
-    while cause is not None:
+    cause, looked_at = error, []
+    while cause is not None and cause not in looked_at:  # causes may go round in a circle
+        looked_at.append(cause)
         if isinstance(cause, OSError) and cause.errno is not None:
             return cause
         for number in TOLD_IN_WORDS:
