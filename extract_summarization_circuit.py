@@ -37,8 +37,14 @@ EXACT_TOP = 0  # patch so many of the strongest edges exactly as a check; one ru
 # --------------------------------------------------------------------------------------------
 
 EXACT_PAIRS = 8  # on which --exact_top patches
-GAP_WARNING = "warning: the scores miss completeness by {:.1%} (5 % is the limit): the path needs more points; try --ig_steps {}"
-FLAT_WARNING = "warning: {} at the clean input has no gradient under {}: every score is rounding noise; use --metric nll or EAP-IG-inputs"
+GAP_WARNING = (
+    "warning: completeness gap {:.1%} (limit 5 %): the points miss part of the path; use --method "
+    "secant, which has no gap, or --ig_steps {}"
+)
+FLAT_WARNING = (
+    "warning: {} at the clean input has no gradient under {}: every score is rounding noise; use "
+    "--metric nll or --method secant"
+)
 SIGN = "score = (corrupted - clean) . d metric / d input: positive means that ablating the edge raises the metric"
 
 
@@ -62,7 +68,8 @@ def parse(argv=None):
     parser.add_argument(
         "--method",
         default=METHOD,
-        help="EAP, EAP-IG-inputs, EAP-IG-activations, clean-corrupted, exact, NAP, NAP-IG "
+        help="secant, EAP, EAP-IG-inputs, EAP-IG-activations, clean-corrupted, exact, edge-gates, "
+        "AttnLRP, GIM, secant-segments, secant-norm-held; of nodes NAP, NAP-IG, NAP-secant "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -156,9 +163,10 @@ def check(args) -> None:
         raise InputError(
             f"--threshold keeps all edges above it: expected no --selection, got {args.selection}; leave one of the two out"
         )
-    if args.ig_steps == "auto" and not method.complete:
+    if args.ig_steps == "auto" and not method.quadrature:
         raise InputError(
-            f"--ig_steps auto looks at the completeness gap, which {args.method} has not: expected a number of points"
+            f"--ig_steps auto adds points until the completeness gap is small; {args.method} integrates "
+            "over none: expected a number, or another --method; leave --ig_steps out"
         )
     if method.points is None and args.dtype == "bfloat16":
         raise InputError(
@@ -304,6 +312,8 @@ def extract(args, model_path: str, output: Path) -> None:
 
 def score(args, adapter, pairs, path) -> tuple:
     """(what the circuit's metadata says of the scores, their mean by span or None); per-example scores go to `path`, if there is one."""
+    from eap import attribute
+
     tries = (4, 8, 16, 32, 64) if args.ig_steps == "auto" else (args.ig_steps,)
     for steps in tries:
         summary, by_span = score_once(args, adapter, pairs, path, steps)
@@ -315,7 +325,7 @@ def score(args, adapter, pairs, path) -> tuple:
         warnings.append(
             f"note: the completeness gap is {gap:.1%} with {steps} points, the most that --ig_steps auto takes"
         )
-    if args.method in ("EAP", "NAP") and args.metric in ("kl", "js"):
+    if attribute.METHODS[args.method].flat and args.metric in ("kl", "js"):
         warnings.append(FLAT_WARNING.format(args.metric, args.method))
     for warning in warnings:
         runs.warn(warning)
@@ -376,7 +386,7 @@ def score_once(args, adapter, pairs, path, steps: int) -> tuple:
         )
     bar.close()
     summary = {
-        "steps": steps if method.complete or points > 2 else None,
+        "steps": steps if method.stepped else None,
         "completeness": completeness(method, parts),
     }
     if args.spans:
@@ -475,7 +485,7 @@ def choose(args, adapter, pairs, scores_file, summary: dict):
     metadata = {
         "method": args.method,
         "metric": args.metric,
-        "rule": args.ig_rule if attribute.METHODS[args.method].complete else None,
+        "rule": args.ig_rule if attribute.METHODS[args.method].quadrature else None,
         **summary,
         "ablation": args.ablation,
         "selection": "threshold" if args.threshold is not None else args.selection,
