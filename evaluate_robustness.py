@@ -175,7 +175,8 @@ def compare(args, circuits) -> list[dict]:
     rows = []
     for (name_a, a, scores_a), (name_b, b, scores_b) in combinations(circuits, 2):
         same = (
-            dataset.same_examples(a.metadata, b.metadata)
+            a.metadata.get("example_ids") is not None
+            and dataset.same_examples(a.metadata, b.metadata)
             and scores_a is not None
             and scores_b is not None
         )

@@ -243,11 +243,14 @@ def by_ids(found_on: list[dict], path) -> str | None:
 
 
 def same_examples(a: dict, b: dict) -> bool:
-    """Whether two circuits' metadata say that they were found on the same examples in the same order: by what these hold, else by ids."""
+    """Whether two circuits' metadata say that they were found on the same examples in the same order: by what these hold, else by ids.
+
+    Two that name no examples count as the same, as long as their scores have one shape: who needs more asks for it.
+    """
     contents_a, contents_b = a.get("example_sha256"), b.get("example_sha256")
     if contents_a and contents_b:
         return contents_a["tokens"] == contents_b["tokens"]
-    return a.get("example_ids") is not None and a["example_ids"] == b.get("example_ids")
+    return a.get("example_ids") == b.get("example_ids")
 
 
 def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:

@@ -539,7 +539,7 @@ def test_circuits_have_the_same_examples_by_what_these_hold():
     assert dataset.same_examples(dataset.contents(a), dataset.contents([pair("other", 1, 2)]))
     assert not dataset.same_examples(dataset.contents(a), dataset.contents(b))
     assert dataset.same_examples({"example_ids": ["a"]}, dataset.contents(b))
-    assert not dataset.same_examples({}, {})
+    assert not dataset.same_examples({}, dataset.contents(b))
 
 
 def test_ids_of_pairs_of_every_kind(tmp_path):
