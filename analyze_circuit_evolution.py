@@ -188,9 +188,10 @@ def unseen_pairs(args, checkpoints, adapter, tokenizer):
     from eap import dataset
 
     pairs = opening.read_pairs(args, adapter, tokenizer)
-    unseen = dataset.unseen(
-        pairs, [checkpoint.circuit.metadata for checkpoint in checkpoints], args.pairs
-    )
+    found_on = [checkpoint.circuit.metadata for checkpoint in checkpoints]
+    if note := dataset.by_ids(found_on, args.pairs):
+        runs.warn(note)
+    unseen = dataset.unseen(pairs, found_on, args.pairs)
     chosen = unseen[: args.max_examples]
     runs.say(
         args,
@@ -337,12 +338,13 @@ def write(args, content) -> None:
     layers.write_layers(folder / "layers.evolution.json", "evolution", content["layers"])
     known = [name for name in ("trajectories", "faithfulness") if content[name]]
     for name in (*PLOTS, *known):
-        runs.save_figure(
-            getattr(evolution_plots, f"{name}_figure")(content), folder / f"evolution.{name}.png"
-        )
+        make = getattr(evolution_plots, f"{name}_figure")
+        runs.save_figure(lambda make=make: make(content), folder / f"evolution.{name}.png")
     if content["moved"]:
-        with runs.atomic(folder / "evolution.moved.png") as path:
-            evolution_plots.moved_drawing(content, path)
+        runs.drawn(
+            lambda path: evolution_plots.moved_drawing(content, path),
+            folder / "evolution.moved.png",
+        )
     runs.say(args, "\n".join([*tables, "", *evolution_words.lines(content)]))
     runs.say(args, f"written: {folder / 'evolution.json'}, layers.evolution.json and plots")
 

@@ -186,7 +186,7 @@ def main(argv=None):
     if run.up_to_date:
         return
 
-    from summarization import pair_report
+    from summarization import pair_report, words
 
     tokenizer, config = reader(args.model_path)
     max_length = row_length(args, tokenizer, config)
@@ -206,11 +206,12 @@ def main(argv=None):
         "seed": args.seed,
         "n_extraction": len(parts[0]),
         "n_evaluation": len(parts[1]),
+        "rouge_words": words.describe(example.summary for example in examples),
         **pair_report.summarise(examples, pairs, dropped, args.seed),
     }
-    summary["lines"] = pair_report.lines(summary)
+    summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_words"])
     runs.write_json(folder / "salience.json", summary)
-    runs.save_figure(pair_report.figure(summary), folder / "salience.png")
+    runs.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
     runs.say(args, "\n".join(summary["lines"]))
     runs.say(args, f"written: {', '.join(map(str, outputs))}")
     run.finish()

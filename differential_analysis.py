@@ -152,10 +152,8 @@ def write(args, summary):
     scores = {name: change["scores"] for name, change in summary["changes"].items()}
     layers.write_layers(folder / "layers.differential.json", "differential", scores)
     for name in PLOTS:
-        runs.save_figure(
-            getattr(differential_plots, f"{name}_figure")(summary),
-            folder / f"differential.{name}.png",
-        )
+        make = getattr(differential_plots, f"{name}_figure")
+        runs.save_figure(lambda make=make: make(summary), folder / f"differential.{name}.png")
 
 
 def follow_run(args) -> None:
@@ -176,7 +174,7 @@ def follow_run(args) -> None:
         found, args.seed, lambda items: runs.progress(items, args, "checkpoints")
     )
     runs.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
-    runs.save_figure(differential_plots.run_figure(summary), outputs[1])
+    runs.save_figure(lambda: differential_plots.run_figure(summary), outputs[1])
     runs.say(args, "\n".join(differential_run.lines(summary)))
     runs.say(args, f"written: {outputs[0]} and {outputs[1].name}")
     run.finish()

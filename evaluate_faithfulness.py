@@ -159,7 +159,7 @@ def main(argv=None):
     result["sentences"] = faithfulness_report.sentences(result)
     runs.say(args, "\n".join(faithfulness_report.lines(result)))
     runs.write_json(out / "faithfulness.json", result)
-    runs.save_figure(faithfulness_plots.figure(result), out / "faithfulness.png")
+    runs.save_figure(lambda: faithfulness_plots.figure(result), out / "faithfulness.png")
     run.finish()
 
 
@@ -189,6 +189,8 @@ def load(args):
     found_on = (
         [] if args.allow_same_examples else [circuit.metadata for circuit in circuits.values()]
     )
+    if note := dataset.by_ids(found_on, args.pairs):
+        runs.warn(note)
     unseen = dataset.unseen(pairs, found_on, args.pairs)
     used, unused = unseen[: args.max_examples], []
     runs.say(

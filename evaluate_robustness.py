@@ -155,10 +155,10 @@ def main(argv=None):
     result["sentences"] = robustness.lines(result)
     runs.say(args, "\n".join(result["sentences"]))
     runs.write_json(out / "robustness.json", result)
-    runs.save_figure(robustness_plots.overlap(result), out / "robustness.png")
+    runs.save_figure(lambda: robustness_plots.overlap(result), out / "robustness.png")
     if args.model_path:
         runs.save_figure(
-            robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png"
+            lambda: robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png"
         )
     run.finish()
 
@@ -204,18 +204,17 @@ def compare(args, circuits) -> list[dict]:
     """Every pair of circuits; the interval and the test where both were found on the same examples."""
     from itertools import combinations
 
-    from eap import robustness
+    from eap import dataset, robustness
 
     rows = []
     for (name_a, a, scores_a), (name_b, b, scores_b) in combinations(circuits, 2):
-        ids = a.metadata.get("example_ids")
         same = (
-            ids is not None
-            and ids == b.metadata.get("example_ids")
+            a.metadata.get("example_ids") is not None
+            and dataset.same_examples(a.metadata, b.metadata)
             and scores_a is not None
             and scores_b is not None
         )
-        both = (scores_a, scores_b) if same and len(ids) > 1 else None
+        both = (scores_a, scores_b) if same and len(scores_a) > 1 else None
         rows.append(
             {"a": name_a, "b": name_b, **robustness.pair(a, b, both, args.resamples, args.seed)}
         )
@@ -285,16 +284,16 @@ def options(circuit) -> dict:
 
 def stored(args, run, circuit, per_example, pairs):
     """The circuit's own per-example scores of the given pairs, when its file shows that they are of this model and these pairs, or None."""
-    about, ids = circuit.metadata, [pair.id for pair in pairs]
+    from eap import dataset
+
+    about = circuit.metadata
+    theirs = (about.get("example_sha256") or {}).get("tokens", [])
+    ours = [dataset.tokens_sha256(pair) for pair in pairs]
     same_pairs = about.get("pairs_sha256") == run.identity["inputs"]["pairs"]["sha256"]
     same_model = weights.are(about.get("weights_sha256"), args.model_path)
-    same = (
-        same_pairs
-        and same_model
-        and about.get("dtype") == args.dtype
-        and about["example_ids"][: len(ids)] == ids
-    )
-    return per_example[: len(ids)] if same and per_example is not None else None
+    same_numbers = about.get("dtype") == args.dtype and theirs[: len(ours)] == ours
+    same = same_pairs and same_model and same_numbers
+    return per_example[: len(ours)] if same and per_example is not None else None
 
 
 def perturbed(args, pairs, level: float) -> list:

@@ -285,16 +285,12 @@ def extract(args, model_path: str, output: Path, *, n_circuits: int = 1) -> None
         weights_sha256=weights.sha256(model_path),
         examples_sha256=runs.sha256(examples_beside(output).resolve()),
         tokenizer_sha256=opening.tokenizer_sha256(tokenizer),
-        example_ids=[pair.id for pair in pairs],
+        **dataset.contents(pairs),
     )
     if "commit" in run.identity["inputs"]["model"]:
         circuit.metadata["weights_commit"] = run.identity["inputs"]["model"]["commit"]
     runs.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(pairs)}"
-    with runs.atomic(drawing) as path:
-        visualization.draw_circuit(circuit.graph, circuit.scores, circuit.in_graph, path, title)
-    unit = "logits" if args.metric == "logit_diff" else "nats"
-    runs.save_figure(visualization.heat_map(circuit.graph, circuit.scores, title, unit), map_)
     if args.spans:
         from safetensors.torch import save_file
 
@@ -304,8 +300,19 @@ def extract(args, model_path: str, output: Path, *, n_circuits: int = 1) -> None
                 path,
                 metadata={"format": "1", "spans": ", ".join(dataset.SPANS)},
             )
+    runs.drawn(
+        lambda path: visualization.draw_circuit(
+            circuit.graph, circuit.scores, circuit.in_graph, path, title
+        ),
+        drawing,
+    )
+    unit = "logits" if args.metric == "logit_diff" else "nats"
+    runs.save_figure(
+        lambda: visualization.heat_map(circuit.graph, circuit.scores, title, unit), map_
+    )
+    if args.spans:
         runs.save_figure(
-            visualization.span_bars(
+            lambda: visualization.span_bars(
                 circuit.graph, by_span, circuit.metadata["spans"]["tokens"], title
             ),
             span_plot,
@@ -390,8 +397,6 @@ def score_once(args, adapter, pairs, path, steps: int, *, n_circuits: int = 1) -
             )
         )
     bar.close()
-    if writer:
-        writer.close()
     summary = {
         "steps": steps if method.stepped else None,
         "completeness": completeness(method, parts),

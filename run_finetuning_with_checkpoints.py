@@ -557,7 +557,7 @@ def report(args, output_dir: Path, log: list[dict], facts: dict) -> None:
         "validation": validation,
     }
     runs.write_json(output_dir / "training.json", content)
-    runs.save_figure(draw(content), output_dir / "training.png")
+    runs.save_figure(lambda: draw(content), output_dir / "training.png")
     n_validation = facts["examples"]["validation"]["kept"]
     runs.say(
         args,

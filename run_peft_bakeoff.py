@@ -484,7 +484,8 @@ def prepare(args, inputs: dict):
         "dataset": corpus.label(args.dataset),
         "data_sha256": [inputs[name]["sha256"] for name in corpus.inputs(args.dataset)],
         "examples": {
-            what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)}
+            what: part.counts()
+            | {"articles_sha256": bakeoff.digest(corpus.digests(rows[what].select(part.rows)))}
             for what, part in parts.items()
         },
     }
@@ -570,7 +571,7 @@ def report(
     args, folder: Path, trials: list, data, left_out: dict[str, str], budget: int | None
 ) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
-    from summarization import bakeoff, bakeoff_report, quality
+    from summarization import bakeoff, bakeoff_report, quality, words
     from summarization.statistics import mean_interval
 
     found = [(this, *bakeoff.results(this)) for this in trials]
@@ -590,6 +591,7 @@ def report(
         "top_k": args.top_k,
         "settings": trials[0].config["settings"],
         "left_out": left_out,
+        "rouge_words": words.describe(data.rows["highlights"]),
         "arms": bakeoff_report.summarise(
             numbers, {name: entry for name, (entry, _) in sweeps.items()}, args.seed
         ),
@@ -601,9 +603,11 @@ def report(
         },
         "differences": bakeoff_report.differences(numbers, args.seed),
     }
-    content["sentences"] = bakeoff_report.sentences(content)
+    content["sentences"] = bakeoff_report.sentences(content) + words.sentences(
+        content["rouge_words"]
+    )
     runs.write_json(folder / "bakeoff.json", content)
-    runs.save_figure(bakeoff_report.figure(content), folder / "bakeoff.png")
+    runs.save_figure(lambda: bakeoff_report.figure(content), folder / "bakeoff.png")
     records = {
         name: [record for this, _, _, record in found if this.arm.name == name]
         for name in content["arms"]

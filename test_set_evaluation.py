@@ -9,7 +9,6 @@ Writes  rouge.json, rouge.png, generated.<model>.jsonl in --output_dir
     python test_set_evaluation.py --model_paths demo model_outputs/demo --dataset demo
 """
 
-import json
 from pathlib import Path
 
 from eap import InputError
@@ -176,7 +175,7 @@ def model_system(label: str, written: list[dict]):
 
 def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     """Everything that stands in rouge.json, from the rows and what each model wrote."""
-    from summarization import quality
+    from summarization import quality, words
 
     articles, references = list(rows["article"]), list(rows["highlights"])
     systems = [model_system(label, texts) for label, texts in written.items()]
@@ -190,6 +189,7 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
         quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles)
     )
     table = quality.summarise([*systems, reference], args.seed)
+    described = words.describe(references)
     return {
         "format": 1,
         "dataset": corpus.label(args.dataset),
@@ -204,9 +204,10 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
             label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()
         },
         "first": systems[0].label,
+        "rouge_words": described,
         "systems": table,
         "metrics": extra,
-        "sentences": quality.claims(table),
+        "sentences": quality.claims(table) + words.sentences(described),
     }
 
 
@@ -245,13 +246,14 @@ def main(argv=None):
         n_models = sum(not file.is_file() for file in texts.values())
         if not texts[label].is_file():
             runs.write_jsonl(texts[label], summaries(args, path, label, rows, n_models=n_models))
-        written[label] = [
-            json.loads(line) for line in texts[label].read_text(encoding="utf-8").splitlines()
-        ]
+        written[label] = runs.read_jsonl(texts[label])
     result = evaluate(args, rows, written)
     runs.write_json(folder / "rouge.json", result)
-    runs.save_figure(quality.figure(result), folder / "rouge.png")
-    runs.say(args, "\n".join(quality.lines(result["systems"])))
+    runs.save_figure(lambda: quality.figure(result), folder / "rouge.png")
+    from summarization import words
+
+    said = words.sentences(result["rouge_words"])
+    runs.say(args, "\n".join([*quality.lines(result["systems"]), *said]))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
     runs.say(
         args,

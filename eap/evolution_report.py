@@ -8,6 +8,7 @@ import torch
 
 from eap import bootstrap, evolution
 from eap.circuit import Circuit, asked_for, strongest
+from eap.dataset import same_examples
 from eap.evolution_words import sentences
 from eap.selection import bootstrap_means
 
@@ -207,10 +208,8 @@ def _same_examples(first: Checkpoint, last: Checkpoint):
     if first.per_example is None or last.per_example is None:
         return None
     before, after = first.per_example(), last.per_example()
-    same = before.shape == after.shape and first.circuit.metadata.get(
-        "example_ids"
-    ) == last.circuit.metadata.get("example_ids")
-    return (before, after) if same else None
+    same = same_examples(first.circuit.metadata, last.circuit.metadata)
+    return (before, after) if same and before.shape == after.shape else None
 
 
 def _permutation(checkpoint: Checkpoint, last: Checkpoint, seed: int) -> dict | None:

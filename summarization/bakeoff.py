@@ -442,13 +442,9 @@ def finite_nll(args, model, part: examples.Encoded, tokenizer) -> np.ndarray:
 
 def results(this: Trial) -> tuple[dict, list[dict], dict]:
     """(metrics, rows of texts, run record) of a finished trial."""
-    texts = [
-        json.loads(line)
-        for line in (this.folder / "texts.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
     return (
         runs.read_json(this.folder / "metrics.json"),
-        texts,
+        runs.read_jsonl(this.folder / "texts.jsonl"),
         runs.read_json(this.folder / "run.json"),
     )
 

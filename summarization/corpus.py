@@ -3,13 +3,13 @@
 import contextlib
 import functools
 import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub
+from summarization import hub, rows, runs
+from summarization.rows import EXPECTED, SYNONYMS
 from summarization.runs import Source
 
 DEFAULT = "abisee/cnn_dailymail"
@@ -20,12 +20,10 @@ SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves i
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
 NEWSROOM = Path(__file__).with_name("newsroom.py")
 NO_SPLITS = "{} has no splits: rows for {} are taken from all of it, and a model fine-tuned on it may have seen them"
-SYNONYMS = {
-    "id": ("id", "guid", "key"),
-    "article": ("article", "document", "text", "dialogue", "source"),
-    "highlights": ("highlights", "summary", "abstract", "target"),
-}
-EXPECTED = "columns article and highlights (or document/text and summary), and if there is one id"
+
+
+class NoSplit(InputError):
+    """The data set is there, but has no split of this name."""
 
 
 def resolve(dataset: str, flag: str = "--dataset") -> str:
@@ -98,17 +96,21 @@ def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 
 
     if dataset == "demo":
         return _demo(split, max_examples)
-    table = _read(resolve(dataset), split)
-    with _silence():
-        table = _with_columns(table, dataset)
-    rows = _rows_with_text(table, dataset)
+    with _naming_the_cache(dataset):
+        table = _read(resolve(dataset), split)
+        with _silence():
+            table = _with_columns(table, dataset)
+    usable = _rows_with_text(table, dataset)
     if (
         without_splits(dataset) and split != "train"
     ):  # after what may be wrong with the file: an error is one line
         _note(NO_SPLITS.format(Path(dataset).name, split))
     if max_examples is not None:
-        rows = np.random.default_rng(seed).permutation(rows)[:max_examples]
-    return table if len(rows) == len(table) and max_examples is None else table.select(rows)
+        usable = np.random.default_rng(seed).permutation(usable)[:max_examples]
+    if len(usable) < len(table) or max_examples is not None:
+        table = table.select(usable)
+    _say_repeats(table, f"{label(dataset)} {split}")
+    return table
 
 
 def _demo(split: str, n: int | None):
@@ -163,7 +165,7 @@ def _read_folder(folder: Path, split: str):
 
 def _one_of(splits, split: str, where):
     if split not in splits:
-        raise InputError(
+        raise NoSplit(
             f"{where}: expected a split {split!r}, found {', '.join(splits)}; choose one of these"
         )
     return splits[split]
@@ -173,20 +175,37 @@ def _read_file(path: Path):
     """The rows of one file, memory-mapped through the cache of `datasets`."""
     import datasets
 
-    options = {"keep_default_na": False} if FORMATS[path.suffix] == "csv" else {}  # "NA" is a word
     try:
         with _silence():
-            return datasets.load_dataset(
-                FORMATS[path.suffix], data_files=str(path.resolve()), split="train", **options
-            )
-    except Exception as error:  # datasets raises its own kinds, pyarrow's and pandas'
-        reason = (
-            _first_bad_line(path)
-            if path.suffix == ".jsonl"
-            else f"{type(error).__name__}: {error.__cause__ or error}"
-        )
+            if path.suffix != ".parquet":
+                return rows.read(path)
+            return datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train")
+    except InputError:
+        raise
+    except Exception as error:  # datasets raises its own kinds and pyarrow's
+        if runs.outside(error) is not None:
+            raise
         raise InputError(
-            f"{path}: expected {EXPECTED}, got something unreadable ({reason}); mend the file"
+            f"{path}: expected {EXPECTED}, got something unreadable "
+            f"({type(error).__name__}: {error.__cause__ or error}); mend the file"
+        ) from error
+
+
+@contextlib.contextmanager
+def _naming_the_cache(dataset: str):
+    """A block that reads through the cache of `datasets`: what the outside world refuses there names it."""
+    import datasets
+
+    try:
+        yield
+    except Exception as error:
+        reason = runs.outside(error)
+        if isinstance(error, InputError) or reason is None or reason.errno is None:
+            raise
+        raise InputError(
+            f"{datasets.config.HF_DATASETS_CACHE}: expected room to write a copy of {label(dataset)} "
+            f"there, got {(reason.strerror or str(reason)).lower()}; free some, or set "
+            "HF_DATASETS_CACHE to another folder"
         ) from error
 
 
@@ -306,26 +325,6 @@ def _update_with_texts(digest, column) -> None:
     digest.update(np.concatenate([*lengths, []]).astype("<i8").tobytes())
 
 
-def _first_bad_line(path: Path) -> str:
-    """What is wrong with the first line of a .jsonl file that is no example; looked for only after reading it has failed."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line) if line.strip() else {}
-            except ValueError as error:
-                return f"line {number} is not JSON: {error}"
-            if not isinstance(row, dict):
-                return f"line {number} is no JSON object"
-            for name in {name for names in SYNONYMS.values() for name in names} & set(row) - set(
-                SYNONYMS["id"]
-            ):
-                if not isinstance(row[name], str):
-                    return f"line {number}: {name} is {type(row[name]).__name__}, not text"
-                if any(0xD800 <= ord(character) <= 0xDFFF for character in row[name]):
-                    return f"line {number}: {name} holds half of a surrogate pair, which is no character"
-    return "no example in it"
-
-
 @contextlib.contextmanager
 def _silence(logs_only: bool = False):
     """No log lines of `datasets`, whose errors become a line of ours; no bars but of downloads."""
@@ -369,13 +368,22 @@ def _with_columns(table, dataset: str):
     for column in ("article", "highlights"):
         kind = table.features[column]
         if getattr(kind, "dtype", None) not in ("string", "large_string"):
-            found = _first_bad_line(Path(dataset)) if dataset.endswith(".jsonl") else str(kind)
             raise InputError(
-                f"--dataset {dataset}: expected text in column {column}, found {found}; mend the file"
+                f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the file"
             )
     if getattr(table.features["id"], "dtype", None) != "string":  # a cast writes all rows anew
         table = table.cast_column("id", Value("string"))
-    return table.select_columns(["id", "article", "highlights"])
+    return _with_ids(table.select_columns(["id", "article", "highlights"]))
+
+
+def _with_ids(table):
+    """The rows with an id each: those without one, or with a blank one, are known by their number."""
+    ids = list(table["id"])
+    filled = [own if (own or "").strip() else f"row-{row:06d}" for row, own in enumerate(ids)]
+    if filled == ids:
+        return table
+    order = table.column_names
+    return table.remove_columns("id").add_column("id", filled).select_columns(order)
 
 
 def _rows_with_text(table, dataset: str):
@@ -401,6 +409,20 @@ def _rows_with_text(table, dataset: str):
             f"{label(dataset)}: {int((~full).sum())} of {len(full)} rows are left out, their article or highlights are blank"
         )
     return np.flatnonzero(full)
+
+
+def digests(table) -> list[str]:
+    """What each article is known by, whatever its id: `eap.dataset.text_sha256`."""
+    from eap.dataset import text_sha256
+
+    return [text_sha256(article) for article in table["article"]]
+
+
+def _say_repeats(table, what: str) -> None:
+    """Say how many rows repeat an earlier row's article, if any do."""
+    repeats = len(table) - len(set(digests(table)))
+    if repeats:
+        _note(f"{what}: {repeats} of {len(table)} rows repeat the article of another row")
 
 
 _NOTED = set()

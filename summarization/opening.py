@@ -311,6 +311,8 @@ def read_pairs(args, adapter, tokenizer, max_examples: int | None = None) -> lis
         args.pairs, adapter.vocabulary_size, adapter.context_length, max_examples
     )
     require_pairs_tokenizer(args, pairs, tokenizer)
+    if note := dataset.repeated(pairs, args.pairs):
+        runs.warn(note)
     return pairs
 
 

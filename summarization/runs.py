@@ -1,6 +1,7 @@
 """What every script shares: one-line errors, seeds, device, atomic files, run.json. Imports nothing heavy."""
 
 import contextlib
+import errno
 import functools
 import glob
 import hashlib
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,13 +68,17 @@ MODEL_FILES = (
 
 def run_script(main) -> None:
     """Run a script's `main`; what a user can mend becomes one line on stderr and exit code 2."""
+    _in_utf8()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's is set for its children too; we write files
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of any script, in any locale
     try:
         main()
+        sys.stdout.flush()
     except InputError as error:
         if "--verbose" in sys.argv:
             raise
-        print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _stop(str(error))
     except (
         BrokenPipeError
     ):  # what was printed went to a program that has read enough, as `head` does
@@ -80,21 +86,100 @@ def run_script(main) -> None:
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # or Python complains once more when it exits
         sys.exit(1)
-    except OSError as error:
-        if "--verbose" in sys.argv or error.filename is None:
-            raise
-        print(
-            f"{Path(sys.argv[0]).name}: error: {error.filename}: expected a path that can be read and written, got "
-            f"{(error.strerror or 'an error').lower()}; choose another path or mend its permissions",
-            file=sys.stderr,
-        )
-        sys.exit(2)
     except KeyboardInterrupt:
         print(
             f"{Path(sys.argv[0]).name}: interrupted; the same command goes on from here",
             file=sys.stderr,
         )
         sys.exit(130)
+    except Exception as error:
+        reason = outside(error)
+        if "--verbose" in sys.argv or reason is None:
+            raise
+        _stop(in_one_line(reason))
+
+
+def _in_utf8() -> None:
+    """Start the script again in Python's UTF-8 mode where the locale has another encoding: names and texts are UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _stop(message: str):
+    """End the script with one line on stderr and code 2, also when stdout can take no more."""
+    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.exit(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(2)
+
+
+# Numbers of errors that libraries tell of in words only: Rust's and Arrow's writers do.
+TOLD_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+def outside(error: BaseException) -> OSError | None:
+    """The OSError that an error is or was raised from, also where a library tells of it in words; None: it is no such thing."""
+    cause, looked_at = error, []
+    while cause is not None and cause not in looked_at:  # causes may go round in a circle
+        looked_at.append(cause)
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause
+        for number in TOLD_IN_WORDS:
+            if os.strerror(number) in str(cause):
+                return OSError(number, os.strerror(number))
+        if "PytorchStreamWriter" in str(cause) or "inline_container" in str(cause):  # torch.save
+            return OSError(errno.ENOSPC, "what torch could not write (no space left on device?)")
+        cause = cause.__cause__
+    return error if isinstance(error, OSError) else None
+
+
+def in_one_line(error: OSError) -> str:
+    """What the outside world refused, where, and what to do."""
+    reason = (error.strerror or str(error) or "an error").lower()
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"{where or _fullest()}: expected room to write, got {reason}; free some, or choose "
+            "another disk (--output_dir, --output; HF_HOME and TMPDIR for what libraries keep)"
+        )
+    if where is None:
+        return (
+            f"expected files and folders that can be read and written, got {reason}, without a "
+            f"name; look at {_output_folder()}, the current folder, HF_HOME and TMPDIR"
+        )
+    return (
+        f"{where}: expected a path that can be read and written, got {reason}; choose another path "
+        "or mend its permissions"
+    )
+
+
+def _output_folder() -> str:
+    """The value of --output_dir or --output on the command line, or the words for its default."""
+    given = [
+        value
+        for word, value in zip(sys.argv, sys.argv[1:], strict=False)
+        if word in ("--output_dir", "--output")
+    ]
+    return given[-1] if given else "the output folder"
+
+
+def _fullest() -> str:
+    """The place with the least room among those that a script and its libraries write to."""
+    places = [_output_folder(), os.getcwd(), os.environ.get("TMPDIR", "/tmp")]
+    places += [os.environ[name] for name in ("HF_HOME", "HF_DATASETS_CACHE") if name in os.environ]
+    there = {}
+    for place in places:
+        with contextlib.suppress(OSError):
+            there[place] = shutil.disk_usage(_existing(Path(place))).free
+    return min(there, key=there.get, default="the disk")
+
+
+def _existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that is there."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def say(args, *words) -> None:
@@ -240,33 +325,62 @@ def seed_everything(seed: int) -> None:
 def atomic(path):
     """A temporary name beside `path`, of the same suffix; renamed to `path` when the block ends well, removed otherwise.
 
-    A folder replaces a folder, a file a file. Raises InputError when `path` is a folder and a file was written.
+    A folder replaces a folder, a file a file. Raises InputError when `path` is a folder and a file was written, and OSError
+    that names `path` for whatever the outside world refuses in the block.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".writing-{path.name}-"
-    for left in path.parent.glob(
-        f"{glob.escape(prefix)}*"
-    ):  # by a process that was killed while it wrote this
-        shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(
+            f"{glob.escape(prefix)}*"
+        ):  # by a process that was killed while it wrote this
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        try:
+            yield folder / path.name
+            if path.is_dir() and not (folder / path.name).is_dir():
+                raise InputError(
+                    f"{path}: expected the name of a file to write, got a folder; name a file in it"
+                )
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(folder / path.name, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """A block in which `path` is written: what the outside world refuses there comes out as an OSError that names it.
+
+    Libraries raise errors of their own for a full disk, and OSErrors without a name.
+    """
     try:
-        yield folder / path.name
-        if path.is_dir() and not (folder / path.name).is_dir():
-            raise InputError(
-                f"{path}: expected the name of a file to write, got a folder; name a file in it"
-            )
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(folder / path.name, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = outside(error)
+        if reason is None or reason.errno is None:
+            raise
+        if reason.filename is not None and not _in_the_writing_of(path, reason.filename):
+            raise
+        raise OSError(reason.errno, reason.strerror or str(reason), str(path)) from error
+
+
+def _in_the_writing_of(path, name) -> bool:
+    """Whether `name` is `path`, a folder above it, or what stands for it until it is written."""
+    there = os.path.abspath(os.fsdecode(name))
+    path = os.path.abspath(path)
+    staging = os.path.join(os.path.dirname(path), f".writing-{os.path.basename(path)}")
+    return there.startswith((staging, path)) or path.startswith(there)
 
 
 def write_text(path, text: str) -> None:
-    """Write `text` to `path` in one step."""
+    """Write `text` to `path` in one step, in UTF-8. What of a file name is no character is escaped, as JSON does."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path, content) -> None:
@@ -281,10 +395,16 @@ def write_jsonl(path, rows) -> None:
     )
 
 
+def read_jsonl(path) -> list:
+    """The objects of a file of `write_jsonl`. Lines end at a newline only: texts may hold any other separator."""
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def read_json(path, what: str = "JSON file"):
     """The content of a JSON file of `format` 1 or none. Raises InputError naming the file."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: expected a {what}, found no such file; check the path, or run the script that writes it"
@@ -301,13 +421,39 @@ def read_json(path, what: str = "JSON file"):
     return content
 
 
-def save_figure(figure, path) -> None:
-    """Write a matplotlib figure as PNG in one step, byte-identical between runs, and close it."""
-    import matplotlib.pyplot as plt
+def save_figure(make, path) -> None:
+    """Write the matplotlib figure that `make()` returns as PNG in one step, byte-identical between runs.
 
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=150, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
+    `drawn` says what becomes of a figure that cannot be drawn.
+    """
+
+    def write(temporary) -> None:
+        options = {"dpi": 150, "bbox_inches": "tight", "metadata": {"Software": None}}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+            make().savefig(temporary, **options)
+
+    drawn(write, path)
+
+
+def drawn(write, path) -> None:
+    """Have `write(temporary)` draw a picture, put in its place in one step.
+
+    A picture that cannot be drawn is a warning: the numbers stand in their JSON, written before. A place that cannot be
+    written is an OSError as for any other file.
+    """
+    try:
+        with atomic(path) as temporary:
+            write(temporary)
+    except InputError:
+        raise
+    except Exception as error:  # matplotlib's, FreeType's and Graphviz's errors have no common kind
+        if isinstance(error, OSError) and error.filename == str(path):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        warn(
+            f"warning: {path} is left out, it could not be drawn ({reason}); its numbers are written"
+        )
 
 
 # ---------------------------------------------------------------- fingerprints and run.json
@@ -369,6 +515,7 @@ class Run:
             Path(record),
             [Path(output) for output in outputs],
         )
+        require_utf8([*self.outputs, *filter(os.path.isdir, map(str, inputs.values()))])
         self.started = time.time()
         self.facts = {}  # what else the record holds, besides what a run is known by
         arguments = {
@@ -512,6 +659,16 @@ class Run:
     def _name(self, output: Path) -> str:
         """An output's path as seen from its record, so that both can be moved together."""
         return os.path.relpath(output, self.record.parent)
+
+
+def require_utf8(paths) -> None:
+    """Raise InputError for a result or a model folder whose name is not UTF-8: the libraries that read and write it refuse, late."""
+    for path in map(str, paths):
+        if any("\ud800" <= character <= "\udfff" for character in path):
+            raise InputError(
+                f"{path}: expected a name in UTF-8 for models and results, got other bytes; rename "
+                "it, or choose another place"
+            )
 
 
 def _asks_for(identity: dict):

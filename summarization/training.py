@@ -218,7 +218,8 @@ class SummaryTrainer(Trainer):
         if self.args.should_save:
             shutil.rmtree(self.staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        super()._save_checkpoint(model, trial)
+        with runs.naming(final), _removed_if_broken_off(self.staging):
+            super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             written = Path(self.staging) / final.name
@@ -237,7 +238,8 @@ class SummaryTrainer(Trainer):
             return
         staging = Path(folder) / ".writing-final"
         shutil.rmtree(staging, ignore_errors=True)
-        self.save_model(str(staging))
+        with runs.naming(staging), _removed_if_broken_off(staging):
+            self.save_model(str(staging))
         (staging / NOT_OURS).unlink(missing_ok=True)
         for file in staging.iterdir():
             os.replace(file, Path(folder) / file.name)
@@ -270,6 +272,16 @@ def tf32_products(wanted: bool):
         yield
     finally:
         backend.fp32_precision = before
+
+
+@contextlib.contextmanager
+def _removed_if_broken_off(folder):
+    """A block that fills `folder`; what is there is removed when it fails: half of it is of no use, and the disk may be full."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def settings(args, output_dir, seed: int, **more) -> TrainingArguments:

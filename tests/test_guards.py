@@ -68,7 +68,6 @@ def chosen(tmp_path, per_example, *flags):
             rows=list(range(n)), edges=per_example, clean=torch.zeros(n), corrupted=torch.ones(n)
         )
     )
-    writer.close()
     args = extraction.parse(["--quiet", "--resamples", "20", *flags])
     return extraction.choose(
         args, SimpleNamespace(graph=SMALL), [], path, {"completeness": "not applicable", "steps": 5}
