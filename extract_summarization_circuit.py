@@ -29,6 +29,9 @@ ABLATION = (
 FRACTION = 0.05  # of all edges to keep; --top_n or --threshold instead
 SELECTION = "topn"  # greedy grows from the logits, so that nothing is pruned; sign-consistent drops edges that flip sign over examples
 ABSOLUTE = True  # rank by |score|; --no-absolute ranks by signed score
+RANK = (
+    "mean"  # rank edges by |mean score|; example: by the mean over examples of |score per example|
+)
 SPANS = False  # split scores by where the destination reads: first token, salient sentences, other article text, cue, summary so far
 RESAMPLES = (
     1000  # bootstrap resamples of the examples: how sure each edge is, and the noise floor; 0: none
@@ -101,6 +104,12 @@ def parse(argv=None):
         "--no_absolute", dest="absolute", action="store_false", help="rank by signed score"
     )
     parser.add_argument(
+        "--rank",
+        default=RANK,
+        help="mean: by |mean score|; example: by the mean of |score per example| "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--spans",
         action="store_true",
         default=SPANS,
@@ -152,6 +161,7 @@ def check(args) -> None:
             f"--method {args.method} scores nodes and takes all edges among the best: expected --fraction or --top_n, got "
             "--threshold or another --selection; leave it out or use EAP-IG-inputs"
         )
+    check_rank(args, method)
     if args.threshold is not None and args.selection != "topn":
         raise InputError(
             f"--threshold keeps all edges above it: expected no --selection, got {args.selection}; leave one of the two out"
@@ -163,6 +173,24 @@ def check(args) -> None:
     if method.points is None and args.dtype == "bfloat16":
         raise InputError(
             f"--dtype bfloat16 is for matrix products of attribution: expected float32 or float64 with --method {args.method}"
+        )
+
+
+def check_rank(args, method) -> None:
+    """Raise InputError for a --rank that is none, or that means nothing beside the other flags."""
+    from eap import selection
+
+    if args.rank not in selection.RANKS:
+        raise InputError(f"--rank {args.rank}: expected one of {', '.join(selection.RANKS)}")
+    if args.rank == "example" and not args.absolute:
+        raise InputError(
+            "--rank example is by |score|, which has no sign: expected no --no_absolute; "
+            "leave one of the two out"
+        )
+    if args.rank == "example" and method.nodes:
+        raise InputError(
+            f"--rank example ranks edges, and --method {args.method} nodes: "
+            "leave it out or use a method that scores edges"
         )
 
 
@@ -432,16 +460,10 @@ def choose(args, adapter, pairs, scores_file, summary: dict):
     edges = adapter.graph
     per_example = load_example_scores(scores_file)
     scores = per_example.double().mean(0)
-    wanted = args.top_n or max(1, round(args.fraction * edges.n_edges))
     nodes = attribute.node_scores(edges, scores) if attribute.METHODS[args.method].nodes else None
-    if nodes is not None:
-        kept = selection.top_nodes(edges, nodes, wanted, args.absolute)
-    elif args.threshold is not None:
-        kept = selection.above_threshold(edges, scores, args.threshold, args.absolute)
-    else:
-        kept = selection.select(
-            edges, per_example, args.selection, wanted, args.absolute, args.seed
-        )
+    rule = rule_of(args, edges, per_example)
+    wanted, ranking = rule.n, rule.values(per_example).double().mean(0)
+    kept = rule.choose(edges, ranking)
     pruned = selection.prune(edges, kept)
     sizes = {
         "requested": None if args.threshold is not None else wanted,
@@ -474,20 +496,40 @@ def choose(args, adapter, pairs, scores_file, summary: dict):
         "selection": "threshold" if args.threshold is not None else args.selection,
         "threshold": args.threshold,
         "absolute": args.absolute,
+        "rank": args.rank,
         "sizes": sizes,
         "dtype": args.dtype,
         "seed": args.seed,
         "sign": SIGN,
     }
     if args.selection == "sign-consistent":
-        metadata["consistent_edges"] = (
-            selection.consistent(per_example, seed=args.seed).nonzero()[:, 0].tolist()
-        )
+        metadata["consistent_edges"] = list(rule.eligible)
     if args.exact_top:
         metadata["exact"] = check_exactly(args, adapter, pairs, scores, per_example)
-    circuit = Circuit(edges, pruned, scores, nodes, metadata)
+    stored = ranking if args.rank == "example" else None
+    circuit = Circuit(edges, pruned, scores, nodes, metadata, stored)
     add_bootstrap(args, circuit, per_example)
     return circuit
+
+
+def rule_of(args, graph, per_example):
+    """The `selection.Rule` that the flags ask for; `per_example` says which edges are sign-consistent."""
+    from eap import attribute, selection
+
+    eligible = None
+    if args.selection == "sign-consistent":
+        consistent = selection.consistent(per_example, seed=args.seed)
+        eligible = tuple(consistent.nonzero().flatten().tolist())
+    asked = args.top_n or max(1, round(args.fraction * graph.n_edges))
+    return selection.Rule(
+        asked if args.threshold is None else None,
+        args.selection,
+        args.threshold,
+        args.absolute,
+        args.rank,
+        attribute.METHODS[args.method].nodes,
+        eligible,
+    )
 
 
 def add_bootstrap(args, circuit, per_example) -> None:
