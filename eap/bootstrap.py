@@ -82,6 +82,17 @@ def resampled(
     )
 
 
+def noise_floor(graph, rule, per_example: torch.Tensor, resamples: int, seed: int) -> float:
+    """The mean Jaccard index between two resamples, of circuits taken by `rule`: what `summarise` calls the noise floor's mean."""
+    kept = resampled(
+        rule.values(per_example),
+        resamples,
+        seed,
+        lambda means: torch.stack([rule.take(graph, row) for row in means]),
+    )
+    return float(pairwise_jaccard(kept).mean())
+
+
 def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarray:
     """(splits,) Jaccard index between what `choose` takes of one random half of the examples and of the other half."""
     generator, n = torch.Generator().manual_seed(seed), len(values)

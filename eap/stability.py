@@ -172,9 +172,7 @@ def fitted(means: dict[int, float]) -> Fit:
     exponent = -np.polyfit(np.log(n[octave]), np.log(share[octave]), 1)[0]
     model = design @ (start, slope)
     deviation = float(np.abs(share * model - 1).max())
-    return Fit(
-        float(start), float(slope), last, float(share[-1]), float(exponent), deviation
-    )
+    return Fit(float(start), float(slope), last, float(share[-1]), float(exponent), deviation)
 
 
 def spread(values: np.ndarray) -> float:
@@ -223,7 +221,7 @@ def needed(fit: Fit, others: list[Fit], goal: float, measured: dict[int, float])
     limit, share = FARTHEST * fit.last_n, to_share(goal)
     number = crossing(fit, share)
     if not number <= limit:
-        return {"needed": None, "why_not": f"it lies more than {FARTHEST} times as far ahead"}
+        return {"needed": None, "why_not": f"it takes more than {limit}, which is too far ahead"}
     exponents = np.array([max(fit.exponent, 1e-3), 0.5])
     powers = fit.last_n * np.exp(np.minimum(np.log(fit.last_r / share) / exponents, 50))
     half = spread(np.log([min(crossing(other, share), 1e6 * limit) for other in others]))
@@ -293,3 +291,39 @@ def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: in
         "stable_sizes": {"smallest": min(stable), "largest": max(stable)} if stable else None,
         **{kind: curve(kind, values, choose, goal, seed) if enough else None for kind in KINDS},
     }
+
+
+def sentences(about: dict) -> list[str]:
+    """What a summary says, in words: sizes at which the circuit is stable, and how many examples it takes to be."""
+    sizes, goal = about["stable_sizes"], about["goal"]
+    if sizes is None:
+        said = [f"stable at none of the sizes from {SIZES[0]:.1%} to {SIZES[-2]:.0%} of the edges"]
+    elif sizes["smallest"] == sizes["largest"]:
+        said = [f"stable at {sizes['smallest']:.1%} of the edges only"]
+    else:
+        said = [
+            f"smallest size at which the circuit is stable: {sizes['smallest']:.1%} of the edges, "
+            f"largest {sizes['largest']:.1%}"
+        ]
+    for kind, words in (("resamples", "resamples"), ("disjoint", "disjoint samples")):
+        said.append(
+            f"for a mean Jaccard index over {goal:g} between {words}: {_needs(about, kind)}"
+        )
+    return said
+
+
+def _needs(about: dict, kind: str) -> str:
+    curve, there = about[kind], about["examples"]
+    if curve is None:
+        return f"no number from {there} examples (fewer than {FEWEST})"
+    most = curve["points"][-1]["examples"]
+    if curve["needed"] is None:
+        return f"no number of examples can be told from {there}: {curve['why_not']}"
+    number = curve["needed"]
+    if number["low"] is None:
+        return f"{number['examples']} examples are enough"
+    high = f"{number['high']}" if number["high"] is not None else f"more than {FARTHEST * most}"
+    return (
+        f"about {number['examples']} examples [{number['low']}, {high}] would be needed, "
+        f"by the curve up to {most}"
+    )
