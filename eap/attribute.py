@@ -31,6 +31,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ from eap.dataset import Batch, Pair, batches
 from eap.graph import Graph
 from eap.hooks import Activations
 from eap.models import adapt
+from eap.rules import ATTNLRP, GIM, SECANT, SECANT_NORM_HELD, Rules
 
 # Elements of the differences of all nodes at once: 16 MB in float32 stay near a processor, a GPU wants more work at a time.
 CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
@@ -101,28 +103,46 @@ def _line_of_activations(graph: Graph, steps: int, rule: str) -> list[Point]:
     ]
 
 
+def _segments(graph: Graph, steps: int, rule: str) -> list[Point]:
+    """The upper ends of `steps` equal parts of the line from the corrupted to the clean embeddings."""
+    return [Point("input", (k + 1) / steps, 1.0) for k in range(steps)]
+
+
 @dataclass(frozen=True)
 class Method:
-    """`points(graph, steps, rule)`; None stands for exact patching, one run per edge."""
+    """A row of the table of methods: at which points the backward passes are, and what they hand back.
+
+    `points(graph, steps, rule)`; None stands for exact patching, one run per edge.
+    """
 
     points: Callable[[Graph, int, str], list[Point]] | None
-    path_of_inputs: bool = (
-        False  # runs inputs between corrupted and clean: means nothing for zero and mean ablation
-    )
-    complete: bool = (
-        False  # integrates from the corrupted to the clean input, so completeness can be checked
-    )
+    rules: Rules | None = None  # of the backward pass; None: derivatives
+    gate: float | None = None  # every reader reads this share of the running stream, else corrupted
+    corrupted_run: bool = False  # needs the corrupted run's inside: no zero and mean ablation
+    complete: bool = False  # edges out of `input` sum to the metric's change: this can be checked
+    stepped: bool = False  # takes a number of points or segments
+    quadrature: bool = False  # integrates by a rule
+    flat: bool = False  # takes the metric's gradient at the clean input, where kl and js have none
     nodes: bool = False  # scores nodes: sums over a node's outgoing edges
 
 
+_IG = {"corrupted_run": True, "complete": True, "stepped": True, "quadrature": True}
+_SECANT = {"corrupted_run": True, "complete": True}
 METHODS = {
-    "EAP": Method(_clean_end),
-    "EAP-IG-inputs": Method(_line_of_inputs, path_of_inputs=True, complete=True),
-    "EAP-IG-activations": Method(_line_of_activations),
-    "clean-corrupted": Method(_both_ends, path_of_inputs=True),
+    "secant": Method(_clean_end, SECANT, **_SECANT),
+    "EAP": Method(_clean_end, flat=True),
+    "EAP-IG-inputs": Method(_line_of_inputs, **_IG),
+    "EAP-IG-activations": Method(_line_of_activations, stepped=True),
+    "clean-corrupted": Method(_both_ends, corrupted_run=True),
     "exact": Method(None),
-    "NAP": Method(_clean_end, nodes=True),
-    "NAP-IG": Method(_line_of_inputs, path_of_inputs=True, complete=True, nodes=True),
+    "secant-segments": Method(_segments, SECANT, stepped=True, **_SECANT),
+    "secant-norm-held": Method(_clean_end, SECANT_NORM_HELD, corrupted_run=True),
+    "AttnLRP": Method(_clean_end, ATTNLRP, flat=True),
+    "GIM": Method(_clean_end, GIM, flat=True),
+    "edge-gates": Method(_clean_end, gate=0.8, corrupted_run=True),
+    "NAP": Method(_clean_end, flat=True, nodes=True),
+    "NAP-IG": Method(_line_of_inputs, nodes=True, **_IG),
+    "NAP-secant": Method(_clean_end, SECANT, nodes=True, **_SECANT),
 }
 ABLATIONS = ("patching", "zero", "mean")
 
@@ -137,9 +157,10 @@ def check(method: str, metric: str, rule: str, ablation: str, steps: int) -> Non
     ):
         if name not in known:
             raise InputError(f"expected a {what} of {', '.join(known)}, got {name!r}")
-    if METHODS[method].path_of_inputs and ablation != "patching":
+    if METHODS[method].corrupted_run and ablation != "patching":
         raise InputError(
-            f"{method} runs inputs between corrupted and clean, which {ablation} ablation has not; use patching, EAP or exact"
+            f"{method} compares the clean with the corrupted run: expected ablation patching, got "
+            f"{ablation}, which has no run of its own; use patching, or method EAP or exact"
         )
     if steps < 1:
         raise InputError(f"expected at least 1 step, got {steps}")
@@ -221,11 +242,11 @@ def attribute_batches(
             return exact_scores(adapter, batch, metric, ablation, means, tick)
     else:
         points = METHODS[method].points(adapter.graph, steps, rule)
+        plan = _Plan(METHODS[method], points, metric, ablation, means, autocast, spans, tick)
+        scores_of = _by_points if plan.method.rules is None else _by_rules
 
         def compute(batch):
-            return _attribute_batch(
-                adapter, batch.to(device), points, metric, ablation, means, autocast, spans, tick
-            )
+            return scores_of(adapter, batch.to(device), plan)
 
     with hooks.frozen(adapter.model):
         yield from memory.halving(batches, compute, notify)
@@ -237,42 +258,125 @@ def ticks_per_batch(graph: Graph, method: str, steps: int, rule: str) -> int:
     return graph.n_edges if points is None else len(points(graph, steps, rule))
 
 
-def _attribute_batch(
-    adapter, batch: Batch, points, metric, ablation, means, autocast, spans: bool, tick
-) -> Scores:
-    device, n = batch.clean_ids.device, len(batch.rows)
+@dataclass(frozen=True)
+class _Plan:
+    """How the batches of one call are attributed; see `attribute_batches`."""
+
+    method: Method
+    points: list[Point]
+    metric: str
+    ablation: str
+    means: Activations | None
+    autocast: torch.dtype | None
+    spans: bool
+    tick: Callable[[], object]
+
+
+def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
+    """The `Scores` of a batch from derivatives at the plan's points."""
+    device, gate = batch.clean_ids.device, plan.method.gate
     # 1. the two plain runs
-    with hooks.autocast(device, autocast):
+    with hooks.autocast(device, plan.autocast):
         clean, clean_logits = run(adapter, batch.clean_ids, batch)
-        corrupted, corrupted_logits = run(adapter, batch.corrupted_ids, batch)
+        with hooks.tapped(adapter) if gate else nullcontext() as taps:
+            corrupted, corrupted_logits = run(adapter, batch.corrupted_ids, batch)
     reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
-    ends = [
-        metrics.per_example(metric, logits, reference, batch.target_rows, n)
-        for logits in (clean_logits, corrupted_logits)
-    ]
+    ends = _ends(plan.metric, (clean_logits, corrupted_logits), reference, batch)
     del clean_logits, corrupted_logits
-    needs_clean = any(point.where != "input" for point in points)
-    if (
-        ablation == "patching" and not needs_clean
-    ):  # in place: at articles' length a copy of every node's output counts
-        differences, clean = corrupted.map(lambda ablated, plain: ablated.sub_(plain), clean), None
+    gated = partial(hooks.gated, adapter, taps, gate) if gate else nullcontext
+    if gate:
+        with hooks.autocast(device, plan.autocast), gated():
+            clean = hooks.record(adapter, batch.clean_ids)[0]
+    needs_clean = any(point.where != "input" for point in plan.points)
+    if plan.ablation == "patching" and not needs_clean:
+        # in place: at articles' length a copy of every node's output counts
+        differences, clean = corrupted.map(lambda other, plain: other.sub_(plain), clean), None
     else:
-        differences = ablated(corrupted, ablation, means).map(torch.sub, clean)
+        differences = ablated(corrupted, plan.ablation, plan.means).map(torch.sub, clean)
     del corrupted
     # 2. a forward and a backward pass per point
     gradients = hooks.Gradients(adapter)
-    for point in points:
-        with hooks.autocast(device, autocast), gradients.collecting(point.weight):
-            _differentiate(adapter, batch, point, clean, differences, metric, reference)
-        tick()
-    # 3. contraction, example by example
-    by_span = torch.stack(
-        [
-            _contract(adapter, differences, gradients, i, pair, spans)
-            for i, pair in enumerate(batch.pairs)
-        ]
-    )
-    by_span = adapter.graph.vector(by_span.cpu())
+    for point in plan.points:
+        with hooks.autocast(device, plan.autocast), gated(), gradients.collecting(point.weight):
+            _differentiate(adapter, batch, point, clean, differences, plan.metric, reference)
+        plan.tick()
+    # 3. contraction
+    by_span = _contract_batch(adapter, differences, gradients, batch, plan.spans)
+    return _scores(adapter, batch, by_span, ends, plan.spans)
+
+
+def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
+    """The `Scores` of a batch from one backward pass per segment, by the method's rules (`eap.rules`).
+
+    A segment lies between two runs; the first one's lower end is the corrupted run, the last one's upper
+    end the clean run. What a run's nodes write and its operations work on serves the next segment as well.
+    """
+    rules, device, segments = plan.method.rules, batch.clean_ids.device, len(plan.points)
+    autocast = partial(hooks.autocast, device, plan.autocast)
+    with autocast(), hooks.tapped(adapter) as taps:
+        lower, lower_logits = run(adapter, batch.corrupted_ids, batch)
+    corrupted_logits, clean_logits = lower_logits, None
+    if segments > 1:  # the metric's reference comes before the clean run itself
+        with autocast():
+            clean_logits = run(adapter, batch.clean_ids, batch)[1]
+    with torch.no_grad():
+        ends = adapter.embed(batch.corrupted_ids), adapter.embed(batch.clean_ids)
+    by_span = 0
+    for point in plan.points:
+        other = taps if rules.two_runs else None
+        embeddings = ends[1] if point.share == 1 else torch.lerp(*ends, point.share)
+        gradients = hooks.Gradients(adapter)
+        with (
+            autocast(),
+            torch.enable_grad(),
+            hooks.recorded(adapter) as nodes,
+            hooks.tapped(adapter) if segments > 1 else nullcontext() as taps,
+            gradients.collecting(1.0, rules.norm, other),
+            hooks.handing_back(adapter, rules, other),
+        ):
+            hidden = adapter.hidden(embeddings.detach().requires_grad_())
+            logits = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
+            upper = nodes.activations(embeddings + adapter.positions(embeddings.shape[1]))
+            value = logits.detach()
+            clean_logits = value if clean_logits is None else clean_logits
+            reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
+            if rules.metric is None:
+                _metric(plan.metric, logits, reference, batch).sum().backward()
+            else:
+                multiplier = rules.metric(plan.metric, value, lower_logits, reference)
+                multiplier /= torch.bincount(batch.target_rows)[batch.target_rows, None]
+                logits.backward(multiplier.to(logits.dtype))
+        if plan.ablation == "patching":
+            differences = lower.map(lambda other, plain: other.sub_(plain), upper)
+        else:
+            differences = ablated(lower, plan.ablation, plan.means).map(torch.sub, upper)
+        by_span = by_span + _contract_batch(adapter, differences, gradients, batch, plan.spans)
+        lower, lower_logits = upper, value
+        del hidden, logits, differences, gradients
+        plan.tick()
+    metric_ends = _ends(plan.metric, (clean_logits, corrupted_logits), reference, batch)
+    return _scores(adapter, batch, by_span, metric_ends, plan.spans)
+
+
+def _metric(metric: str, logits: torch.Tensor, reference, batch: Batch) -> torch.Tensor:
+    return metrics.per_example(metric, logits, reference, batch.target_rows, len(batch.rows))
+
+
+def _ends(metric: str, logits, reference, batch: Batch) -> list[torch.Tensor]:
+    """The metric (examples,) of the clean and of the corrupted run, from their logits."""
+    return [_metric(metric, end, reference, batch) for end in logits]
+
+
+def _contract_batch(adapter, differences, gradients, batch: Batch, spans: bool) -> torch.Tensor:
+    """(examples, spans, edges) scores of a batch, example by example, on the CPU."""
+    scores = [
+        _contract(adapter, differences, gradients, example, pair, spans)
+        for example, pair in enumerate(batch.pairs)
+    ]
+    return adapter.graph.vector(torch.stack(scores).cpu())
+
+
+def _scores(adapter, batch: Batch, by_span: torch.Tensor, ends, spans: bool) -> Scores:
     edges = _finite(adapter.graph, by_span.sum(1), batch)
     return Scores(batch.rows, edges, *(end.cpu() for end in ends), by_span if spans else None)
 
@@ -376,8 +480,8 @@ def _head_gradients(
         adapter.blocks[layer].attn_norm.weight
     )
     summed.sub_(projected @ adapter.read_means[layer][:, :, None])
-    for along, normalised in zip(gradients.along[layer], gradients.normalised[layer], strict=True):
-        summed.addcmul_(along[example, part].T[:, :, None], normalised[example, part], value=-1)
+    for along, direction in zip(gradients.along[layer], gradients.directions[layer], strict=True):
+        summed.addcmul_(along[example, part].T[:, :, None], direction[example, part], value=-1)
     return summed
 
 

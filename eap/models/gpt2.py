@@ -22,6 +22,7 @@ class Block(NamedTuple):
     attn_out: nn.Module  # its input is the heads' results side by side
     mlp_norm: nn.Module  # its input is what the MLP reads
     mlp: nn.Module  # its output is what the MLP writes
+    activation: nn.Module  # the MLP's elementwise nonlinearity
 
 
 class GPT2:
@@ -41,11 +42,19 @@ class GPT2:
         self.model, self.trunk, self.unembed = model, model.transformer, model.lm_head
         self.graph = Graph(config.n_layer, config.n_head, config.n_embd)
         self.d_head = config.n_embd // config.n_head
+        self.scaling = self.d_head**-0.5  # of the products of queries and keys
         self.context_length, self.vocabulary_size = config.n_positions, config.vocab_size
         self.epsilon = config.layer_norm_epsilon
         self.final_norm = self.trunk.ln_f
         self.blocks = [
-            Block(block.ln_1, block.attn.c_attn, block.attn.c_proj, block.ln_2, block.mlp)
+            Block(
+                block.ln_1,
+                block.attn.c_attn,
+                block.attn.c_proj,
+                block.ln_2,
+                block.mlp,
+                block.mlp.act,
+            )
             for block in self.trunk.h
         ]
 
@@ -92,6 +101,14 @@ class GPT2:
             block.attn_norm.weight @ block.qkv.weight / self.graph.d_model for block in self.blocks
         ]
         return [mean.detach().unflatten(0, (-1, self.d_head)) for mean in means]
+
+    def split_heads(self, projected: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """q, k and v (batch, heads, pos, d_head) from what the q-k-v projection puts out (batch, pos, 3 d_model)."""
+        return projected.unflatten(-1, (3, self.graph.n_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def join_heads(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """The inverse of `split_heads`."""
+        return torch.stack([q, k, v]).permute(1, 3, 0, 2, 4).flatten(2)
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Causal attention of (batch, heads, pos, d_head) tensors, as the model itself computes it."""

@@ -1,0 +1,314 @@
+"""Backward rules: what an operation hands back in place of its derivative. Secant patching and its relatives.
+
+Gradient methods linearise the model at points: EAP at one, EAP-IG at several. *Secant patching* replaces
+every operation, in the backward pass alone, by its exact finite difference between the clean and the
+corrupted run: a multiplier M with M . (change of the inputs) = change of the outputs. The chain of such
+multipliers from the metric back to a slot's input, M_v, gives
+
+    score(u->v) = sum over positions of  (corrupted_u - clean_u) . M_v.
+
+Unprimed is the clean run, primed the corrupted one, bar the mean of the two, G the multiplier that arrives
+at an operation's output:
+
+    linear                 as in any backward pass
+    activation a(h)        G (a(h) - a(h')) / (h - h'); where h and h' are close, the derivative's mean
+                           over the way from h' to h, by two Gauss-Legendre points
+    product A B            for A: G B-bar^T, for B: A-bar^T G     (q k^T, and weights times values)
+    softmax p, rows        L (G - sum(L G) / sum(L)), L the logarithmic mean of p and p',
+                           L = (p - p') / (ln p - ln p'), p itself where they agree, 0 where masked
+    LayerNorm              with c = x - mean x, s = sqrt(mean c^2 + epsilon), y = weight G less its mean:
+                           y (1/s + 1/s')/2 - c-bar (y . c-bar) 2 / (d s s' (s + s'))
+    kl, per target         w - q: w = L / sum(L) over the vocabulary, q the clean run's probabilities
+    nll, per target        w - onehot(target)
+    logit_diff             onehot(target) - onehot(the corrupted run's favourite)
+    js, per target         the softmax rule with G = the secant of each entry's term of the sum
+
+The norm's rule follows from 1/s - 1/s' = (s'^2 - s^2) / (s s' (s + s')) and c.c - c'.c' = 2 c-bar . (c - c').
+Since every operation's change is given exactly, **for every cut of the graph the scores of the edges that
+cross it sum to metric(corrupted) - metric(clean)**: over the edges out of `input`, over those into
+`logits`, and over those that cross any layer. Nothing is integrated, so there is no number of points and no
+gap but rounding. Cost: the two plain runs and one backward pass. In the limit of equal inputs every
+multiplier is the derivative.
+
+For activation functions this is the rescale rule of DeepLIFT (Shrikumar et al., arXiv 1704.02685); the rules
+for softmax, products, norms and metrics make it exact for a transformer. Relatives, as methods of their own:
+
+    AttnLRP  (Achtibat et al., arXiv 2402.05602; RelP is its use for patching): the second point is zero, not
+             the corrupted run: a(h)/h, half of a product to each factor, the norm's scale held constant.
+    GIM      (Edin et al., arXiv 2505.17630): the softmax's derivative at temperature 2, half of a product to
+             each factor, the norm's scale held constant.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from eap import metrics
+from eap.metrics import Reference
+
+GIM_TEMPERATURE = 2.0
+# Elements of attention weights at a time: what is computed for them should stay near a processor.
+ATTENTION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
+
+
+# ---------------------------------------------------------------- elementwise
+
+
+def log_mean(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """The logarithmic mean (p - q) / (ln p - ln q) of two positive tensors given by their logarithms.
+
+    Computed as (p + q)/2 . tanh(t)/t with t = (ln p - ln q)/2, which is exact and has no cancellation.
+    """
+    half = (log_p - log_q).mul_(0.5).abs_().clamp_(min=torch.finfo(log_p.dtype).tiny)
+    return (log_p.exp() + log_q.exp()).mul_(0.5).mul_(torch.tanh(half).div_(half))
+
+
+def secant_slope(function: Callable, h: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """(function(h) - function(other)) / (h - other), elementwise, and the derivative where they agree.
+
+    Where the difference is small the quotient would lose digits: there it is the mean derivative between
+    the two, by Gauss-Legendre quadrature with two points (exact for polynomials of degree 4).
+    """
+    difference = h - other
+    near = difference.abs() < (1e-3 if h.dtype == torch.float64 else 0.05)
+    slope = (function(h) - function(other)) / difference
+    if near.any():
+        middle, offset = (h + other) / 2, difference / 12**0.5
+        mean = derivative(function, middle - offset) + derivative(function, middle + offset)
+        slope = torch.where(near, mean / 2, slope)
+    return slope
+
+
+def slope_from_zero(function: Callable, h: torch.Tensor, other=None) -> torch.Tensor:
+    """function(h) / h for a function that is zero at zero: the secant whose other end is zero."""
+    return secant_slope(function, h, torch.zeros_like(h))
+
+
+def derivative(function: Callable, h: torch.Tensor, other=None) -> torch.Tensor:
+    """The derivative of an elementwise function at h."""
+    with torch.enable_grad():
+        leaf = h.detach().requires_grad_()
+        return torch.autograd.grad(function(leaf).sum(), leaf)[0]
+
+
+# ---------------------------------------------------------------- norms
+
+
+class NormSlope(NamedTuple):
+    """How a norm hands back y, the multiplier behind its weight: scale y - direction (y . direction) along.
+
+    For a reader behind the norm with projection W' (the norm's weight in it, centred where the norm is),
+    y = W' G, and y . direction = G . (direction W') = G . (own v + others v'), where v and v' are what the
+    reader projects from the stream in this and in the other run, less its constant part. All tensors are
+    (batch, pos, 1) but `direction` (batch, pos, d_model), which is None where the scale is held constant.
+    """
+
+    scale: torch.Tensor
+    direction: torch.Tensor | None = None
+    along: torch.Tensor | None = None
+    own: torch.Tensor | float = 1.0
+    others: torch.Tensor | None = None
+
+    def hand_back(self, y: torch.Tensor) -> torch.Tensor:
+        """(batch, pos, d_model): the multiplier at the norm's input."""
+        result = y * self.scale
+        if self.direction is not None:
+            inner = (y * self.direction).sum(-1, keepdim=True)
+            result.addcmul_(self.direction, inner * self.along, value=-1)
+        return result
+
+
+def centre(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(c, s): the stream less its mean over d_model, and LayerNorm's scale, sqrt(mean c^2 + epsilon)."""
+    variance, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
+    return x - mean, (variance + epsilon).sqrt_()
+
+
+def norm_derivative(x: torch.Tensor, other: torch.Tensor | None, epsilon: float) -> NormSlope:
+    """The derivative at x."""
+    c, s = centre(x, epsilon)
+    return NormSlope(1 / s, c.div_(s), 1 / (s * x.shape[-1]))
+
+
+def norm_secant(x: torch.Tensor, other: torch.Tensor, epsilon: float) -> NormSlope:
+    """The finite difference between x and `other`."""
+    c, s = centre(x, epsilon)
+    c_other, s_other = centre(other, epsilon)
+    along = 2 / (x.shape[-1] * s * s_other * (s + s_other))
+    middle = c.add_(c_other).mul_(0.5)
+    return NormSlope((1 / s + 1 / s_other) / 2, middle, along, s / 2, s_other / 2)
+
+
+def norm_held(x: torch.Tensor, other: torch.Tensor | None, epsilon: float) -> NormSlope:
+    """The scale at x, held constant."""
+    return NormSlope(1 / centre(x, epsilon)[1])
+
+
+def norm_mean_held(x: torch.Tensor, other: torch.Tensor, epsilon: float) -> NormSlope:
+    """The mean of 1/scale of both runs, held constant."""
+    return NormSlope((1 / centre(x, epsilon)[1] + 1 / centre(other, epsilon)[1]) / 2)
+
+
+# ---------------------------------------------------------------- attention
+
+
+class Heads(NamedTuple):
+    """What the attention of a layer works on: (batch, heads, pos, d_head) each."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+
+    def mean(self, other: "Heads") -> "Heads":
+        """The mean of two runs."""
+        return Heads(*((mine + theirs) / 2 for mine, theirs in zip(self, other, strict=True)))
+
+
+def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, scaling: float) -> Heads:
+    """The multipliers of q, k and v of causal attention, by finite differences of softmax and products.
+
+    Row chunk by row chunk, each with only the keys that its rows see: nothing of size heads x positions x
+    positions is ever there.
+    """
+    middle = heads.mean(other)
+
+    def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        log_p = _log_weights(heads, rows, scaling)
+        log_q = _log_weights(other, rows, scaling)
+        return (log_p.exp() + log_q.exp()).mul_(0.5), log_mean(log_p, log_q)
+
+    return _attention(middle, grad, scaling, weights)
+
+
+def attention_half(heads: Heads, other, grad: torch.Tensor, scaling: float) -> Heads:
+    """AttnLRP: the softmax's derivative; each product gives half to each of its factors."""
+
+    def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        p = _log_weights(heads, rows, scaling).exp_()
+        return p, p
+
+    return _halved(_attention(heads, grad, scaling, weights))
+
+
+def attention_warm(heads: Heads, other, grad: torch.Tensor, scaling: float) -> Heads:
+    """GIM: the softmax's derivative at temperature 2; each product gives half to each of its factors."""
+
+    def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        warm = _log_weights(heads, rows, scaling / GIM_TEMPERATURE).exp_()
+        return _log_weights(heads, rows, scaling).exp_(), warm
+
+    return _halved(_attention(heads, grad, scaling, weights))
+
+
+def _halved(grads: Heads) -> Heads:
+    # v is a factor of one product; q and k are factors of a second one behind it
+    return Heads(grads.q.mul_(0.25), grads.k.mul_(0.25), grads.v.mul_(0.5))
+
+
+def _log_weights(heads: Heads, rows: slice, scaling: float) -> torch.Tensor:
+    """(batch, heads, rows, keys): logarithms of the attention weights; finite where a row sees no key, too."""
+    scores = (heads.q[..., rows, :] * scaling) @ heads.k[..., : rows.stop, :].transpose(-1, -2)
+    n_rows = rows.stop - rows.start
+    hidden = torch.ones(n_rows, n_rows, dtype=torch.bool, device=scores.device).triu_(1)
+    scores[..., rows.start :].masked_fill_(hidden, torch.finfo(scores.dtype).min / 4)
+    return scores.log_softmax(-1)
+
+
+def _attention(heads: Heads, grad: torch.Tensor, scaling: float, weights: Callable) -> Heads:
+    """Multipliers of q, k, v. `weights(rows)` gives P, which v's product takes, and L, the softmax's rule."""
+    batch, n_heads, length, _ = heads.q.shape
+    elements = ATTENTION_ELEMENTS.get(grad.device.type, 2**18)
+    grads = Heads(torch.empty_like(heads.q), *(torch.zeros_like(x) for x in heads[1:]))
+    start = 0
+    while start < length:
+        n_rows = max(16, elements // (batch * n_heads * min(length, start + 64)))
+        rows = slice(start, min(length, start + n_rows))
+        seen = slice(0, rows.stop)
+        probabilities, softmax = weights(rows)
+        arriving = grad[..., rows, :]
+        grads.v[..., seen, :] += probabilities.transpose(-1, -2) @ arriving
+        back = arriving @ heads.v[..., seen, :].transpose(-1, -2)
+        back.sub_((softmax * back).sum(-1, keepdim=True) / softmax.sum(-1, keepdim=True))
+        back.mul_(softmax)
+        grads.q[..., rows, :] = (back @ heads.k[..., seen, :]).mul_(scaling)
+        grads.k[..., seen, :] += back.transpose(-1, -2) @ (heads.q[..., rows, :] * scaling)
+        start = rows.stop
+    return grads
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def metric_secant(
+    metric: str, logits: torch.Tensor, other: torch.Tensor, reference: Reference
+) -> torch.Tensor:
+    """(targets, vocabulary): per target, M with M . (other - logits) = metric(other) - metric(logits)."""
+    log_p, log_q = metrics.log_softmax(logits), metrics.log_softmax(other)
+    if metric == "logit_diff":
+        onehot = torch.zeros_like(log_p)
+        onehot.scatter_(-1, reference.target_ids[:, None], 1.0)
+        return onehot.scatter_add_(
+            -1, reference.corrupted_favourite[:, None], -torch.ones_like(log_p[:, :1])
+        )
+    mean = log_mean(log_p, log_q)
+    share = mean / mean.sum(-1, keepdim=True)
+    if metric == "kl":
+        return share - reference.clean_log_probs.exp()
+    if metric == "nll":
+        return share.scatter_add_(-1, reference.target_ids[:, None], -torch.ones_like(log_p[:, :1]))
+    slope = _js_slope(log_p, log_q, reference.clean_log_probs)
+    return mean * (slope - (share * slope).sum(-1, keepdim=True))
+
+
+def _js_slope(log_p: torch.Tensor, log_q: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """The secant, between two probabilities, of their entry's term of the Jensen-Shannon divergence.
+
+    The term is [c ln(2c / (c + p)) + p ln(2p / (c + p))] / 2, its derivative ln(2p / (c + p)) / 2.
+    """
+    half = torch.log(torch.tensor(2.0, dtype=log_p.dtype))
+
+    def term(log_x: torch.Tensor) -> torch.Tensor:
+        middle = torch.logaddexp(clean, log_x) - half
+        return (clean.exp() * (clean - middle) + log_x.exp() * (log_x - middle)) / 2
+
+    def slope(log_x: torch.Tensor) -> torch.Tensor:
+        return (log_x - torch.logaddexp(clean, log_x) + half) / 2
+
+    quotient = (term(log_p) - term(log_q)) / (log_p.exp() - log_q.exp())
+    half_log = (log_p - log_q) / 2
+    near = half_log.abs() < (5e-4 if log_p.dtype == torch.float64 else 0.025)
+    near |= ~torch.isfinite(quotient)  # both probabilities are too small for their difference
+    # the mean derivative at the two Gauss-Legendre points, middle (1 +- tanh(half_log) / sqrt 3)
+    log_middle = torch.logaddexp(log_p, log_q) - half
+    offset = torch.tanh(half_log) / 3**0.5
+    mean = slope(log_middle + torch.log1p(offset)) + slope(log_middle + torch.log1p(-offset))
+    return torch.where(near, mean / 2, quotient)
+
+
+# ---------------------------------------------------------------- sets of rules
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What every kind of operation hands back. With `two_runs` the rules look at the corrupted run as well.
+
+    `activation(function, h, other)` gives the slope, `norm(x, other, epsilon)` a `NormSlope`,
+    `attention(heads, other, grad, scaling)` the multipliers of q, k and v, and `metric` those of the logits,
+    or is None for the metric's derivative.
+    """
+
+    activation: Callable
+    norm: Callable
+    attention: Callable
+    metric: Callable | None = None
+    two_runs: bool = False
+
+
+SECANT = Rules(secant_slope, norm_secant, attention_secant, metric_secant, two_runs=True)
+SECANT_NORM_HELD = Rules(
+    secant_slope, norm_mean_held, attention_secant, metric_secant, two_runs=True
+)
+ATTNLRP = Rules(slope_from_zero, norm_held, attention_half)
+GIM = Rules(derivative, norm_held, attention_warm)
