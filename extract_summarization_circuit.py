@@ -275,7 +275,7 @@ def extract(args, model_path: str, output: Path, as_many_as: Path | None = None)
         Path(args.output_dir) / f"{output.stem}.{kind}.png"
         for kind in ("edges", "heatmap", "stability", "spans")
     )
-    from eap.files import examples_beside, spans_beside
+    from eap.files import examples_beside, save_span_scores, spans_beside
 
     outputs = [
         output,
@@ -352,14 +352,8 @@ def extract(args, model_path: str, output: Path, as_many_as: Path | None = None)
     unit = "logits" if args.metric == "logit_diff" else "nats"
     runs.save_figure(visualization.heat_map(circuit.graph, circuit.scores, title, unit), map_)
     if args.spans:
-        from safetensors.torch import save_file
-
         with runs.atomic(spans_beside(output)) as path:
-            save_file(
-                {"scores": by_span.float()},
-                path,
-                metadata={"format": "1", "spans": ", ".join(dataset.SPANS)},
-            )
+            save_span_scores(by_span, dataset.SPANS, path)
         runs.save_figure(
             visualization.span_bars(
                 circuit.graph, by_span, circuit.metadata["spans"]["tokens"], title

@@ -38,7 +38,7 @@ def strongest(scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tens
     values = scores.abs() if absolute else scores
     if n < 1:
         return torch.zeros(scores.shape, dtype=torch.bool)
-    least = values.topk(n).values[..., -1:]
+    least = values.topk(n, sorted=False).values.amin(-1, keepdim=True)
     above, level = values > least, values == least
     room = n - above.sum(-1, keepdim=True)
     return above | (level & (level.cumsum(-1) <= room))

@@ -27,8 +27,9 @@ from eap.selection import bootstrap_means
 
 SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # the ten standard ones
 SIZE_RESAMPLES = 100  # for the overlap at each size
-DRAWS, GROUP_DRAWS = 60, 16  # comparisons at each n; with one group of examples left out
-GROUPS = 8  # of examples, for the jackknife
+DRAWS, GROUP_DRAWS = 40, 16  # comparisons at each n; with one group of examples left out
+AGAIN = 4  # resamples of the same examples
+GROUPS = 6  # of examples, for the jackknife
 FEWEST = 16  # examples from which on there is a curve
 STEP = 2**0.5  # from one n to the next
 FITTED = 4  # the model is fitted from the largest n down to this part of it
@@ -78,14 +79,17 @@ def disjoint(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.
 
 
 def resampled(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.ndarray:
-    """(draws,) overlap of the circuits of two bootstrap resamples of n examples, drawn from all without replacement."""
-    weights = torch.zeros(2, draws, len(values))
-    for draw in range(draws):
+    """(comparisons,) overlap of the circuits of two bootstrap resamples of n examples, drawn from all without replacement.
+
+    Of every such n examples `AGAIN` resamples are compared, each with each; there are as many circuits as `disjoint` has.
+    """
+    overlaps = []
+    for _ in range(2 * draws // AGAIN):
         order = torch.randperm(len(values), generator=generator)[:n]
-        for half in weights:
-            again = torch.randint(n, (n,), generator=generator)
-            half[draw].index_add_(0, order[again], torch.full((n,), 1 / n))
-    return bootstrap.jaccards(*(choose(half @ values) for half in weights))
+        rows = torch.randint(n, (AGAIN, n), generator=generator)
+        counts = torch.zeros(AGAIN, n).scatter_add_(1, rows, torch.ones(rows.shape))
+        overlaps.append(bootstrap.pairwise_jaccard(choose(counts / n @ values[order])))
+    return np.concatenate(overlaps)
 
 
 KINDS = {"resamples": (resampled, 1), "disjoint": (disjoint, 2)}  # and samples in one comparison
@@ -98,21 +102,22 @@ def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> di
     mean; "needed": {"examples", "low", "high"} or None, "goal", "why_not"}.
     """
     points = measure(kind, values, DRAWS, seed, choose)
+    measured = {n: float(overlaps.mean()) for n, overlaps in points.items()}
     told = {
         "points": [{"examples": n, **floor(overlaps)} for n, overlaps in points.items()],
         "goal": goal,
         "fit": None,
         "ahead": [],
-        "needed": None,
+        "needed": reached(measured, goal),
+        "why_not": None,
     }
-    fit = fitted({n: overlaps.mean() for n, overlaps in points.items()})
+    fit = fitted(measured)
     others = [
-        fitted({n: overlaps.mean() for n, overlaps in part.items()})
+        fitted({n: float(overlaps.mean()) for n, overlaps in part.items()})
         for part in without_groups(kind, values, seed, choose)
     ]
-    told["why_not"] = doubt(fit, others)
-    if told["why_not"]:
-        return told
+    if why_not := doubt(fit, others):
+        return told | {"why_not": None if told["needed"] else why_not}
     told["fit"] = {
         "start": fit.start,
         "slope": fit.slope,
@@ -120,8 +125,13 @@ def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> di
         "last_exponent": fit.exponent,
     }
     told["ahead"] = ahead(fit, others)
-    measured = {n: float(overlaps.mean()) for n, overlaps in points.items()}
-    return told | needed(fit, others, goal, measured)
+    return told if told["needed"] else told | needed(fit, others, goal)
+
+
+def reached(measured: dict[int, float], goal: float) -> dict | None:
+    """{"examples": the smallest number measured from which on the mean overlap is over the goal}, without interval; None: none is."""
+    above = [n for n in measured if all(measured[m] > goal for m in measured if m >= n)]
+    return {"examples": min(above), "low": None, "high": None} if above else None
 
 
 def measure(kind: str, values: torch.Tensor, draws: int, seed: int, choose) -> dict:
@@ -209,15 +219,11 @@ def ahead(fit: Fit, others: list[Fit]) -> list[dict]:
     return rows
 
 
-def needed(fit: Fit, others: list[Fit], goal: float, measured: dict[int, float]) -> dict:
-    """{"needed", "why_not"}: how many examples reach the goal. `measured` are the mean overlaps by number of examples.
+def needed(fit: Fit, others: list[Fit], goal: float) -> dict:
+    """{"needed", "why_not"}: how many examples reach the goal by the model, with its interval.
 
-    Where they reach it, the smallest number measured from which on they do, without an interval. Else by the model, with `high` None
-    where it is farther ahead than `FARTHEST` allows; and no number where the number itself is.
+    `high` is None where it is farther ahead than `FARTHEST` allows; where the number itself is, there is none.
     """
-    above = [n for n in measured if all(measured[m] > goal for m in measured if m >= n)]
-    if above:
-        return {"needed": {"examples": min(above), "low": None, "high": None}, "why_not": None}
     limit, share = FARTHEST * fit.last_n, to_share(goal)
     number = crossing(fit, share)
     if not number <= limit:
@@ -302,8 +308,8 @@ def sentences(about: dict) -> list[str]:
         said = [f"stable at {sizes['smallest']:.1%} of the edges only"]
     else:
         said = [
-            f"smallest size at which the circuit is stable: {sizes['smallest']:.1%} of the edges, "
-            f"largest {sizes['largest']:.1%}"
+            f"smallest size at which the circuit is stable (over {goal:g} between resamples): "
+            f"{sizes['smallest']:.1%} of the edges, largest {sizes['largest']:.1%}"
         ]
     for kind, words in (("resamples", "resamples"), ("disjoint", "disjoint samples")):
         said.append(

@@ -7,11 +7,12 @@ WORDS = {
     "disjoint": "two disjoint samples of n examples",
 }
 LOOK = {"resamples": (COLOURS["noise"], "o"), "disjoint": (COLOURS["circuit"], "s")}
+BESIDE = {"resamples": 0.008, "disjoint": -0.008}  # so that two intervals on the goal are both seen
 
 
 def figure(about: dict | None, name: str, own_fraction: float):
     """A Figure of `metadata.stability`, or None for one example; `own_fraction` is the circuit's share of the edges, before pruning."""
-    figure, (left, right) = subplots(1, 2, figsize=(10.4, 4.2), sharey=True)
+    figure, (left, right) = subplots(1, 2, figsize=(10.4, 4.6), sharey=True)
     if about is None:
         left.set_title("one example: nothing to resample", fontsize=9)
         return figure
@@ -35,16 +36,21 @@ def _against_examples(axis, about: dict, own_fraction: float) -> None:
             _ahead(axis, curve["ahead"], colour)
             farthest = max(farthest, curve["ahead"][-1]["examples"])
         if curve["needed"] and curve["needed"]["low"] is not None:
-            _needed(axis, curve["needed"], curve["goal"], farthest, colour)
+            _needed(axis, curve["needed"], curve["goal"] + BESIDE[kind], farthest, colour)
     _goal_word(axis, about["goal"])
     axis.set_xscale("log", base=2)
     axis.set_xlabel("n, number of examples")
     axis.set_title(f"At {100 * own_fraction:.3g} % of the edges", fontsize=9)
     _plain_ticks(axis, _octaves(about, farthest))
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(loc="lower right", fontsize=8)
+        legend(axis)
     else:
         axis.text(0.5, 0.5, "too few examples for a curve", transform=axis.transAxes, ha="center")
+
+
+def legend(axis) -> None:
+    """A legend below the axis: nothing that is drawn lies under it."""
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=7.5)
 
 
 def _measured(axis, points: list[dict], colour: str, marker: str, words: str) -> None:
@@ -57,7 +63,7 @@ def _measured(axis, points: list[dict], colour: str, marker: str, words: str) ->
 def _ahead(axis, rows: list[dict], colour: str) -> None:
     n = [row["examples"] for row in rows]
     low, high, mean = ([row[name] for row in rows] for name in ("low", "high", "mean"))
-    axis.plot(n, mean, ls="--", lw=1.2, color=colour)
+    axis.plot(n, mean, ls="--", lw=1.2, color=colour, label="more examples, by the model")
     axis.fill_between(
         n, low, high, facecolor="none", edgecolor=colour, hatch="////", lw=0, alpha=0.35
     )
@@ -66,7 +72,10 @@ def _ahead(axis, rows: list[dict], colour: str) -> None:
 def _needed(axis, needed: dict, goal: float, farthest: int, colour: str) -> None:
     high = farthest if needed["high"] is None else needed["high"]
     axis.plot((needed["low"], high), (goal, goal), color=colour, lw=3.5, solid_capstyle="butt")
-    axis.plot(needed["examples"], goal, "D", color=colour, mec="white", ms=7, zorder=4)
+    if needed["high"] is None:
+        axis.plot(high, goal, ">", color=colour, ms=8)
+    words = "examples that it takes"
+    axis.plot(needed["examples"], goal, "D", color=colour, mec="white", ms=7, zorder=4, label=words)
 
 
 def _against_size(axis, about: dict, own_fraction: float) -> None:
@@ -84,12 +93,12 @@ def _against_size(axis, about: dict, own_fraction: float) -> None:
             axis.plot(*zip(*points, strict=True), "o", color=colour, mfc=face, ms=6, label=words)
     axis.plot(x, chance, ls=":", color=COLOURS["chance"], label="chance")
     axis.axvline(100 * own_fraction, color=COLOURS["text"], lw=0.8, ls=":", zorder=0)
-    axis.text(100 * own_fraction, 0.01, " this circuit", fontsize=7, ha="left", va="bottom")
+    axis.text(100 * own_fraction, 1.0, " this circuit", fontsize=7, ha="left", va="top")
     axis.set_xscale("log")
     axis.set_xlabel("edges kept before pruning, % of all")
     axis.set_title("At other sizes of the circuit", fontsize=9)
     _plain_ticks(axis, x)
-    axis.legend(loc="best", fontsize=8)
+    legend(axis)
 
 
 def _goal_word(axis, goal: float) -> None:
