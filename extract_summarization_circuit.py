@@ -341,6 +341,8 @@ def extract(args, model_path: str, output: Path, as_many_as: Path | None = None)
         tokenizer_sha256=opening.tokenizer_sha256(tokenizer),
         example_ids=[pair.id for pair in used],
     )
+    if as_many_as:
+        circuit.metadata["as_many_pairs_as"] = as_many_as.name
     runs.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(used)}"
     with runs.atomic(drawing) as path:
@@ -813,8 +815,9 @@ def add_bootstrap(args, circuit, per_example) -> None:
     circuit.metadata["bootstrap"] = bootstrap.summarise(found, len(per_example), args.seed)
     runs.say(args, bootstrap.sentence(circuit.metadata["bootstrap"]))
     goal = args.until_stable or bootstrap.STABLE
-    circuit.metadata["stability"] = stability.summarise(circuit, per_example, goal, args.seed)
-    runs.say(args, "\n".join(stability.sentences(circuit.metadata["stability"])))
+    about = stability.summarise(circuit, per_example, goal, args.seed)
+    circuit.metadata["stability"] = about | {"sentences": stability.sentences(about)}
+    runs.say(args, "\n".join(circuit.metadata["stability"]["sentences"]))
 
 
 def check_exactly(args, adapter, pairs, scores, per_example) -> dict:

@@ -144,9 +144,9 @@ def tables(section: Section, contents: dict[Path, dict]) -> str:
         ordered = sorted(contents.items(), key=by_step)
         rows = [circuit_row(file, content) for file, content in ordered]
         return report.table("Circuits", rows) + "".join(
-            report.table(f"{file.stem}: overlap of resamples at other sizes", sizes)
+            stability_html(file.stem, part(content, "metadata.stability"))
             for file, content in ordered
-            if (sizes := part(content, "metadata.stability.sizes")) and not fnmatch(file.name, MANY)
+            if not fnmatch(file.name, MANY)
         )
     made = [
         report.table(caption, part(content, path))
@@ -189,6 +189,15 @@ def circuit_row(file: Path, content: dict) -> dict:
         "stable_sizes": stable_sizes(told.get("stability")),
         "completeness_gap": completeness.get("gap") if isinstance(completeness, dict) else completeness,
     }  # fmt: skip
+
+
+def stability_html(name: str, about: dict | None) -> str:
+    """How stable a circuit is, in sentences and at other sizes."""
+    if about is None:
+        return ""
+    said = [f"{name}: {sentence}" for sentence in about["sentences"]]
+    sizes = report.table(f"{name}: overlap of resamples at other sizes", about["sizes"])
+    return report.bullets(said) + sizes
 
 
 def stable_sizes(about: dict | None) -> str | None:

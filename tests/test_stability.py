@@ -248,6 +248,7 @@ def test_all_checkpoints_are_extracted_from_as_many_pairs_as_the_last_one(
     made = [json.loads((tmp_path / f"C/C_step{step}.json").read_text()) for step in (0, 5, 10)]
     assert [len(each["metadata"]["example_ids"]) for each in made] == [2, 2, 2]
     assert [("until_stable" in each["metadata"]) for each in made] == [False, False, True]
+    assert made[0]["metadata"]["as_many_pairs_as"] == "C_step10.json"
 
 
 @pytest.mark.parametrize(
