@@ -302,10 +302,7 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
             if kind != own["metric"]:
                 plan[f"metric {kind}"] = pairs, own | {"metric": kind}
         elif kind in attribute.METHODS:
-            flat = kind in ("EAP", "NAP") and own["metric"] in (
-                "kl",
-                "js",
-            )  # no gradient at the clean input
+            flat = attribute.METHODS[kind].flat and own["metric"] in ("kl", "js")
             if kind != own["method"]:
                 plan[f"method {kind}" + (", nll" if flat else "")] = (
                     pairs,

@@ -46,8 +46,14 @@ QUICK_RESAMPLES, QUICK_MARGIN = 100, 0.02  # of a first look, and how far under 
 SMALL_GAP = 0.01  # of completeness, that --ig_steps auto aims at
 STABLE = 0.8  # what --until_stable means without a number
 EXACT_PAIRS = 8  # on which --exact_top patches
-GAP_WARNING = "warning: the scores miss completeness by {:.1%} (5 % is the limit): the path needs more points; try --ig_steps {}"
-FLAT_WARNING = "warning: {} at the clean input has no gradient under {}: every score is rounding noise; use --metric nll or EAP-IG-inputs"
+GAP_WARNING = (
+    "warning: completeness gap {:.1%} (limit 5 %): the points miss part of the path; use --method "
+    "secant, which has no gap, or --ig_steps {}"
+)
+FLAT_WARNING = (
+    "warning: {} at the clean input has no gradient under {}: every score is rounding noise; use "
+    "--metric nll or --method secant"
+)
 SIGN = "score = (corrupted - clean) . d metric / d input: positive means that ablating the edge raises the metric"
 
 
@@ -71,7 +77,8 @@ def parse(argv=None):
     parser.add_argument(
         "--method",
         default=METHOD,
-        help="EAP, EAP-IG-inputs, EAP-IG-activations, clean-corrupted, exact, NAP, NAP-IG "
+        help="secant, EAP, EAP-IG-inputs, EAP-IG-activations, clean-corrupted, exact, edge-gates, "
+        "AttnLRP, GIM, secant-segments, secant-norm-held; of nodes NAP, NAP-IG, NAP-secant "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -191,9 +198,10 @@ def check(args) -> None:
         raise InputError(
             f"--threshold keeps all edges above it: expected no --selection, got {args.selection}; leave one of the two out"
         )
-    if args.ig_steps == "auto" and not method.complete:
+    if args.ig_steps == "auto" and not method.quadrature:
         raise InputError(
-            f"--ig_steps auto looks at the completeness gap, which {args.method} has not: expected a number of points"
+            f"--ig_steps auto adds points until the completeness gap is small; {args.method} integrates "
+            "over none: expected a number, or another --method; leave --ig_steps out"
         )
     if method.points is None and args.dtype == "bfloat16":
         raise InputError(
@@ -384,6 +392,8 @@ def tries(args) -> tuple[int, ...]:
 
 def warnings_of(args, summary: dict, steps: int) -> list[str]:
     """What is to be said of the scores, said already: gaps that are large, and metrics without a gradient."""
+    from eap import attribute
+
     gap = summary["completeness"]["gap"] if summary["completeness"] != "not applicable" else 0
     warnings = [GAP_WARNING.format(gap, 2 * steps)] if gap > 0.05 else []
     if args.ig_steps == "auto" and SMALL_GAP <= gap <= 0.05:
@@ -395,7 +405,7 @@ def warnings_of(args, summary: dict, steps: int) -> list[str]:
                 else "the most that --ig_steps auto takes"
             )
         )
-    if args.method in ("EAP", "NAP") and args.metric in ("kl", "js"):
+    if attribute.METHODS[args.method].flat and args.metric in ("kl", "js"):
         warnings.append(FLAT_WARNING.format(args.metric, args.method))
     for warning in warnings:
         runs.warn(warning)
@@ -416,7 +426,7 @@ def score_once(args, adapter, pairs, path, steps: int) -> tuple:
         parts.append(part_of(adapter.graph, scores))
     if writer:
         writer.close()
-    return summarise(args, adapter, pairs, steps, Sums(parts, by_span))
+    return summarise(args, pairs, steps, Sums(parts, by_span))
 
 
 class Work(NamedTuple):
@@ -500,13 +510,13 @@ def part_of(graph, scores) -> tuple:
     )
 
 
-def summarise(args, adapter, pairs, steps: int, sums: Sums) -> tuple:
+def summarise(args, pairs, steps: int, sums: Sums) -> tuple:
     """(what the circuit's metadata says of the scores, their mean by span or None)."""
     from eap import attribute
 
     method = attribute.METHODS[args.method]
     summary = {
-        "steps": steps if method.complete or points_of(args, adapter, steps) > 2 else None,
+        "steps": steps if method.stepped else None,
         "completeness": completeness(method, sums.parts),
     }
     if args.spans:
@@ -658,7 +668,7 @@ def from_blocks(args, adapter, pairs, taken: Taken, progress: Progress) -> tuple
             by_span += block["by_span"] / n
     writer.close()
     used = pairs[:n]
-    summary, by_span = summarise(args, adapter, used, taken.steps, Sums(parts, by_span))
+    summary, by_span = summarise(args, used, taken.steps, Sums(parts, by_span))
     about = {
         "goal": args.until_stable,
         "reached": taken.looks[-1]["stable"],
@@ -756,7 +766,7 @@ def choose(args, adapter, pairs, scores_file, summary: dict):
     metadata = {
         "method": args.method,
         "metric": args.metric,
-        "rule": args.ig_rule if attribute.METHODS[args.method].complete else None,
+        "rule": args.ig_rule if attribute.METHODS[args.method].quadrature else None,
         **summary,
         "ablation": args.ablation,
         "selection": "threshold" if args.threshold is not None else args.selection,
