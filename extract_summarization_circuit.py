@@ -335,7 +335,8 @@ def extract(args, model_path: str, output: Path, as_many_as: Path | None = None)
         return
     with runs.atomic(examples_beside(output)) as scores_file:
         if in_blocks:
-            finished = blocks.Blocks(blocks.folder_beside(output), run.known_by())
+            key = f"{run.known_by()}, {BLOCK} pairs a block"
+            finished = blocks.Blocks(blocks.folder_beside(output), key)
             used, summary, by_span = score_in_blocks(
                 args, adapter, pairs, Progress(finished, scores_file)
             )

@@ -1,5 +1,6 @@
 """How many examples make a circuit stable: the curves and their model against simulated truth, and extraction that stops when it is."""
 
+import html
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 import create_causal_summarization_data as create
 import extract_summarization_circuit as extract
+import make_report
 from eap import InputError, bootstrap, stability, stability_plots
 from eap.circuit import Circuit, chance_jaccard, load_circuit
 from eap.files import load_example_scores
@@ -140,6 +142,20 @@ def test_the_figure_holds_both_curves_and_every_size():
         assert [row["mean"] for row in about[kind]["points"]] in drawn
 
 
+def test_the_report_says_how_stable_a_circuit_is(tmp_path):
+    per_example = world()(40)
+    made = circuit_of(per_example)
+    about = stability.summarise(made, per_example, 0.6, 0)
+    said = stability.sentences(about)
+    made.metadata["stability"] = about | {"sentences": said}
+    (tmp_path / "C_before.json").write_text(json.dumps(made.to_json()))
+    make_report.main(["--output_dir", str(tmp_path), "--quiet"])
+    text = (tmp_path / "report.html").read_text()
+    assert all(html.escape(f"C_before: {sentence}") in text for sentence in said)
+    span = about["stable_sizes"]
+    assert f"{span['smallest']:.1%} to {span['largest']:.1%}" in text
+
+
 # ---------------------------------------------------------------- extraction until stable
 
 
@@ -220,6 +236,25 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
     extraction(tmp_path / "again", words)
     assert len(again) == 3 - done and done > 0
     assert files(tmp_path / "again") == files(tmp_path / "whole")
+
+
+def test_blocks_of_an_interrupted_run_with_another_seed_are_made_again(
+    extraction, tmp_path, monkeypatch
+):
+    block_of, made = extract.block_of, []
+
+    def counted(*given):
+        if made.count("first") == 2 and "second" not in made:
+            raise KeyboardInterrupt
+        made.append("first" if len(made) < 2 else "second")
+        return block_of(*given)
+
+    monkeypatch.setattr(extract, "block_of", counted)
+    with pytest.raises(KeyboardInterrupt):
+        extraction(tmp_path, "--until_stable 0.999 --resamples 10")
+    made.append("second")
+    extraction(tmp_path, "--until_stable 0.999 --resamples 10 --seed 1")
+    assert made == ["first", "first", "second", "second", "second", "second"]
 
 
 def test_blocks_of_other_arguments_are_not_gone_on_with(tmp_path):
