@@ -145,7 +145,7 @@ def test_the_figure_holds_both_curves_and_every_size():
 def test_the_report_says_how_stable_a_circuit_is(tmp_path):
     per_example = world()(40)
     made = circuit_of(per_example)
-    about = stability.summarise(made, per_example, 0.6, 0)
+    about = stability.summarise(made, per_example, 0.3, 0)
     said = stability.sentences(about)
     made.metadata["stability"] = about | {"sentences": said}
     (tmp_path / "C_before.json").write_text(json.dumps(made.to_json()))
