@@ -1,9 +1,11 @@
-"""Which edges of the model carry the summary? Scores every edge by attribution patching and keeps the strongest as a circuit.
+"""Which edges of the model carry the summary? Scores every edge by attribution patching and keeps
+the strongest as a circuit.
 
 Reads   a model (base, checkpoint folder, LoRA adapter) or all checkpoints of a run; a file of clean/corrupted pairs
 Writes  the circuit (EAP-IG's JSON and metadata), per-example scores beside it (.examples.safetensors),
-        and in --output_dir a drawing of its strongest edges, a layer-by-layer heat map and the circuit's stability;
-        with --spans, scores by where the destination reads (.spans.safetensors) and their plot
+        and in --output_dir a drawing of its strongest edges, a layer-by-layer heat map and a figure
+        of its stability; with --spans, scores by where the destination reads (.spans.safetensors)
+        and their plot
 
     python extract_summarization_circuit.py --model_path demo --pairs data/pairs.jsonl --output C_before_summarization.json
     torchrun --nproc_per_node=4 extract_summarization_circuit.py ...        the same on four devices, the same scores
@@ -141,8 +143,9 @@ def parse(argv=None):
         default=UNTIL_STABLE,
         type=flags.fraction,
         metavar="J",
-        help="take pairs until the mean Jaccard index between resamples is over J, or they end; with "
-        f"--all_checkpoints the last one's number of pairs holds for all (J without a number: {STABLE})",
+        help="take pairs until the mean Jaccard index between resamples is over J, or they end; "
+        "with --all_checkpoints the last one's number of pairs holds for all "
+        f"(J without a number: {STABLE})",
     )
     parser.add_argument(
         "--exact_top",
@@ -278,7 +281,9 @@ def main(argv=None):
 
 
 def extract(args, model_path: str, output: Path, as_many_as: Path | None = None) -> None:
-    """One circuit: attribute, select, check, draw, write. `as_many_as`: the circuit of whose pairs, no more and no fewer, it is made."""
+    """One circuit: attribute, select, check, draw, write. `as_many_as`: the circuit of whose pairs,
+    no more and no fewer, it is made.
+    """
     drawing, map_, stability_plot, span_plot = (
         Path(args.output_dir) / f"{output.stem}.{kind}.png"
         for kind in ("edges", "heatmap", "stability", "spans")
@@ -392,7 +397,9 @@ def tries(args) -> tuple[int, ...]:
 
 
 def warnings_of(args, summary: dict, steps: int) -> list[str]:
-    """What is to be said of the scores, said already: gaps that are large, and metrics without a gradient."""
+    """What is to be said of the scores, said already: gaps that are large, and metrics without a
+    gradient.
+    """
     from eap import attribute
 
     gap = summary["completeness"]["gap"] if summary["completeness"] != "not applicable" else 0
@@ -431,7 +438,9 @@ def score_once(args, adapter, pairs, path, steps: int) -> tuple:
 
 
 class Work(NamedTuple):
-    """How pairs are attributed: points on the path, pairs at a time, and for mean ablation other means than those of the pairs."""
+    """How pairs are attributed: points on the path, pairs at a time, and for mean ablation other
+    means than those of the pairs.
+    """
 
     steps: int
     batch_size: int
@@ -439,7 +448,9 @@ class Work(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What is known of all examples besides their scores: `part_of` each batch, and the mean scores by span."""
+    """What is known of all examples besides their scores: `part_of` each batch, and the mean scores
+    by span.
+    """
 
     parts: list
     by_span: object
@@ -500,7 +511,9 @@ def attributed(args, adapter, pairs, work: Work):
 
 
 def part_of(graph, scores) -> tuple:
-    """(rows, sums of the scores out of `input`, metric of the clean and of the corrupted run), an entry per example each."""
+    """(rows, sums of the scores out of `input`, metric of the clean and of the corrupted run), an
+    entry per example each.
+    """
     from eap import attribute
 
     return (
@@ -529,7 +542,9 @@ def summarise(args, pairs, steps: int, sums: Sums) -> tuple:
 
 
 class Progress(NamedTuple):
-    """What the first process keeps: the blocks that are finished, and the file that all their scores go to."""
+    """What the first process keeps: the blocks that are finished, and the file that all their
+    scores go to.
+    """
 
     finished: blocks.Blocks
     scores_file: Path
@@ -550,11 +565,13 @@ class Begun(NamedTuple):
 
 
 def score_in_blocks(args, adapter, pairs, progress: Progress | None = None) -> tuple | None:
-    """`score` of as many blocks of pairs as a stable circuit takes: (pairs taken, summary, mean scores by span or None).
+    """`score` of as many blocks of pairs as a stable circuit takes: (pairs taken, summary, mean
+    scores by span or None).
 
-    Goes on after the blocks that are finished already. Between two blocks the first process, which alone has `progress`, looks
-    whether the circuit is stable, and the others hear of it; they get None. So that a block is the same whichever blocks come after
-    it, the points of --ig_steps auto are those that the first one needs, and the means of mean ablation are of all pairs.
+    Goes on after the blocks that are finished already. Between two blocks the first process, which
+    alone has `progress`, looks whether the circuit is stable, and the others hear of it; they get
+    None. So that a block is the same whichever blocks come after it, the points of --ig_steps auto
+    are those that the first one needs, and the means of mean ablation are of all pairs.
     """
     means, seen, looks = means_of(args, adapter, pairs), [], []
     begun = shards.from_first(progress.begun() if progress else None)
@@ -578,7 +595,9 @@ def score_in_blocks(args, adapter, pairs, progress: Progress | None = None) -> t
 
 
 def first_work(args, adapter, pairs, means) -> Work:
-    """How every block is attributed; with --ig_steps auto the first one is tried with more and more points."""
+    """How every block is attributed; with --ig_steps auto the first one is tried with more and more
+    points.
+    """
     for steps in tries(args):
         most = -(-BLOCK // shards.count())  # so that no process of a torchrun is without pairs
         work = Work(steps, min(plan(args, adapter, pairs, steps), most), means)
@@ -625,7 +644,9 @@ def part_of_block(block: dict, start: int = 0) -> tuple:
 
 
 def look(args, graph, seen: list) -> dict:
-    """{"examples", "jaccard": mean between resamples of them, "resamples", "stable"}; few resamples where the goal is far."""
+    """{"examples", "jaccard": mean between resamples of them, "resamples", "stable"}; few resamples
+    where the goal is far.
+    """
     import torch
 
     from eap import bootstrap
@@ -655,7 +676,9 @@ class Taken(NamedTuple):
 
 
 def from_blocks(args, adapter, pairs, taken: Taken, progress: Progress) -> tuple:
-    """(pairs taken, summary, mean scores by span or None) of finished blocks; writes their scores per example into one file."""
+    """(pairs taken, summary, mean scores by span or None) of finished blocks; writes their scores
+    per example into one file.
+    """
     from eap.attribute import Scores
     from eap.files import ScoreWriter
 
@@ -790,7 +813,9 @@ def choose(args, adapter, pairs, scores_file, summary: dict):
 
 
 def rule_of(args, graph, per_example):
-    """The `selection.Rule` that the flags ask for; `per_example` says which edges are sign-consistent."""
+    """The `selection.Rule` that the flags ask for; `per_example` says which edges are
+    sign-consistent.
+    """
     from eap import attribute, selection
 
     eligible = None

@@ -40,7 +40,8 @@ SECTIONS = (
             "overfit.",
             (("Validation along the schedule", "validation"),)),
     Section("Circuits", "C_*.json", "C_*.png",
-            "A circuit is the set of edges with the largest scores; a completeness gap over 5 % says that the scores need more points. "
+            "A circuit is the set of edges with the largest scores; a completeness gap over 5 % "
+            "says that the scores need more points. "
             "It is stable where its overlap with itself on resampled examples is over 0.8.",
             ()),
     Section("Evolution of the circuit", "evolution.json", "evolution.*.png",

@@ -1,7 +1,8 @@
-"""How well do the examples there are foretell what more of them would give? Predicted overlap of circuits against what came of it.
+"""How well do examples foretell the overlap of circuits that more of them would give?
 
-From a circuit extracted from many pairs, random samples of --examples are taken. Each foretells by `eap.stability` the overlap of circuits
-from more examples; beside it stands the overlap that circuits from so many examples have, drawn from all pairs.
+From a circuit extracted from many pairs, random samples of --examples are taken. Each foretells by
+`eap.stability` the overlap of circuits from more examples; beside it stands the overlap that
+circuits from so many examples have, drawn from all pairs.
 
 Reads   a circuit with its scores per example; at least eight times --examples of them
 Writes  stability.json in --output_dir, and prints it as a table

@@ -76,14 +76,18 @@ def bootstrap(
 def resampled(
     values: torch.Tensor, resamples: int, seed: int, choose, progress=lambda chunks: chunks
 ) -> torch.Tensor:
-    """(resamples, edges) booleans: what `choose` (mean values, (chunk, edges), to booleans) takes of resampled examples."""
+    """(resamples, edges) booleans: what `choose` (mean values, (chunk, edges), to booleans) takes
+    of resampled examples.
+    """
     return torch.cat(
         [choose(means) for means in progress(bootstrap_means(values, resamples, seed, CHUNK))]
     )
 
 
 def noise_floor(graph, rule, per_example: torch.Tensor, resamples: int, seed: int) -> float:
-    """The mean Jaccard index between two resamples, of circuits taken by `rule`: what `summarise` calls the noise floor's mean."""
+    """The mean Jaccard index between two resamples, of circuits taken by `rule`: what `summarise`
+    calls the noise floor's mean.
+    """
     kept = resampled(
         rule.values(per_example),
         resamples,
@@ -104,7 +108,9 @@ def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarr
 
 
 def by_rule(circuit: Circuit):
-    """A `choose` for `resampled`, from means of the rule's values: the circuit's own extraction, pruning included."""
+    """A `choose` for `resampled`, from means of the rule's values: the circuit's own extraction,
+    pruning included.
+    """
     rule = circuit.rule
     return lambda means: torch.stack([rule.take(circuit.graph, row) for row in means])
 

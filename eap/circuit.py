@@ -15,8 +15,9 @@ from eap.selection import RANKS, Rule
 class Circuit:
     """Scores and a choice of edges on a graph, with where they come from; what a `C_*.json` holds.
 
-    `scores` is None for a file that has none; `node_scores` (a number per source) is there for node-level methods. `rank_scores` is what
-    the edges are ranked by where that is not their score: with the rank `example` the mean over examples of |score per example|.
+    `scores` is None for a file that has none; `node_scores` (a number per source) is there for
+    node-level methods. `rank_scores` is what the edges are ranked by where that is not their score:
+    with the rank `example` the mean over examples of |score per example|.
     """
 
     graph: Graph
@@ -28,7 +29,9 @@ class Circuit:
 
     @property
     def rule(self) -> Rule:
-        """How its edges were chosen, from the metadata. A file without `sizes` is from elsewhere: as many as it has, not pruned."""
+        """How its edges were chosen, from the metadata. A file without `sizes` is from elsewhere:
+        as many as it has, not pruned.
+        """
         told, sizes = self.metadata, self.metadata.get("sizes")
         common = {
             "absolute": bool(told.get("absolute", True)),
@@ -49,7 +52,9 @@ class Circuit:
 
     @property
     def ranking(self) -> torch.Tensor:
-        """(edges,) what the rule chooses by: `rank_scores`, else the scores. Raises InputError when the file has none."""
+        """(edges,) what the rule chooses by: `rank_scores`, else the scores. Raises InputError when
+        the file has none.
+        """
         return self.require_scores() if self.rank_scores is None else self.rank_scores
 
     def require_scores(self, path="the circuit") -> torch.Tensor:

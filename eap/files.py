@@ -51,7 +51,8 @@ class ScoreWriter:
 
 
 def save_span_scores(by_span: torch.Tensor, names, path) -> None:
-    """Write mean scores by span (spans, edges) as float32 `scores`, with the spans' names; the same bytes each time.
+    """Write mean scores by span (spans, edges) as float32 `scores`, with the spans' names; the same
+    bytes each time.
 
     The header is sorted: safetensors writes the entries of its metadata in another order each time.
     """

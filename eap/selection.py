@@ -1,4 +1,4 @@
-"""Choosing edges: functions from scores (a number per edge) to a choice (a boolean per edge), and the rule that a circuit is made by."""
+"""Choosing edges by their scores, and the rule that a circuit is made by."""
 
 import heapq
 from dataclasses import dataclass, replace
@@ -28,13 +28,17 @@ def require_finite(scores: torch.Tensor) -> None:
 
 
 def top_n(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
-    """Booleans per edge: the n edges of largest |score|, of equal ones the first. Raises InputError as `ranking` does."""
+    """Booleans per edge: the n edges of largest |score|, of equal ones the first. Raises InputError
+    as `ranking` does.
+    """
     require_finite(scores)
     return strongest(scores, min(n, graph.n_edges), absolute)
 
 
 def strongest(scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
-    """(..., edges) booleans: the n edges of largest |score| (or signed score) of any number of score vectors, of equal ones the first."""
+    """(..., edges) booleans: the n edges of largest |score| (or signed score) of any number of
+    score vectors, of equal ones the first.
+    """
     values = scores.abs() if absolute else scores
     if n < 1:
         return torch.zeros(scores.shape, dtype=torch.bool)
@@ -141,7 +145,9 @@ def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) 
 def among(
     graph: Graph, scores: torch.Tensor, eligible: torch.Tensor, n: int, absolute: bool = True
 ) -> torch.Tensor:
-    """Booleans per edge: the n edges of largest |score| among the `eligible` ones (edge numbers, ascending), or all of these."""
+    """Booleans per edge: the n edges of largest |score| among the `eligible` ones (edge numbers,
+    ascending), or all of these.
+    """
     require_finite(scores)
     best = strongest(scores[eligible], min(n, len(eligible)), absolute)
     return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(0, eligible[best], True)
@@ -156,9 +162,11 @@ RANKS = ("mean", "example")
 
 @dataclass(frozen=True)
 class Rule:
-    """How a circuit's edges are chosen. The same rule takes them at extraction, from resampled examples and by other scores.
+    """How a circuit's edges are chosen. The same rule takes them at extraction, from resampled
+    examples and by other scores.
 
-    `values` turns scores per example into numbers whose mean over examples edges are ranked by; `take` chooses by such a mean.
+    `values` turns scores per example into numbers whose mean over examples edges are ranked by;
+    `take` chooses by such a mean.
     """
 
     n: int | None = None  # edges before pruning; None with a threshold
@@ -171,11 +179,15 @@ class Rule:
     prunes: bool = True  # whether edges on no path from `input` to `logits` go
 
     def values(self, per_example: torch.Tensor) -> torch.Tensor:
-        """(examples, edges) what is averaged over examples for the ranking: the scores, or with rank `example` their absolute values."""
+        """(examples, edges) what is averaged over examples for the ranking: the scores, or with
+        rank `example` their absolute values.
+        """
         return per_example.abs() if self.rank == "example" else per_example
 
     def choose(self, graph: Graph, means: torch.Tensor) -> torch.Tensor:
-        """Booleans per edge: what the rule takes by `means` (edges,), the mean of `values`, before pruning."""
+        """Booleans per edge: what the rule takes by `means` (edges,), the mean of `values`, before
+        pruning.
+        """
         if self.nodes:
             sums = means.new_zeros(len(graph.sources)).index_add_(0, graph.edge_index[0], means)
             return top_nodes(graph, sums, self.n, self.absolute)
@@ -193,11 +205,15 @@ class Rule:
         return prune(graph, kept) if self.prunes else kept
 
     def sized(self, n: int) -> "Rule":
-        """The rule for another size of the same circuit: the n strongest by the same ranking (or the nodes with at most n edges)."""
+        """The rule for another size of the same circuit: the n strongest by the same ranking (or
+        the nodes with at most n edges).
+        """
         return replace(self, n=n, selection="topn", threshold=None, eligible=None)
 
     def equal(self, n: int) -> "Rule":
-        """The rule for comparing circuits of one size: the n strongest edges by the same ranking, also of nodes, not pruned."""
+        """The rule for comparing circuits of one size: the n strongest edges by the same ranking,
+        also of nodes, not pruned.
+        """
         return replace(self.sized(n), nodes=False, prunes=False)
 
     @cached_property

@@ -1,17 +1,23 @@
-"""How many examples make a circuit stable, and at which size it is: overlap against examples and against size, from stored scores alone.
+"""How many examples make a circuit stable, and at which sizes it is, from stored scores alone.
 
-Overlap is the Jaccard index of two circuits by the rule of extraction, pruned. Of two kinds, as functions of the number n of examples:
+Overlap is the Jaccard index of two circuits by the rule of extraction, pruned. Of two kinds, as
+functions of the number n of examples:
 
-- *resamples*: two bootstrap resamples of n of the N examples, n up to N. At n = N this is the noise floor by which a circuit is called
-  stable. Resamples share the accidents of their examples, so it errs upwards.
-- *disjoint*: the circuits of two disjoint samples of n examples each, n up to N / 2: what another study on n other examples would find.
+- *resamples*: two bootstrap resamples of n of the N examples, n up to N. At n = N this is the noise
+  floor by which a circuit is called stable. Resamples share the accidents of their examples, so it
+  errs upwards.
+- *disjoint*: the circuits of two disjoint samples of n examples each, n up to N / 2: what another
+  study on n other examples would find.
 
-Ahead of what was measured. Of a circuit's edges the share r = (1 - J) / (1 + J) is replaced in the other one. Edges change places where
-their means differ by less than the noise of a mean, whose size goes with 1 / sqrt(n): r falls as 1 / sqrt(n) where n is large, and starts
-at a finite value. The model is 1 / r = a + b sqrt(n), by least squares on log r over the upper two octaves of n. Its uncertainty has two
-parts: a jackknife over groups of examples (Efron and Stein 1981; t quantile), and of the model: the power law n^-k with the exponent that
-the last octave has, and with k = 1/2. An interval spans all of them. No number is given where the curve does not rise beyond its
-uncertainty, leaves the model by more than `WORST_FIT`, or would be read off farther than `FARTHEST` times the largest n measured.
+Ahead of what was measured. Of a circuit's edges the share r = (1 - J) / (1 + J) is replaced in the
+other one. Edges change places where their means differ by less than the noise of a mean, whose size
+goes with 1 / sqrt(n): r falls as 1 / sqrt(n) where n is large, and starts at a finite value. The
+model is 1 / r = a + b sqrt(n), by least squares on log r over the upper two octaves of n. Its
+uncertainty has two parts: a jackknife over groups of examples (Efron and Stein 1981; t quantile),
+and of the model: the power law n^-k with the exponent that the last octave has, and with k = 1/2.
+An interval spans all of them. No number is given where the curve does not rise beyond its
+uncertainty, leaves the model by more than `WORST_FIT`, or would be read off farther than `FARTHEST`
+times the largest n measured.
 """
 
 from dataclasses import dataclass
@@ -39,7 +45,9 @@ WORST_FIT = 0.08  # largest relative deviation of r from the model
 
 @dataclass(frozen=True)
 class Fit:
-    """1 / r = start + slope sqrt(n), with the largest n and its r, and the exponent of the last octave of n."""
+    """1 / r = start + slope sqrt(n), with the largest n and its r, and the exponent of the last
+    octave of n.
+    """
 
     start: float
     slope: float
@@ -64,13 +72,17 @@ class Fit:
 
 
 def counts_of_examples(most: int) -> list[int]:
-    """The numbers of examples at which overlap is measured, from `most` down to an eighth of it, ascending."""
+    """The numbers of examples at which overlap is measured, from `most` down to an eighth of it,
+    ascending.
+    """
     steps = range(7)
     return sorted({n for step in steps if (n := round(most / STEP**step)) >= 3})
 
 
 def disjoint(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.ndarray:
-    """(draws,) overlap of the circuits of two disjoint samples of n examples each. `values` is (examples, edges)."""
+    """(draws,) overlap of the circuits of two disjoint samples of n examples each. `values` is
+    (examples, edges).
+    """
     weights = torch.zeros(2, draws, len(values))
     for draw in range(draws):
         order = torch.randperm(len(values), generator=generator)
@@ -79,9 +91,11 @@ def disjoint(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.
 
 
 def resampled(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.ndarray:
-    """(comparisons,) overlap of the circuits of two bootstrap resamples of n examples, drawn from all without replacement.
+    """(comparisons,) overlap of the circuits of two bootstrap resamples of n examples, drawn from
+    all without replacement.
 
-    Of every such n examples `AGAIN` resamples are compared, each with each; there are as many circuits as `disjoint` has.
+    Of every such n examples `AGAIN` resamples are compared, each with each; there are as many
+    circuits as `disjoint` has.
     """
     overlaps = []
     for _ in range(2 * draws // AGAIN):
@@ -98,8 +112,9 @@ KINDS = {"resamples": (resampled, 1), "disjoint": (disjoint, 2)}  # and samples 
 def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> dict:
     """Overlap against the number of examples, and what it says of more examples than there are.
 
-    {"points": [{"examples", "mean", "low", "high"}], the central 95 % of comparisons; "fit"; "ahead": the same with the interval of the
-    mean; "needed": {"examples", "low", "high"} or None, "goal", "why_not"}.
+    {"points": [{"examples", "mean", "low", "high"}], the central 95 % of comparisons; "fit";
+    "ahead": the same with the interval of the mean; "needed": {"examples", "low", "high"} or None,
+    "goal", "why_not"}.
     """
     points = measure(kind, values, DRAWS, seed, choose)
     measured = {n: float(overlaps.mean()) for n, overlaps in points.items()}
@@ -129,7 +144,9 @@ def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> di
 
 
 def reached(measured: dict[int, float], goal: float) -> dict | None:
-    """{"examples": the smallest number measured from which on the mean overlap is over the goal}, without interval; None: none is."""
+    """{"examples": the smallest number measured from which on the mean overlap is over the goal},
+    without interval; None: none is.
+    """
     above = [n for n in measured if all(measured[m] > goal for m in measured if m >= n)]
     return {"examples": min(above), "low": None, "high": None} if above else None
 
@@ -143,7 +160,9 @@ def measure(kind: str, values: torch.Tensor, draws: int, seed: int, choose) -> d
 
 
 def without_groups(kind: str, values: torch.Tensor, seed: int, choose):
-    """Yield `measure` with each of `GROUPS` groups of examples left out, in the range of n that is fitted."""
+    """Yield `measure` with each of `GROUPS` groups of examples left out, in the range of n that is
+    fitted.
+    """
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
     compare, samples = KINDS[kind]
     for group in range(GROUPS):
@@ -162,7 +181,9 @@ def without_groups(kind: str, values: torch.Tensor, seed: int, choose):
 
 
 def to_share(jaccard):
-    """The share of a circuit's edges that are others in a circuit of the same size: (1 - J) / (1 + J)."""
+    """The share of a circuit's edges that are others in a circuit of the same size: (1 - J) / (1 +
+    J).
+    """
     return (1 - jaccard) / (1 + jaccard)
 
 
@@ -202,7 +223,9 @@ def doubt(fit: Fit, others: list[Fit]) -> str | None:
 
 
 def ahead(fit: Fit, others: list[Fit]) -> list[dict]:
-    """[{"examples", "mean", "low", "high"}] from the largest n measured to `FARTHEST` times it: the mean overlap and its interval."""
+    """[{"examples", "mean", "low", "high"}] from the largest n measured to `FARTHEST` times it: the
+    mean overlap and its interval.
+    """
     numbers = [round(fit.last_n * STEP**step) for step in range(5)]
     rows = []
     for n in numbers:
@@ -222,7 +245,8 @@ def ahead(fit: Fit, others: list[Fit]) -> list[dict]:
 def needed(fit: Fit, others: list[Fit], goal: float) -> dict:
     """{"needed", "why_not"}: how many examples reach the goal by the model, with its interval.
 
-    `high` is None where it is farther ahead than `FARTHEST` allows; where the number itself is, there is none.
+    `high` is None where it is farther ahead than `FARTHEST` allows; where the number itself is,
+    there is none.
     """
     limit, share = FARTHEST * fit.last_n, to_share(goal)
     number = crossing(fit, share)
@@ -244,7 +268,9 @@ def needed(fit: Fit, others: list[Fit], goal: float) -> dict:
 
 
 def crossing(fit: Fit, share: float) -> float:
-    """The number of examples at which a share `share` of the edges is replaced, by the model; infinite where it never is so small."""
+    """The number of examples at which a share `share` of the edges is replaced, by the model;
+    infinite where it never is so small.
+    """
     if fit.slope <= 0:
         return float("inf")
     return max((1 / share - fit.start) / fit.slope, 1.0) ** 2
@@ -254,10 +280,11 @@ def crossing(fit: Fit, share: float) -> float:
 
 
 def by_size(circuit: Circuit, values: torch.Tensor, goal: float, seed: int) -> list[dict]:
-    """Overlap of two resamples of the examples at each of `SIZES`, by the circuit's ranking, with its chance level.
+    """Overlap of two resamples of the examples at each of `SIZES`, by the circuit's ranking, with
+    its chance level.
 
-    [{"fraction", "selected", "pruned": mean edges after pruning, "mean", "low", "high", "chance", "stable"}]. With all edges nothing is
-    chosen, so that size is never called stable.
+    [{"fraction", "selected", "pruned": mean edges after pruning, "mean", "low", "high", "chance",
+    "stable"}]. With all edges nothing is chosen, so that size is never called stable.
     """
     graph, means = circuit.graph, torch.cat(list(bootstrap_means(values, SIZE_RESAMPLES, seed)))
     rows = []
@@ -282,9 +309,11 @@ def by_size(circuit: Circuit, values: torch.Tensor, goal: float, seed: int) -> l
 
 
 def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: int) -> dict:
-    """What a circuit's metadata says of its stability: {"examples", "goal", "sizes", "stable_sizes", "resamples", "disjoint"}.
+    """What a circuit's metadata says of its stability: {"examples", "goal", "sizes",
+    "stable_sizes", "resamples", "disjoint"}.
 
-    `stable_sizes` is {"smallest", "largest"} as shares of all edges, or None; the two curves are None for fewer than `FEWEST` examples.
+    `stable_sizes` is {"smallest", "largest"} as shares of all edges, or None; the two curves are
+    None for fewer than `FEWEST` examples.
     """
     values, choose = circuit.rule.values(per_example).float(), bootstrap.by_rule(circuit)
     sizes = by_size(circuit, values, goal, seed)
@@ -300,7 +329,9 @@ def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: in
 
 
 def sentences(about: dict) -> list[str]:
-    """What a summary says, in words: sizes at which the circuit is stable, and how many examples it takes to be."""
+    """What a summary says, in words: sizes at which the circuit is stable, and how many examples it
+    takes to be.
+    """
     sizes, goal = about["stable_sizes"], about["goal"]
     if sizes is None:
         said = [f"stable at none of the sizes from {SIZES[0]:.1%} to {SIZES[-2]:.0%} of the edges"]

@@ -1,4 +1,4 @@
-"""The figure of a circuit's stability: overlap against the number of examples and against size. Plain numbers in, a Figure out."""
+"""The figure of a circuit's stability: overlap against examples and against size. Plain data in."""
 
 from eap.style import COLOURS, subplots
 
@@ -11,7 +11,9 @@ BESIDE = {"resamples": 0.008, "disjoint": -0.008}  # so that two intervals on th
 
 
 def figure(about: dict | None, name: str, own_fraction: float):
-    """A Figure of `metadata.stability`, or None for one example; `own_fraction` is the circuit's share of the edges, before pruning."""
+    """A Figure of `metadata.stability`, or None for one example; `own_fraction` is the circuit's
+    share of the edges, before pruning.
+    """
     figure, (left, right) = subplots(1, 2, figsize=(10.4, 4.6), sharey=True)
     if about is None:
         left.set_title("one example: nothing to resample", fontsize=9)

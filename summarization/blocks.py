@@ -1,4 +1,4 @@
-"""Finished blocks of a long computation on disk: after an interruption it goes on with those, if it is the same computation."""
+"""Finished blocks of a long computation on disk: interrupted, it goes on with those."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ PLAN = "plan.json"
 
 
 def folder_beside(output) -> Path:
-    """`outputs/C.json` -> `outputs/.blocks-C.json`: where the blocks of an unfinished output lie."""
+    """`C.json` -> `.blocks-C.json`: where the blocks of an unfinished output lie."""
     output = Path(output)
     return output.parent / f".blocks-{output.name}"
 
@@ -18,7 +18,8 @@ def folder_beside(output) -> Path:
 class Blocks:
     """Named tensors of each finished block, in a folder that belongs to one computation.
 
-    `key` names the computation: the blocks of another one are removed. Raises InputError for a folder of something else.
+    `key` names the computation: the blocks of another one are removed. Raises InputError for a
+    folder of something else.
     """
 
     def __init__(self, folder, key: str):

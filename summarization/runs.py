@@ -436,7 +436,9 @@ class Run:
         self._write(complete=False)
 
     def known_by(self) -> str:
-        """A digest of arguments and inputs, the same wherever they lie: two runs with one digest do the same work."""
+        """A digest of arguments and inputs, the same wherever they lie: two runs with one digest do
+        the same work.
+        """
         asked = json.dumps(_asks_for(self.identity), sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()
 

@@ -91,7 +91,9 @@ def test_sign_consistent_takes_negative_edges_last_and_none_of_no_score():
 
 
 def flipping():
-    """(4 examples, edges): one edge of +3, -3, +3, -3, whose mean is 0; one of 1 in all; one of 2, 0, 0, 0."""
+    """(4 examples, edges): one edge of +3, -3, +3, -3, whose mean is 0; one of 1 in all; one of 2,
+    0, 0, 0.
+    """
     per_example = torch.zeros(4, ONE.n_edges)
     per_example[:, EDGES.index("input->logits")] = torch.tensor([3.0, -3.0, 3.0, -3.0])
     per_example[:, EDGES.index("m0->logits")] = 1.0

@@ -1,4 +1,4 @@
-"""How many examples make a circuit stable: the curves and their model against simulated truth, and extraction that stops when it is."""
+"""How many examples make a circuit stable: curves against simulated truth, stopping, going on."""
 
 import html
 import json
@@ -22,7 +22,9 @@ SIZE = 60
 
 
 def world(seed: int = 0):
-    """A function that draws (n, edges) scores per example: means with heavy tails, noise three times as large as they are."""
+    """A function that draws (n, edges) scores per example: means with heavy tails, noise three
+    times as large as they are.
+    """
     generator = torch.Generator().manual_seed(seed)
     means = torch.randn(GRAPH.n_edges, generator=generator) ** 3
 
@@ -76,7 +78,9 @@ def test_the_number_needed_is_the_one_that_reaches_the_goal():
 
 
 def test_the_model_is_recovered_from_points_that_follow_it():
-    """1 / r = 2 + 0.5 sqrt(n): r = 1/7 at n = 100, so J = 6/8; J = 0.8 is r = 1/9, reached at n = 196."""
+    """1 / r = 2 + 0.5 sqrt(n): r = 1/7 at n = 100, so J = 6/8; J = 0.8 is r = 1/9, reached at n =
+    196.
+    """
     means = {n: stability.to_jaccard(1 / (2 + 0.5 * n**0.5)) for n in (25, 36, 49, 64, 100)}
     assert means[100] == pytest.approx(0.75)
     fit = stability.fitted(means)
@@ -114,7 +118,9 @@ def test_without_noise_every_number_of_examples_is_enough():
 
 
 def test_stable_sizes_are_those_over_the_goal_and_never_all_edges():
-    """Paths through single nodes, 2 % of the edges, far over noise, and the rest noise: stable from 2 % on, while noise is pruned."""
+    """Paths through single nodes, 2 % of the edges, far over noise, and the rest noise: stable from
+    2 % on, while noise is pruned.
+    """
     per_example = torch.randn(40, GRAPH.n_edges, generator=torch.Generator().manual_seed(0))
     names = [
         name
@@ -170,7 +176,9 @@ def pairs(tmp_path_factory, tiny_model_dir, articles_file):
 
 @pytest.fixture
 def extraction(pairs, tiny_model_dir, monkeypatch):
-    """A function that extracts into a folder with further flags, two pairs a block, and returns the circuit."""
+    """A function that extracts into a folder with further flags, two pairs a block, and returns the
+    circuit.
+    """
     monkeypatch.setattr(extract, "BLOCK", 2)
 
     def run(folder, words: str) -> Circuit:
