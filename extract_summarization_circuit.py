@@ -197,6 +197,12 @@ def check(args) -> None:
             "--threshold or another --selection; leave it out or use EAP-IG-inputs"
         )
     check_rank(args, method)
+    if args.until_stable and args.all_checkpoints and args.ablation == "mean":
+        raise InputError(
+            "--until_stable --all_checkpoints --ablation mean: expected another --ablation, since "
+            "the means would be of other pairs at the last checkpoint than at the others; "
+            "give --max_examples in place of --until_stable"
+        )
     if args.threshold is not None and args.selection != "topn":
         raise InputError(
             f"--threshold keeps all edges above it: expected no --selection, got {args.selection}; leave one of the two out"
@@ -270,14 +276,15 @@ def main(argv=None):
             f"--pairs {args.pairs}: expected a file of pairs, found none; make it with create_causal_summarization_data.py, "
             "for instance with --dataset demo --model_path demo"
         )
-    *others, last = work
     if not args.until_stable:
-        others, last = work, None
-    if last:
-        extract(args, *last)
-        shards.from_first(None)  # the others read the last one's file: no process goes on before it
+        for model_path, output in work:
+            extract(args, model_path, output)
+        return
+    *others, (last_model, last_output) = work
+    extract(args, last_model, last_output)
+    shards.from_first(None)  # the others read the last one's file: no process goes on before it
     for model_path, output in others:
-        extract(args, model_path, output, last and last[1])
+        extract(args, model_path, output, last_output)
 
 
 def extract(args, model_path: str, output: Path, as_many_as: Path | None = None) -> None:

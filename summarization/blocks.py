@@ -64,6 +64,12 @@ class Blocks:
         return self.folder / f"block-{number:05}.safetensors"
 
 
-def discard(folder) -> None:
-    """Remove a folder of blocks, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)
+def discard(folder: Path) -> None:
+    """Remove a folder of blocks, if it is there and is one.
+
+    Its plan goes last, so that what an interruption leaves is known for what it is.
+    """
+    if (folder / PLAN).is_file():
+        for block in folder.glob("block-*"):
+            block.unlink()
+        shutil.rmtree(folder)

@@ -15,7 +15,7 @@ from eap.circuit import Circuit, chance_jaccard, load_circuit
 from eap.files import load_example_scores
 from eap.graph import Graph
 from eap.selection import strongest
-from summarization.blocks import Blocks
+from summarization.blocks import Blocks, discard
 
 GRAPH = Graph(4, 4, 16)
 SIZE = 60
@@ -274,6 +274,7 @@ def test_blocks_of_other_arguments_are_not_gone_on_with(tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="something else"):
         Blocks(tmp_path / "mine", "one")
+    discard(tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").is_file()
 
 
@@ -299,6 +300,10 @@ def test_all_checkpoints_are_extracted_from_as_many_pairs_as_the_last_one(
     [
         ("--until_stable 1", "--until_stable 1"),
         ("--until_stable --resamples 0", "--resamples"),
+        (
+            "--until_stable --all_checkpoints --method EAP --metric nll --ablation mean",
+            "other pairs",
+        ),
         ("--rank largest", "--rank largest"),
         ("--rank example --no_absolute", "no sign"),
         ("--rank example --method NAP", "ranks edges"),
