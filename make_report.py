@@ -42,7 +42,9 @@ SECTIONS = (
             "overfit.",
             (("Validation along the schedule", "validation"),)),
     Section("Circuits", "C_*.json", "C_*.png",
-            "A circuit is the set of edges with the largest scores; a completeness gap over 5 % says that the scores need more points.",
+            "A circuit is the set of edges with the largest scores; a completeness gap over 5 % "
+            "says that the scores need more points. "
+            "It is stable where its overlap with itself on resampled examples is over 0.8.",
             ()),
     Section("Evolution of the circuit", "evolution.json", "evolution.*.png",
             "A change counts only above the noise floor, which is what extracting again from resampled examples changes; "
@@ -174,9 +176,12 @@ def section_html(section: Section, files: list[Path], root: Path) -> str:
 def tables(section: Section, contents: dict[Path, dict]) -> str:
     """The tables of a section's JSON files."""
     if section.json == "C_*.json":
-        return report.table(
-            "Circuits",
-            [circuit_row(file, content) for file, content in sorted(contents.items(), key=by_step)],
+        ordered = sorted(contents.items(), key=by_step)
+        rows = [circuit_row(file, content) for file, content in ordered]
+        return report.table("Circuits", rows) + "".join(
+            stability_html(file.stem, part(content, "metadata.stability"))
+            for file, content in ordered
+            if not fnmatch(file.name, MANY)
         )
     made = [
         report.table(caption, part(content, path))
@@ -216,8 +221,26 @@ def circuit_row(file: Path, content: dict) -> dict:
         "examples": len(told.get("example_ids", [])) or None,
         "selected": sizes.get("selected"), "after_pruning": kept, "of_edges": sizes.get("edges"),
         "noise_floor": bootstrap.get("noise_floor", {}).get("mean"), "stable": bootstrap.get("stable"),
+        "stable_sizes": stable_sizes(told.get("stability")),
         "completeness_gap": completeness.get("gap") if isinstance(completeness, dict) else completeness,
     }  # fmt: skip
+
+
+def stability_html(name: str, about: dict | None) -> str:
+    """How stable a circuit is, in sentences and at other sizes."""
+    if about is None:
+        return ""
+    said = [f"{name}: {sentence}" for sentence in about["sentences"]]
+    sizes = report.table(f"{name}: overlap of resamples at other sizes", about["sizes"])
+    return report.bullets(said) + sizes
+
+
+def stable_sizes(about: dict | None) -> str | None:
+    """The smallest and the largest size at which a circuit is stable, as shares of all edges."""
+    if about is None:
+        return None
+    span = about["stable_sizes"]
+    return f"{span['smallest']:.1%} to {span['largest']:.1%}" if span else "none"
 
 
 def difference_rows(measures: dict) -> list[dict]:

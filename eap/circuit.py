@@ -9,16 +9,17 @@ from pathlib import Path
 import torch
 
 from eap import InputError
-from eap.attribute import node_scores
 from eap.graph import SLOTS, Graph
-from eap.selection import above_threshold, among, greedy, prune, top_nodes
+from eap.selection import RANKS, Rule
 
 
 @dataclass(frozen=True)
 class Circuit:
     """Scores and a choice of edges on a graph, with where they come from; what a `C_*.json` holds.
 
-    `scores` is None for a file that has none; `node_scores` (a number per source) is there for node-level methods.
+    `scores` is None for a file that has none; `node_scores` (a number per source) is there for
+    node-level methods. `rank_scores` is what the edges are ranked by where that is not their score:
+    with the rank `example` the mean over examples of |score per example|.
     """
 
     graph: Graph
@@ -26,6 +27,37 @@ class Circuit:
     scores: torch.Tensor | None = None
     node_scores: torch.Tensor | None = None
     metadata: dict = field(default_factory=dict)
+    rank_scores: torch.Tensor | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """How its edges were chosen, from the metadata. A file without `sizes` is from elsewhere:
+        as many as it has, not pruned.
+        """
+        told, sizes = self.metadata, self.metadata.get("sizes")
+        common = {
+            "absolute": bool(told.get("absolute", True)),
+            "rank": told.get("rank", "mean"),
+            "nodes": self.node_scores is not None,
+        }
+        if sizes is None:
+            return Rule(int(self.in_graph.sum()), prunes=False, **common)
+        if told.get("selection") == "threshold":
+            return Rule(threshold=told["threshold"], **common)
+        eligible = told.get("consistent_edges")
+        return Rule(
+            sizes["requested"] if common["nodes"] else sizes["selected"],
+            told.get("selection", "topn"),
+            eligible=None if eligible is None else tuple(eligible),
+            **common,
+        )
+
+    @property
+    def ranking(self) -> torch.Tensor:
+        """(edges,) what the rule chooses by: `rank_scores`, else the scores. Raises InputError when
+        the file has none.
+        """
+        return self.require_scores() if self.rank_scores is None else self.rank_scores
 
     def require_scores(self, path="the circuit") -> torch.Tensor:
         """The scores. Raises InputError when the file has none."""
@@ -44,6 +76,13 @@ class Circuit:
                 nodes[name]["score"] = score
         scores = self.require_scores().tolist()
         width = {} if graph.d_model is None else {"d_model": graph.d_model}
+        edges = {
+            name: {"score": scores[i], "in_graph": bool(self.in_graph[i])}
+            for i, name in enumerate(graph.edges)
+        }
+        if self.rank_scores is not None:
+            for edge, value in zip(edges.values(), self.rank_scores.tolist(), strict=True):
+                edge["rank_score"] = value
         return {
             "cfg": {
                 "n_layers": graph.n_layers,
@@ -52,10 +91,7 @@ class Circuit:
                 **width,
             },
             "nodes": nodes,
-            "edges": {
-                name: {"score": scores[i], "in_graph": bool(self.in_graph[i])}
-                for i, name in enumerate(graph.edges)
-            },
+            "edges": edges,
             "metadata": {"format": 1, **self.metadata},
         }
 
@@ -110,7 +146,9 @@ def _parse(content: dict, path) -> Circuit:
         None if width is None else _whole(width, "d_model", path),
     )
     in_graph, scores = _edges(graph, content["edges"], path)
-    return Circuit(graph, in_graph, scores, _node_scores(graph, content["nodes"], path), metadata)
+    node_scores = _node_scores(graph, content["nodes"], path)
+    rank_scores = _rank_scores(content["edges"], metadata.get("rank", "mean"), graph, path)
+    return Circuit(graph, in_graph, scores, node_scores, metadata, rank_scores)
 
 
 def _metadata(content: dict, path) -> dict:
@@ -203,6 +241,17 @@ def _whole(value, name: str, path) -> int:
     )
 
 
+def _rank_scores(edges: dict, rank: str, graph: Graph, path) -> torch.Tensor | None:
+    """(edges,) what the edges of a file are ranked by, where that is not their score."""
+    if rank not in RANKS:
+        raise InputError(
+            f"{path}: expected edges ranked by {' or '.join(RANKS)}, got {rank!r}; extract it again"
+        )
+    if rank == "mean":
+        return None
+    return torch.tensor([float(edges[name]["rank_score"]) for name in graph.edges]).double()
+
+
 def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
     if name in graph.edge_number:
         return [graph.edge_number[name]]
@@ -234,47 +283,9 @@ def _require_comparable(a: Circuit, name_a: str, b: Circuit, name_b: str) -> Non
         )
 
 
-# ---------------------------------------------------------------- choosing again, by other scores
-
-
-def strongest(scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
-    """(..., edges) booleans: the n edges of largest |score| (or signed score), without pruning, of any number of score vectors."""
-    values = scores.abs() if absolute else scores
-    return torch.zeros(scores.shape, dtype=torch.bool).scatter_(-1, values.topk(n).indices, True)
-
-
 def asked_for(circuit: Circuit) -> int:
     """How many edges were selected before pruning; as many as there are for a file that does not say."""
     return circuit.metadata.get("sizes", {}).get("selected", int(circuit.in_graph.sum()))
-
-
-def reselect(circuit: Circuit, scores: torch.Tensor) -> torch.Tensor:
-    """Edges that the circuit's own rule takes by other scores: as many as were asked for, pruned as extraction does.
-
-    A file without `sizes` is from elsewhere: as many edges as it has, not pruned. `sign-consistent` chooses among the edges that were
-    consistent over all examples of the extraction.
-    """
-    graph, told, absolute = (
-        circuit.graph,
-        circuit.metadata,
-        bool(circuit.metadata.get("absolute", True)),
-    )
-    sizes = told.get("sizes")
-    if sizes is None:
-        return strongest(scores, int(circuit.in_graph.sum()), absolute)
-    if told.get("selection") == "threshold":
-        kept = above_threshold(graph, scores, told["threshold"], absolute)
-    elif circuit.node_scores is not None:
-        kept = top_nodes(graph, node_scores(graph, scores), sizes["requested"], absolute)
-    elif told.get("selection") == "greedy":
-        kept = greedy(graph, scores, sizes["selected"], absolute)
-    elif told.get("selection") == "sign-consistent" and "consistent_edges" in told:
-        eligible = torch.zeros(graph.n_edges, dtype=torch.bool)
-        eligible[told["consistent_edges"]] = True
-        kept = among(graph, scores, eligible, sizes["selected"], absolute)
-    else:
-        kept = strongest(scores, sizes["selected"], absolute)
-    return prune(graph, kept)
 
 
 # ---------------------------------------------------------------- comparing

@@ -56,6 +56,21 @@ def _reserve(file, size: int) -> None:
         file.truncate(size)
 
 
+def save_span_scores(by_span: torch.Tensor, names, path) -> None:
+    """Write mean scores by span (spans, edges) as float32 `scores`, with the spans' names; the same
+    bytes each time.
+
+    The header is sorted: safetensors writes the entries of its metadata in another order each time.
+    """
+    from safetensors.torch import save
+
+    content = save({"scores": by_span.float()}, {"format": "1", "spans": ", ".join(names)})
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    Path(path).write_bytes(content[:8] + text.ljust(end - 8) + content[end:])
+
+
 def load_example_scores(path) -> torch.Tensor:
     """(examples, edges) float32 per-example scores from a `C_*.examples.safetensors`. Raises InputError when it cannot be read."""
     from safetensors import SafetensorError

@@ -30,6 +30,7 @@ METRICS = ("kl", "nll", "js", "logit_diff")
 RULES = ("left", "midpoint", "gauss-legendre")
 ABLATIONS = ("patching", "zero", "mean")
 SELECTIONS = ("topn", "greedy", "sign-consistent")
+RANKS = ("mean", "example")
 
 
 class _Marking:

@@ -611,6 +611,13 @@ class Run:
             )  # what cannot be made is said before the work, not after it
         self._write(complete=False)
 
+    def known_by(self) -> str:
+        """A digest of arguments and inputs, the same wherever they lie: two runs with one digest do
+        the same work.
+        """
+        asked = json.dumps(_asks_for(self.identity), sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()
+
     def cleared(self) -> None:
         """Record that nothing of another run is left: from here on an interrupted run may go on with what it finds."""
         self.starts_over, self.replaces = False, None

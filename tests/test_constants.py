@@ -206,6 +206,7 @@ def test_the_names_that_flags_offer_are_those_that_eap_has():
     assert set(flags.ABLATIONS) == set(attribute.ABLATIONS)
     assert set(flags.METRICS) == set(metrics.METRICS)
     assert set(flags.SELECTIONS) == set(selection.SELECTIONS)
+    assert set(flags.RANKS) == set(selection.RANKS)
 
 
 @pytest.mark.parametrize("flag", ["optim", "lr_scheduler_type"])

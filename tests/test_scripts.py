@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from eap import InputError
-from eap.circuit import load_circuit, reselect
+from eap.circuit import load_circuit
 from eap.dataset import read_pairs
 from eap.files import load_example_scores
 from summarization import opening
@@ -633,7 +633,7 @@ def test_a_sign_consistent_circuit_is_what_its_own_rule_takes_again(
         [*words, "--selection", "sign-consistent", "--fraction", "0.9"]
     )
     circuit = load_circuit(tmp_path / "C.json")
-    assert torch.equal(reselect(circuit, circuit.scores), circuit.in_graph)
+    assert torch.equal(circuit.rule.take(circuit.graph, circuit.ranking), circuit.in_graph)
     assert (
         circuit.metadata["sizes"]["selected"] < circuit.metadata["sizes"]["requested"]
     )  # some edges flip, so the rule mattered
