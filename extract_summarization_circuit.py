@@ -40,7 +40,7 @@ RESAMPLES = (
 )
 EXACT_TOP = 0  # patch so many of the strongest edges exactly as a check; one run of the model each
 UNTIL_STABLE = (
-    0  # 0.8: take pairs until two resamples of them overlap by so much, or they end; 0: all
+    0  # 0.8: take pairs until two resamples of them overlap so much, or they end; 0: all
 )
 MAX_MEMORY = "auto"  # GB that the plan of batches may use; auto: what is free
 

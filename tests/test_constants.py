@@ -42,6 +42,7 @@ SHARES = {
     "FRACTION",
     "LABEL_SMOOTHING_FACTOR",
     "SWEEP_SHARE",
+    "UNTIL_STABLE",
 }
 NONE_IS_ZERO = {  # 0 has a meaning: none, or no limit
     "ADAM_BETA1",
@@ -60,6 +61,7 @@ NONE_IS_ZERO = {  # 0 has a meaning: none, or no limit
     "PROBE_EXAMPLES",
     "RESAMPLES",
     "SEED",
+    "UNTIL_STABLE",
     "WARMUP_STEPS",
     "WEIGHT_DECAY",
 }
