@@ -220,7 +220,7 @@ class Prepared:
 def _read_hub(name: str, split: str):
     builder = _prepare(name).builder
     if split not in builder.info.splits:
-        raise InputError(
+        raise NoSplit(
             f"--split {split}: expected a split of {name}, "
             f"which has {', '.join(builder.info.splits)}; choose one"
         )
