@@ -360,7 +360,7 @@ def main(argv=None):
         "examples": grown,
     }
     runs.write_text(out / "attribution.json", json.dumps(numbers, indent=1) + "\n")
-    runs.save_figure(plot(rows, grown), out / "attribution.png")
+    runs.save_figure(lambda: plot(rows, grown), out / "attribution.png")
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ def main(argv=None):
         json.dumps({"format": 1, "steps": args.steps, "demo": demo, "planted": planted}, indent=1)
         + "\n",
     )
-    runs.save_figure(plot(demo, planted), out / "methods.png")
+    runs.save_figure(lambda: plot(demo, planted), out / "methods.png")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ they write and destinations by when they read, so that the parents of a destinat
 choices are vectors in the edge order of EAP-IG (Hanna et al., arXiv 2403.17806).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -21,12 +21,19 @@ class Graph:
 
     n_layers: int
     n_heads: int
-    d_model: int
-    parallel: bool = False  # blocks whose MLP reads what attention reads, as in GPT-NeoX
+    d_model: int | None = None  # None: a circuit's file that does not say
+    parallel: bool = field(default=False, kw_only=True)  # MLPs read what attention reads
 
     def __str__(self) -> str:
         blocks = "parallel layers" if self.parallel else "layers"
-        return f"{self.n_layers} {blocks} of {self.n_heads} heads, d_model {self.d_model}"
+        width = "" if self.d_model is None else f", d_model {self.d_model}"
+        return f"{self.n_layers} {blocks} of {self.n_heads} heads{width}"
+
+    def fits(self, other: "Graph") -> bool:
+        """Whether both are one graph; a width that one of them does not know is no difference."""
+        widths = {self.d_model, other.d_model} - {None}
+        mine = self.n_layers, self.n_heads, self.parallel
+        return mine == (other.n_layers, other.n_heads, other.parallel) and len(widths) < 2
 
     def head_slots(self, layer: int) -> slice:
         """The destinations that are q, k and v of a layer's heads: all q, all k, all v."""
