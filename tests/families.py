@@ -1,7 +1,8 @@
-"""Small random models of every family, and their forward pass written out head by head, without any adapter.
+"""Small random models of every family, and their forward pass written out head by head.
 
-In `forward` every slot reads a stream of its own, which `read` may change, and every writer's output has its name: so autograd gives
-each slot's gradient directly, and a circuit can be run by its definition.
+No adapter is used. In `forward` every slot reads a stream of its own, which `read` may change, and
+every writer's output has its name: so autograd gives each slot's gradient directly, and a circuit
+can be run by its definition.
 """
 
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ CONFIGS = {
 
 
 def model(family: str):
-    """A model of the family in float64 whose every parameter is random: no bias is zero, no norm's weight one."""
+    """A model of the family in float64; no bias of it is zero, no norm's weight one."""
     kind, settings = CONFIGS[family]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -102,7 +103,7 @@ def stay_in_float64(monkeypatch) -> None:
 
 
 def pairs() -> list[Pair]:
-    """Three pairs of different lengths; clean and corrupted differ in some tokens before the last three."""
+    """Three pairs of different lengths, corrupted in some tokens before the last three."""
     generator, made = torch.Generator().manual_seed(1), []
     for i, length in enumerate((11, 7, 9)):
         clean, other = torch.randint(VOCABULARY, (2, length), generator=generator).tolist()
@@ -195,7 +196,7 @@ def _llama(block, n: int, d_head: int) -> Parts:
 
 
 def _turn(angles, x):
-    """x (batch, pos, d_head) as complex numbers times e^(i angle), in the dimensions that have one."""
+    """x (batch, pos, d_head) as complex numbers times e^(i angle), where there is one."""
     n = angles.shape[-1]
     turned = torch.complex(x[..., :n], x[..., n : 2 * n])
     turned = turned * torch.complex(angles.cos().double(), angles.sin().double())
@@ -235,7 +236,7 @@ OPERATIONS = SimpleNamespace(norm=norm, attention=attention, gate=gate)
 def forward(model, embeddings, read, operations=OPERATIONS):
     """(outputs by writer, layers' biases, logits (batch, pos, vocabulary)), given token embeddings.
 
-    `read(slot, outputs, stream)` gives what a slot reads in place of `stream`, the sum of what was written before.
+    `read(slot, outputs, stream)` gives what a slot reads in place of `stream`, all that was written.
     """
     config = model.config
     kind, length = config.model_type, embeddings.shape[1]

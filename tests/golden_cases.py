@@ -1,6 +1,7 @@
 """The golden cases: small models, their pairs, and what another implementation computed for them.
 
-For the GPT-2s the reference implementation (EAP-IG, commit 795f560), for the Llamas a separate dense implementation.
+For the GPT-2s the reference implementation (EAP-IG, commit 795f560), for the Llamas a separate
+dense one.
 """
 
 import functools

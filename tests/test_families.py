@@ -1,4 +1,4 @@
-"""The trust test of every family: circuits, scores and sums against transformers' own logits and a pass written out head by head."""
+"""Every family: circuits, scores and sums against transformers and a pass written out."""
 
 import json
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ def float64(monkeypatch):
 
 
 class Case:
-    """A family's model, its adapter, and the plain runs of one batch of pairs by the pass written out."""
+    """A family's model and the plain runs of one batch of pairs by the pass written out."""
 
     def __init__(self, family: str):
         self.model = families.model(family).requires_grad_(False)
@@ -74,7 +74,7 @@ class Case:
         return torch.stack(columns, 1)
 
     def circuit_logits(self, graph: Graph, kept: torch.Tensor) -> torch.Tensor:
-        """Logits by the definition: kept edges carry the running output, others the corrupted run's."""
+        """Logits by the definition: kept edges carry the running output, others the corrupted."""
         edges = {edge for edge, keep in zip(graph.edges, kept.tolist(), strict=True) if keep}
         others, biases = self.corrupted[0], self.corrupted[1]
 
@@ -258,7 +258,7 @@ def test_edge_gates_equal_the_derivative_by_a_gate_on_every_edge(cases, family):
 
 
 def cuts(graph: Graph, scores: torch.Tensor) -> torch.Tensor:
-    """(cuts, examples): the sum of the edges from what has written to what has not, after every group of nodes."""
+    """(cuts, examples): the sums over the edges that cross each cut between groups of nodes."""
     source, destination = graph.edge_index
     reader, sums = graph.reader[destination], []
     for layer in range(graph.n_layers):

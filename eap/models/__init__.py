@@ -1,4 +1,4 @@
-"""Where each part of an architecture reads and writes the residual stream: one file per family, one line in the table."""
+"""The architectures: one file per family, one line in the table; what they offer is in contract.py."""
 
 import torch
 
@@ -21,14 +21,14 @@ CHECK_TOKENS = 4  # at load, what an adapter says is compared with a run of the 
 def adapt(model) -> Adapter:
     """The adapter of a transformers model: its graph, its parts and their weights.
 
-    Raises InputError for an unknown architecture, and for a model that computes something else than its
-    adapter says: a variant without an adapter, or one that is wrapped or changed.
+    Raises InputError for an unknown architecture, and for a model that computes something else than
+    its adapter says: a variant without an adapter, or one that is wrapped or changed.
     """
     kind = getattr(model.config, "model_type", type(model).__name__)
     if kind not in ARCHITECTURES:
         raise InputError(
-            f"expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no adapter for "
-            "it in eap/models yet"
+            f"expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; there is no "
+            "adapter for it in eap/models yet"
         )
     adapter = ARCHITECTURES[kind](model)
     _require_agreement(adapter, kind)
@@ -37,7 +37,7 @@ def adapt(model) -> Adapter:
 
 @torch.no_grad()
 def _require_agreement(adapter: Adapter, kind: str) -> None:
-    """Raise InputError unless projections, attention and sums of writers are those of a run on a few tokens."""
+    """Raise InputError unless projections, attention and streams are those of a short run."""
     ids = torch.arange(CHECK_TOKENS, device=next(adapter.model.parameters()).device)
     with hooks.frozen(adapter.model), hooks.tapped(adapter) as taps:
         activations, _ = hooks.record(adapter, ids[None] % adapter.vocabulary_size)
@@ -66,6 +66,6 @@ def _require_close(ours: torch.Tensor, theirs: torch.Tensor, what: str, kind: st
     difference = float((ours - theirs).abs().max())
     if not difference <= tolerance:
         raise InputError(
-            f"expected a plain {kind}, got one in which {what} differs by {difference:.1e} from what the "
-            "adapter in eap/models says; merge or remove what was added to the model"
+            f"expected a plain {kind}, got one in which {what} differs by {difference:.1e} from "
+            "what its adapter in eap/models says; merge or remove what was added to the model"
         )

@@ -1,8 +1,8 @@
-"""What an adapter must offer, so that the rest of `eap` knows no architecture: the contract and its records.
+"""What an adapter must offer, so that the rest of `eap` knows no architecture.
 
-A *slot* is q, k or v of one query head. Every slot has a stream of its own to read, also where an
-architecture lets several query heads share a key and value head: its slots then read through one *unit* of
-the projection, and what arrives at the unit is the sum over its slots.
+A *slot* is q, k or v of one query head. Every slot has a stream of its own to read, also where
+several query heads share a key and value head: these slots then read through one *unit* of the
+projection, and the gradient that arrives at the unit is the sum over its slots.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from eap.rules import Heads
 
 @dataclass(frozen=True)
 class Norm:
-    """A norm: (x - mean x) / sqrt(variance + epsilon) times its weight, plus its bias if it has one.
+    """A norm: (x - mean x) / sqrt(variance + epsilon) times its weight, plus its bias if any.
 
-    Where it is not `centred` no mean is taken out, and the scale is that of the mean square (RMSNorm).
+    Where it is not `centred` no mean is taken out, and the scale is the mean square's (RMSNorm).
     """
 
     module: nn.Module
@@ -58,27 +58,25 @@ class Read(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The modules of one block at which the residual stream is read and written, and its nonlinear parts."""
+    """Where one block reads and writes the residual stream, and its nonlinear parts."""
 
     attn_norm: Norm  # its input is what q, k and v of every head read
-    projections: tuple[nn.Module, ...]  # their outputs are q, k and v; `Adapter.slots` orders them
+    projections: tuple[nn.Module, ...]  # they put out q, k and v; see `Adapter.slots`
     attn_out: nn.Module  # its input is the heads' results side by side
     mlp_norm: Norm  # its input is what the MLP reads
     mlp: nn.Module  # its output is what the MLP writes
-    mlp_in: tuple[
-        nn.Module, ...
-    ]  # what the activation takes; and what its result is multiplied with
+    mlp_in: tuple[nn.Module, ...]  # what the activation takes, and a factor if any
     activation: nn.Module  # the MLP's elementwise nonlinearity
-    mlp_out: nn.Module  # its input is the activation's result, times the second of `mlp_in` if any
-    head_norms: tuple[Norm, Norm] | None = None  # of every head's q and k, behind their projection
+    mlp_out: nn.Module  # its input is the activation's result times the factor
+    head_norms: tuple[Norm, Norm] | None = None  # of every head's q and k
 
 
 class Adapter(Protocol):
     """A decoder's parts under the names that the rest of `eap` uses.
 
-    The residual stream is what `start` gives, plus what the heads, their layers' biases and the MLPs write;
-    `graph.parallel` says whether the MLP of a layer reads before its heads have written. Dimensions: (batch,
-    pos, d_model) for streams, (batch, heads, pos, d_head) for q, k and v of the query heads.
+    The residual stream is what `start` gives, plus what the heads, their layers' biases and the
+    MLPs write; `graph.parallel` says whether a layer's MLP reads before its heads have written.
+    Streams are (batch, pos, d_model); q, k and v of the query heads (batch, heads, pos, d_head).
     """
 
     model: nn.Module
@@ -95,25 +93,25 @@ class Adapter(Protocol):
         """Token embeddings (..., pos, d_model), without positions."""
 
     def start(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """What `input` writes: the stream before the first block, given token embeddings; a new tensor."""
+        """What `input` writes, given token embeddings: the stream's start, as a new tensor."""
 
     def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """The final norm's output in a plain run, given token embeddings; padding on the right needs no mask."""
+        """The final norm's output, given token embeddings; right padding needs no mask."""
 
     def write_weight(self, layer: int) -> torch.Tensor:
-        """(heads, d_head, d_model): what each head multiplies its result with to write it to the stream."""
+        """(heads, d_head, d_model): what each head multiplies its result with to write it."""
 
     def write_bias(self, layer: int) -> torch.Tensor:
-        """(d_model,): what the attention of a layer writes besides its heads' results; it belongs to no node."""
+        """(d_model,): what attention writes besides its heads' results; it is no node's."""
 
     def reads(self, layer: int) -> tuple[Read, ...]:
         """The projections of a layer: together they have 3 heads slots, all q, all k, all v."""
 
     def slots(self, outputs: list[torch.Tensor]) -> torch.Tensor:
-        """(batch, pos, 3 heads d_head): what every slot projects, from the outputs of `Block.projections`."""
+        """(batch, pos, 3 heads d_head): what every slot projects, from the projections' outputs."""
 
     def fold(self, slots: torch.Tensor) -> list[torch.Tensor]:
-        """The transpose of `slots`: gradients of the projections' outputs from those of the slots."""
+        """The transpose of `slots`: gradients of the projections' outputs."""
 
     @property
     def fused(self) -> bool:
@@ -121,11 +119,11 @@ class Adapter(Protocol):
 
     @property
     def read_constants(self) -> list[torch.Tensor | None]:
-        """Per layer (3 heads d_head,): the part of the slots that does not depend on the stream, if any."""
+        """Per layer (3 heads d_head,): the part of the slots that is constant, if any."""
 
     @property
     def read_means(self) -> list[torch.Tensor | None]:
-        """Per layer (3 heads, d_head): the mean over d_model of diag(norm weight) W; None if not centred."""
+        """Per layer (3 heads, d_head): the mean of diag(norm weight) W; None if not centred."""
 
     def read_weight(self, layer: int, slots: list[int]) -> torch.Tensor:
         """(d_model, chosen slots, d_head): what these slots multiply the norm's output with."""
@@ -140,10 +138,10 @@ class Adapter(Protocol):
         """The inverse of `split_heads`."""
 
     def ready(self, layer: int, heads: Heads) -> Heads:
-        """q, k and v as softmax attention takes them: q and k normed and rotated where the model does so."""
+        """q, k and v as softmax attention takes them: normed and rotated if the model does so."""
 
     def rotate(self, x: torch.Tensor, *, back: bool = False) -> torch.Tensor:
         """q or k turned by its position's angles; with `back` the transpose, for gradients."""
 
     def attend(self, layer: int, q, k, v) -> torch.Tensor:
-        """Causal attention of what the slots project; any subset of the query heads. Differentiable."""
+        """Causal attention of what the slots project, for any subset of the heads."""

@@ -1,4 +1,4 @@
-"""What the adapters of all decoders share: slots, heads, rotation, and the constants of their projections."""
+"""What the adapters of all decoders share: slots, heads, rotation, constants of projections."""
 
 from functools import cached_property, lru_cache
 
@@ -10,9 +10,9 @@ from eap.rules import Heads
 
 
 class Decoder:
-    """A decoder with one fused projection, q of all heads before k and v, and learned positions or none.
+    """A decoder with one fused projection: q of all heads before k and v.
 
-    Families override what differs. A constructor sets what `Adapter` lists as attributes, and `trunk`.
+    Families override what differs. Constructors set what `Adapter` lists as attributes, and `trunk`.
     """
 
     def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -24,7 +24,7 @@ class Decoder:
         return self.trunk.get_input_embeddings()(ids)
 
     def start(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """The stream before the first block: the embeddings, where positions come in by rotation."""
+        """The stream's start: the embeddings, where positions come in by rotation."""
         return embeddings.clone()  # differences are taken in place
 
     def write_weight(self, layer: int) -> torch.Tensor:
@@ -93,7 +93,7 @@ class Decoder:
 
     @cached_property
     def read_means(self) -> list[torch.Tensor | None]:
-        """Per layer (3 heads, d_head): the mean over d_model of diag(norm weight) W; None for RMSNorm."""
+        """Per layer (3 heads, d_head): the mean of diag(norm weight) W; None for RMSNorm."""
         return [self._means(layer) for layer in range(self.graph.n_layers)]
 
     @torch.no_grad()
@@ -109,7 +109,7 @@ class Decoder:
         return torch.cat(parts)
 
     def split_heads(self, slots: torch.Tensor) -> Heads:
-        """q, k and v (batch, heads, pos, d_head) from what the slots project (batch, pos, 3 heads d_head)."""
+        """q, k and v (batch, heads, pos, d_head) from the slots (batch, pos, 3 heads d_head)."""
         by_slot = slots.unflatten(-1, (3, self.graph.n_heads, -1))
         return Heads(*by_slot.permute(2, 0, 3, 1, 4).unbind(0))
 
@@ -130,16 +130,16 @@ class Decoder:
         return x
 
     def attend(self, layer: int, q, k, v) -> torch.Tensor:
-        """Causal attention of (batch, heads, pos, d_head) tensors, as the model itself computes it."""
+        """Causal attention of (batch, heads, pos, d_head) tensors, as the model computes it."""
         q, k, v = self.ready(layer, Heads(q, k, v))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scaling)
 
 
 class Rotary(Decoder):
-    """A decoder that turns q and k by their positions' angles, given by the trunk's `rotary_emb`."""
+    """A decoder that turns q and k by angles, given by the trunk's `rotary_emb`."""
 
     def rotate(self, x: torch.Tensor, *, back: bool = False) -> torch.Tensor:
-        """x (batch, heads, pos, d_head) turned in the first dimensions, all or some; with `back` turned back."""
+        """x (batch, heads, pos, d_head) turned in its first dimensions, all or some."""
         cos, sin = self._angles(x.shape[-2], x.dtype, x.device)
         width = cos.shape[-1]
         turned, rest = x[..., :width], x[..., width:]

@@ -1,4 +1,4 @@
-"""GPT-2 (transformers' GPT2LMHeadModel): pre-norm blocks, one fused q-k-v projection, learned positions, LayerNorm with bias."""
+"""GPT-2: one fused q-k-v projection, learned positions, LayerNorm with bias."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""GPT-NeoX (Pythia): rotary positions in some dimensions, LayerNorm with bias, blocks whose MLP reads beside attention."""
+"""GPT-NeoX (Pythia): some dimensions rotary, LayerNorm with bias, MLPs beside attention."""
 
 import torch
 

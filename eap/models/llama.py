@@ -9,15 +9,15 @@ from eap.models.decoder import Rotary
 
 
 class Llama(Rotary):
-    """A Llama's parts under the names that the rest of `eap` uses; q, k and v may have biases and norms."""
+    """A Llama's parts under the names that `eap` uses; q, k and v may have biases and norms."""
 
     def __init__(self, model):
         config = model.config
         require_fixed_angles(config)
         if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
             raise InputError(
-                f"expected a {config.model_type} whose attention sees all tokens before, got one with a "
-                "sliding window; there is no adapter for it"
+                f"expected a {config.model_type} whose attention sees all tokens before, got one "
+                "with a sliding window; there is no adapter for it"
             )
         self.model, self.trunk, self.unembed = model, model.model, model.lm_head
         n_heads, first = config.num_attention_heads, self.trunk.layers[0].self_attn
@@ -82,6 +82,6 @@ def require_fixed_angles(config) -> None:
     kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if kind in ("dynamic", "longrope"):
         raise InputError(
-            f"expected rotary angles that do not depend on the text's length, got rope_type {kind}; "
-            "there is no adapter for it"
+            f"expected rotary angles that do not depend on the text's length, got rope_type "
+            f"{kind}; there is no adapter for it"
         )
