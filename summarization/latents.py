@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from eap import InputError
 from eap.hooks import hooked
+from eap.models import adapt
 from summarization.runs import atomic
 
 
@@ -70,7 +71,7 @@ def probe(sequences: list[list[int]], per_example: int) -> Probe:
 def streams(model, ids: list[int]) -> torch.Tensor:
     """Residual streams of one sequence, pre-norm, on the CPU: float32 (n_layers + 1, positions, d_model)."""
     device, last = next(model.parameters()).device, []
-    with hooked(before=[(model.base_model.ln_f, last.append)]):
+    with hooked(before=[(adapt(model, check=False).final_norm.module, last.append)]):
         inputs = torch.tensor([ids], device=device)
         out = model(
             inputs,

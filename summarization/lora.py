@@ -76,6 +76,12 @@ class Plan:
 
 def module_shapes(model) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of every module that can be wrapped, by name, layer by layer. Conv1D keeps its weight as inputs x outputs."""
+    kind = model.config.model_type
+    if kind != "gpt2":
+        raise InputError(
+            f"--model_path: expected a model of type gpt2, whose modules the arms know, got {kind}; "
+            "fine-tune it with run_finetuning_with_checkpoints.py"
+        )
     found = dict(model.named_modules())
     names = [
         f"transformer.h.{layer}.{module}"
