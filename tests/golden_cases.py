@@ -6,6 +6,7 @@ dense one.
 
 import functools
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -51,7 +52,7 @@ class Golden:
         return Pair(f"{batch}.{row}", clean, corrupted, n - N_TARGETS)
 
     def model(self, dtype=torch.float64):
-        model = AutoModelForCausalLM.from_config(self.config)
+        model = AutoModelForCausalLM.from_config(deepcopy(self.config))
         weights = {
             name.removeprefix("model."): value
             for name, value in self.tensors.items()

@@ -180,6 +180,31 @@ def test_what_nodes_write_and_the_streams_they_add_up_to(cases, family):
     close(streams.final, read["logits"])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_latents_are_the_streams_before_the_layers_and_the_final_norm(cases, family):
+    from summarization import latents
+
+    case, read = cases(family), {}
+
+    def keep(slot, outputs, stream):
+        read[slot] = stream
+        return stream
+
+    ids = case.pairs[0].clean_ids
+    case.run(torch.tensor([ids]), keep)
+    expected = [stream[0] for slot, stream in read.items() if slot.endswith(".h0<q>")]
+    expected.append(read["logits"][0])
+    close(latents.streams(case.model, ids).double(), torch.stack(expected), 1e-6)
+
+
+def test_the_arms_of_the_bakeoff_refuse_other_models_in_one_line(cases):
+    from summarization import lora
+
+    assert lora.module_shapes(cases("gpt2").model)
+    with pytest.raises(InputError, match="type gpt2.*got llama"):
+        lora.module_shapes(cases("llama").model)
+
+
 # ---------------------------------------------------------------- circuits
 
 
@@ -357,19 +382,33 @@ def test_padding_batches_and_chunks_do_not_matter(cases, family, method, monkeyp
     close(together, alone)
 
 
+def count_hooks(model) -> int:
+    """How many hooks the model has; transformers leaves some of its own."""
+    modules = list(model.modules())
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_models_of_other_types_have_an_adapter_too(family, dtype):
+    adapter = adapt(families.model(family).to(dtype))
+    assert next(adapter.model.parameters()).dtype == dtype
+    assert count_hooks(adapter.model) == 0
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("chosen", [rules.SECANT, rules.GIM])
 def test_rules_change_no_bit_of_the_forward_pass(cases, family, chosen):
     case = cases(family)
     adapter = adapt(case.model)
+    before = count_hooks(adapter.model)
     embeddings = adapter.embed(case.batch.clean_ids)
     with hooks.tapped(adapter) as taps:
         plain = adapter.hidden(embeddings)
     with hooks.Gradients(adapter).collecting(1.0, chosen, taps if chosen.two_runs else None):
         watched = adapter.hidden(embeddings.requires_grad_())
     assert watched.requires_grad and torch.equal(watched, plain)
-    modules = list(adapter.model.modules())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    assert count_hooks(adapter.model) == before
 
 
 # ---------------------------------------------------------------- graphs, files, refusals

@@ -6,7 +6,9 @@ import torch
 
 from eap import attribute, faithfulness, method_comparison, method_comparison_plots
 from eap.circuit import Circuit
+from eap.dataset import batches
 from eap.graph import Graph
+from eap.models import adapt
 
 SMALL = Graph(1, 2, 8)  # 24 edges
 
@@ -21,6 +23,7 @@ def test_passes_of_every_method_are_those_that_run(monkeypatch):
 
     case, counts = golden("tiny_nll_padded"), {}
     model = case.model()
+    adapter, work = adapt(model), batches(case.pairs[:1], 1)
     model.transformer.register_forward_hook(
         lambda *_: counts.update(forward=counts.get("forward", 0) + 1)
     )
@@ -34,7 +37,7 @@ def test_passes_of_every_method_are_those_that_run(monkeypatch):
     for method in attribute.METHODS:
         if method != "exact":
             counts.clear()
-            attribute.attribute(model, case.pairs[:1], method, "nll", steps=3)
+            assert list(attribute.attribute_batches(adapter, work, method, "nll", steps=3))
             expected = attribute.passes(case.graph, method, 3, "gauss-legendre")
             assert (counts["forward"], counts["backward"]) == expected, method
     assert attribute.passes(case.graph, "secant", 1, "left") == (2, 1)

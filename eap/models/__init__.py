@@ -40,9 +40,11 @@ def adapt(model, *, check: bool = True) -> Adapter:
 @torch.no_grad()
 def _require_agreement(adapter: Adapter, kind: str) -> None:
     """Raise InputError unless projections, attention and streams are those of a short run."""
-    ids = torch.arange(CHECK_TOKENS, device=next(adapter.model.parameters()).device)
+    parameter = next(adapter.model.parameters())
+    ids = torch.arange(CHECK_TOKENS, device=parameter.device)
     with hooks.frozen(adapter.model), hooks.tapped(adapter) as taps:
         activations, _ = hooks.record(adapter, ids[None] % adapter.vocabulary_size)
+    activations = activations.map(lambda x: x.to(parameter.dtype))
     streams = hooks.read_streams(adapter, activations)
     every = list(range(3 * adapter.graph.n_heads))
     for layer, block in enumerate(adapter.blocks):
@@ -63,10 +65,13 @@ def _require_agreement(adapter: Adapter, kind: str) -> None:
 
 
 def _require_close(ours: torch.Tensor, theirs: torch.Tensor, what: str, kind: str) -> None:
-    """Raise InputError where two tensors differ by more than their rounding can explain."""
+    """Raise InputError where two tensors differ by more than their rounding can explain.
+
+    What is not a number is no difference: attribution names the layer that it comes from.
+    """
     tolerance = torch.finfo(theirs.dtype).eps ** 0.5 * max(1e-30, float(theirs.abs().max()))
     difference = float((ours - theirs).abs().max())
-    if not difference <= tolerance:
+    if difference > tolerance:
         raise InputError(
             f"expected a plain {kind}, got one in which {what} differs by {difference:.1e} from "
             "what its adapter in eap/models says; merge or remove what was added to the model"
