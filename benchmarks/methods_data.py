@@ -5,19 +5,20 @@ second, per-example scores are replaced by their absolute values; everything aft
 """
 
 import statistics
-import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
+from benchmarks import common
 from eap import dataset, evaluate, faithfulness, hooks
 from eap.attribute import METHODS, attribute, completeness_gap, input_sums
 from eap.bootstrap import jaccards, pairwise_jaccard, resampled, split_half
 from eap.circuit import strongest
 from eap.dataset import Pair
 from eap.selection import ranking
-from summarization import corruption, opening, runs, statistics as intervals
+from summarization import corruption, opening, runs
+from summarization import statistics as intervals
 from summarization.newsroom import articles
 from tests import planted
 
@@ -111,25 +112,19 @@ class Scored(NamedTuple):
     at_equal_time: int  # pairs that it scores while the yardstick scores a quarter of `finding`
 
 
-def clock(device) -> float:
-    """Seconds of this process: on a CPU those of its threads, whatever else the machine does meanwhile."""
-    if device.type == "cpu":
-        return time.process_time()
-    from benchmarks import common
-
-    common.wait(device)
-    return time.perf_counter()
-
-
 def score(args, adapter, pairs: Pairs, way: Way, budget: float | None, many: bool) -> Scored:
     """The method's `Scored`. `budget` is the yardstick's time for a quarter of the pairs, None for itself.
 
     It scores further pairs where two samples of `at_equal_time` pairs need them; all of them with `many`.
     """
     device, n = runs.torch_device(args), len(pairs.finding)
-    started = clock(device)
-    scores = _attribute(args, adapter, pairs.finding, way)
-    seconds = (clock(device) - started) / n
+    done = []
+
+    def work():
+        done.append(_attribute(args, adapter, pairs.finding, way))
+
+    seconds = common.seconds(work, device, "cpu") / n
+    scores = done[0]
     gap = None
     if METHODS[way.method].complete:
         sums = input_sums(adapter.graph, scores.edges)
@@ -175,9 +170,7 @@ def faithful(args, adapter, judging: list[Pair], scored: dict[str, Scored]) -> d
         )
     judged = faithfulness.setting(measured, entries, args.metric)
     rows = intervals.resample(len(judging), args.seed)
-    return {
-        (way, rank): _f_rows(judged, f"{way}|{rank}", rows) for way in scored for rank in RANKS
-    }
+    return {(way, rank): _f_rows(judged, f"{way}|{rank}", rows) for way in scored for rank in RANKS}
 
 
 def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
