@@ -145,12 +145,12 @@ LEGEND = (
 )
 
 
-def stable_lines(rows: list[dict]) -> list[str]:
-    """Overlap over the number of pairs, for the methods that were run on many."""
+def stable_lines(rows: list[dict], examples: int) -> list[str]:
+    """Overlap over the number of pairs, for the methods that were run on more than they are judged by."""
     text = []
     for row in rows:
         curve = row["mean"]["disjoint"]
-        if curve and curve[-1]["pairs"] > row["pairs_at_equal_time"]:
+        if curve and curve[-1]["pairs"] >= examples:
             numbers = "  ".join(
                 f"{point['pairs']}: {point['jaccard'][0]:.2f} {point['jaccard'][1]:.2f}"
                 for point in curve
@@ -163,24 +163,26 @@ def stable_lines(rows: list[dict]) -> list[str]:
 def main(argv=None):
     """Measure, print the table, draw the figure."""
     args = parse(argv)
-    from benchmarks import common, methods_data, methods_figure
+    from benchmarks import common, methods_figure
+    from benchmarks import methods_data as data
 
-    ways = named(args.methods, methods_data.WAYS)
-    many = named(args.many, methods_data.WAYS)
+    ways = named(args.methods, data.WAYS)
+    many = named(args.many, data.WAYS)
     out, rows = Path(args.output_dir), []
-    planted = methods_data.on_planted_circuits(args, ways) if PLANTED in args.on else []
+    planted = data.on_planted_circuits(args, ways) if PLANTED in args.on else []
     for name in MODELS:
         if name in args.on:
             path = "demo" if name == MODELS[0] else fine_tuned(args)
             tuned = name == MODELS[1]
-            some = [way for way in ways if tuned or not methods_data.WAYS[way].slow]
-            rows += methods_data.on_model(args, name, path, some, many if tuned else [])
+            some = [way for way in ways if tuned or not data.WAYS[way].slow]
+            rows += data.on_model(args, name, path, some, many if tuned else [])
     about = {"format": 1, "device": common.device_name(runs.torch_device(args))}
     about |= {"metric": args.metric, "examples": args.examples, "judges": args.judges}
-    about |= {"overlap_sizes": methods_data.OVERLAPS, "yardstick": methods_data.YARDSTICK}
+    about |= {"overlap_sizes": data.OVERLAPS, "yardstick": data.YARDSTICK}
     runs.write_json(out / "methods.json", {**about, "rows": rows, "planted": planted})
-    print("\n".join(lines(rows, planted) + stable_lines(rows)))
-    runs.save_figure(methods_figure.plot(rows, planted), out / "methods.png")
+    print("\n".join(lines(rows, planted) + stable_lines(rows, args.examples)))
+    if rows:
+        runs.save_figure(methods_figure.plot(rows, data.YARDSTICK, data.OURS), out / "methods.png")
 
 
 if __name__ == "__main__":
