@@ -28,6 +28,14 @@ METRICS = "kl,nll"  # of the faithfulness. kl: does the circuit predict what the
 N_RANDOM = 3  # random circuits beside them at the first and the last checkpoint; each costs about as much as the circuit itself
 RESAMPLES = 100  # extractions on resampled examples per checkpoint, 0.03 s each; more make the edges of the noise floor surer; 0 or 1: none
 TRAJECTORIES = 8  # at most so many edges' scores are drawn over the checkpoints: those that changed most beyond noise
+
+# what every script has
+MAX_EXAMPLES = "all"  # pairs and examples of each circuit
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/analyze_circuit_evolution"  # numbers and plots
 # --------------------------------------------------------------------------------------------
 
 PLOTS = ("change", "jaccard", "layers")
@@ -35,26 +43,37 @@ PLOTS = ("change", "jaccard", "layers")
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/analyze_circuit_evolution")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
         "--circuits",
         nargs="+",
+        type=flags.text,
         default=CIRCUITS,
         help="a folder of C_step{N}.json, or files in order (default: %(default)s)",
     )
     parser.add_argument(
         "--training",
+        type=flags.text_or_none,
         default=TRAINING,
         help="folder of the fine-tuning run, or its training.json (default: none)",
     )
     parser.add_argument(
         "--pairs",
+        type=flags.text_or_none,
         default=PAIRS,
         help="unseen pairs, for faithfulness at each checkpoint of --training (default: none)",
     )
     parser.add_argument(
         "--metrics",
-        type=flags.name_list,
+        type=flags.metric_list,
         default=METRICS,
         help="of the faithfulness: kl, nll, js, logit_diff (default: %(default)s)",
     )
@@ -139,13 +158,11 @@ def models_of(args, paths: list[Path], training: Path | None) -> list[Path]:
 
 def load_checkpoints(paths: list[Path], max_examples: int | None):
     """A `Checkpoint` for every file. Raises InputError for circuits of different models or tokenizers (guard 25)."""
-    from eap.circuit import load_circuit, require_comparable
     from eap.evolution_report import Checkpoint
 
-    circuits, names = [load_circuit(path) for path in paths], [path.stem for path in paths]
-    require_comparable(circuits, [str(path) for path in paths])
+    circuits, names = opening.load_circuits(paths), [path.stem for path in paths]
     readers = [
-        per_example_reader(path, circuit.graph.n_edges, max_examples)
+        per_example_reader(path, circuit, max_examples)
         for path, circuit in zip(paths, circuits, strict=True)
     ]
     return [
@@ -153,36 +170,28 @@ def load_checkpoints(paths: list[Path], max_examples: int | None):
     ]
 
 
-def per_example_reader(circuit: Path, n_edges: int, max_examples: int | None):
-    """A function that reads the (examples, edges) scores beside a circuit, or None if there are none."""
-    from eap.files import examples_beside, load_example_scores
+def per_example_reader(path: Path, circuit, max_examples: int | None):
+    """A function that reads the (examples, edges) scores beside a circuit, or None.
 
-    path = examples_beside(circuit)
-    if not path.is_file():
+    Raises InputError at once for scores that are not the circuit's.
+    """
+    if opening.example_scores(path, circuit) is None:
         return None
-
-    def read():
-        scores = load_example_scores(path)[:max_examples]
-        if scores.shape[1] != n_edges:
-            raise InputError(
-                f"{path}: expected scores of {n_edges} edges, got {scores.shape[1]}; extract the circuit again"
-            )
-        return scores
-
-    return read
+    return lambda: opening.example_scores(path, circuit)[:max_examples]
 
 
 # ---------------------------------------------------------------- faithfulness
 
 
-def unseen_pairs(args, checkpoints, adapter):
+def unseen_pairs(args, checkpoints, adapter, tokenizer):
     """The pairs that no circuit was found on, at most `--max_examples`. Raises InputError if there is none."""
     from eap import dataset
 
-    pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
-    unseen = dataset.unseen(
-        pairs, [checkpoint.circuit.metadata for checkpoint in checkpoints], args.pairs
-    )
+    pairs = opening.read_pairs(args, adapter, tokenizer)
+    found_on = [checkpoint.circuit.metadata for checkpoint in checkpoints]
+    if note := dataset.by_ids(found_on, args.pairs):
+        runs.warn(note)
+    unseen = dataset.unseen(pairs, found_on, args.pairs)
     chosen = unseen[: args.max_examples]
     runs.say(
         args,
@@ -194,7 +203,6 @@ def unseen_pairs(args, checkpoints, adapter):
 def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     """f of every checkpoint's own circuit and of the last circuit in every checkpoint: what evolution.json holds of them."""
     from eap import attribute, evolution_faithfulness
-    from eap.models import adapt
 
     runs.seed_everything(args.seed)
     runs.say_circuit_dtype(args)
@@ -214,12 +222,10 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     ]
     rows, bar, batches = {name: [] for name in names}, None, None
     for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
-        require_own_model(checkpoint, folder)
-        adapter = adapt(
-            opening.load_model(str(folder), runs.circuit_dtype(args), runs.torch_device(args))
-        )
+        run_here = {checkpoint.name: checkpoint.circuit, checkpoints[-1].name: final}
+        adapter, tokenizer = opening.open_adapted(args, str(folder), run_here, "--training")
         if batches is None:
-            pairs = unseen_pairs(args, checkpoints, adapter)
+            pairs = unseen_pairs(args, checkpoints, adapter, tokenizer)
             batches = plan(args, adapter, pairs)
             bar = runs.progress(
                 None, args, "running circuits", len(batches) * sum(map(len, wanted))
@@ -231,16 +237,16 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
         about = {"name": checkpoint.name, "step": checkpoint.step}
         for name in names:
             rows[name].append(about | evolution_faithfulness.summarise(found[name], args.seed))
+        del adapter  # before the next is opened: one model in memory at a time
     bar.close()
     return {"examples": len(pairs), "ablation": ablation, "metrics": rows}
 
 
-def require_own_model(checkpoint, folder: Path) -> None:
-    """Raise InputError if a circuit says that it was found in other weights than the checkpoint's."""
-    told = checkpoint.circuit.metadata.get("weights_sha256")
-    if told and told != runs.fingerprint(folder):
-        raise InputError(
-            f"{folder}: expected the model that {checkpoint.name} was found in, got other weights; give the run it belongs to"
+def require_own_models(args, checkpoints, folders: list[Path]) -> None:
+    """Raise InputError if a circuit was found in other weights than its checkpoint's."""
+    for checkpoint, folder in zip(checkpoints, folders, strict=True):
+        opening.require_own_weights(
+            args, checkpoint.circuit, checkpoint.name, str(folder), "--training"
         )
 
 
@@ -300,6 +306,8 @@ def main(argv=None):
     from eap import evolution_report
 
     checkpoints = load_checkpoints(paths, args.max_examples)
+    if models:
+        require_own_models(args, checkpoints, models)
     with one_thread():
         found = evolution_report.evolve(checkpoints, args.resamples, args.trajectories, args.seed,
                                         lambda items: runs.progress(items, args, "resampling"))  # fmt: skip
@@ -330,12 +338,13 @@ def write(args, content) -> None:
     layers.write_layers(folder / "layers.evolution.json", "evolution", content["layers"])
     known = [name for name in ("trajectories", "faithfulness") if content[name]]
     for name in (*PLOTS, *known):
-        runs.save_figure(
-            getattr(evolution_plots, f"{name}_figure")(content), folder / f"evolution.{name}.png"
-        )
+        make = getattr(evolution_plots, f"{name}_figure")
+        runs.save_figure(lambda make=make: make(content), folder / f"evolution.{name}.png")
     if content["moved"]:
-        with runs.atomic(folder / "evolution.moved.png") as path:
-            evolution_plots.moved_drawing(content, path)
+        runs.drawn(
+            lambda path: evolution_plots.moved_drawing(content, path),
+            folder / "evolution.moved.png",
+        )
     runs.say(args, "\n".join([*tables, "", *evolution_words.lines(content)]))
     runs.say(args, f"written: {folder / 'evolution.json'}, layers.evolution.json and plots")
 

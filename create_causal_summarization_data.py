@@ -13,7 +13,7 @@ Writes  the pairs: half to X.jsonl, half to X_eval.jsonl (--output X.jsonl); sal
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, opening, runs
+from summarization import adapters, corpus, flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
@@ -26,22 +26,32 @@ OUTPUT = (
 )
 EVAL_FRACTION = 0.5  # of the pairs, kept from extraction so that a circuit is not judged on what it was found on; 0: all to one file
 MAX_LENGTH = 0  # tokens of a whole row at most; 0: the model's context. Shorter rows make every later stage faster
+
+# what every script has
+MAX_EXAMPLES = 400  # pairs, half for extraction; all: every row, for CNN/DailyMail 13,368
+SEED = 0  # of every random choice
+OUTPUT_DIR = "outputs/create_causal_summarization_data"  # salience.json and salience.png
 # --------------------------------------------------------------------------------------------
 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/create_causal_summarization_data")
+    parser = flags.parser(__doc__, OUTPUT_DIR, max_examples=MAX_EXAMPLES, seed=SEED)
     parser.add_argument(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
     )
     parser.add_argument(
-        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+        "--split",
+        type=flags.text,
+        default=SPLIT,
+        help="train, validation or test (default: %(default)s)",
     )
     parser.add_argument(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="whose tokenizer and context length (default: %(default)s)",
     )
@@ -50,23 +60,27 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--mask_text",
+        type=flags.text,
         default=MASK_TEXT,
         help="what --corruption mask repeats (default: %(default)r)",
     )
     parser.add_argument(
-        "--output", default=OUTPUT, help="file for the pairs (default: %(default)s)"
+        "--output",
+        type=flags.text,
+        default=OUTPUT,
+        help="file for the pairs (default: %(default)s)",
     )
     parser.add_argument(
         "--eval_fraction",
-        type=flags.fraction,
+        type=flags.below_one,
         default=EVAL_FRACTION,
         help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)",
     )
     parser.add_argument(
         "--max_length",
-        type=int,
+        type=flags.count,
         default=MAX_LENGTH,
-        help="tokens per row at most (default: the model's context)",
+        help="tokens per row at most; 0: the model's context (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
@@ -76,22 +90,16 @@ def reader(model_path: str):
     from transformers import AutoConfig
 
     folder = Path(model_path)
-    if (folder / "tokenizer.json").is_file() and not (folder / "adapter_config.json").is_file():
+    if opening.holds_tokenizer(folder) and not adapters.is_adapter(folder):
         tokenizer, source = opening.read_tokenizer(str(folder)), folder
     else:
-        tokenizer, source = opening.load_tokenizer(model_path), hub.resolve_model(model_path)
-    if tokenizer is None or not tokenizer.is_fast:
-        raise InputError(
-            f"--model_path {model_path}: expected a fast tokenizer (tokenizer.json), found none; save one there"
-        )
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"--model_path {model_path}: expected a tokenizer with an end-of-text token, found none; set its eos_token"
-        )
-    config = Path(source, "config.json")
-    return tokenizer, AutoConfig.from_pretrained(str(source)) if config.is_file() or not Path(
-        source
-    ).is_dir() else None
+        tokenizer, source = opening.load_tokenizer(model_path), adapters.root_of(model_path)
+    opening.require_tokenizer(tokenizer, model_path)
+    if Path(source).is_dir() and not Path(source, "config.json").is_file():
+        return tokenizer, None
+    config = AutoConfig.from_pretrained(str(source))
+    opening.require_agreement(config, tokenizer, model_path)
+    return tokenizer, config
 
 
 def row_length(args, tokenizer, config) -> int:
@@ -99,7 +107,7 @@ def row_length(args, tokenizer, config) -> int:
     from summarization import prompt
 
     context = prompt.context_length(config, tokenizer)
-    if not 0 <= args.max_length <= context:
+    if args.max_length > context:
         raise InputError(
             f"--max_length {args.max_length}: expected at most {args.model_path}'s context of {context} tokens"
         )
@@ -160,19 +168,15 @@ def split_pairs(pairs, eval_fraction: float, seed: int):
 def main(argv=None):
     """Build the pairs and say what became of every row."""
     args = parse(argv)
-    if args.eval_fraction == 1:
-        raise InputError(
-            "--eval_fraction 1: expected less, so that pairs are left to extract circuits from; 0.5 is the default"
-        )
     corpus.resolve(args.dataset)
-    if not Path(args.model_path, "tokenizer.json").is_file():
-        hub.resolve_model(args.model_path)
+    model = args.model_path  # a folder with a tokenizer and no weights will do
+    if not opening.holds_tokenizer(model):
+        model = hub.model_source(model, weights=False)
     output, folder = Path(args.output), Path(args.output_dir)
     files = [output, output.with_name(f"{output.stem}_eval{output.suffix}")][
         : 2 if args.eval_fraction else 1
     ]
     outputs = [*files, folder / "salience.json", folder / "salience.png"]
-    model = hub.DEMO if args.model_path == "demo" else args.model_path
     run = runs.Run(
         args,
         runs.record_beside(output),
@@ -182,7 +186,7 @@ def main(argv=None):
     if run.up_to_date:
         return
 
-    from summarization import pair_report
+    from summarization import pair_report, words
 
     tokenizer, config = reader(args.model_path)
     max_length = row_length(args, tokenizer, config)
@@ -202,11 +206,12 @@ def main(argv=None):
         "seed": args.seed,
         "n_extraction": len(parts[0]),
         "n_evaluation": len(parts[1]),
+        "rouge_words": words.describe(example.summary for example in examples),
         **pair_report.summarise(examples, pairs, dropped, args.seed),
     }
-    summary["lines"] = pair_report.lines(summary)
+    summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_words"])
     runs.write_json(folder / "salience.json", summary)
-    runs.save_figure(pair_report.figure(summary), folder / "salience.png")
+    runs.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
     runs.say(args, "\n".join(summary["lines"]))
     runs.say(args, f"written: {', '.join(map(str, outputs))}")
     run.finish()

@@ -23,36 +23,60 @@ FINETUNED_MODEL_PATH = "model_outputs/gpt2_20k_finetuned"  # the model after: fo
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
 RUN = ""  # folder of a fine-tuning run: follow its latents over the checkpoints instead of comparing two models; empty: compare
 SPLIT = "test"  # which part of the dataset: train, validation or test; texts the fine-tuning saw would overstate the change
+
+# what every script has
+MAX_EXAMPLES = 200  # texts; all: every one of the split, for CNN/DailyMail 11,490
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/differential_analysis"  # numbers and plots
 # --------------------------------------------------------------------------------------------
 
 PLOTS = ("similarity", "layers", "attention", "entropy")
+FINETUNED_FLAG = "--finetuned_model_path"
 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/differential_analysis")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
         "--base_model_path",
+        type=flags.text,
         default=BASE_MODEL_PATH,
         help="model before fine-tuning (default: %(default)s)",
     )
     parser.add_argument(
         "--finetuned_model_path",
+        type=flags.text,
         default=FINETUNED_MODEL_PATH,
         help="model after fine-tuning (default: %(default)s)",
     )
     parser.add_argument(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
     )
     parser.add_argument(
         "--run",
+        type=flags.text_or_none,
         default=RUN,
         help="folder of a fine-tuning run, whose latents are followed (default: none)",
     )
     parser.add_argument(
-        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+        "--split",
+        type=flags.text,
+        default=SPLIT,
+        help="train, validation or test (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
@@ -63,26 +87,23 @@ def load_pair(args):
 
     device, dtype = runs.torch_device(args), runs.torch_dtype(args)
     names = (args.base_model_path, args.finetuned_model_path)
-    base, finetuned = (
-        opening.load_model(name, dtype, device, attn_implementation="eager") for name in names
-    )
+    base, ours = opening.open_model(names[0], dtype, device, "eager", "--base_model_path")
+    finetuned, theirs = opening.open_model(names[1], dtype, device, "eager", FINETUNED_FLAG)
     internals.require_comparable(base, finetuned, names)
-    return base, finetuned, shared_tokenizer(names)
+    return base, finetuned, shared_tokenizer(names, (ours, theirs))
 
 
-def shared_tokenizer(names):
+def shared_tokenizer(names, tokenizers):
     """The one tokenizer of both models; a folder without one takes the other's. Raises InputError if they differ or there is none."""
-    found = [tokenizer for tokenizer in map(opening.load_tokenizer, names) if tokenizer is not None]
-    if not found:
-        raise InputError(
-            f"{names[0]}: expected a model folder with a tokenizer, found none; save one there with save_pretrained"
-        )
+    found = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    first = found[0] if found else None
+    opening.require_tokenizer(first, names[0], "--base_model_path")
     if len({opening.tokenizer_sha256(tokenizer) for tokenizer in found}) > 1:
         raise InputError(
             f"expected one tokenizer for both models, got two different ones ({names[0]}, {names[1]}); "
             "compare a model with its own fine-tune"
         )
-    return found[0]
+    return first
 
 
 def prompts(args, config, tokenizer):
@@ -131,10 +152,8 @@ def write(args, summary):
     scores = {name: change["scores"] for name, change in summary["changes"].items()}
     layers.write_layers(folder / "layers.differential.json", "differential", scores)
     for name in PLOTS:
-        runs.save_figure(
-            getattr(differential_plots, f"{name}_figure")(summary),
-            folder / f"differential.{name}.png",
-        )
+        make = getattr(differential_plots, f"{name}_figure")
+        runs.save_figure(lambda make=make: make(summary), folder / f"differential.{name}.png")
 
 
 def follow_run(args) -> None:
@@ -155,7 +174,7 @@ def follow_run(args) -> None:
         found, args.seed, lambda items: runs.progress(items, args, "checkpoints")
     )
     runs.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
-    runs.save_figure(differential_plots.run_figure(summary), outputs[1])
+    runs.save_figure(lambda: differential_plots.run_figure(summary), outputs[1])
     runs.say(args, "\n".join(differential_run.lines(summary)))
     runs.say(args, f"written: {outputs[0]} and {outputs[1].name}")
     run.finish()
@@ -168,8 +187,8 @@ def main(argv=None):
         follow_run(args)
         return
     models = {
-        "base": hub.resolve_model(args.base_model_path, "--base_model_path"),
-        "finetuned": hub.resolve_model(args.finetuned_model_path, "--finetuned_model_path"),
+        "base": hub.model_source(args.base_model_path, "--base_model_path"),
+        "finetuned": hub.model_source(args.finetuned_model_path, FINETUNED_FLAG),
     }
     corpus.resolve(args.dataset)
     folder = Path(args.output_dir)

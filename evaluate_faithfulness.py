@@ -27,15 +27,35 @@ N_RANDOM = 10  # random circuits per size, and as many matched ones; fewer make 
 METRICS = "kl,nll"  # kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
 ABLATION = "patching"  # what edges outside carry: the corrupted run, zero, mean
 RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals
+MAX_MEMORY = "auto"  # GB that the plan of batches may use; auto: what is free
+
+# what every script has
+MAX_EXAMPLES = "all"  # pairs that extraction did not see; all: every one of the file
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/evaluate_faithfulness"  # faithfulness.json, faithfulness.png
 # --------------------------------------------------------------------------------------------
 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/evaluate_faithfulness")
-    parser.add_argument("--circuit", default=CIRCUIT, help="circuit JSON (default: %(default)s)")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
+    parser.add_argument(
+        "--circuit", type=flags.text, default=CIRCUIT, help="circuit JSON (default: %(default)s)"
+    )
     parser.add_argument(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="Hub id, folder, adapter, or demo (default: %(default)s)",
     )
@@ -48,23 +68,26 @@ def parse(argv=None):
         help="run the circuits in this model too: the base or the fine-tuned one",
     )
     parser.add_argument(
-        "--pairs", default=PAIRS, help="pairs that extraction did not see (default: %(default)s)"
+        "--pairs",
+        type=flags.text,
+        default=PAIRS,
+        help="pairs that extraction did not see (default: %(default)s)",
     )
     parser.add_argument(
         "--fractions",
-        type=_fractions,
+        type=flags.shares,
         default=FRACTIONS,
         help="sizes of the curve, of all edges; those of the two flags below are in it too (default: %(default)s)",
     )
     parser.add_argument(
         "--random_fractions",
-        type=_fractions,
+        type=flags.shares,
         default=RANDOM_FRACTIONS,
         help="of random circuits (default: %(default)s)",
     )
     parser.add_argument(
         "--cross_fractions",
-        type=_fractions,
+        type=flags.shares,
         default=CROSS_FRACTIONS,
         help="of the causal control and of cross-faithfulness (default: %(default)s)",
     )
@@ -76,12 +99,12 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--metrics",
-        type=flags.name_list,
+        type=flags.metric_list,
         default=METRICS,
         help="of kl, nll, js, logit_diff (default: %(default)s)",
     )
     parser.add_argument(
-        "--ablation", default=ABLATION, help="patching, zero, mean (default: %(default)s)"
+        "--ablation", default=ABLATION, choices=flags.ABLATIONS, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--resamples",
@@ -96,29 +119,19 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--max_memory",
-        type=flags.positive_float,
-        help="GB that the plan may use (default: what is free)",
+        type=flags.gigabytes,
+        default=MAX_MEMORY,
+        help="GB that the plan may use; auto: what is free (default: %(default)s)",
     )
     return parser.parse_args(argv)
-
-
-def _fractions(text: str) -> list[float]:
-    values = sorted({flags.fraction(part) for part in text.split(",") if part.strip()})
-    if not values or values[0] == 0:
-        import argparse
-
-        raise argparse.ArgumentTypeError(
-            f"expected numbers above 0 and up to 1, separated by commas, got {text!r}"
-        )
-    return values
 
 
 def main(argv=None):
     """Evaluate a circuit over sizes."""
     args = parse(argv)
-    inputs = {"model": hub.resolve_model(args.model_path)}
+    inputs = {"model": hub.model_source(args.model_path)}
     if args.other_model_path:
-        inputs["other_model"] = hub.resolve_model(args.other_model_path)
+        inputs["other_model"] = hub.model_source(args.other_model_path)
     for name in ("circuit", "pairs", "other_circuit"):
         path = getattr(args, name)
         if path is None:
@@ -142,13 +155,11 @@ def main(argv=None):
 
     runs.seed_everything(args.seed)
     runs.say_circuit_dtype(args)
-    *loaded, unused = load(args)
-    result = {"format": 1, **evaluate(args, *loaded)}
-    result["left_out"] = unused + result["left_out"]
+    result = {"format": 1, **evaluate(args)}
     result["sentences"] = faithfulness_report.sentences(result)
     runs.say(args, "\n".join(faithfulness_report.lines(result)))
     runs.write_json(out / "faithfulness.json", result)
-    runs.save_figure(faithfulness_plots.figure(result), out / "faithfulness.png")
+    runs.save_figure(lambda: faithfulness_plots.figure(result), out / "faithfulness.png")
     run.finish()
 
 
@@ -161,24 +172,25 @@ def load(args):
     Raises InputError for a circuit of another model or no pairs left.
     """
     from eap import attribute, dataset
-    from eap.circuit import load_circuit
 
     for metric in args.metrics:
         attribute.check("exact", metric, "left", args.ablation, 1)
-    circuits = {
-        Path(path).stem: load_circuit(path) for path in (args.circuit, args.other_circuit) if path
-    }
+    paths = [Path(path) for path in (args.circuit, args.other_circuit) if path]
+    circuits = dict(zip([path.stem for path in paths], opening.load_circuits(paths), strict=True))
     if args.other_circuit and len(circuits) < 2:
         raise InputError(
             f"--other_circuit {args.other_circuit}: expected a file of another name than --circuit, got the same; rename one"
         )
-    adapter, tokenizer = load_model(args, args.model_path, circuits)
-    pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
-    if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
-        runs.say(args, note)
+    for name, circuit in circuits.items():
+        circuit.require_scores(name)
+    require_own_models(args, circuits)
+    adapter, tokenizer = opening.open_adapted(args, args.model_path, circuits)
+    pairs = opening.read_pairs(args, adapter, tokenizer)
     found_on = (
         [] if args.allow_same_examples else [circuit.metadata for circuit in circuits.values()]
     )
+    if note := dataset.by_ids(found_on, args.pairs):
+        runs.warn(note)
     unseen = dataset.unseen(pairs, found_on, args.pairs)
     used, unused = unseen[: args.max_examples], []
     runs.say(
@@ -194,56 +206,31 @@ def load(args):
     return adapter, circuits, used, unused
 
 
-def load_model(args, model_path: str, circuits: dict):
-    """(adapter, tokenizer) of a model. Raises InputError when a circuit is not of its shape or tokenizer (guard 25)."""
-    from eap.models import adapt
+def require_own_models(args, circuits: dict) -> None:
+    """Raise InputError unless each circuit was found in the weights of its model.
 
-    adapter = adapt(
-        opening.load_model(model_path, runs.circuit_dtype(args), runs.torch_device(args))
-    )
-    tokenizer = opening.load_tokenizer(model_path)
-    ours = opening.tokenizer_sha256(tokenizer)
-    for name, circuit in circuits.items():
-        circuit.require_scores(name)
-        if circuit.graph != adapter.graph:
-            raise InputError(
-                f"{name}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model"
-            )
-        theirs = circuit.metadata.get("tokenizer_sha256")
-        if theirs and ours and theirs != ours:
-            raise InputError(
-                f"{name}: expected a circuit found with the tokenizer of {model_path}, got another tokenizer's"
-            )
-    return adapter, tokenizer
+    The other circuit is of the other model; without one it may be of any.
+    """
+    names = (args.model_path, args.other_model_path)
+    flag_names = ("--model_path", "--other_model_path")
+    for (label, circuit), name, flag in zip(circuits.items(), names, flag_names, strict=False):
+        if name:
+            opening.require_own_weights(args, circuit, label, name, flag)
 
 
 # ---------------------------------------------------------------- what is run
 
 
-def evaluate(args, adapter, circuits: dict, pairs) -> dict:
-    """Every number of faithfulness.json."""
+def evaluate(args) -> dict:
+    """Every number of faithfulness.json. One model is in memory at a time."""
     from eap import faithfulness
     from summarization import statistics
 
+    circuits, pairs, unused, own = in_own_model(args)
+    plan, main, control_pairs, sizes, control = own
     name, circuit = next(iter(circuits.items()))
-    plan = entries(args, circuits)
-    main = run(args, adapter, pairs, plan, "running circuits")
-    control_pairs = [
-        i for i, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)
-    ]
-    sizes = faithfulness.by_size(circuit, args.cross_fractions)
-    control = (
-        run(args, adapter, [pairs[i].control() for i in control_pairs], sizes, "causal control")
-        if control_pairs
-        else None
-    )
-    adapter = None  # one model in memory at a time
-    there = cross_entries(args, circuits)
-    other = (
-        run(args, load_model(args, args.other_model_path, circuits)[0], pairs, there, "other model")
-        if args.other_model_path
-        else None
-    )
+    there = cross_entries(args, circuits) if args.other_model_path else []
+    other = in_other_model(args, circuits, pairs, there) if args.other_model_path else None
     rows, result = statistics.resample(len(pairs), args.seed, args.resamples), {}
     for metric in args.metrics:
         here = faithfulness.setting(main, plan, metric)
@@ -268,9 +255,40 @@ def evaluate(args, adapter, circuits: dict, pairs) -> dict:
         "found_on": found_on(circuits),
         "compared": compared(circuits),
         "tokens_changed": tokens_changed(pairs, control_pairs),
-        "left_out": left_out(args, pairs, control_pairs),
+        "left_out": unused + left_out(args, pairs, control_pairs),
         "metrics": result,
     }
+
+
+def in_own_model(args):
+    """(circuits, pairs, what is not used, what was measured in the circuit's own model).
+
+    The last is (the entries that were run, their `Measured`, which pairs have a control, the
+    control's sizes, its `Measured` or None).
+    """
+    from eap import faithfulness
+
+    adapter, circuits, pairs, unused = load(args)
+    plan = entries(args, circuits)
+    sizes = faithfulness.by_size(next(iter(circuits.values())), args.cross_fractions)
+    later = len(sizes) + (len(cross_entries(args, circuits)) if args.other_model_path else 0)
+    main = run(args, adapter, pairs, plan, "running circuits", n_later=later)
+    control_pairs = [
+        i for i, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)
+    ]
+    control = None
+    if control_pairs:
+        chosen = [pairs[i].control() for i in control_pairs]
+        control = run(args, adapter, chosen, sizes, "causal control")
+    return circuits, pairs, unused, (plan, main, control_pairs, sizes, control)
+
+
+def in_other_model(args, circuits: dict, pairs, there):
+    """The `Measured` of every circuit in the other model."""
+    name, flag = args.other_model_path, "--other_model_path"
+    adapter, tokenizer = opening.open_adapted(args, name, circuits, flag)
+    opening.require_pairs_tokenizer(args, pairs, tokenizer)
+    return run(args, adapter, pairs, there, "other model")
 
 
 def entries(args, circuits: dict) -> list:
@@ -306,9 +324,10 @@ def cross_entries(args, circuits: dict) -> list:
     ]
 
 
-def run(args, adapter, pairs, chosen, what: str):
-    """The `Measured` of the chosen circuits."""
+def run(args, adapter, pairs, chosen, what: str, *, n_later: int = 0):
+    """The `Measured` of the chosen circuits; `n_later` more will be run after them."""
     from eap import attribute, dataset, faithfulness, memory
+    from summarization import forecast
 
     batches = dataset.batches(
         pairs,
@@ -317,7 +336,8 @@ def run(args, adapter, pairs, chosen, what: str):
     means = (
         attribute.mean_activations(adapter, batches, runs.warn) if args.ablation == "mean" else None
     )
-    bar = runs.progress(range(len(batches) * len(chosen)), args, what)
+    ahead = forecast.Ahead(steps=len(batches) * (len(chosen) + n_later))
+    bar = runs.progress(range(len(batches) * len(chosen)), args, what, ahead=ahead)
     found = faithfulness.measure(
         adapter, batches, chosen, args.metrics, args.ablation, means, bar.update, runs.warn
     )
@@ -461,11 +481,11 @@ def left_out(args, pairs, control_pairs) -> list[str]:
         notes.append(f"{args.n_random} instead of {N_RANDOM} random circuits of each kind and size")
     if missing := [
         f"{share:.0%}"
-        for share in _fractions(RANDOM_FRACTIONS)
+        for share in flags.shares(RANDOM_FRACTIONS)
         if share not in args.random_fractions
     ]:
         notes.append(f"random circuits and complement at {', '.join(missing)} of the edges")
-    if args.cross_fractions != _fractions(FRACTIONS):
+    if args.cross_fractions != flags.shares(FRACTIONS):
         notes.append(
             f"causal control and cross-faithfulness at {len(args.cross_fractions)} sizes only, so without most of their curve"
         )

@@ -11,12 +11,15 @@ Writes  robustness.json, robustness.png and, with --model_path, robustness.matri
     python evaluate_robustness.py --circuits C_before_summarization.json --model_path demo --pairs data/pairs.jsonl
 """
 
+import argparse
+import re
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, opening, runs
+from summarization import flags, hub, opening, runs, weights
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+CIRCUITS = ("C_before_summarization.json", "C_after_summarization.json")  # every two are compared
 PAIRS = "data/pairs.jsonl"  # with --model_path: the pairs that the first circuit was extracted from
 LEVELS = ".1,.2,.3,.4,.5,.6,.7,.8,.9"  # shares of the salient tokens that are corrupted; 1 is the circuit itself
 # The first circuit is extracted again for each of these: mask, swap:SEED (other drawings of the corruption), control (other sentences
@@ -24,34 +27,57 @@ LEVELS = ".1,.2,.3,.4,.5,.6,.7,.8,.9"  # shares of the salient tokens that are c
 VARIANTS = "mask,swap:1,swap:2,control,kl,nll,js,logit_diff,EAP-IG-inputs,clean-corrupted,EAP"
 MASK_TEXT = "."  # what mask repeats
 RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals
-# --------------------------------------------------------------------------------------------
+MAX_MEMORY = "auto"  # GB that the plan of batches may use; auto: what is free
 
-CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]
+# what every script has
+MAX_EXAMPLES = "all"  # pairs; all: every one of the file
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/evaluate_robustness"  # robustness.json and plots
+# --------------------------------------------------------------------------------------------
 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/evaluate_robustness")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
-        "--circuits", nargs="+", default=CIRCUITS, help="circuit files (default: before and after)"
+        "--circuits",
+        nargs="+",
+        type=flags.text,
+        default=CIRCUITS,
+        help="circuit files (default: %(default)s)",
     )
     parser.add_argument(
         "--model_path", help="extract the first circuit again in this model, its own"
     )
-    parser.add_argument("--pairs", default=PAIRS, help="pairs for that (default: %(default)s)")
+    parser.add_argument(
+        "--pairs", type=flags.text, default=PAIRS, help="pairs for that (default: %(default)s)"
+    )
     parser.add_argument(
         "--levels",
-        type=_levels,
+        type=flags.fractions,
         default=LEVELS,
         help="shares of salient tokens corrupted (default: %(default)s)",
     )
     parser.add_argument(
         "--variants",
+        type=variant_names,
         default=VARIANTS,
         help="other ways of extracting, by commas (default: %(default)s)",
     )
     parser.add_argument(
         "--mask_text",
+        type=flags.text,
         default=MASK_TEXT,
         help="what the variant mask repeats (default: %(default)r)",
     )
@@ -63,14 +89,24 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--max_memory",
-        type=flags.positive_float,
-        help="GB that the plan may use (default: what is free)",
+        type=flags.gigabytes,
+        default=MAX_MEMORY,
+        help="GB that the plan may use; auto: what is free (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
 
-def _levels(text: str) -> list[float]:
-    return sorted({flags.fraction(part) for part in text.split(",") if part.strip()})
+def variant_names(value) -> list[str]:
+    """Names of variants separated by commas, each once; argparse turns the error into one line."""
+    known = "mask", "control", *flags.METRICS, *flags.METHODS
+    names = flags.name_list(value)
+    for name in names:
+        if name not in known and not re.fullmatch(r"(swap|mask):[0-9]+", name):
+            raise argparse.ArgumentTypeError(
+                f"expected names of {', '.join(known)} and swap:SEED, separated by commas, "
+                f"got {name!r}"
+            )
+    return names
 
 
 def main(argv=None):
@@ -84,7 +120,7 @@ def main(argv=None):
             )
     inputs = {path: path for path in args.circuits}
     if args.model_path:
-        inputs |= {"model": hub.resolve_model(args.model_path), "pairs": args.pairs}
+        inputs |= {"model": hub.model_source(args.model_path), "pairs": args.pairs}
     out = Path(args.output_dir)
     outputs = [
         out / name
@@ -119,10 +155,10 @@ def main(argv=None):
     result["sentences"] = robustness.lines(result)
     runs.say(args, "\n".join(result["sentences"]))
     runs.write_json(out / "robustness.json", result)
-    runs.save_figure(robustness_plots.overlap(result), out / "robustness.png")
+    runs.save_figure(lambda: robustness_plots.overlap(result), out / "robustness.png")
     if args.model_path:
         runs.save_figure(
-            robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png"
+            lambda: robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png"
         )
     run.finish()
 
@@ -132,13 +168,11 @@ def main(argv=None):
 
 def load(args) -> list:
     """[(name, circuit, per-example scores or None)]. Raises InputError for circuits of different graphs or tokenizers."""
-    from eap import circuit as circuits
-    from eap import files
-
-    found = [circuits.load_circuit(path) for path in args.circuits]
-    circuits.require_comparable(found, args.circuits)
-    besides = [files.examples_beside(path) for path in args.circuits]
-    scores = [files.load_example_scores(path) if path.is_file() else None for path in besides]
+    found = opening.load_circuits(args.circuits)
+    scores = [
+        opening.example_scores(path, circuit)
+        for path, circuit in zip(args.circuits, found, strict=True)
+    ]
     return list(zip([Path(path).stem for path in args.circuits], found, scores, strict=True))
 
 
@@ -170,18 +204,17 @@ def compare(args, circuits) -> list[dict]:
     """Every pair of circuits; the interval and the test where both were found on the same examples."""
     from itertools import combinations
 
-    from eap import robustness
+    from eap import dataset, robustness
 
     rows = []
     for (name_a, a, scores_a), (name_b, b, scores_b) in combinations(circuits, 2):
-        ids = a.metadata.get("example_ids")
         same = (
-            ids is not None
-            and ids == b.metadata.get("example_ids")
+            a.metadata.get("example_ids") is not None
+            and dataset.same_examples(a.metadata, b.metadata)
             and scores_a is not None
             and scores_b is not None
         )
-        both = (scores_a, scores_b) if same and len(ids) > 1 else None
+        both = (scores_a, scores_b) if same and len(scores_a) > 1 else None
         rows.append(
             {"a": name_a, "b": name_b, **robustness.pair(a, b, both, args.resamples, args.seed)}
         )
@@ -193,21 +226,12 @@ def compare(args, circuits) -> list[dict]:
 
 def extract_again(args, run, circuit, per_example) -> dict:
     """{"perturbation", "agreement", "left_out"}: the circuit from perturbed inputs, and by other corruptions, metrics and methods."""
-    from eap import dataset, robustness
-    from eap.models import adapt
+    from eap import robustness
 
-    adapter = adapt(
-        opening.load_model(args.model_path, runs.circuit_dtype(args), runs.torch_device(args))
-    )
-    if circuit.graph != adapter.graph:
-        raise InputError(
-            f"{args.circuits[0]}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use its own model"
-        )
-    there = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
+    opening.require_own_weights(args, circuit, args.circuits[0], args.model_path)
+    adapter, tokenizer = opening.open_adapted(args, args.model_path, {args.circuits[0]: circuit})
+    there = opening.read_pairs(args, adapter, tokenizer)
     pairs = there[: args.max_examples]
-    tokenizer = opening.load_tokenizer(args.model_path)
-    if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
-        runs.say(args, note)
     own = options(circuit)
     if own["ablation"] != "patching":
         raise InputError(
@@ -220,10 +244,16 @@ def extract_again(args, run, circuit, per_example) -> dict:
     jobs |= {("variant", name): job for name, job in plan.items()} | (
         {} if known is not None else {("whole",): (pairs, own)}
     )
-    bar = runs.progress(jobs.items(), args, "extracting again")
-    found = {key: extract(args, adapter, *job) for key, job in bar}
+    sizes = {key: batch_size(args, adapter, *job) for key, job in jobs.items()}
+    ticks = sum(n_ticks(adapter, *job, sizes[key]) for key, job in jobs.items())
+    bar = runs.progress(None, args, "extracting again", ticks)
+    found = {
+        key: extract(args, adapter, *job, batch_size=sizes[key], tick=bar.update)
+        for key, job in jobs.items()
+    }
+    bar.close()
     whole = known if known is not None else found["whole",]
-    missing = [f"{level:.0%}" for level in _levels(LEVELS) if level not in args.levels]
+    missing = [f"{level:.0%}" for level in flags.fractions(LEVELS) if level not in args.levels]
     left_out += [f"{', '.join(missing)} of salient tokens corrupted"] if missing else []
     if len(pairs) < len(there):
         left_out.append(
@@ -254,13 +284,16 @@ def options(circuit) -> dict:
 
 def stored(args, run, circuit, per_example, pairs):
     """The circuit's own per-example scores of the given pairs, when its file shows that they are of this model and these pairs, or None."""
-    about, inputs, ids = circuit.metadata, run.identity["inputs"], [pair.id for pair in pairs]
-    same = all(
-        about.get(f"{kind}_sha256") == inputs[name]["sha256"]
-        for kind, name in (("pairs", "pairs"), ("weights", "model"))
-    )
-    same = same and about.get("dtype") == args.dtype and about["example_ids"][: len(ids)] == ids
-    return per_example[: len(ids)] if same and per_example is not None else None
+    from eap import dataset
+
+    about = circuit.metadata
+    theirs = (about.get("example_sha256") or {}).get("tokens", [])
+    ours = [dataset.tokens_sha256(pair) for pair in pairs]
+    same_pairs = about.get("pairs_sha256") == run.identity["inputs"]["pairs"]["sha256"]
+    same_model = weights.are(about.get("weights_sha256"), args.model_path)
+    same_numbers = about.get("dtype") == args.dtype and theirs[: len(ours)] == ours
+    same = same_pairs and same_model and same_numbers
+    return per_example[: len(ours)] if same and per_example is not None else None
 
 
 def perturbed(args, pairs, level: float) -> list:
@@ -273,15 +306,36 @@ def perturbed(args, pairs, level: float) -> list:
     return [dataset.partly_corrupted(pair, level, generator) for pair in pairs]
 
 
-def extract(args, adapter, pairs, chosen: dict):
-    """(examples, edges) scores of the pairs."""
-    from eap import attribute, memory
+def batch_size(args, adapter, pairs, chosen: dict) -> int:
+    """Pairs at a time: `--batch_size`, or what the memory allows."""
+    from eap import memory
 
-    batch_size = args.batch_size or memory.plan_batch_size(
+    return args.batch_size or memory.plan_batch_size(
         adapter, pairs, chosen["steps"], runs.memory_budget(args)
     )
+
+
+def n_ticks(adapter, pairs, chosen: dict, batch_size: int) -> int:
+    """Steps of a progress bar that an extraction takes."""
+    from eap import attribute
+
+    each = attribute.ticks_per_batch(
+        adapter.graph, chosen["method"], chosen["steps"], chosen["rule"]
+    )
+    return -(-len(pairs) // batch_size) * each
+
+
+def extract(args, adapter, pairs, chosen: dict, *, batch_size: int, tick):
+    """(examples, edges) scores of the pairs; `tick` is called as often as `n_ticks` says."""
+    from eap import attribute
+
     return attribute.attribute(
-        adapter.model, pairs, batch_size=batch_size, autocast=runs.autocast_dtype(args), **chosen
+        adapter.model,
+        pairs,
+        batch_size=batch_size,
+        autocast=runs.autocast_dtype(args),
+        tick=tick,
+        **chosen,
     ).edges.float()
 
 
@@ -290,13 +344,9 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
     from eap import attribute, metrics
     from summarization import corruption, prompt
 
-    wanted, plan, left_out = (
-        [part.strip() for part in args.variants.split(",") if part.strip()],
-        {},
-        [],
-    )
+    plan, left_out = {}, []
     mask_ids = prompt.encode(tokenizer, args.mask_text) if tokenizer is not None else None
-    for name in wanted:
+    for name in args.variants:
         kind, _, seed = name.partition(":")
         if kind in metrics.METRICS:
             if kind != own["metric"]:
@@ -312,7 +362,7 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
             pair.control_ids not in (None, pair.clean_ids) for pair in pairs
         ):
             plan["other sentences corrupted"] = [pair.control() for pair in pairs], own
-        elif kind in corruption.CORRUPTIONS and (kind == "mask" or seed.isdigit()):
+        elif kind in corruption.CORRUPTIONS:
             again = corruption.again(pairs, kind, mask_ids, int(seed or 0))
             if again is None:
                 left_out.append(
@@ -320,17 +370,12 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
                 )
             elif [pair.corrupted_ids for pair in again] != [pair.corrupted_ids for pair in pairs]:
                 plan[f"{kind}, seed {seed}" if seed else kind] = again, own
-        elif kind == "control":
+        else:  # control
             left_out.append(
                 f"control: needs control_ids that differ from the clean input in every row of {args.pairs}"
             )
-        else:
-            raise InputError(
-                f"--variants {name}: expected mask, swap:SEED, control, {', '.join((*metrics.METRICS, *attribute.METHODS))}"
-            )
-    missing = [
-        name for name in VARIANTS.split(",") if name not in (*wanted, own["method"], own["metric"])
-    ]
+    there = *args.variants, own["method"], own["metric"]
+    missing = [name for name in variant_names(VARIANTS) if name not in there]
     return plan, left_out + ([f"variants {', '.join(missing)}"] if missing else [])
 
 

@@ -1,11 +1,13 @@
 """What was found, on one page: gathers the plots and numbers of all stages below a folder into one self-contained HTML file.
 
-Reads   every artifact of the other scripts below --output_dir (PNG and JSON)
+Reads   every artifact of the other scripts below --output_dir (PNG and JSON), and what --also
+        names: files with their drawings, folders
 Writes  report.html in --output_dir; it needs no network and no JavaScript, and prints well
 
     python make_report.py --output_dir outputs
 """
 
+import glob
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -40,7 +42,9 @@ SECTIONS = (
             "overfit.",
             (("Validation along the schedule", "validation"),)),
     Section("Circuits", "C_*.json", "C_*.png",
-            "A circuit is the set of edges with the largest scores; a completeness gap over 5 % says that the scores need more points.",
+            "A circuit is the set of edges with the largest scores; a completeness gap over 5 % "
+            "says that the scores need more points. "
+            "It is stable where its overlap with itself on resampled examples is over 0.8.",
             ()),
     Section("Evolution of the circuit", "evolution.json", "evolution.*.png",
             "A change counts only above the noise floor, which is what extracting again from resampled examples changes; "
@@ -84,7 +88,39 @@ MANY = "C_step*"  # the drawings of every checkpoint's circuit would fill the pa
 
 def parse(argv=None):
     """The script's arguments."""
-    return flags.parser(__doc__, OUTPUT_DIR).parse_args(argv)
+    parser = flags.parser(__doc__, OUTPUT_DIR)
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        type=flags.text,
+        help="results that lie elsewhere: a circuit, a fine-tuning run's folder (default: none)",
+    )
+    return parser.parse_args(argv)
+
+
+def gathered(folder: Path, also: list[str]) -> list[Path]:
+    """The artifacts below `folder`, then those of `also`, each once.
+
+    Raises InputError for a path that holds none.
+    """
+    files = artifacts(folder)
+    for path in map(Path, also):
+        more = artifacts(path) if path.is_dir() else with_drawings(path)
+        if not more:
+            raise InputError(
+                f"--also {path}: expected a result of the other scripts or a folder of them, "
+                "found none; check the path"
+            )
+        files += more
+    return list({file.resolve(): file for file in files}.values())
+
+
+def with_drawings(file: Path) -> list[Path]:
+    """A result and the drawings that carry its name; nothing if it is not there or of no stage."""
+    known = file.is_file() and any(belongs(file.name, section) for section in SECTIONS)
+    stem = glob.escape(file.stem)
+    drawings = [*file.parent.glob(f"{stem}.png"), *file.parent.glob(f"{stem}.*.png")]
+    return [file, *sorted(drawings)] if known else []
 
 
 def artifacts(folder: Path) -> list[Path]:
@@ -116,7 +152,7 @@ def section_html(section: Section, files: list[Path], root: Path) -> str:
     for folder in folders:
         here = [file for file in files if file.parent == folder]
         text += (
-            report.heading("/".join(folder.relative_to(root).parts) or root.name)
+            report.heading(os.path.relpath(folder, root) if folder != root else root.name)
             if len(folders) > 1
             else ""
         )
@@ -140,9 +176,12 @@ def section_html(section: Section, files: list[Path], root: Path) -> str:
 def tables(section: Section, contents: dict[Path, dict]) -> str:
     """The tables of a section's JSON files."""
     if section.json == "C_*.json":
-        return report.table(
-            "Circuits",
-            [circuit_row(file, content) for file, content in sorted(contents.items(), key=by_step)],
+        ordered = sorted(contents.items(), key=by_step)
+        rows = [circuit_row(file, content) for file, content in ordered]
+        return report.table("Circuits", rows) + "".join(
+            stability_html(file.stem, part(content, "metadata.stability"))
+            for file, content in ordered
+            if not fnmatch(file.name, MANY)
         )
     made = [
         report.table(caption, part(content, path))
@@ -182,8 +221,26 @@ def circuit_row(file: Path, content: dict) -> dict:
         "examples": len(told.get("example_ids", [])) or None,
         "selected": sizes.get("selected"), "after_pruning": kept, "of_edges": sizes.get("edges"),
         "noise_floor": bootstrap.get("noise_floor", {}).get("mean"), "stable": bootstrap.get("stable"),
+        "stable_sizes": stable_sizes(told.get("stability")),
         "completeness_gap": completeness.get("gap") if isinstance(completeness, dict) else completeness,
     }  # fmt: skip
+
+
+def stability_html(name: str, about: dict | None) -> str:
+    """How stable a circuit is, in sentences and at other sizes."""
+    if about is None:
+        return ""
+    said = [f"{name}: {sentence}" for sentence in about["sentences"]]
+    sizes = report.table(f"{name}: overlap of resamples at other sizes", about["sizes"])
+    return report.bullets(said) + sizes
+
+
+def stable_sizes(about: dict | None) -> str | None:
+    """The smallest and the largest size at which a circuit is stable, as shares of all edges."""
+    if about is None:
+        return None
+    span = about["stable_sizes"]
+    return f"{span['smallest']:.1%} to {span['largest']:.1%}" if span else "none"
 
 
 def difference_rows(measures: dict) -> list[dict]:
@@ -212,7 +269,7 @@ def start(args, folder: Path, files: list[Path]):
     """The run. A report of its own making is renewed without --overwrite: it is a view of the folder, and nothing is lost."""
     record = runs.record_in(folder, __file__)
     times = {section.times for section in SECTIONS}
-    inputs = {str(file.relative_to(folder)): file for file in files if file.name not in times}
+    inputs = {os.path.relpath(file, folder): file for file in files if file.name not in times}
     described = record, [folder / "report.html"], inputs
     try:
         return runs.Run(args, *described)
@@ -227,7 +284,7 @@ def main(argv=None):
     """Gather what is there into one page."""
     args = parse(argv)
     folder = Path(args.output_dir)
-    files = artifacts(folder)
+    files = gathered(folder, args.also or [])
     if not files:
         raise InputError(
             f"--output_dir {folder}: expected results of the other scripts below this folder, found none; run one of them, "

@@ -13,11 +13,14 @@ The same command goes on after an interruption, bit for bit. Several devices: to
 """
 
 import argparse
+import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, opening, runs
+from summarization import checkpoints, corpus, flags, hub, opening, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # what is trained on what
@@ -36,6 +39,7 @@ PROBE_EXAMPLES = (
     32  # validation examples whose residual streams are saved at each checkpoint; 0 saves none
 )
 PROBE_POSITIONS = 8  # positions of each, evenly spaced, the first token left out
+EARLY_STOPPING_PATIENCE = 0  # stop after so many evaluations without a better NLL; 0: never
 
 # Trainer's
 LEARNING_RATE = 5e-5
@@ -57,6 +61,9 @@ TRAIN_SAMPLING_STRATEGY = (
     "random"  # group_by_length wastes less on padding, and orders the data differently
 )
 DATALOADER_NUM_WORKERS = 0
+BF16 = False  # mixed precision in bfloat16; weights stay in --dtype
+TF32 = True  # where the GPU has it, training multiplies in TF32: faster, 10 bits of mantissa
+GRADIENT_CHECKPOINTING = False  # recompute activations in the backward pass: less memory, more time
 LOGGING_STEPS = 10  # the loss curve has a point every so many steps, and at each checkpoint
 
 # what `--dataset demo` takes where no flag is given: 150 steps, about two minutes on two cores
@@ -67,6 +74,13 @@ DEMO = {
     "learning_rate": 1e-3,
     "train_sampling_strategy": "group_by_length",
 }
+
+# what every script has
+MAX_EXAMPLES = "all"  # at most so many training articles, beside SUBSET_TRAIN_SIZE
+BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
 # --------------------------------------------------------------------------------------------
 NOT_SETTINGS = {
     "model_path",
@@ -76,18 +90,31 @@ NOT_SETTINGS = {
     "device",
     "seed",
 }  # elsewhere in training.json, or a path
+# What a resumed run may have otherwise than the run it goes on with: the weights come out the same.
+FREE_TO_CHANGE = {"device", "dataloader_num_workers", "per_device_eval_batch_size"}
+STATE_FILES = ("optimizer.pt", "scheduler.pt")  # of Trainer, in each checkpoint
 
 
 def parse(argv=None):
-    parser = flags.parser(__doc__, OUTPUT_DIR)
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     add = parser.add_argument
     add(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="Hub id, folder, checkpoint-N, adapter folder or demo (default: %(default)s)",
     )
     add(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder or demo (default: %(default)s)",
     )
@@ -141,8 +168,9 @@ def parse(argv=None):
     )
     add(
         "--early_stopping_patience",
-        type=flags.positive_int,
-        help="stop after so many evaluations without a better NLL (default: never)",
+        type=flags.count,
+        default=EARLY_STOPPING_PATIENCE,
+        help="stop after so many evaluations without a better NLL; 0: never (default: %(default)s)",
     )
     add(
         "--learning_rate",
@@ -194,26 +222,32 @@ def parse(argv=None):
     )
     add(
         "--lr_scheduler_type",
+        type=flags.text,
         default=LR_SCHEDULER_TYPE,
         help="linear, cosine, constant, ... (default: %(default)s)",
     )
-    add("--optim", default=OPTIM, help="(default: %(default)s)")
-    add("--max_grad_norm", type=float, default=MAX_GRAD_NORM, help="(default: %(default)s)")
-    add("--adam_beta1", type=float, default=ADAM_BETA1, help="(default: %(default)s)")
-    add("--adam_beta2", type=float, default=ADAM_BETA2, help="(default: %(default)s)")
-    add("--adam_epsilon", type=float, default=ADAM_EPSILON, help="(default: %(default)s)")
+    add("--optim", type=flags.text, default=OPTIM, help="(default: %(default)s)")
+    add(
+        "--max_grad_norm",
+        type=flags.natural_float,
+        default=MAX_GRAD_NORM,
+        help="(default: %(default)s)",
+    )
+    add("--adam_beta1", type=flags.below_one, default=ADAM_BETA1, help="(default: %(default)s)")
+    add("--adam_beta2", type=flags.below_one, default=ADAM_BETA2, help="(default: %(default)s)")
+    add(
+        "--adam_epsilon",
+        type=flags.natural_float,
+        default=ADAM_EPSILON,
+        help="(default: %(default)s)",
+    )
     add(
         "--label_smoothing_factor",
-        type=float,
+        type=flags.fraction,
         default=LABEL_SMOOTHING_FACTOR,
         help="(default: %(default)s)",
     )
-    add("--bf16", action="store_true", help="mixed precision in bfloat16; weights stay in --dtype")
-    add(
-        "--gradient_checkpointing",
-        action="store_true",
-        help="recompute activations in the backward pass: less memory, more time",
-    )
+    flags.add_precision(parser, BF16, TF32, GRADIENT_CHECKPOINTING)
     add(
         "--train_sampling_strategy",
         choices=["random", "sequential", "group_by_length"],
@@ -222,7 +256,7 @@ def parse(argv=None):
     )
     add(
         "--dataloader_num_workers",
-        type=int,
+        type=flags.count,
         default=DATALOADER_NUM_WORKERS,
         help="(default: %(default)s)",
     )
@@ -241,26 +275,26 @@ def parse(argv=None):
 def main(argv=None):
     args = parse(argv)
     runs.only_this_gpu(args)
-    model_path = hub.resolve_model(args.model_path)
+    model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     output_dir = Path(args.output_dir)
-    asked = checkpoint_asked_for(args.resume_from_checkpoint, output_dir)
-    kept = sorted(output_dir.glob("checkpoint-*"))  # of this very run, or Run refuses
+    kept = checkpoints.complete_checkpoints(output_dir)  # of this very run, or Run refuses
     outputs = [output_dir / name for name in ("model.safetensors", "training.json", "training.png")]
-    identity = argparse.Namespace(
-        **{name: value for name, value in vars(args).items() if name != "resume_from_checkpoint"}
-    )
+    identity = identity_of(args)
+    inputs = {"model": model, **corpus.inputs(args.dataset)}
+    asked = checkpoint_asked_for(args, identity, inputs)
     run = runs.Run(
         identity,
         record=runs.record_in(output_dir, __file__),
         outputs=outputs + kept,
-        inputs={"model": model_path, **corpus.inputs(args.dataset)},
+        inputs=inputs,
     )
     if run.up_to_date:
         return
     from summarization import shards, training
 
     trainer, facts = prepare(args)
+    run.facts["matrix_products"] = facts["matrix_products"]
     resume = where_to_start(args, run, trainer, asked, output_dir)
     log = training.fine_tune(trainer, resume, args.early_stopping_patience)
     trainer.save_final(output_dir)
@@ -271,28 +305,107 @@ def main(argv=None):
     shards.leave()
 
 
-def checkpoint_asked_for(path: str | None, output_dir: Path) -> Path | None:
-    """The checkpoint folder that `--resume_from_checkpoint` names. Raises InputError if it is not a whole one that this script wrote."""
+def identity_of(args):
+    """The flags that a run is known by, and its processes if many: each adds to the batch."""
+    known = {name: value for name, value in vars(args).items() if name != "resume_from_checkpoint"}
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    return argparse.Namespace(**known, **({"processes": processes} if processes > 1 else {}))
+
+
+def checkpoint_asked_for(args, identity, inputs: dict) -> Path | None:
+    """The checkpoint folder that `--resume_from_checkpoint` names; None if it is not given.
+
+    Raises InputError if it is not a whole one that this script wrote, or if it is of a run with
+    other flags or inputs: what the record says would not be what was trained.
+    """
+    path, output_dir = args.resume_from_checkpoint, Path(args.output_dir)
     if path is None:
         return None
-    found = (
-        Path(path)
-        if path != "last"
-        else max(output_dir.glob("checkpoint-*"), key=step_of, default=output_dir / "checkpoint-N")
-    )
-    if (
-        not (found / "trainer_state.json").is_file()
-        or not runs.record_in(found.parent, __file__).is_file()
-    ):
+    last = checkpoints.complete_checkpoints(output_dir) or [output_dir / "checkpoint-N"]
+    folder = last[-1] if path == "last" else Path(path)
+    record = runs.record_in(folder.parent, __file__)
+    if not (folder / "trainer_state.json").is_file() or not record.is_file():
         raise InputError(
-            f"--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found none at {found}"
+            "--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found "
+            f"none at {folder}"
         )
-    return found
+    content = runs.read_json(record, "record of a run")
+    if content.get("starts_over"):  # what lies there is still of the run that it replaces
+        content = (content.get("replaces") or {}).get("record") or {}
+    require_same_run(folder, content, identity, inputs)
+    require_whole(folder)
+    return folder
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step of a folder `checkpoint-N`."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+def require_same_run(folder: Path, record: dict, identity, inputs: dict) -> None:
+    """Raise InputError unless a run's record asks for the training that is asked for now.
+
+    Paths and the flags in FREE_TO_CHANGE may differ; model and data are known by what they hold.
+    """
+    told = record.get("arguments", {})
+    asked = json.loads(json.dumps(vars(identity), default=str))
+    names = sorted((set(told) | set(asked)) - FREE_TO_CHANGE - runs.COSMETIC - runs.PLACES)
+    other = [f"--{name} {told.get(name)}" for name in names if told.get(name) != asked.get(name)]
+    sources = record.get("inputs", {})
+    for name, source in inputs.items():
+        if sources.get(name, {}).get("sha256") != runs.fingerprint(source):
+            other.append("another model" if name == "model" else "another data set")
+    if other:
+        raise InputError(
+            f"--resume_from_checkpoint {folder}: expected a checkpoint of the same training, got "
+            f"one with {', '.join(dict.fromkeys(other))}; give the same flags and inputs, or train "
+            f"anew from its weights with --model_path {folder}"
+        )
+
+
+def require_whole(folder: Path) -> None:
+    """Raise InputError unless a checkpoint folder holds all that training goes on from."""
+    try:
+        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        problem = None if state["global_step"] == checkpoints.step_of(folder) else "another step's"
+    except (OSError, ValueError, KeyError, TypeError):
+        problem = "one that cannot be read"
+    if problem:
+        raise InputError(
+            f"{folder}: expected the trainer_state.json of this checkpoint, got {problem}; go on "
+            "from an earlier one"
+        )
+    files = ("model.safetensors", *STATE_FILES)
+    torn = [name for name in files if not (folder / name).is_file()]
+    torn += [
+        name for name in STATE_FILES if name not in torn and not zipfile.is_zipfile(folder / name)
+    ]
+    if torn:
+        raise InputError(
+            f"{folder}: expected a whole checkpoint, got one without a readable {torn[0]}; go on "
+            "from an earlier one"
+        )
+
+
+def require_weights_of(folder: Path, model) -> None:
+    """Raise InputError unless a checkpoint's weights are whole and of the model's shape."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "model.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            saved = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: expected the weights of a checkpoint, got something unreadable ({error}); "
+            "go on from an earlier one"
+        ) from error
+    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    wrong = sorted(name for name in set(ours) | set(saved) if ours.get(name) != saved.get(name))
+    wrong = [name for name in wrong if name not in tied]
+    if wrong:
+        raise InputError(
+            f"{folder}: expected the weights of this model, got others: {wrong[0]} is "
+            f"{saved.get(wrong[0], 'not there')} instead of {ours.get(wrong[0], 'not there')}; "
+            "give the model that the run began with"
+        )
 
 
 def prepare(args):
@@ -303,17 +416,13 @@ def prepare(args):
         args, args.output_dir, args.seed, per_device_eval_batch_size=args.per_device_eval_batch_size
     )
     runs.seed_everything(args.seed)
-    model = opening.load_model(args.model_path, runs.torch_dtype(args), "cpu")
-    tokenizer = opening.load_tokenizer(args.model_path)
-    if tokenizer is None:
-        raise InputError(
-            f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too"
-        )
+    model, tokenizer = opening.open_for_texts(args.model_path, runs.torch_dtype(args), "cpu")
     train, validation = encoded(args, tokenizer, prompt.context_length(model.config, tokenizer))
     facts = {
         "model": Path(args.model_path).name,
         "dataset": corpus.label(args.dataset),
         "seed": args.seed,
+        "matrix_products": training.matrix_products(args),
         "examples": {"train": train.counts(), "validation": validation.counts()},
     }
     trainer = training.SummaryTrainer(
@@ -323,6 +432,7 @@ def prepare(args):
         train.data,
         validation.data,
         latents_writer(args, validation.data),
+        tf32=training.uses_tf32(args),
     )
     schedule = args.checkpoint_steps or args.checkpoint_schedule
     trainer.add_callback(
@@ -332,8 +442,27 @@ def prepare(args):
             args.early_stopping_patience,
         )
     )
-    trainer.add_callback(training.Bar(lambda total: runs.progress(None, args, "training", total)))
+    trainer.add_callback(
+        training.Bar(
+            lambda total: runs.progress(
+                None, args, "training", total, ahead=ahead(args, model, schedule, total)
+            )
+        )
+    )
     return trainer, facts
+
+
+def ahead(args, model, schedule, last: int):
+    """The forecast.Ahead of training to step `last`: a checkpoint holds weights and two moments."""
+    from summarization import forecast, training
+
+    folder = Path(args.output_dir)
+    steps = training.checkpoint_steps(schedule, last, args.num_checkpoints)
+    missing = [step for step in steps if not (folder / f"checkpoint-{step}").is_dir()]
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    return forecast.Ahead(
+        steps=last, written_bytes=weights * (3 * len(missing) + 1), folder=str(folder)
+    )
 
 
 def encoded(args, tokenizer, length: int):
@@ -377,9 +506,7 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
     """The checkpoint to go on from, the same in every process; None, with what an overwritten run left removed, for a new start."""
     from accelerate.utils import broadcast_object_list
 
-    from summarization.training import complete_checkpoints
-
-    found = complete_checkpoints(output_dir)
+    found = checkpoints.complete_checkpoints(output_dir)
     goes_on = run.same and not run.starts_over and (run.resumed or not args.overwrite)
     start = asked or (found[-1] if found and goes_on else None)
     start = broadcast_object_list([start])[
@@ -391,6 +518,8 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
         run.cleared()
     trainer.accelerator.wait_for_everyone()
     if start is not None:
+        require_whole(start)
+        require_weights_of(start, trainer.model)
         runs.say(args, f"going on from {start}")
     return start
 
@@ -421,12 +550,14 @@ def report(args, output_dir: Path, log: list[dict], facts: dict) -> None:
         "format": 1,
         **facts,
         "settings": settings,
-        "checkpoints": [entry["step"] for entry in validation],
+        "checkpoints": [
+            checkpoints.step_of(path) for path in checkpoints.complete_checkpoints(output_dir)
+        ],
         "loss": loss,
         "validation": validation,
     }
     runs.write_json(output_dir / "training.json", content)
-    runs.save_figure(draw(content), output_dir / "training.png")
+    runs.save_figure(lambda: draw(content), output_dir / "training.png")
     n_validation = facts["examples"]["validation"]["kept"]
     runs.say(
         args,

@@ -78,11 +78,22 @@ GRADIENT_ACCUMULATION_STEPS = 1
 WARMUP_STEPS = 0.05  # steps, or below 1 a share of all steps
 WEIGHT_DECAY = 0.0
 LR_SCHEDULER_TYPE = "linear"
+BF16 = False  # mixed precision in bfloat16
+TF32 = True  # where the GPU has it, training multiplies float32 matrices in TF32
+GRADIENT_CHECKPOINTING = False  # recompute activations in the backward pass: less memory, more time
 
 # summaries
 MAX_NEW_TOKENS = 100
 MIN_NEW_TOKENS = 0
 NUM_BEAMS = 1  # 1 is greedy
+
+# what every script has
+MAX_EXAMPLES = 500  # test articles; all: every one of the split, for CNN/DailyMail 11,490
+BATCH_SIZE = "auto"  # auto: PER_DEVICE_TRAIN_BATCH_SIZE, and for summaries what the memory allows
+SEED = 0  # the first of the seeds
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/run_peft_bakeoff"
 
 # what `--dataset demo` takes where no flag is given: about half a minute an arm on two cores, without a sweep
 DEMO = {
@@ -107,23 +118,34 @@ MADE_BY = {
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/run_peft_bakeoff")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     add = parser.add_argument
     default_arms = [arm.name for arm in ARMS if arm.by_default]
     add(
         "--arms",
         nargs="+",
+        type=flags.text,
         metavar="ARM",
         choices=[arm.name for arm in ARMS],
         help=f"out of {' '.join(arm.name for arm in ARMS)} (default: those that can be run out of {' '.join(default_arms)})",
     )
     add(
         "--model_path",
+        type=flags.text,
         default=MODEL_PATH,
         help="the base model: Hub id, folder, checkpoint-N or demo (default: %(default)s)",
     )
     add(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder or demo (default: %(default)s)",
     )
@@ -141,6 +163,7 @@ def parse(argv=None):
     )
     add(
         "--budget",
+        type=budget,
         default=BUDGET,
         help="trainable parameters of each LoRA arm: a number, all or none (default: %(default)s)",
     )
@@ -164,17 +187,29 @@ def parse(argv=None):
     )
     add(
         "--layers_observed",
+        type=flags.text,
         default=LAYERS_OBSERVED,
         help="layers.differential.json (default: %(default)s)",
     )
     add(
         "--layers_circuit",
+        type=flags.text,
         default=LAYERS_CIRCUIT,
         help="layers.evolution.json, or a circuit (default: %(default)s)",
     )
-    add("--measure_observed", default=MEASURE_OBSERVED, help="(default: the file's first)")
-    add("--measure_circuit", default=MEASURE_CIRCUIT, help="(default: %(default)s)")
-    add("--measure_change", default=MEASURE_CHANGE, help="(default: %(default)s)")
+    add(
+        "--measure_observed",
+        type=flags.text_or_none,
+        default=MEASURE_OBSERVED,
+        help="(default: the file's first)",
+    )
+    add(
+        "--measure_circuit",
+        type=flags.text,
+        default=MEASURE_CIRCUIT,
+        help="(default: %(default)s)",
+    )
+    add("--measure_change", type=flags.text, default=MEASURE_CHANGE, help="(default: %(default)s)")
     add(
         "--learning_rate",
         type=flags.positive_float,
@@ -195,7 +230,7 @@ def parse(argv=None):
     )
     add(
         "--sweep_share",
-        type=flags.fraction,
+        type=flags.share,
         default=SWEEP_SHARE,
         help="steps of each as a share of all (default: %(default)s)",
     )
@@ -243,15 +278,11 @@ def parse(argv=None):
     )
     add(
         "--lr_scheduler_type",
+        type=flags.text,
         default=LR_SCHEDULER_TYPE,
         help="linear, cosine, constant, ... (default: %(default)s)",
     )
-    add("--bf16", action="store_true", help="mixed precision in bfloat16")
-    add(
-        "--gradient_checkpointing",
-        action="store_true",
-        help="recompute activations in the backward pass: less memory, more time",
-    )
+    flags.add_precision(parser, BF16, TF32, GRADIENT_CHECKPOINTING)
     add(
         "--max_new_tokens",
         type=flags.positive_int,
@@ -260,7 +291,7 @@ def parse(argv=None):
     )
     add(
         "--min_new_tokens",
-        type=int,
+        type=flags.count,
         default=MIN_NEW_TOKENS,
         help="no end before (default: %(default)s)",
     )
@@ -275,32 +306,24 @@ def parse(argv=None):
         parser.set_defaults(**DEMO)
     args = parser.parse_args(argv)
     generation.check_lengths(args)
-    if args.budget not in ("all", "none") and not args.budget.isdigit():
-        raise InputError(
-            f"--budget {args.budget}: expected a number of trainable parameters, all or none"
-        )
     return args
 
 
-def factors(text: str) -> list[float] | str:
+def factors(value) -> list[float]:
     """Positive numbers separated by commas, as in `0.3,1,3`; an empty list for `none`. argparse turns the error into one line."""
-    import argparse
-    import contextlib
+    return [] if value == "none" else flags.positive_floats(value)
 
-    with contextlib.suppress(ValueError):
-        found = [] if text == "none" else [float(part) for part in text.split(",")]
-        if all(0 < factor < float("inf") for factor in found):
-            return found
-    raise argparse.ArgumentTypeError(
-        f"expected positive numbers separated by commas, or none, got {text!r}"
-    )
+
+def budget(value) -> str:
+    """A number of trainable parameters as text, `all` or `none`."""
+    return value if value in ("all", "none") else str(flags.positive_int(value))
 
 
 def main(argv=None):
     """Train and judge every arm with every seed, then compare."""
     args = parse(argv)
     runs.only_this_gpu(args)
-    model_path = hub.resolve_model(args.model_path)
+    model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     arms, left_out = arms_with_files(args)
     folder = Path(args.output_dir)
@@ -313,13 +336,14 @@ def main(argv=None):
         args,
         runs.record_in(folder, __file__),
         [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")],
-        {"model": model_path, **corpus.inputs(args.dataset), **files},
+        {"model": model, **corpus.inputs(args.dataset), **files},
     )
     if run.up_to_date:
         return
-    from summarization import bakeoff
+    from summarization import bakeoff, training
 
-    data, shapes = prepare(args, model_path)
+    run.facts["matrix_products"] = training.matrix_products(args)
+    data, shapes = prepare(args, run.identity["inputs"])
     budget = budget_of(args, shapes)
     trials = plan_trials(args, arms, left_out, data, shapes, budget)
     for name, why in left_out.items():
@@ -332,7 +356,9 @@ def main(argv=None):
             + (": finished before" if this.done else ""),
         )
         if not this.done:
-            bakeoff.run(args, this, data, bakeoff.choose_rate(args, first_of(trials, this), data))
+            ahead = bakeoff.ahead(args, trials[number - 1 :], data)
+            rate = bakeoff.choose_rate(args, first_of(trials, this), data, ahead)
+            bakeoff.run(args, this, data, rate, ahead=ahead)
     report(args, folder, trials, data, left_out, budget)
     run.finish()
 
@@ -391,7 +417,7 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
             args.layers_observed, args.measure_observed or None, args.top_k, n_layers
         )
     elif "edges" in runs.read_json(args.layers_circuit, "layers file or a circuit"):
-        chosen = layers_of_circuit(args, strategy)
+        chosen = layers_of_circuit(args, strategy, n_layers)
     else:
         measure = args.measure_change if strategy == "change" else args.measure_circuit
         chosen = layers.top_layers(args.layers_circuit, measure, args.top_k, n_layers)
@@ -400,16 +426,23 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
     return chosen
 
 
-def layers_of_circuit(args, strategy: str) -> list[int]:
-    """The layers with the most attribution among the edges of the circuit `--layers_circuit`. Raises InputError if asked for change."""
-    from eap import circuit as circuits
+def layers_of_circuit(args, strategy: str, n_layers: int) -> list[int]:
+    """The layers with the most attribution among the edges of the circuit `--layers_circuit`.
+
+    Raises InputError if asked for change, and for a circuit of another model's layers.
+    """
     from eap import evolution
 
     if strategy == "change":
         raise InputError(
             f"{args.layers_circuit} is one circuit; change needs layers.evolution.json, which {MADE_BY['change']} writes"
         )
-    circuit = circuits.load_circuit(args.layers_circuit)
+    circuit = opening.load_circuits([args.layers_circuit])[0]
+    if circuit.graph.n_layers != n_layers:
+        raise InputError(
+            f"--layers_circuit {args.layers_circuit}: expected a circuit of {n_layers} layers, as "
+            f"--model_path has, got one of {circuit.graph.n_layers}; give one of this model"
+        )
     mass = evolution.layer_mass(
         circuit.graph, circuit.require_scores(args.layers_circuit).abs() * circuit.in_graph
     )
@@ -419,18 +452,11 @@ def layers_of_circuit(args, strategy: str) -> list[int]:
 # ---------------------------------------------------------------- data and plans
 
 
-def prepare(args, model_path: str):
+def prepare(args, inputs: dict):
     """(the bakeoff.Data of all arms, shapes of the modules that can be wrapped); prints how much data there is."""
     from summarization import bakeoff, examples, lora, prompt
 
-    model, tokenizer = (
-        opening.load_model(args.model_path, runs.torch_dtype(args), "cpu"),
-        opening.load_tokenizer(args.model_path),
-    )
-    if tokenizer is None:
-        raise InputError(
-            f"--model_path {args.model_path}: expected a folder with a tokenizer, found none; save the tokenizer there too"
-        )
+    model, tokenizer = opening.open_for_texts(args.model_path, runs.torch_dtype(args), "cpu")
     if model.config.model_type != "gpt2":
         raise InputError(
             f"--model_path {args.model_path}: expected a GPT-2, got {model.config.model_type}; no other is supported yet"
@@ -454,13 +480,12 @@ def prepare(args, model_path: str):
     judged = rows["test"].select(parts["test"].rows)
     identity = {
         "model": Path(args.model_path).name,
-        "model_sha256": runs.fingerprint(model_path),
+        "model_sha256": inputs["model"]["sha256"],
         "dataset": corpus.label(args.dataset),
-        "data_sha256": [
-            runs.fingerprint(source) for source in corpus.inputs(args.dataset).values()
-        ],
+        "data_sha256": [inputs[name]["sha256"] for name in corpus.inputs(args.dataset)],
         "examples": {
-            what: part.counts() | {"ids_sha256": bakeoff.digest(part.ids)}
+            what: part.counts()
+            | {"articles_sha256": bakeoff.digest(corpus.digests(rows[what].select(part.rows)))}
             for what, part in parts.items()
         },
     }
@@ -546,7 +571,7 @@ def report(
     args, folder: Path, trials: list, data, left_out: dict[str, str], budget: int | None
 ) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
-    from summarization import bakeoff, bakeoff_report, quality
+    from summarization import bakeoff, bakeoff_report, quality, words
     from summarization.statistics import mean_interval
 
     found = [(this, *bakeoff.results(this)) for this in trials]
@@ -566,6 +591,7 @@ def report(
         "top_k": args.top_k,
         "settings": trials[0].config["settings"],
         "left_out": left_out,
+        "rouge_words": words.describe(data.rows["highlights"]),
         "arms": bakeoff_report.summarise(
             numbers, {name: entry for name, (entry, _) in sweeps.items()}, args.seed
         ),
@@ -577,9 +603,11 @@ def report(
         },
         "differences": bakeoff_report.differences(numbers, args.seed),
     }
-    content["sentences"] = bakeoff_report.sentences(content)
+    content["sentences"] = bakeoff_report.sentences(content) + words.sentences(
+        content["rouge_words"]
+    )
     runs.write_json(folder / "bakeoff.json", content)
-    runs.save_figure(bakeoff_report.figure(content), folder / "bakeoff.png")
+    runs.save_figure(lambda: bakeoff_report.figure(content), folder / "bakeoff.png")
     records = {
         name: [record for this, _, _, record in found if this.arm.name == name]
         for name in content["arms"]

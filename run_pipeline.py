@@ -9,8 +9,12 @@ Writes  one folder per stage in --output_dir, and report.html
     python run_pipeline.py --preset demo
 """
 
+import ctypes
+import importlib
+import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -18,11 +22,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, estimate, flags, hub, runs
+from summarization import corpus, estimate, flags, forecast, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 PRESET = "demo"  # demo: 13 minutes on two cores; demo-full: 45 minutes; gpt2-cnn: the study; smoke: does everything run, 2 minutes
+OUTPUT_DIR = "outputs/<preset>"  # folder of everything; <preset> stands for its name
 # --------------------------------------------------------------------------------------------
+
+HANDED_ON = ("seed", "device", "batch_size", "dtype", "max_examples")  # to every script, if given
 
 
 @dataclass(frozen=True)
@@ -147,12 +154,11 @@ def commands(preset: Preset, out: Path) -> list[list[str]]:
 
 
 def with_output_dir(command: list[str], out: Path) -> list[str]:
-    """The command with its stage's folder in `out` as --output_dir, unless it names one."""
-    return (
-        command
-        if "--output_dir" in command
-        else [*command, "--output_dir", str(out / Path(command[0]).stem)]
-    )
+    """The command with its stage's folder in `out` as --output_dir, if it writes into one."""
+    one_circuit = command[0] == "extract_summarization_circuit.py" and "--output" in command
+    if one_circuit or "--output_dir" in command:
+        return command
+    return [*command, "--output_dir", str(out / Path(command[0]).stem)]
 
 
 STAGES = (
@@ -186,8 +192,36 @@ NULL_SIZES = 4  # sizes at which it stands beside its complement and two kinds o
 VARIANTS = 10  # other ways of extracting, in the robustness
 
 
-def workload(preset: Preset) -> dict[str, estimate.Work]:
-    """What the stages that take long train on, read and summarize, by stage; a backward pass on frozen weights counts as a forward one."""
+def limited(preset: Preset, max_examples: str | None) -> Preset:
+    """The preset as `--max_examples` changes it, which every command is given."""
+    if max_examples in (None, "all"):
+        return preset
+    n = int(max_examples)
+    return replace(
+        preset,
+        pairs=n,
+        training=with_value(preset.training, "subset_train_size", n),
+        trajectory=min(n, n // 2),
+        texts=n,
+        test=n,
+        arms=with_value(preset.arms, "max_examples", str(n)),
+    )
+
+
+def with_value(words: str, flag: str, most) -> str:
+    """A preset's flags with a number of at most `most` for one of them; a text replaces it."""
+    given = values_of(words)[flag][0]
+    value = most if isinstance(most, str) else min(most, int(given))
+    return words.replace(f"--{flag} {given}", f"--{flag} {value}")
+
+
+def workload(preset: Preset, left: dict[str, float] | None = None) -> dict[str, estimate.Work]:
+    """What the stages that take long train on, read and summarize, by stage.
+
+    A backward pass on frozen weights counts as a forward one. `left` is the share of each stage that
+    is not done yet: of the extraction, of its three commands.
+    """
+    shares = left or {}
     training, arms = values_of(preset.training), values_of(preset.arms)
     half, levels = preset.pairs // 2, len(preset.levels.split(","))
     trained_arms, seeds, test = (
@@ -198,14 +232,17 @@ def workload(preset: Preset) -> dict[str, estimate.Work]:
     per_run = int(arms["subset_train_size"][0]) * float(arms["num_train_epochs"][0])
     factors = len(arms["lr_sweep"][0].split(","))
     judged = trained_arms * seeds + ("none" in arms["arms"])
-    return {
+    extraction = (
+        half * shares.get("before", 1)
+        + half * shares.get("after", 1)
+        + CHECKPOINTS * min(preset.trajectory, half) * shares.get("checkpoints", 1)
+    )
+    whole = {
         "run_finetuning_with_checkpoints": estimate.Work(
             train=int(training["subset_train_size"][0]) * float(training["num_train_epochs"][0]),
             read=CHECKPOINTS * VALIDATION,
         ),
-        "extract_summarization_circuit": estimate.Work(
-            read=PASSES_PER_EXTRACTION * (2 * half + CHECKPOINTS * preset.trajectory)
-        ),
+        "extract_summarization_circuit": estimate.Work(read=PASSES_PER_EXTRACTION * extraction),
         "evaluate_faithfulness": estimate.Work(
             read=PASSES_PER_CIRCUIT
             * min(preset.trajectory, half)
@@ -221,6 +258,60 @@ def workload(preset: Preset) -> dict[str, estimate.Work]:
             write=judged * test,
         ),
     }
+    return {stage: work.times(shares.get(stage, 1)) for stage, work in whole.items()}
+
+
+def left_to_do(chosen: list[list[str]], handed_on: list[str]) -> dict[str, float]:
+    """The share of each stage that is not done yet; of the extraction, of its three commands.
+
+    As far as records, checkpoints and the folders of arms tell: inputs are not looked at.
+    """
+    left = {}
+    for script, *words in chosen:
+        stage = Path(script).stem
+        args = importlib.import_module(stage).parse([*words, *handed_on])
+        if stage == "extract_summarization_circuit":
+            name, share = left_of_circuits(args)
+            left[name] = share
+        elif stage == "create_causal_summarization_data":
+            left[stage] = 1 - recorded(args, runs.record_beside(args.output))
+        elif "--run" not in words:
+            left[stage] = 1 - recorded(args, runs.record_in(args.output_dir, stage))
+        if stage == "run_finetuning_with_checkpoints" and left[stage]:
+            left[stage] -= trained_share(Path(args.output_dir))
+        if stage == "run_peft_bakeoff" and left[stage]:
+            done = len(list(Path(args.output_dir).glob("*/seed-*/metrics.json")))
+            n_arms = len(set(args.arms) - {"none"})
+            left[stage] = max(0, 1 - done / (n_arms * args.seeds + ("none" in args.arms)))
+    return left
+
+
+def left_of_circuits(args) -> tuple[str, float]:
+    """(before, after or checkpoints; the share of its circuits that are not there yet)."""
+    if args.all_checkpoints:
+        records = Path(args.output_dir).glob("C_step*.run.json")
+        done = sum(recorded(args, record, but={"model_path", "output"}) for record in records)
+        return "checkpoints", max(0, 1 - done / CHECKPOINTS)
+    name = "before" if "before" in Path(args.output).name else "after"
+    return name, 1 - recorded(args, runs.record_beside(args.output))
+
+
+def recorded(args, record: Path, but=frozenset()) -> bool:
+    """Whether a complete run with these arguments is on record; with --overwrite none is."""
+    if args.overwrite or not record.is_file():
+        return False
+    about = runs.read_json(record, "record of a run")
+    ignored = runs.COSMETIC | runs.PLACES | set(but)
+    known = {name: value for name, value in about["arguments"].items() if name not in ignored}
+    asked = json.loads(json.dumps(vars(args), default=str))
+    same = all(name in asked and asked[name] == value for name, value in known.items())
+    return about["complete"] and same  # a record may leave out what cannot change a result
+
+
+def trained_share(folder: Path) -> float:
+    """How much of an unfinished training its last checkpoint holds."""
+    states = [runs.read_json(path) for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return max((state["global_step"] / state["max_steps"] for state in states), default=0)
 
 
 def values_of(words: str) -> dict[str, list[str]]:
@@ -230,21 +321,58 @@ def values_of(words: str) -> dict[str, list[str]]:
     }
 
 
-def say_estimate(args, preset: Preset, wanted) -> None:
-    """Print how many hours the wanted stages of a preset will take, after a timing of under a minute."""
+def bytes_to_write(preset: Preset, work: dict[str, estimate.Work], left: dict[str, float]) -> float:
+    """What the stages of `work` will keep: checkpoints, scores, the arm `full` of each seed."""
+    half = preset.pairs // 2
+    circuits = half * (left.get("before", 1) + left.get("after", 1)) + CHECKPOINTS * min(
+        preset.trajectory, half
+    ) * left.get("checkpoints", 1)
+    amounts = {
+        "run_finetuning_with_checkpoints": (3 * CHECKPOINTS + 1) * estimate.WEIGHTS_BYTES,
+        "extract_summarization_circuit": circuits * estimate.SCORES_BYTES,
+        "run_peft_bakeoff": int(values_of(preset.arms)["seeds"][0]) * estimate.WEIGHTS_BYTES,
+    }
+    shares = left | {"extract_summarization_circuit": 1}
+    return sum(amount * shares.get(stage, 1) for stage, amount in amounts.items() if stage in work)
+
+
+def say_estimate(args, preset: Preset, chosen: list[list[str]], out: Path) -> None:
+    """Print how many hours the chosen commands of a preset will take.
+
+    Nothing is timed where nothing that takes long is left.
+    """
+    preset = limited(preset, args.max_examples)
+    wanted = {Path(command[0]).stem for command in chosen}
+    left = left_to_do(chosen, passed_on(args))
+    amounts = workload(preset, left)
+    work = {stage: amount for stage, amount in amounts.items() if stage in wanted and any(amount)}
+    if not work:
+        return
     new_tokens = int(values_of(preset.arms)["max_new_tokens"][0])
-    work = {stage: amount for stage, amount in workload(preset).items() if stage in wanted}
-    if work:
-        unit = estimate.measure(args, new_tokens)
-        print(
-            "\n".join(estimate.lines(work, unit, runs.torch_device(args), new_tokens)), flush=True
-        )
+    training = importlib.import_module("run_finetuning_with_checkpoints").parse(
+        ["--device", args.device or "auto", "--dtype", args.dtype or "float32"]
+    )
+    print(
+        "Timing a few steps of GPT-2 small for an estimate of the hours (up to two minutes) ...",
+        flush=True,
+    )
+    unit = estimate.measure(training, new_tokens)
+    said = estimate.lines(work, unit, training, new_tokens)
+    disk = forecast.disk_in_words(bytes_to_write(preset, work, left), out).removeprefix("; ")
+    finished = [stage for stage in amounts if stage in wanted and stage not in work]
+    said += [f"Disk: {disk}, downloads not counted."] if disk else []
+    said += (
+        [f"Left out, since their records say they are done: {', '.join(finished)}."]
+        if finished
+        else []
+    )
+    print("\n".join(said), flush=True)
 
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, None)
-    parser.add_argument("--output_dir", help="folder of everything (default: outputs/<preset>)")
+    parser = flags.parser(__doc__, OUTPUT_DIR, writes="everything")
+    flags.hand_on(parser, HANDED_ON)
     parser.add_argument(
         "--preset", default=PRESET, choices=list(PRESETS), help="(default: %(default)s)"
     )
@@ -270,23 +398,17 @@ def parse(argv=None):
 
 def passed_on(args) -> list[str]:
     """The common flags that were given, for every script."""
-    values = {
-        "--seed": args.seed or None,
-        "--device": None if args.device == "auto" else args.device,
-        "--batch_size": args.batch_size,
-        "--dtype": None if args.dtype == "float32" else args.dtype,
-        "--max_examples": args.max_examples,
-    }
+    given = {flag: getattr(args, flag) for flag in HANDED_ON}
     switches = [flag for flag in ("overwrite", "quiet", "verbose") if getattr(args, flag)]
     return [
-        word for flag, value in values.items() if value is not None for word in (flag, str(value))
+        word for flag, value in given.items() if value is not None for word in (f"--{flag}", value)
     ] + [f"--{flag}" for flag in switches]
 
 
 def main(argv=None):
     """Run the stages."""
     args = parse(argv)
-    out = Path(args.output_dir or Path("outputs") / args.preset)
+    out = Path(args.output_dir.replace("<preset>", args.preset))
     wanted = STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]
     chosen = [
         command
@@ -297,14 +419,14 @@ def main(argv=None):
     shown = str(python.relative_to(here)) if python.is_relative_to(here) else str(python)
     if PRESETS[args.preset].estimated and not args.dry_run:
         try:
-            hub.resolve_model(PRESETS[args.preset].model)
+            hub.resolve_model(PRESETS[args.preset].model, weights=False)
             corpus.resolve(PRESETS[args.preset].dataset)
-        except InputError as error:
+        except hub.NotGiven as error:
             raise InputError(
-                f"--preset {args.preset}: expected the Hugging Face Hub in reach or its files in the local cache, found "
-                "neither; use --preset demo"
+                f"--preset {args.preset}: expected what it needs of the Hugging Face Hub, got for "
+                f"{error.short}; or use --preset demo"
             ) from error
-        say_estimate(args, PRESETS[args.preset], wanted)
+        say_estimate(args, PRESETS[args.preset], chosen, out)
     started = time.time()
     for number, (script, *words) in enumerate(chosen, 1):
         path = os.path.relpath(runs.ROOT / script)
@@ -315,8 +437,9 @@ def main(argv=None):
             else line,
             flush=True,
         )
+        command = [sys.executable, path, *words, *passed_on(args)]
         if not args.dry_run and (
-            code := subprocess.run([sys.executable, path, *words, *passed_on(args)]).returncode
+            code := subprocess.run(command, preexec_fn=end_with_parent).returncode
         ):
             print(
                 f"{Path(__file__).name}: {script} ended with code {code}; mend the cause and run the same command: it goes on from here",
@@ -325,8 +448,24 @@ def main(argv=None):
             sys.exit(code)
     if not args.dry_run:
         print(
-            f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look first at {out / 'report.html'}"
+            f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look "
+            f"first at {look_first(chosen, out)}"
         )
+
+
+def look_first(chosen: list[list[str]], out: Path) -> Path:
+    """What the last of the chosen commands wrote for people: the report, or its stage's folder."""
+    *_, (script, *words) = chosen
+    if Path(script).stem == "make_report":
+        return out / "report.html"
+    return Path(words[words.index("--output_dir") + 1]) if "--output_dir" in words else out
+
+
+def end_with_parent() -> None:
+    """In a new process, on Linux: end when the process that started it is killed."""
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Writes  rouge.json, rouge.png, generated.<model>.jsonl in --output_dir
     python test_set_evaluation.py --model_paths demo model_outputs/demo --dataset demo
 """
 
-import json
 from pathlib import Path
 
 from eap import InputError
@@ -24,6 +23,15 @@ MIN_NEW_TOKENS = 0  # above 0 forbids an early end: ROUGE of models that stop at
 MAX_NEW_TOKENS = (
     100  # the article is cut to leave this room; 95 of 100 CNN/DailyMail highlights are shorter
 )
+METRICS = ()  # further metrics of the evaluate library, as bertscore
+
+# what every script has
+MAX_EXAMPLES = 500  # test articles; all: every one of the split, for CNN/DailyMail 11,490
+BATCH_SIZE = "auto"  # examples at a time; auto: planned
+SEED = 0  # of every random choice
+DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
+DTYPE = "float32"  # of the model: float32, bfloat16 or float64
+OUTPUT_DIR = "outputs/test_set_evaluation"  # rouge.json, rouge.png, the texts
 # --------------------------------------------------------------------------------------------
 
 NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_size is not given: 3 GB for GPT-2 small
@@ -31,20 +39,33 @@ NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_si
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/test_set_evaluation")
+    parser = flags.parser(
+        __doc__,
+        OUTPUT_DIR,
+        max_examples=MAX_EXAMPLES,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        device=DEVICE,
+        dtype=DTYPE,
+    )
     parser.add_argument(
         "--model_paths",
         nargs="+",
-        default=list(MODEL_PATHS),
-        help=f"models, the one to compare with first (default: {' '.join(MODEL_PATHS)})",
+        type=flags.text,
+        default=MODEL_PATHS,
+        help="models, the one to compare with first (default: %(default)s)",
     )
     parser.add_argument(
         "--dataset",
+        type=flags.text,
         default=DATASET,
         help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
     )
     parser.add_argument(
-        "--split", default=SPLIT, help="train, validation or test (default: %(default)s)"
+        "--split",
+        type=flags.text,
+        default=SPLIT,
+        help="train, validation or test (default: %(default)s)",
     )
     parser.add_argument(
         "--num_beams",
@@ -54,7 +75,7 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--min_new_tokens",
-        type=int,
+        type=flags.count,
         default=MIN_NEW_TOKENS,
         help="no end before (default: %(default)s)",
     )
@@ -66,8 +87,9 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--metrics",
-        nargs="+",
-        default=[],
+        nargs="*",
+        type=flags.text,
+        default=METRICS,
         help="further metrics of the evaluate library, as bertscore (default: none)",
     )
     args = parser.parse_args(argv)
@@ -86,18 +108,15 @@ def labels_of(paths: list[str]) -> list[str]:
     )
 
 
-def summaries(args, path: str, label: str, rows) -> list[dict]:
-    """What a model writes for each row, and the NLL of the row's reference, as rows of generated.<label>.jsonl."""
-    from summarization import examples
+def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[dict]:
+    """What a model writes for each row, and its reference's NLL: rows of generated.<label>.jsonl.
 
-    model, tokenizer = (
-        opening.load_model(path, runs.torch_dtype(args), runs.torch_device(args)),
-        opening.load_tokenizer(path),
-    )
-    if tokenizer is None:
-        raise InputError(
-            f"--model_paths {path}: expected a folder with a tokenizer, found none; save one there with save_pretrained"
-        )
+    The model is the first of `n_models` to come.
+    """
+    from summarization import examples, forecast
+
+    dtype, device = runs.torch_dtype(args), runs.torch_device(args)
+    model, tokenizer = opening.open_for_texts(path, dtype, device, flag="--model_paths")
     made = generation.generate(
         model,
         tokenizer,
@@ -106,7 +125,12 @@ def summaries(args, path: str, label: str, rows) -> list[dict]:
         args.batch_size,
         args.num_beams,
         args.min_new_tokens,
-        progress=lambda batches: runs.progress(batches, args, f"{label}: generating"),
+        progress=lambda batches: runs.progress(
+            batches,
+            args,
+            f"{label}: generating",
+            ahead=forecast.Ahead(steps=n_models * len(batches)),
+        ),
     )
     encoded = examples.encode(
         rows, tokenizer, examples.prompt.context_length(model.config, tokenizer)
@@ -151,7 +175,7 @@ def model_system(label: str, written: list[dict]):
 
 def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     """Everything that stands in rouge.json, from the rows and what each model wrote."""
-    from summarization import quality
+    from summarization import quality, words
 
     articles, references = list(rows["article"]), list(rows["highlights"])
     systems = [model_system(label, texts) for label, texts in written.items()]
@@ -165,6 +189,7 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
         quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles)
     )
     table = quality.summarise([*systems, reference], args.seed)
+    described = words.describe(references)
     return {
         "format": 1,
         "dataset": corpus.label(args.dataset),
@@ -179,9 +204,10 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
             label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()
         },
         "first": systems[0].label,
+        "rouge_words": described,
         "systems": table,
         "metrics": extra,
-        "sentences": quality.claims(table),
+        "sentences": quality.claims(table) + words.sentences(described),
     }
 
 
@@ -190,7 +216,7 @@ def main(argv=None):
     args = parse(argv)
     labels = labels_of(args.model_paths)
     models = {
-        label: hub.resolve_model(path, "--model_paths")
+        label: hub.model_source(path, "--model_paths")
         for label, path in zip(labels, args.model_paths, strict=True)
     }
     corpus.resolve(args.dataset)
@@ -217,15 +243,17 @@ def main(argv=None):
             file.unlink(missing_ok=True)
     written = {}
     for label, path in zip(labels, args.model_paths, strict=True):
+        n_models = sum(not file.is_file() for file in texts.values())
         if not texts[label].is_file():
-            runs.write_jsonl(texts[label], summaries(args, path, label, rows))
-        written[label] = [
-            json.loads(line) for line in texts[label].read_text(encoding="utf-8").splitlines()
-        ]
+            runs.write_jsonl(texts[label], summaries(args, path, label, rows, n_models=n_models))
+        written[label] = runs.read_jsonl(texts[label])
     result = evaluate(args, rows, written)
     runs.write_json(folder / "rouge.json", result)
-    runs.save_figure(quality.figure(result), folder / "rouge.png")
-    runs.say(args, "\n".join(quality.lines(result["systems"])))
+    runs.save_figure(lambda: quality.figure(result), folder / "rouge.png")
+    from summarization import words
+
+    said = words.sentences(result["rouge_words"])
+    runs.say(args, "\n".join([*quality.lines(result["systems"]), *said]))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
     runs.say(
         args,

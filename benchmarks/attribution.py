@@ -349,7 +349,7 @@ def main(argv=None):
     numbers |= {"batch_size": size, "rows": rows, "examples": grown}
     out = Path(args.output_dir)
     runs.write_json(out / "attribution.json", numbers)
-    runs.save_figure(plot(rows, grown), out / "attribution.png")
+    runs.save_figure(lambda: plot(rows, grown), out / "attribution.png")
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def main(argv=None):
         json.dumps({"format": 1, "device": common.device_name(device), "rows": rows}, indent=1)
         + "\n",
     )
-    runs.save_figure(plot(rows), out / "evaluation.png")
+    runs.save_figure(lambda: plot(rows), out / "evaluation.png")
 
 
 if __name__ == "__main__":

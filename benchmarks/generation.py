@@ -302,7 +302,7 @@ def main(argv=None):
     )
     out = Path(args.output_dir)
     runs.write_text(out / "generation.json", json.dumps(content, indent=1) + "\n")
-    runs.save_figure(plot(content), out / "generation.png")
+    runs.save_figure(lambda: plot(content), out / "generation.png")
     if made["different"] or scored["unequal_scores"]:
         raise InputError(
             f"expected the same texts and scores, got {made['different']} different texts, {scored['unequal_scores']} scores; "

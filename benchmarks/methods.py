@@ -182,7 +182,11 @@ def main(argv=None):
     runs.write_json(out / "methods.json", {**about, "rows": rows, "planted": planted})
     print("\n".join(lines(rows, planted) + stable_lines(rows, args.examples)))
     if rows:
-        runs.save_figure(methods_figure.plot(rows, data.YARDSTICK, data.OURS), out / "methods.png")
+
+        def figure():
+            return methods_figure.plot(rows, data.YARDSTICK, data.OURS)
+
+        runs.save_figure(figure, out / "methods.png")
 
 
 if __name__ == "__main__":

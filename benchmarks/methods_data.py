@@ -14,9 +14,8 @@ from benchmarks import common
 from eap import dataset, evaluate, faithfulness, hooks
 from eap.attribute import METHODS, attribute, completeness_gap, input_sums
 from eap.bootstrap import jaccards, pairwise_jaccard, resampled, split_half
-from eap.circuit import strongest
 from eap.dataset import Pair
-from eap.selection import ranking
+from eap.selection import RANKS, Rule, ranking, strongest
 from summarization import corruption, opening, runs
 from summarization import statistics as intervals
 from summarization.newsroom import articles
@@ -24,7 +23,6 @@ from tests import planted
 
 FRACTIONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # sizes of circuits, as shares of all edges
 OVERLAPS = (0.02, 0.05)  # sizes at which circuits are compared with each other
-RANKS = ("mean", "example")
 LONGEST = 256  # tokens of a pair: the demo model's context
 RESAMPLES = 200  # of the examples, and as many ways to halve them, for overlaps
 DRAWS = 20  # pairs of disjoint samples, for overlaps
@@ -144,8 +142,8 @@ def _attribute(args, adapter, pairs: list[Pair], way: Way):
 
 
 def ranked(per_example: torch.Tensor, rank: str) -> torch.Tensor:
-    """Scores whose |mean| over examples is what edges are ranked by."""
-    return per_example.abs() if rank == "example" else per_example
+    """(pairs, edges) numbers by whose |mean| over pairs edges are ranked."""
+    return Rule(rank=rank).values(per_example)
 
 
 # ---------------------------------------------------------------- faithfulness

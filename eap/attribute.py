@@ -1,4 +1,4 @@
-"""Edge scores by attribution patching: EAP, EAP-IG and their kin, at about the price of their forward and backward passes.
+"""Edge scores by attribution patching: EAP, EAP-IG, secant and variants, at about the cost of their forward and backward passes.
 
 What is computed. For an edge u->v, with the clean and the corrupted run's output of u and the metric's gradient at the input of v,
 
@@ -8,6 +8,9 @@ Methods differ only in the points at which the gradient is taken and their weigh
 clean input. EAP-IG (Hanna et al., arXiv 2403.17806): points on the line from the corrupted to the clean token embeddings, so that
 the integral of the gradient along it is approximated. The scores of all edges out of `input` then sum to metric(corrupted) -
 metric(clean), the *completeness* of integrated gradients (Sundararajan et al., arXiv 1703.01365), and what is missing is reported.
+
+Secant patching takes one backward pass in which every operation hands back its exact finite difference between
+the two runs instead of its derivative (`eap.rules`); the sums are then exact without any points.
 
 Why it is cheap. Every head reads the same residual stream x through the same norm, so no head needs its own copy of the stream: only
 the gradient must be split. Let x^ = (x - mean x) / s, W' = W_h diag(norm weight) with its mean over d_model taken out, and
@@ -25,6 +28,7 @@ points is taken *before* the multiplication with W'. The gradient at an MLP's an
     3. per example, in chunks of positions: W' (G/s) - sum over points of x^ (D/s), and its products with all parents' differences
 
 Step 3 costs two matrix products a layer, once per example whatever the number of points, and memory for one chunk.
+A norm's finite difference has the same form as its derivative with other factors (`rules.NormSlope`), so both take this way.
 """
 
 import warnings
@@ -256,6 +260,21 @@ def ticks_per_batch(graph: Graph, method: str, steps: int, rule: str) -> int:
     """How often `attribute_batches` calls `tick` for a batch: once for each point of the path, or for each edge of exact patching."""
     points = METHODS[method].points
     return graph.n_edges if points is None else len(points(graph, steps, rule))
+
+
+def passes(
+    graph: Graph, method: str | None, steps: int, rule: str
+) -> tuple[int | None, int | None]:
+    """How many forward and backward passes a pair takes; (None, None) for a method that is unknown."""
+    if method not in METHODS:
+        return None, None
+    way = METHODS[method]
+    if way.points is None:
+        return graph.n_edges + 3, 0
+    n = len(way.points(graph, steps, rule))
+    if way.rules:
+        return n + 1 + (n > 1), n  # the clean run is the last segment's upper end
+    return n + 2 + (way.gate is not None), n
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from eap import InputError
-from eap.circuit import Circuit, reselect, strongest
+from eap.circuit import Circuit
 from eap.evolution import floor
-from eap.selection import bootstrap_means, sign_stability
+from eap.selection import bootstrap_means, sign_stability, strongest
 
 RESAMPLES = 1000
 STABLE = 0.8  # mean pairwise bootstrap Jaccard above which a circuit is called stable
@@ -59,7 +59,8 @@ def bootstrap(
         raise InputError(
             f"expected at least 2 examples and 2 resamples, got {len(per_example)} and {resamples}; extract from more pairs"
         )
-    kept = resampled(per_example, resamples, seed, by_rule(circuit), progress)
+    values, choose = circuit.rule.values(per_example), by_rule(circuit)
+    kept = resampled(values, resamples, seed, choose, progress)
     nodes = torch.cat([circuit.graph.nodes_kept(part) for part in kept.split(CHUNK)])
     return Bootstrap(
         kept.double().mean(0),
@@ -68,32 +69,50 @@ def bootstrap(
         jaccards(kept, circuit.in_graph),
         pairwise_jaccard(kept),
         pairwise_jaccard(nodes),
-        split_half(per_example, SPLITS, seed, by_rule(circuit)),
+        split_half(values, SPLITS, seed, choose),
     )
 
 
 def resampled(
-    per_example: torch.Tensor, resamples: int, seed: int, choose, progress=lambda chunks: chunks
+    values: torch.Tensor, resamples: int, seed: int, choose, progress=lambda chunks: chunks
 ) -> torch.Tensor:
-    """(resamples, edges) booleans: what `choose` (mean scores, (chunk, edges), to booleans) takes of resampled examples."""
+    """(resamples, edges) booleans: what `choose` (mean values, (chunk, edges), to booleans) takes
+    of resampled examples.
+    """
     return torch.cat(
-        [choose(means) for means in progress(bootstrap_means(per_example, resamples, seed, CHUNK))]
+        [choose(means) for means in progress(bootstrap_means(values, resamples, seed, CHUNK))]
     )
 
 
-def split_half(per_example: torch.Tensor, splits: int, seed: int, choose) -> np.ndarray:
+def noise_floor(graph, rule, per_example: torch.Tensor, resamples: int, seed: int) -> float:
+    """The mean Jaccard index between two resamples, of circuits taken by `rule`: what `summarise`
+    calls the noise floor's mean.
+    """
+    kept = resampled(
+        rule.values(per_example),
+        resamples,
+        seed,
+        lambda means: torch.stack([rule.take(graph, row) for row in means]),
+    )
+    return float(pairwise_jaccard(kept).mean())
+
+
+def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarray:
     """(splits,) Jaccard index between what `choose` takes of one random half of the examples and of the other half."""
-    generator, n = torch.Generator().manual_seed(seed), len(per_example)
+    generator, n = torch.Generator().manual_seed(seed), len(values)
     first = torch.stack(
         [torch.randperm(n, generator=generator) < n // 2 for _ in range(splits)]
     ).float()
-    halves = (rows @ per_example.float() / rows.sum(1, keepdim=True) for rows in (first, 1 - first))
+    halves = (rows @ values.float() / rows.sum(1, keepdim=True) for rows in (first, 1 - first))
     return jaccards(*(choose(means) for means in halves))
 
 
 def by_rule(circuit: Circuit):
-    """A `choose` for `resampled`: the rule of the circuit's own extraction, pruning included."""
-    return lambda means: torch.stack([reselect(circuit, scores) for scores in means])
+    """A `choose` for `resampled`, from means of the rule's values: the circuit's own extraction,
+    pruning included.
+    """
+    rule = circuit.rule
+    return lambda means: torch.stack([rule.take(circuit.graph, row) for row in means])
 
 
 def jaccards(kept: torch.Tensor, others: torch.Tensor) -> np.ndarray:

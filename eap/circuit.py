@@ -1,22 +1,25 @@
 """A circuit: scores and a choice of edges on a graph, its JSON file, and what two circuits have in common."""
 
+import itertools
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from eap import InputError
-from eap.attribute import node_scores
 from eap.graph import SLOTS, Graph
-from eap.selection import above_threshold, among, greedy, prune, top_nodes
+from eap.selection import RANKS, Rule
 
 
 @dataclass(frozen=True)
 class Circuit:
     """Scores and a choice of edges on a graph, with where they come from; what a `C_*.json` holds.
 
-    `scores` is None for a file that has none; `node_scores` (a number per source) is there for node-level methods.
+    `scores` is None for a file that has none; `node_scores` (a number per source) is there for
+    node-level methods. `rank_scores` is what the edges are ranked by where that is not their score:
+    with the rank `example` the mean over examples of |score per example|.
     """
 
     graph: Graph
@@ -24,6 +27,37 @@ class Circuit:
     scores: torch.Tensor | None = None
     node_scores: torch.Tensor | None = None
     metadata: dict = field(default_factory=dict)
+    rank_scores: torch.Tensor | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """How its edges were chosen, from the metadata. A file without `sizes` is from elsewhere:
+        as many as it has, not pruned.
+        """
+        told, sizes = self.metadata, self.metadata.get("sizes")
+        common = {
+            "absolute": bool(told.get("absolute", True)),
+            "rank": told.get("rank", "mean"),
+            "nodes": self.node_scores is not None,
+        }
+        if sizes is None:
+            return Rule(int(self.in_graph.sum()), prunes=False, **common)
+        if told.get("selection") == "threshold":
+            return Rule(threshold=told["threshold"], **common)
+        eligible = told.get("consistent_edges")
+        return Rule(
+            sizes["requested"] if common["nodes"] else sizes["selected"],
+            told.get("selection", "topn"),
+            eligible=None if eligible is None else tuple(eligible),
+            **common,
+        )
+
+    @property
+    def ranking(self) -> torch.Tensor:
+        """(edges,) what the rule chooses by: `rank_scores`, else the scores. Raises InputError when
+        the file has none.
+        """
+        return self.require_scores() if self.rank_scores is None else self.rank_scores
 
     def require_scores(self, path="the circuit") -> torch.Tensor:
         """The scores. Raises InputError when the file has none."""
@@ -41,18 +75,23 @@ class Circuit:
             for name, score in zip(graph.sources, self.node_scores.tolist(), strict=True):
                 nodes[name]["score"] = score
         scores = self.require_scores().tolist()
+        width = {} if graph.d_model is None else {"d_model": graph.d_model}
+        edges = {
+            name: {"score": scores[i], "in_graph": bool(self.in_graph[i])}
+            for i, name in enumerate(graph.edges)
+        }
+        if self.rank_scores is not None:
+            for edge, value in zip(edges.values(), self.rank_scores.tolist(), strict=True):
+                edge["rank_score"] = value
         return {
             "cfg": {
                 "n_layers": graph.n_layers,
                 "n_heads": graph.n_heads,
                 "parallel_attn_mlp": False,
-                "d_model": graph.d_model,
+                **width,
             },
             "nodes": nodes,
-            "edges": {
-                name: {"score": scores[i], "in_graph": bool(self.in_graph[i])}
-                for i, name in enumerate(graph.edges)
-            },
+            "edges": edges,
             "metadata": {"format": 1, **self.metadata},
         }
 
@@ -60,8 +99,12 @@ class Circuit:
 def load_circuit(path) -> Circuit:
     """The circuit in a JSON file of ours, of EAP-IG, or of an older dialect.
 
-    Older dialects: nodes as plain booleans; q, k and v collapsed (`a0.h1->a2.h3`), which puts all three slots in the circuit, each with a
-    third of the score; edges without scores. Raises InputError naming the file and what is wrong.
+    Older dialects: nodes as plain booleans; q, k and v collapsed (`a0.h1->a2.h3`), which puts all
+    three slots in the circuit, each with a third of the score; edges without scores, or as plain
+    booleans; only some edges listed, of which the others are not in the circuit; `cfg` without
+    `d_model` (FinetuneCircuits). Whether an edge is in the circuit is true, false, 1 or 0: text
+    ("False"), null and other numbers are refused, as is an edge that is there twice. Raises
+    InputError naming the file and what is wrong.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -90,45 +133,123 @@ def load_circuit(path) -> Circuit:
 
 
 def _parse(content: dict, path) -> Circuit:
-    cfg, metadata = content["cfg"], dict(content.get("metadata", {}))
-    if cfg.get("parallel_attn_mlp"):
+    cfg, metadata = content["cfg"], _metadata(content, path)
+    if _boolean(cfg.get("parallel_attn_mlp", False), "parallel_attn_mlp", path):
         raise InputError(
-            f"{path}: expected blocks whose MLP reads after attention, got parallel_attn_mlp; no such model is supported yet"
+            f"{path}: expected blocks whose MLP reads after attention, got parallel_attn_mlp; "
+            "no such model is supported yet"
         )
-    if metadata.pop("format", 1) != 1:
-        raise InputError(
-            f"{path}: expected format 1, got {content['metadata']['format']}; update this software or extract again"
-        )
-    graph = Graph(int(cfg["n_layers"]), int(cfg["n_heads"]), int(cfg["d_model"]))
-    scores, in_graph = (
-        torch.zeros(graph.n_edges, dtype=torch.float64),
-        torch.zeros(graph.n_edges, dtype=torch.bool),
+    width = cfg.get("d_model")
+    graph = Graph(
+        _whole(cfg["n_layers"], "n_layers", path),
+        _whole(cfg["n_heads"], "n_heads", path),
+        None if width is None else _whole(width, "d_model", path),
     )
-    scored = False
-    for name, value in content["edges"].items():
+    in_graph, scores = _edges(graph, content["edges"], path)
+    node_scores = _node_scores(graph, content["nodes"], path)
+    rank_scores = _rank_scores(content["edges"], metadata.get("rank", "mean"), graph, path)
+    return Circuit(graph, in_graph, scores, node_scores, metadata, rank_scores)
+
+
+def _metadata(content: dict, path) -> dict:
+    """A circuit file's `metadata` without its format; {} for files that have none."""
+    metadata = dict(content.get("metadata") or {})
+    format_ = metadata.pop("format", 1)
+    if format_ != 1:
+        raise InputError(
+            f"{path}: expected format 1, got {format_}; update this software or extract again"
+        )
+    if "absolute" in metadata:
+        metadata["absolute"] = _boolean(metadata["absolute"], "metadata.absolute", path)
+    ids = metadata.get("example_ids")
+    if ids is not None:
+        if not isinstance(ids, list) or any(type(name) not in (str, int) for name in ids):
+            raise InputError(
+                f"{path}: expected metadata.example_ids as a list of texts; extract it again"
+            )
+        metadata["example_ids"] = [str(name) for name in ids]
+    return metadata
+
+
+def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(which edges are in the circuit, their scores or None), from the `edges` of a file."""
+    scores = torch.zeros(graph.n_edges, dtype=torch.float64)
+    in_graph = torch.zeros(graph.n_edges, dtype=torch.bool)
+    seen, n_scored = set(), 0
+    for name, value in listed.items():
         numbers = _edge_numbers(graph, name, path)
-        value = value if isinstance(value, dict) else {"in_graph": value}
-        in_graph[numbers] = bool(value["in_graph"])
+        if not seen.isdisjoint(numbers):
+            raise InputError(
+                f"{path}: expected every edge once, got {name} twice, also with its q, k and v; "
+                "leave one of them out"
+            )
+        seen.update(numbers)
+        if not isinstance(value, dict):  # true and false alone: a number may be a score
+            in_graph[numbers] = _boolean(value, name, path, or_number=False)
+            continue
+        in_graph[numbers] = _boolean(value["in_graph"], name, path)
         if "score" in value:
-            scored = True
-            scores[numbers] = float(value["score"]) / len(numbers)
-    if scored and not torch.isfinite(scores).all():
+            n_scored += 1
+            scores[numbers] = _number(value["score"], name, path) / len(numbers)
+    if n_scored not in (0, len(listed)):
         raise InputError(
-            f"{path}: expected finite scores, got {graph.edges[int((~torch.isfinite(scores)).nonzero()[0])]} without one"
+            f"{path}: expected a score for every listed edge or for none, got {n_scored} of "
+            f"{len(listed)}; extract the circuit again"
         )
-    node_scores = [
-        node.get("score")
-        for name in graph.sources
-        if isinstance(node := content["nodes"].get(name), dict)
-    ]
-    complete = len(node_scores) == len(graph.sources) and None not in node_scores
-    return Circuit(
-        graph,
-        in_graph,
-        scores if scored else None,
-        torch.tensor(node_scores).double() if complete else None,
-        metadata,
+    return in_graph, scores if n_scored else None
+
+
+def _node_scores(graph: Graph, listed: dict, path) -> torch.Tensor | None:
+    """A score per source, from the `nodes` of a file; None where not every source has one."""
+    scores = []
+    for name in graph.sources:
+        node = listed.get(name)
+        score = node.get("score") if isinstance(node, dict) else None
+        if score is None:
+            return None
+        scores.append(_number(score, name, path))
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def _boolean(value, name: str, path, or_number: bool = True) -> bool:
+    """A JSON boolean, or 0 and 1; Python would take the text "False" for true."""
+    if type(value) is bool or (or_number and type(value) is int and value in (0, 1)):
+        return bool(value)
+    raise InputError(
+        f"{path}: expected true or false for {name}, got {json.dumps(value)[:40]}; write whether "
+        'each edge is in the circuit as "in_graph": true or false'
     )
+
+
+def _number(value, name: str, path) -> float:
+    """A finite JSON number; not a text that spells one, nor a boolean."""
+    if type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    raise InputError(
+        f"{path}: expected a finite number as the score of {name}, got {json.dumps(value)[:40]}; "
+        "extract the circuit again"
+    )
+
+
+def _whole(value, name: str, path) -> int:
+    """A whole JSON number above 0."""
+    if type(value) is int and value > 0:
+        return value
+    raise InputError(
+        f"{path}: expected a whole number above 0 as cfg.{name}, got {json.dumps(value)[:40]}; "
+        "write there what the model's config.json says"
+    )
+
+
+def _rank_scores(edges: dict, rank: str, graph: Graph, path) -> torch.Tensor | None:
+    """(edges,) what the edges of a file are ranked by, where that is not their score."""
+    if rank not in RANKS:
+        raise InputError(
+            f"{path}: expected edges ranked by {' or '.join(RANKS)}, got {rank!r}; extract it again"
+        )
+    if rank == "mean":
+        return None
+    return torch.tensor([float(edges[name]["rank_score"]) for name in graph.edges]).double()
 
 
 def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
@@ -144,64 +265,27 @@ def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
 
 def require_comparable(circuits: list[Circuit], names: list[str]) -> None:
     """Raise InputError unless all circuits are of one graph and, where the files say so, of one tokenizer."""
-    first, *others = zip(circuits, names, strict=True)
-    for circuit, name in others:
-        if circuit.graph != first[0].graph:
-            raise InputError(
-                f"expected circuits of one model shape, got {first[0].graph} ({first[1]}) and {circuit.graph} ({name}); "
-                "compare circuits of one model only"
-            )
-        tokenizers = {each.metadata.get("tokenizer_sha256") for each in (first[0], circuit)} - {
-            None
-        }  # unknown: nothing to refuse
-        if len(tokenizers) > 1:
-            raise InputError(
-                f"expected circuits of one tokenizer, got two different ones ({first[1]}, {name}): their tokens differ; "
-                "extract both with the same one"
-            )
+    for first, second in itertools.combinations(zip(circuits, names, strict=True), 2):
+        _require_comparable(*first, *second)
 
 
-# ---------------------------------------------------------------- choosing again, by other scores
-
-
-def strongest(scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
-    """(..., edges) booleans: the n edges of largest |score| (or signed score), without pruning, of any number of score vectors."""
-    values = scores.abs() if absolute else scores
-    return torch.zeros(scores.shape, dtype=torch.bool).scatter_(-1, values.topk(n).indices, True)
+def _require_comparable(a: Circuit, name_a: str, b: Circuit, name_b: str) -> None:
+    if not a.graph.fits(b.graph):
+        raise InputError(
+            f"expected circuits of one model shape, got {a.graph} ({name_a}) and {b.graph} "
+            f"({name_b}); compare circuits of one model only"
+        )
+    tokenizers = {circuit.metadata.get("tokenizer_sha256") for circuit in (a, b)}
+    if len(tokenizers - {None}) > 1:  # unknown: nothing to refuse
+        raise InputError(
+            f"expected circuits of one tokenizer, got two different ones ({name_a}, {name_b}): "
+            "their tokens differ; extract both with the same one"
+        )
 
 
 def asked_for(circuit: Circuit) -> int:
     """How many edges were selected before pruning; as many as there are for a file that does not say."""
     return circuit.metadata.get("sizes", {}).get("selected", int(circuit.in_graph.sum()))
-
-
-def reselect(circuit: Circuit, scores: torch.Tensor) -> torch.Tensor:
-    """Edges that the circuit's own rule takes by other scores: as many as were asked for, pruned as extraction does.
-
-    A file without `sizes` is from elsewhere: as many edges as it has, not pruned. `sign-consistent` chooses among the edges that were
-    consistent over all examples of the extraction.
-    """
-    graph, told, absolute = (
-        circuit.graph,
-        circuit.metadata,
-        bool(circuit.metadata.get("absolute", True)),
-    )
-    sizes = told.get("sizes")
-    if sizes is None:
-        return strongest(scores, int(circuit.in_graph.sum()), absolute)
-    if told.get("selection") == "threshold":
-        kept = above_threshold(graph, scores, told["threshold"], absolute)
-    elif circuit.node_scores is not None:
-        kept = top_nodes(graph, node_scores(graph, scores), sizes["requested"], absolute)
-    elif told.get("selection") == "greedy":
-        kept = greedy(graph, scores, sizes["selected"], absolute)
-    elif told.get("selection") == "sign-consistent" and "consistent_edges" in told:
-        eligible = torch.zeros(graph.n_edges, dtype=torch.bool)
-        eligible[told["consistent_edges"]] = True
-        kept = among(graph, scores, eligible, sizes["selected"], absolute)
-    else:
-        kept = strongest(scores, sizes["selected"], absolute)
-    return prune(graph, kept)
 
 
 # ---------------------------------------------------------------- comparing

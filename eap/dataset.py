@@ -1,7 +1,9 @@
 """Clean/corrupted pairs of token sequences, read from a file, checked, and put into batches."""
 
+import hashlib
 import itertools
 import json
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -28,6 +30,7 @@ class Pair:
     masked: tuple = ()  # [start, end) of the corrupted, salient sentences
     sentences: tuple = ()  # [start, end) of every sentence of the article
     summary: str | None = None
+    article_sha256: str | None = None  # `text_sha256` of the article, where the file holds it
 
     def control(self) -> "Pair":
         """The causal control: the same pair with the non-salient sentences corrupted. Raises InputError when the file has none."""
@@ -38,6 +41,33 @@ class Pair:
         return replace(self, corrupted_ids=self.control_ids, control_ids=None)
 
 
+def text_sha256(text: str) -> str:
+    """SHA-256 of a text, the same however its white space and its composed letters are written.
+
+    Articles are told apart by this: ids repeat, restart in every file, or are missing.
+    """
+    plain = " ".join(unicodedata.normalize("NFC", text).split())
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def tokens_sha256(pair: Pair) -> str:
+    """SHA-256 of what a pair's clean input holds before the summary: the article as the model reads it, and the cue."""
+    ids = pair.clean_ids[: pair.summary_start]
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
+
+def contents(pairs: list[Pair]) -> dict:
+    """What a circuit's metadata says of its examples: `example_ids`, and what they hold, which is what counts.
+
+    `example_sha256` has `tokens` (`tokens_sha256`) and `articles` (`text_sha256`, None where the file holds no article).
+    """
+    hashes = {
+        "tokens": [tokens_sha256(pair) for pair in pairs],
+        "articles": [pair.article_sha256 for pair in pairs],
+    }
+    return {"example_ids": [pair.id for pair in pairs], "example_sha256": hashes}
+
+
 def read_pairs(
     path,
     vocabulary_size: int | None = None,
@@ -46,18 +76,19 @@ def read_pairs(
 ) -> list[Pair]:
     """The pairs of a .jsonl file, checked. Raises InputError naming the file and the row.
 
-    A row needs `id`, `clean_ids`, `corrupted_ids` (as many) and `summary_start`; the other fields may be absent.
+    A row needs `clean_ids`, `corrupted_ids` (as many) and `summary_start`; the other fields may be absent. Lines end at a newline
+    only. Rows without an id are known by their number; an id that is there already gets a number behind it.
     """
-    pairs = []
+    pairs, ids = [], set()
     try:
-        with open(path, encoding="utf-8-sig") as lines:
+        with open(path, encoding="utf-8-sig", newline="\n") as lines:
             for number, line in enumerate(lines, 1):
                 if max_examples is not None and len(pairs) == max_examples:
                     break
                 if line.strip():
-                    pairs.append(
-                        _pair(line, f"{path}, row {number}", vocabulary_size, context_length)
-                    )
+                    where = f"{path}, row {number}"
+                    pair = _pair(line, where, vocabulary_size, context_length)
+                    pairs.append(_with_id(pair, number, ids))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(
             f"{path}: expected a file of pairs, found none; run create_causal_summarization_data.py first"
@@ -70,11 +101,24 @@ def read_pairs(
         raise InputError(
             f"{path}: expected at least one pair, got an empty file; run create_causal_summarization_data.py again"
         )
-    if len({pair.id for pair in pairs}) < len(pairs):
-        raise InputError(
-            f"{path}: expected a different id in every row, got one twice; give each row its own id"
-        )
     return pairs
+
+
+def _with_id(pair: Pair, number: int, ids: set[str]) -> Pair:
+    """The pair with an id that no earlier one has; `ids` are theirs, and gets it."""
+    own = pair.id or f"row-{number}"
+    names = itertools.chain([own], (f"{own}#{count}" for count in itertools.count(2)))
+    name = next(name for name in names if name not in ids)
+    ids.add(name)
+    return pair if name == pair.id else replace(pair, id=name)
+
+
+def repeated(pairs: list[Pair], path) -> str | None:
+    """A note that says how many pairs have the article of an earlier one; None: none has."""
+    repeats = len(pairs) - len({pair.article_sha256 or tokens_sha256(pair) for pair in pairs})
+    if not repeats:
+        return None
+    return f"note: {path}: {repeats} of {len(pairs)} pairs repeat the article of another pair"
 
 
 def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
@@ -82,7 +126,7 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
         row = json.loads(line)
         if not isinstance(row, dict):
             raise TypeError("a line that is no JSON object")
-        if not isinstance(row["id"], (str, int)):
+        if isinstance(row.get("id"), list | dict):
             raise TypeError("an id that is neither text nor a number")
         for name in (
             "clean_ids",
@@ -93,13 +137,14 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
                 raise TypeError(f"{name} that are no list of tokens")
         spans = [tuple(map(tuple, row.get(name) or ())) for name in ("masked", "sentences")]
         pair = Pair(
-            str(row["id"]),
+            _id(row.get("id")),
             row["clean_ids"],
             row["corrupted_ids"],
             row["summary_start"],
             row.get("control_ids"),
             *spans,
             row.get("summary"),
+            text_sha256(row["article"]) if isinstance(row.get("article"), str) else None,
         )
         sequences = [pair.clean_ids, pair.corrupted_ids] + (
             [] if pair.control_ids is None else [pair.control_ids]
@@ -123,7 +168,7 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
         ):
             raise ValueError("a span that does not lie in the article")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = "expected id, clean_ids, corrupted_ids and summary_start"
+        what = "expected clean_ids, corrupted_ids and summary_start"
         raise InputError(f"{where}: {what}, got {_in_words(error)}; build them again") from error
     lengths = {len(ids) for ids in sequences}
     if len(lengths) > 1:
@@ -149,6 +194,11 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
     return pair
 
 
+def _id(own) -> str:
+    """An id as text; "" for none, null, NaN (how a table says null) and blank ones."""
+    return "" if own is None or own != own else str(own).strip()
+
+
 def _in_words(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"a line that is not JSON ({error})"
@@ -156,15 +206,51 @@ def _in_words(error: Exception) -> str:
 
 
 def unseen(pairs: list[Pair], found_on: list[dict], path) -> list[Pair]:
-    """The pairs on which no circuit was found, by the `example_ids` of the circuits' metadata. Raises InputError when none is left."""
-    seen = {name for metadata in found_on for name in metadata.get("example_ids", ())}
-    left = [pair for pair in pairs if pair.id not in seen]
+    """The pairs on whose articles no circuit was found, by the circuits' metadata. Raises InputError when none is left.
+
+    Judged by what the examples hold (`example_sha256`), whatever their ids; by ids only for files that do not say (`by_ids`).
+    """
+    hashes, ids = set(), set()
+    for metadata in found_on:
+        if recorded := metadata.get("example_sha256"):
+            hashes.update(recorded["tokens"], filter(None, recorded["articles"]))
+        else:
+            ids.update(metadata.get("example_ids") or ())
+    left = [
+        pair
+        for pair in pairs
+        if pair.id not in ids and hashes.isdisjoint((tokens_sha256(pair), pair.article_sha256))
+    ]
     if not left:
         raise InputError(
             f"--pairs {path}: expected examples that extraction did not see, got none; give the _eval file that "
             "create_causal_summarization_data.py writes, or evaluate_faithfulness.py --allow_same_examples"
         )
     return left
+
+
+def by_ids(found_on: list[dict], path) -> str | None:
+    """A note where `unseen` goes by ids, or cannot go by anything; None where contents decide."""
+    without = [about for about in found_on if not about.get("example_sha256")]
+    if not without:
+        return None
+    named = sum(bool(about.get("example_ids")) for about in without)
+    return (
+        f"note: {len(without)} of {len(found_on)} circuits do not say what their examples hold: "
+        f"which pairs of {path} extraction saw is judged by ids for {named}, unknown for "
+        f"{len(without) - named}; extract them again to be sure"
+    )
+
+
+def same_examples(a: dict, b: dict) -> bool:
+    """Whether two circuits' metadata say that they were found on the same examples in the same order: by what these hold, else by ids.
+
+    Two that name no examples count as the same, as long as their scores have one shape: who needs more asks for it.
+    """
+    contents_a, contents_b = a.get("example_sha256"), b.get("example_sha256")
+    if contents_a and contents_b:
+        return contents_a["tokens"] == contents_b["tokens"]
+    return a.get("example_ids") == b.get("example_ids")
 
 
 def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:
@@ -222,13 +308,27 @@ def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
             else f"{path} holds no summary texts"
         )
         return f"note: {missing}, so whether model and pairs share a tokenizer was not checked"
-    decoded = tokenizer.decode(pair.clean_ids[pair.summary_start :], skip_special_tokens=True)
-    if decoded.split() != pair.summary.split():
+    written = pair.clean_ids[pair.summary_start :]
+    decoded = tokenizer.decode(written, skip_special_tokens=True)
+    if decoded.split() != pair.summary.split() and not _encodes(tokenizer, pair.summary, written):
         raise InputError(
             f"{path}: expected pairs made with this model's tokenizer, got others (pair {pair.id} reads {decoded[:40]!r}); "
             "build the pairs with create_causal_summarization_data.py --model_path and this model"
         )
     return None
+
+
+def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
+    """Whether the tokenizer makes `ids` of the summary, as pairs are made: after a space, special tokens left out.
+
+    A tokenizer that normalises (capitals, white space, composed letters) does not give the text back.
+    """
+    coded = tokenizer(
+        " " + summary.strip(), add_special_tokens=False, split_special_tokens=True, verbose=False
+    )["input_ids"]
+    special = set(tokenizer.all_special_ids)
+    plain = [token for token in coded if token not in special]
+    return bool(plain) and plain == [token for token in ids if token not in special]
 
 
 class Batch(NamedTuple):

@@ -12,7 +12,7 @@ from scipy.special import stdtr
 from scipy.stats import false_discovery_control, rankdata
 
 from eap import InputError
-from eap.circuit import Circuit, chance_jaccard, jaccard, reselect, strongest
+from eap.circuit import Circuit, chance_jaccard, jaccard
 from eap.graph import Graph
 from eap.selection import bootstrap_means
 
@@ -23,7 +23,7 @@ LEVEL = 0.95
 SPLITS = 100  # of the examples into halves, for the norm by which scores are divided
 LAYER_PAIRS = 300  # pairs of resamples for the noise floor of the layers' change
 # circuits that differ in these measure different things
-SETTING_KEYS = ("method", "metric", "ablation", "selection", "absolute", "pairs_sha256")
+SETTING_KEYS = ("method", "metric", "ablation", "selection", "absolute", "rank", "pairs_sha256")
 
 
 def differing_settings(circuits: list[Circuit]) -> list[str]:
@@ -89,12 +89,12 @@ def noise(
     The examples are drawn with replacement `resamples` times; each time their mean scores give a circuit by the rule of extraction, and
     the `equal_size` edges of largest |score| (default: as many as the circuit has). Each drawing is compared with the one before it.
     """
-    absolute = bool(circuit.metadata.get("absolute", True))
-    n, found, previous = equal_size or int(circuit.in_graph.sum()), [], None
-    for means in bootstrap_means(per_example, resamples, seed):
-        for scores in means:
-            edges = reselect(circuit, scores)
-            now = (edges, circuit.graph.nodes_kept(edges), strongest(scores, n, absolute))
+    graph, rule, found, previous = circuit.graph, circuit.rule, [], None
+    equal = rule.equal(equal_size or int(circuit.in_graph.sum()))
+    for means in bootstrap_means(rule.values(per_example), resamples, seed):
+        for row in means:
+            edges = rule.take(graph, row)
+            now = (edges, graph.nodes_kept(edges), equal.take(graph, row))
             if previous is not None:
                 pairs = list(zip(previous, now, strict=True))
                 found.append(

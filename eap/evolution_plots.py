@@ -1,5 +1,6 @@
 """Figures of evolution.json: plain numbers in, a matplotlib Figure out (the drawing of edges: a file)."""
 
+import html
 import textwrap
 
 import numpy as np
@@ -373,10 +374,8 @@ def moved_drawing(content: dict, path) -> None:
         f"({moved['counts'][kind]['in_a_circuit']:,})"
         for kind, (mark, colour, line) in LOOKS.items()
     )
-    first, *_, last = (
-        checkpoint["name"].removeprefix("C_").replace("step", "step ")
-        for checkpoint in content["checkpoints"]
-    )
+    names = [checkpoint["name"] for checkpoint in content["checkpoints"]]
+    first, last = map(_shown, (names[0], names[-1]))
     what = (
         f"The {len(drawn)} largest of {len(moved['edges']):,} changes"
         if drawn
@@ -392,6 +391,11 @@ def moved_drawing(content: dict, path) -> None:
     draw_edges(
         graph, looks, path, f'<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="2">{rows}</TABLE>>'
     )
+
+
+def _shown(name: str) -> str:
+    """A circuit's name in Graphviz's HTML: `C_step8` is step 8."""
+    return html.escape(style.drawable(name.removeprefix("C_").replace("step", "step ")))
 
 
 def faithfulness_figure(content: dict):

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from eap import bootstrap, evolution
-from eap.circuit import Circuit, asked_for, strongest
+from eap.circuit import Circuit, asked_for
+from eap.dataset import same_examples
 from eap.evolution_words import sentences
 from eap.selection import bootstrap_means
 
@@ -52,8 +53,9 @@ def evolve(
     noises = [_noise(checkpoint, resamples, seed, size) for checkpoint in progress(checkpoints)]
     sets = {"edges": edges, "nodes": nodes}
     if scores is not None:
-        sets["edges_equal_size"] = strongest(
-            scores, size, bool(circuits[0].metadata.get("absolute", True))
+        equal = circuits[0].rule.equal(size)
+        sets["edges_equal_size"] = torch.stack(
+            [equal.take(graph, circuit.ranking) for circuit in circuits]
         )
     content = {
         "checkpoints": [_describe(*row) for row in zip(checkpoints, edges, nodes, strict=True)],
@@ -207,17 +209,19 @@ def _same_examples(first: Checkpoint, last: Checkpoint):
     if first.per_example is None or last.per_example is None:
         return None
     before, after = first.per_example(), last.per_example()
-    same = before.shape == after.shape and first.circuit.metadata.get(
-        "example_ids"
-    ) == last.circuit.metadata.get("example_ids")
-    return (before, after) if same else None
+    same = same_examples(first.circuit.metadata, last.circuit.metadata)
+    return (before, after) if same and before.shape == after.shape else None
 
 
 def _permutation(checkpoint: Checkpoint, last: Checkpoint, seed: int) -> dict | None:
     """`bootstrap.permutation_test` of a checkpoint and the last one on their examples; None where these are not the same."""
     both = _same_examples(checkpoint, last)
-    return both and bootstrap.permutation_test(
-        *both, asked_for(last.circuit), bool(last.circuit.metadata.get("absolute", True)), seed=seed
+    if both is None:
+        return None
+    rule = last.circuit.rule
+    before, after = (rule.values(scores) for scores in both)
+    return bootstrap.permutation_test(
+        before, after, asked_for(last.circuit), rule.absolute, seed=seed
     )
 
 

@@ -47,14 +47,10 @@ class Entry:
 
 def by_size(circuit: Circuit, fractions: Iterable[float], kind: str = "circuit") -> list[Entry]:
     """An entry for each share of all edges (at least one edge), by the circuit's scores, ranked as its file says."""
-    graph, absolute, entries = circuit.graph, bool(circuit.metadata.get("absolute", True)), []
+    graph, rule, entries = circuit.graph, circuit.rule, []
     for share in fractions:
-        n = max(1, round(share * graph.n_edges))
-        if circuit.node_scores is not None:
-            kept = selection.top_nodes(graph, circuit.node_scores, n, absolute)
-        else:
-            kept = selection.top_n(graph, circuit.scores, n, absolute)
-        entries.append(Entry(kind, share, kept))
+        sized = rule.sized(max(1, round(share * graph.n_edges)))
+        entries.append(Entry(kind, share, sized.choose(graph, circuit.ranking)))
     return entries
 
 

@@ -1,6 +1,7 @@
 """Per-example edge scores on disk: a safetensors file filled batch by batch, so that memory does not grow with examples."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,44 +11,64 @@ from eap import InputError
 
 
 class ScoreWriter:
-    """A safetensors file with `scores` (examples x edges), `clean` and `corrupted` (examples), all float32, written row by row."""
+    """A safetensors file with `scores` (examples x edges), `clean` and `corrupted` (examples).
+
+    All are float32, written row by row. The file gets its whole size at once and is written plainly,
+    not through memory: a full disk is an OSError before the work, and no SIGBUS in the middle of it.
+    """
 
     def __init__(self, path, n_examples: int, n_edges: int):
-        shapes, offset, header = (
-            {"clean": [n_examples], "corrupted": [n_examples], "scores": [n_examples, n_edges]},
-            0,
-            {},
-        )
+        shapes = {
+            "clean": [n_examples],
+            "corrupted": [n_examples],
+            "scores": [n_examples, n_edges],
+        }
+        offset, header = 0, {}
         for name, shape in shapes.items():
             size = 4 * int(np.prod(shape))
             header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + size]}
             offset += size
         text = json.dumps({"__metadata__": {"format": "1"}, **header}).encode()
         text += b" " * (-len(text) % 8)
+        data = 8 + len(text)
+        self.path = path
+        self.starts = {name: data + entry["data_offsets"][0] for name, entry in header.items()}
         with open(path, "wb") as file:
+            _reserve(file, data + offset)
             file.write(len(text).to_bytes(8, "little") + text)
-            file.truncate(8 + len(text) + offset)
-        start = 8 + len(text)
-        self.arrays = {
-            name: np.memmap(
-                path, np.float32, "r+", start + header[name]["data_offsets"][0], tuple(shape)
-            )
-            for name, shape in shapes.items()
-        }
 
     def write(self, scores) -> None:
-        """Write the rows of one batch's `Scores`."""
-        for name, values in (
-            ("scores", scores.edges),
-            ("clean", scores.clean),
-            ("corrupted", scores.corrupted),
-        ):
-            self.arrays[name][scores.rows] = values.float().numpy()
+        """Write the rows of one batch's `Scores`. Raises OSError when the disk does not take them."""
+        columns = {"scores": scores.edges, "clean": scores.clean, "corrupted": scores.corrupted}
+        with open(self.path, "r+b") as file:
+            for name, values in columns.items():
+                rows = values.float().numpy().astype("<f4")
+                for row, numbers in zip(scores.rows, rows, strict=True):
+                    file.seek(self.starts[name] + row * numbers.nbytes)
+                    file.write(numbers.tobytes())
 
-    def close(self) -> None:
-        """Put everything on disk."""
-        for array in self.arrays.values():
-            array.flush()
+
+def _reserve(file, size: int) -> None:
+    """Give a file its size on the disk, where the system can; elsewhere it grows as it is written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
+
+
+def save_span_scores(by_span: torch.Tensor, names, path) -> None:
+    """Write mean scores by span (spans, edges) as float32 `scores`, with the spans' names; the same
+    bytes each time.
+
+    The header is sorted: safetensors writes the entries of its metadata in another order each time.
+    """
+    from safetensors.torch import save
+
+    content = save({"scores": by_span.float()}, {"format": "1", "spans": ", ".join(names)})
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    Path(path).write_bytes(content[:8] + text.ljust(end - 8) + content[end:])
 
 
 def load_example_scores(path) -> torch.Tensor:

@@ -20,10 +20,17 @@ class Graph:
 
     n_layers: int
     n_heads: int
-    d_model: int
+    d_model: int | None = None  # None: a circuit's file that does not say
 
     def __str__(self) -> str:
-        return f"{self.n_layers} layers of {self.n_heads} heads, d_model {self.d_model}"
+        width = "" if self.d_model is None else f", d_model {self.d_model}"
+        return f"{self.n_layers} layers of {self.n_heads} heads{width}"
+
+    def fits(self, other: "Graph") -> bool:
+        """Whether both are one graph; a width that one of them does not know is no difference."""
+        widths = {self.d_model, other.d_model} - {None}
+        same = (self.n_layers, self.n_heads) == (other.n_layers, other.n_heads)
+        return same and len(widths) < 2
 
     @cached_property
     def sources(self) -> tuple[str, ...]:

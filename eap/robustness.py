@@ -9,9 +9,9 @@ import torch
 from scipy.stats import hypergeom, rankdata
 
 from eap import MIN_EXAMPLES, bootstrap
-from eap.circuit import Circuit, asked_for, chance_jaccard, reselect, spearman, strongest
+from eap.circuit import Circuit, asked_for, chance_jaccard, spearman
 from eap.evolution import floor, jaccard_matrix, spearman_matrix
-from eap.selection import bootstrap_means
+from eap.selection import bootstrap_means, strongest
 
 SPEARMAN_RESAMPLES = 100  # ranking all edges of a resample costs ten times a selection
 
@@ -22,19 +22,20 @@ def agreement(circuit: Circuit, found: dict[str, torch.Tensor], resamples: int, 
     `with_first` holds the Jaccard index with the reference and its interval, the same resampled examples going into both; `noise_floor`
     that of two resamples of the reference.
     """
-    n, absolute = asked_for(circuit), bool(circuit.metadata.get("absolute", True))
+    n, rule = asked_for(circuit), circuit.rule
     means = torch.stack([scores.double().mean(0) for scores in found.values()])
     first = next(iter(found.values()))
 
-    def choose(scores):
-        return strongest(scores, n, absolute)
+    def choose(values):
+        return strongest(values, n, rule.absolute)
 
-    reference = bootstrap.resampled(first, resamples, seed, choose)
-    table = jaccard_matrix(choose(means))
-    spans = [
-        floor(bootstrap.jaccards(bootstrap.resampled(scores, resamples, seed, choose), reference))
-        for scores in found.values()
-    ]
+    def resampled(scores):
+        return bootstrap.resampled(rule.values(scores), resamples, seed, choose)
+
+    reference = resampled(first)
+    ranked = torch.stack([rule.values(scores).double().mean(0) for scores in found.values()])
+    table = jaccard_matrix(choose(ranked))
+    spans = [floor(bootstrap.jaccards(resampled(scores), reference)) for scores in found.values()]
     return {
         "names": list(found),
         "examples": len(first),
@@ -71,16 +72,22 @@ def curve(
     The interval is the central 95 % of paired resamples. They hold fewer different examples, so their overlap is lower on average and
     the point can lie at the interval's upper edge.
     """
-    rule, rows = bootstrap.by_rule(circuit), []
-    everything = bootstrap.resampled(whole, resamples, seed, rule)
+    rule, rows = circuit.rule, []
+
+    def resampled(scores):
+        values = rule.values(scores)
+        return bootstrap.resampled(values, resamples, seed, bootstrap.by_rule(circuit))
+
+    def extracted(scores):
+        return rule.take(circuit.graph, rule.values(scores).double().mean(0))
+
+    everything = resampled(whole)
     noise = floor(bootstrap.pairwise_jaccard(everything))
-    target, target_scores = reselect(circuit, whole.double().mean(0)), whole.double().mean(0)
+    target, target_scores = extracted(whole), whole.double().mean(0)
     for level, scores in levels.items():
         mean = scores.double().mean(0)
-        kept = reselect(circuit, mean)
-        span = floor(
-            bootstrap.jaccards(bootstrap.resampled(scores, resamples, seed, rule), everything)
-        )
+        kept = extracted(scores)
+        span = floor(bootstrap.jaccards(resampled(scores), everything))
         rows.append(
             {
                 "level": level,
@@ -134,13 +141,12 @@ def pair(a: Circuit, b: Circuit, per_example, resamples: int, seed: int) -> dict
     if per_example is None:
         return found
     both = [
-        bootstrap.resampled(scores, resamples, seed, bootstrap.by_rule(each))
+        bootstrap.resampled(each.rule.values(scores), resamples, seed, bootstrap.by_rule(each))
         for each, scores in zip((a, b), per_example, strict=True)
     ]
     span, n = floor(bootstrap.jaccards(*both)), min(asked_for(a), asked_for(b))
-    test = bootstrap.permutation_test(
-        *per_example, n, bool(a.metadata.get("absolute", True)), seed=seed
-    )
+    values = [a.rule.values(scores) for scores in per_example]
+    test = bootstrap.permutation_test(*values, n, a.rule.absolute, seed=seed)
     return found | {"low": span["low"], "high": span["high"], "p": test["p"], "different": test}
 
 

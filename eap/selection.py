@@ -1,6 +1,8 @@
-"""Choosing edges: functions from scores (a number per edge) to a choice (a boolean per edge)."""
+"""Choosing edges by their scores, and the rule that a circuit is made by."""
 
 import heapq
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -13,25 +15,44 @@ def ranking(scores: torch.Tensor, absolute: bool = True) -> torch.Tensor:
 
     Raises InputError for NaN or infinite scores: they would sort first and pass for the strongest.
     """
+    require_finite(scores)
+    return torch.argsort(scores.abs() if absolute else scores, descending=True, stable=True)
+
+
+def require_finite(scores: torch.Tensor) -> None:
+    """Raise InputError for scores that are NaN or infinite."""
     if not torch.isfinite(scores).all():
         raise InputError(
             f"expected finite scores, got {int((~torch.isfinite(scores)).sum())} that are not; extract the circuit again"
         )
-    return torch.argsort(scores.abs() if absolute else scores, descending=True, stable=True)
 
 
 def top_n(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
-    """Booleans per edge: the n edges of largest |score|."""
-    kept = torch.zeros(graph.n_edges, dtype=torch.bool)
-    kept[ranking(scores, absolute)[:n]] = True
-    return kept
+    """Booleans per edge: the n edges of largest |score|, of equal ones the first. Raises InputError
+    as `ranking` does.
+    """
+    require_finite(scores)
+    return strongest(scores, min(n, graph.n_edges), absolute)
+
+
+def strongest(scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
+    """(..., edges) booleans: the n edges of largest |score| (or signed score) of any number of
+    score vectors, of equal ones the first.
+    """
+    values = scores.abs() if absolute else scores
+    if n < 1:
+        return torch.zeros(scores.shape, dtype=torch.bool)
+    least = values.topk(n, sorted=False).values.amin(-1, keepdim=True)
+    above, level = values > least, values == least
+    room = n - above.sum(-1, keepdim=True)
+    return above | (level & (level.cumsum(-1) <= room))
 
 
 def above_threshold(
     graph: Graph, scores: torch.Tensor, threshold: float, absolute: bool = True
 ) -> torch.Tensor:
     """Booleans per edge: |score| (or the signed score) of at least `threshold`."""
-    ranking(scores)
+    require_finite(scores)
     return (scores.abs() if absolute else scores) >= threshold
 
 
@@ -107,20 +128,6 @@ def top_nodes(
     return chosen[src] & chosen[graph.reader[dst]]
 
 
-def sign_consistent(
-    graph: Graph,
-    per_example: torch.Tensor,
-    n: int,
-    absolute: bool = True,
-    resamples: int = 1000,
-    seed: int = 0,
-):
-    """Booleans per edge: top-n among the `consistent` edges, all of them if there are fewer. `per_example` is (examples, edges)."""
-    return among(
-        graph, per_example.double().mean(0), consistent(per_example, resamples, seed), n, absolute
-    )
-
-
 def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:
     """Booleans per edge: whether the mean score keeps its sign in at least 95 % of bootstrap resamples of the examples.
 
@@ -138,38 +145,80 @@ def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) 
 def among(
     graph: Graph, scores: torch.Tensor, eligible: torch.Tensor, n: int, absolute: bool = True
 ) -> torch.Tensor:
-    """Booleans per edge: the n edges of largest |score| among the `eligible` ones."""
-    order = ranking(scores, absolute)
-    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(
-        0, order[eligible[order]][:n], True
-    )
+    """Booleans per edge: the n edges of largest |score| among the `eligible` ones (edge numbers,
+    ascending), or all of these.
+    """
+    require_finite(scores)
+    best = strongest(scores[eligible], min(n, len(eligible)), absolute)
+    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(0, eligible[best], True)
 
 
-def select(
-    graph: Graph,
-    per_example: torch.Tensor,
-    selection: str,
-    n: int,
-    absolute: bool = True,
-    seed: int = 0,
-) -> torch.Tensor:
-    """Booleans per edge: `n` edges chosen by one of `SELECTIONS` from per-example scores (examples, edges)."""
-    if selection not in SELECTIONS:
-        raise InputError(f"expected a selection of {', '.join(SELECTIONS)}, got {selection!r}")
-    return SELECTIONS[selection](graph, per_example, n, absolute, seed)
+# ---------------------------------------------------------------- the rule of a circuit
+
+SELECTIONS = ("topn", "greedy", "sign-consistent")
+# What edges are ranked by: |mean score|, or the mean over examples of |score per example|.
+RANKS = ("mean", "example")
 
 
-SELECTIONS = {
-    "topn": lambda graph, per_example, n, absolute, seed: top_n(
-        graph, per_example.double().mean(0), n, absolute
-    ),
-    "greedy": lambda graph, per_example, n, absolute, seed: greedy(
-        graph, per_example.double().mean(0), n, absolute
-    ),
-    "sign-consistent": lambda graph, per_example, n, absolute, seed: sign_consistent(
-        graph, per_example, n, absolute, seed=seed
-    ),
-}
+@dataclass(frozen=True)
+class Rule:
+    """How a circuit's edges are chosen. The same rule takes them at extraction, from resampled
+    examples and by other scores.
+
+    `values` turns scores per example into numbers whose mean over examples edges are ranked by;
+    `take` chooses by such a mean.
+    """
+
+    n: int | None = None  # edges before pruning; None with a threshold
+    selection: str = "topn"  # one of SELECTIONS
+    threshold: float | None = None  # least |mean|: all edges that reach it, instead of n
+    absolute: bool = True  # by |mean|, or by the signed mean
+    rank: str = "mean"  # one of RANKS
+    nodes: bool = False  # all edges among the best nodes, whose scores are the sums of their edges'
+    eligible: tuple[int, ...] | None = None  # edges to choose among, of sign-consistent
+    prunes: bool = True  # whether edges on no path from `input` to `logits` go
+
+    def values(self, per_example: torch.Tensor) -> torch.Tensor:
+        """(examples, edges) what is averaged over examples for the ranking: the scores, or with
+        rank `example` their absolute values.
+        """
+        return per_example.abs() if self.rank == "example" else per_example
+
+    def choose(self, graph: Graph, means: torch.Tensor) -> torch.Tensor:
+        """Booleans per edge: what the rule takes by `means` (edges,), the mean of `values`, before
+        pruning.
+        """
+        if self.nodes:
+            sums = means.new_zeros(len(graph.sources)).index_add_(0, graph.edge_index[0], means)
+            return top_nodes(graph, sums, self.n, self.absolute)
+        if self.threshold is not None:
+            return above_threshold(graph, means, self.threshold, self.absolute)
+        if self.selection == "greedy":
+            return greedy(graph, means, self.n, self.absolute)
+        if self.eligible is not None:
+            return among(graph, means, self._is_eligible, self.n, self.absolute)
+        return top_n(graph, means, self.n, self.absolute)
+
+    def take(self, graph: Graph, means: torch.Tensor) -> torch.Tensor:
+        """Booleans per edge: `choose`, pruned where the rule prunes."""
+        kept = self.choose(graph, means)
+        return prune(graph, kept) if self.prunes else kept
+
+    def sized(self, n: int) -> "Rule":
+        """The rule for another size of the same circuit: the n strongest by the same ranking (or
+        the nodes with at most n edges).
+        """
+        return replace(self, n=n, selection="topn", threshold=None, eligible=None)
+
+    def equal(self, n: int) -> "Rule":
+        """The rule for comparing circuits of one size: the n strongest edges by the same ranking,
+        also of nodes, not pruned.
+        """
+        return replace(self.sized(n), nodes=False, prunes=False)
+
+    @cached_property
+    def _is_eligible(self) -> torch.Tensor:
+        return torch.tensor(self.eligible, dtype=torch.long)
 
 
 # ---------------------------------------------------------------- random circuits, the null of every circuit

@@ -1,5 +1,9 @@
 """The look of every figure: one style, one colour-blind palette keyed by meaning (Okabe and Ito), readable in greyscale."""
 
+import functools
+import os
+import sys
+
 COLOURS = {
     "base": "#0072B2",
     "finetuned": "#D55E00",
@@ -28,12 +32,57 @@ STYLE = {
 }
 
 
-def subplots(rows: int = 1, columns: int = 1, **options):
-    """`matplotlib.pyplot.subplots` in this project's style, without a display. Returns (figure, axes)."""
-    import matplotlib
+def subplots(rows: int = 1, columns: int = 1, *, figsize=None, **options):
+    """(figure, axes) in this project's style, made for a file: no display, no backend, no pyplot.
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    `options` are those of `Figure.subplots`. Words in the figure are drawn as they are written.
+    """
+    plain_backend()
+    from matplotlib import rcParams
 
-    plt.rcParams.update(STYLE)  # not a context: legends and ticks are drawn after this returns
-    return plt.subplots(rows, columns, **options)
+    rcParams.update(STYLE)  # not a context: legends and ticks are drawn after this returns
+    figure = _figure_class()(figsize=figsize)
+    ratios = {
+        name: options.pop(name) for name in ("width_ratios", "height_ratios") if name in options
+    }
+    return figure, figure.subplots(rows, columns, **options, **ratios)
+
+
+def plain_backend() -> None:
+    """Let matplotlib be imported whatever MPLBACKEND says: a notebook sets it for its children too."""
+    if "matplotlib" not in sys.modules:
+        os.environ["MPLBACKEND"] = "agg"
+
+
+@functools.cache
+def _figure_class():
+    from matplotlib.figure import Figure
+
+    class PlainFigure(Figure):
+        """A figure whose words are no mathematics: names may hold dollar signs."""
+
+        def draw(self, renderer):
+            for text in _words(self):
+                text.set_parse_math(False)
+                text.set_text(drawable(text.get_text()))
+            super().draw(renderer)
+
+    return PlainFigure
+
+
+def _words(figure) -> list:
+    """Every text of a figure but the numbers that matplotlib writes on axes: these may be 10^-3."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
+
+    numbers = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter):
+                numbers.update(axis.get_ticklabels(which="both"))
+    return [text for text in figure.findobj(Text) if text not in numbers]
+
+
+def drawable(text: str) -> str:
+    """`text` with a replacement character for what is none: bytes of a file name that is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -4,12 +4,13 @@ import contextlib
 import math
 import os
 import sys
+from pathlib import Path
 
 import torch
 
 from eap.dataset import SPANS
 from eap.graph import Graph
-from eap.style import COLOURS, SEQUENTIAL, subplots
+from eap.style import COLOURS, SEQUENTIAL, drawable, subplots
 
 DRAWN_EDGES = 60  # more cannot be told apart on a page
 SPAN_COLOURS = (
@@ -44,12 +45,12 @@ def layer_matrix(graph: Graph, values: torch.Tensor) -> torch.Tensor:
 
 def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric's unit"):
     """A Figure: sum of |score|, in `unit`, from every layer's attention or MLP to every other's, on a logarithmic scale."""
-    from matplotlib.colors import LogNorm
-
     writers, readers = layer_names(graph)
     values = layer_matrix(graph, scores.abs())
     positive = values[values > 0]
     figure, axis = subplots(figsize=(7.4, 6.4))
+    from matplotlib.colors import LogNorm  # not before: `subplots` sees to the backend
+
     norm = (
         LogNorm(max(float(positive.min()), float(positive.max()) / 1e4), float(positive.max()))
         if len(positive)
@@ -129,13 +130,18 @@ def draw_circuit(
         }
     kept_words = f"the {len(strongest)} strongest of {int(kept.sum()):,} edges; width: |score|; q, k, v: what a head reads them as"
     signs = "orange, solid: ablating the edge raises the metric; blue, dashed: lowers it"
-    draw_edges(graph, looks, path, f"{title}\n{kept_words}\n{signs}")
+    draw_edges(graph, looks, path, f"{graphviz_text(title)}\n{kept_words}\n{signs}")
     return [graph.edges[edge] for edge in strongest]
 
 
 def pen_width(score: float, largest: float) -> str:
     """Graphviz's width of an edge: 4 points for the largest |score|, the others by the root of their share."""
     return f"{0.6 + 3.4 * math.sqrt(abs(score / largest)):.2f}"
+
+
+def graphviz_text(text: str) -> str:
+    """`text` as a label of Graphviz that shows it as it is: its escapes and entities are taken from it."""
+    return drawable(text).replace("&", "&amp;").replace("\\", "\\\\")
 
 
 def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
@@ -189,8 +195,10 @@ def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
             **{name: value for name, value in look.items() if name != "mark"},
         )
     _rank_by_layer(graph, drawing)
-    with _quiet_stderr():
-        drawing.draw(str(path), prog="dot", args="-Gdpi=110" if str(path).endswith(".png") else "")
+    kind = Path(path).suffix.removeprefix(".")
+    with _quiet_stderr():  # into memory: where it cannot write, Graphviz ends the process
+        picture = drawing.draw(format=kind, prog="dot", args="-Gdpi=110" if kind == "png" else "")
+    Path(path).write_bytes(picture)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,17 @@ import numpy as np
 import torch
 
 from eap import InputError
-from summarization import examples, generation, lora, opening, quality, runs, training
+from summarization import (
+    adapters,
+    examples,
+    generation,
+    hub,
+    lora,
+    opening,
+    quality,
+    runs,
+    training,
+)
 from summarization.statistics import mean_interval
 
 SETTINGS = (
@@ -28,6 +38,7 @@ SETTINGS = (
     "weight_decay",
     "lr_scheduler_type",
     "bf16",
+    "tf32",
     "dtype",
     "max_new_tokens",
     "min_new_tokens",
@@ -156,18 +167,44 @@ def sweep_of(first: Trial) -> Trial:
     return first._replace(folder=first.folder.parent / "sweep")
 
 
-def choose_rate(args, first: Trial, data: Data) -> float | None:
+def choose_rate(args, first: Trial, data: Data, ahead=None) -> float | None:
     """The learning rate of an arm, from its sweep, which runs unless it is done. None for the arm that trains nothing."""
     tried = first.config["learning_rates"]
     if len(tried) < 2:
         return tried[0] if tried else None
     this = sweep_of(first)
     if not this.done:
-        sweep(args, this, data)
+        sweep(args, this, data, ahead)
     return runs.read_json(this.folder / "metrics.json")["learning_rate"]
 
 
-def sweep(args, this: Trial, data: Data) -> None:
+def ahead(args, trials: list[Trial], data: Data):
+    """The forecast.Ahead of the trials that are not done: what they keep, and their steps.
+
+    Those of their sweeps are among them; the summaries are not.
+    """
+    from summarization import forecast
+
+    steps = written = 0
+    for this in trials:
+        n_rates, folder = len(this.config["learning_rates"]), sweep_of(this).folder
+        if this.done or not n_rates:
+            continue
+        steps += total_steps(args, len(data.train.data))
+        if n_rates > 1 and this.seed == args.seed and not (folder / "metrics.json").is_file():
+            steps += n_rates * sweep_steps(args, data)
+        if this.arm.method == "full":
+            written += weights_bytes(args.model_path)
+    return forecast.Ahead(steps or None, written, args.output_dir)
+
+
+def weights_bytes(model_path: str) -> int:
+    """What the weights of a model take on disk; 0 for one that lies in no folder."""
+    files = Path(hub.resolve_model(model_path)).glob("*.safetensors")
+    return sum(file.stat().st_size for file in files)
+
+
+def sweep(args, this: Trial, data: Data, ahead=None) -> None:
     """Train briefly with each rate; the one of the lowest mean validation NLL is written, with all NLLs, into the sweep's folder.
 
     A rate whose loss becomes NaN or infinite has no NLL. Raises InputError if none is left.
@@ -179,7 +216,13 @@ def sweep(args, this: Trial, data: Data) -> None:
         nll = None
         with contextlib.suppress(training.Diverged):
             model, _ = train(
-                args, this, data, rate, f"{this.arm.name}, learning rate {rate:g}", steps
+                args,
+                this,
+                data,
+                rate,
+                f"{this.arm.name}, learning rate {rate:g}",
+                steps,
+                ahead=ahead,
             )
             nll = finite_nll(args, model, data.validation, data.tokenizer)
         tried.append(
@@ -243,18 +286,18 @@ def begin(this: Trial) -> None:
     runs.write_json(this.folder / "config.json", this.config)
 
 
-def run(args, this: Trial, data: Data, rate: float | None) -> None:
+def run(args, this: Trial, data: Data, rate: float | None, *, ahead=None) -> None:
     """Train the trial's model, judge it, and write its folder; metrics.json comes last and marks it as done.
 
     Raises Diverged, which names arm and seed.
     """
     try:
-        _run(args, this, data, rate)
+        _run(args, this, data, rate, ahead)
     except training.Diverged as error:
         raise training.Diverged(f"arm {this.arm.name}, seed {this.seed}: {error}") from error
 
 
-def _run(args, this: Trial, data: Data, rate: float | None) -> None:
+def _run(args, this: Trial, data: Data, rate: float | None, ahead) -> None:
     """`run`, without the name on its errors."""
     begin(this)
     peak = PeakMemory()
@@ -266,7 +309,8 @@ def _run(args, this: Trial, data: Data, rate: float | None) -> None:
             0,
         )
     else:
-        model, trainable = train(args, this, data, rate, f"{this.arm.name}, seed {this.seed}")
+        what = f"{this.arm.name}, seed {this.seed}"
+        model, trainable = train(args, this, data, rate, what, ahead=ahead)
     training_seconds, peak_gb = (
         time.time() - started,
         peak.gb(),
@@ -285,6 +329,7 @@ def _run(args, this: Trial, data: Data, rate: float | None) -> None:
             "evaluation_seconds": round(time.time() - trained, 2),
             "peak_memory_gb": peak_gb,
             "peak_memory_is_of": peak.of,
+            "matrix_products": training.matrix_products(args),
             "versions": runs.versions(),
             "git_commit": runs.git_commit(),
         },
@@ -307,7 +352,9 @@ def _run(args, this: Trial, data: Data, rate: float | None) -> None:
     )
 
 
-def train(args, this: Trial, data: Data, rate: float, what: str, max_steps: int | None = None):
+def train(
+    args, this: Trial, data: Data, rate: float, what: str, max_steps: int | None = None, ahead=None
+):
     """(the trained model, with its adapters; number of trainable parameters), after `max_steps` or all steps; `what` labels the bar."""
     model = opening.load_model(args.model_path, runs.torch_dtype(args), "cpu")
     steps = max_steps or total_steps(args, len(data.train.data))
@@ -317,8 +364,12 @@ def train(args, this: Trial, data: Data, rate: float, what: str, max_steps: int 
     settings = training.settings(
         args, this.folder, this.seed, learning_rate=rate, max_steps=max_steps or args.max_steps
     )
-    trainer = training.SummaryTrainer(model, data.tokenizer, settings, data.train.data)
-    trainer.add_callback(training.Bar(lambda total: runs.progress(None, args, what, total)))
+    trainer = training.SummaryTrainer(
+        model, data.tokenizer, settings, data.train.data, tf32=training.uses_tf32(args)
+    )
+    trainer.add_callback(
+        training.Bar(lambda total: runs.progress(None, args, what, total, ahead=ahead))
+    )
     if this.arm.method == "adalora":
         trainer.add_callback(Allocate(model))
     training.fine_tune(trainer)
@@ -330,6 +381,7 @@ def keep(args, this: Trial, model, data: Data) -> None:
     with runs.atomic(this.folder / ("adapter" if this.plan else "model")) as folder:
         if this.plan:
             lora.save_adapter(model, folder, opening.base_name(args.model_path))
+            adapters.record_base(folder, args.model_path)
         else:
             model.save_pretrained(folder)
             data.tokenizer.save_pretrained(folder)
@@ -390,13 +442,9 @@ def finite_nll(args, model, part: examples.Encoded, tokenizer) -> np.ndarray:
 
 def results(this: Trial) -> tuple[dict, list[dict], dict]:
     """(metrics, rows of texts, run record) of a finished trial."""
-    texts = [
-        json.loads(line)
-        for line in (this.folder / "texts.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
     return (
         runs.read_json(this.folder / "metrics.json"),
-        texts,
+        runs.read_jsonl(this.folder / "texts.jsonl"),
         runs.read_json(this.folder / "run.json"),
     )
 
@@ -434,7 +482,7 @@ def seconds_behind(source, seen: set | None = None) -> float | None:
 def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | None:
     """`seconds_behind` an input of a record; 0 for what may have been given and has no record of its own."""
     made = name == "finetuned"  # someone's fine-tuning did cost something
-    if entry["sha256"].startswith("hub:"):
+    if "commit" in entry:  # on the Hub
         return None if made else 0.0
     path = found_from(record, entry["source"])
     if path is None:

@@ -1,32 +1,36 @@
 """Articles and highlights: a Hub id, a local file or folder, or `demo`, the embedded newsroom."""
 
 import contextlib
-import json
+import functools
+import hashlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub
+from summarization import hub, rows, runs
+from summarization.rows import EXPECTED, SYNONYMS
+from summarization.runs import Source
 
 DEFAULT = "abisee/cnn_dailymail"
-HUB_CONFIGS = {"abisee/cnn_dailymail": "3.0.0", "cnn_dailymail": "3.0.0"}
+HUB_CONFIGS = {DEFAULT: "3.0.0"}
+FULL_NAMES = {"cnn_dailymail": DEFAULT}  # the data client wants the owner too
 FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
 NEWSROOM = Path(__file__).with_name("newsroom.py")
 NO_SPLITS = "{} has no splits: rows for {} are taken from all of it, and a model fine-tuned on it may have seen them"
-SYNONYMS = {
-    "id": ("id", "guid", "key"),
-    "article": ("article", "document", "text", "dialogue", "source"),
-    "highlights": ("highlights", "summary", "abstract", "target"),
-}
-EXPECTED = "columns article and highlights (or document/text and summary), and if there is one id"
+
+
+class NoSplit(InputError):
+    """The data set is there, but has no split of this name."""
 
 
 def resolve(dataset: str, flag: str = "--dataset") -> str:
-    """`dataset`, known to be within reach. Imports nothing heavy and waits for nothing.
+    """`dataset` by its full name, known to be within reach. What is local is looked at fast.
 
-    Raises InputError for a path that is not there, a file of another kind, a folder without a data set, an unreachable Hub.
+    Raises InputError for a path that is not there, a file of another kind, a folder without a data
+    set, and for a Hub id that the Hub does not give and the cache lacks.
     """
     path = Path(dataset)
     kinds = f"a {'/'.join(FORMATS)} file, a save_to_disk folder, a Hub id or demo"
@@ -45,19 +49,22 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
     elif path.suffix in FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
         raise InputError(f"{flag} {dataset}: expected {kinds}, found no such path; check it")
     else:
-        hub.require_hub(dataset, "dataset", flag)
+        name = FULL_NAMES.get(dataset, dataset)
+        hub.require_dataset(name, flag, lambda: _is_prepared(name))
+        return name
     return dataset
 
 
-def source(dataset: str) -> str:
-    """What a data set is known by in run.json: its path or Hub id; the file that makes it for `demo`."""
-    return str(NEWSROOM) if dataset == "demo" else dataset
+def inputs(dataset: str) -> dict[str, str | Source]:
+    """The entry of `runs.Run(inputs=...)` for a data set; for `demo`, two files.
 
-
-def inputs(dataset: str) -> dict[str, str]:
-    """The entry of `runs.Run(inputs=...)` for a data set; two files for `demo`, whose patterns have their own."""
-    if dataset != "demo":
+    A Hub id has the SHA-256 of the rows of all its splits, and the commit they are of. Raises
+    InputError as `load` does.
+    """
+    if dataset != "demo" and Path(dataset).exists():
         return {"dataset": dataset}
+    if dataset != "demo":
+        return {"dataset": _hub_source(resolve(dataset))}
     return {
         "dataset": str(NEWSROOM),
         "dataset_patterns": str(NEWSROOM.with_name("newsroom_patterns.py")),
@@ -66,7 +73,9 @@ def inputs(dataset: str) -> dict[str, str]:
 
 def label(dataset: str) -> str:
     """The name of a data set in artifacts: no path, so that they do not differ between machines."""
-    return dataset if not Path(dataset).exists() else Path(dataset).resolve().name
+    if Path(dataset).exists():
+        return Path(dataset).resolve().name
+    return FULL_NAMES.get(dataset, dataset)
 
 
 def title(content: dict) -> str:
@@ -87,17 +96,21 @@ def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 
 
     if dataset == "demo":
         return _demo(split, max_examples)
-    table = _read(resolve(dataset), split)
-    with _silence():
-        table = _with_columns(table, dataset)
-    rows = _rows_with_text(table, dataset)
+    with _naming_the_cache(dataset):
+        table = _read(resolve(dataset), split)
+        with _silence():
+            table = _with_columns(table, dataset)
+    usable = _rows_with_text(table, dataset)
     if (
         without_splits(dataset) and split != "train"
     ):  # after what may be wrong with the file: an error is one line
         _note(NO_SPLITS.format(Path(dataset).name, split))
     if max_examples is not None:
-        rows = np.random.default_rng(seed).permutation(rows)[:max_examples]
-    return table if len(rows) == len(table) and max_examples is None else table.select(rows)
+        usable = np.random.default_rng(seed).permutation(usable)[:max_examples]
+    if len(usable) < len(table) or max_examples is not None:
+        table = table.select(usable)
+    _say_repeats(table, f"{label(dataset)} {split}")
+    return table
 
 
 def _demo(split: str, n: int | None):
@@ -152,7 +165,7 @@ def _read_folder(folder: Path, split: str):
 
 def _one_of(splits, split: str, where):
     if split not in splits:
-        raise InputError(
+        raise NoSplit(
             f"{where}: expected a split {split!r}, found {', '.join(splits)}; choose one of these"
         )
     return splits[split]
@@ -162,61 +175,164 @@ def _read_file(path: Path):
     """The rows of one file, memory-mapped through the cache of `datasets`."""
     import datasets
 
-    options = {"keep_default_na": False} if FORMATS[path.suffix] == "csv" else {}  # "NA" is a word
     try:
         with _silence():
-            return datasets.load_dataset(
-                FORMATS[path.suffix], data_files=str(path.resolve()), split="train", **options
-            )
-    except Exception as error:  # datasets raises its own kinds, pyarrow's and pandas'
-        reason = (
-            _first_bad_line(path)
-            if path.suffix == ".jsonl"
-            else f"{type(error).__name__}: {error.__cause__ or error}"
-        )
+            if path.suffix != ".parquet":
+                return rows.read(path)
+            return datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train")
+    except InputError:
+        raise
+    except Exception as error:  # datasets raises its own kinds and pyarrow's
+        if runs.outside(error) is not None:
+            raise
         raise InputError(
-            f"{path}: expected {EXPECTED}, got something unreadable ({reason}); mend the file"
+            f"{path}: expected {EXPECTED}, got something unreadable "
+            f"({type(error).__name__}: {error.__cause__ or error}); mend the file"
         ) from error
-
-
-def _read_hub(name: str, split: str):
-    import datasets
-
-    try:
-        return datasets.load_dataset(name, HUB_CONFIGS.get(name), split=split)
-    except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
-        raise InputError(
-            f"--dataset {name}: expected split {split!r} of a data set on the Hub, got: {error}"
-        ) from error
-
-
-def _first_bad_line(path: Path) -> str:
-    """What is wrong with the first line of a .jsonl file that is no example; looked for only after reading it has failed."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line) if line.strip() else {}
-            except ValueError as error:
-                return f"line {number} is not JSON: {error}"
-            if not isinstance(row, dict):
-                return f"line {number} is no JSON object"
-            for name in {name for names in SYNONYMS.values() for name in names} & set(row) - set(
-                SYNONYMS["id"]
-            ):
-                if not isinstance(row[name], str):
-                    return f"line {number}: {name} is {type(row[name]).__name__}, not text"
-                if any(0xD800 <= ord(character) <= 0xDFFF for character in row[name]):
-                    return f"line {number}: {name} holds half of a surrogate pair, which is no character"
-    return "no example in it"
 
 
 @contextlib.contextmanager
-def _silence():
-    """No progress bars and no log lines of `datasets`: what goes wrong is told in one line of ours."""
+def _naming_the_cache(dataset: str):
+    """A block that reads through the cache of `datasets`: what the outside world refuses there names it."""
+    import datasets
+
+    try:
+        yield
+    except Exception as error:
+        reason = runs.outside(error)
+        if isinstance(error, InputError) or reason is None or reason.errno is None:
+            raise
+        raise InputError(
+            f"{datasets.config.HF_DATASETS_CACHE}: expected room to write a copy of {label(dataset)} "
+            f"there, got {(reason.strerror or str(reason)).lower()}; free some, or set "
+            "HF_DATASETS_CACHE to another folder"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set of the Hub, its rows on disk: the builder that reads them, their commit."""
+
+    builder: object
+    commit: str
+
+
+def _read_hub(name: str, split: str):
+    builder = _prepare(name).builder
+    if split not in builder.info.splits:
+        raise NoSplit(
+            f"--split {split}: expected a split of {name}, "
+            f"which has {', '.join(builder.info.splits)}; choose one"
+        )
+    with _silence():
+        return builder.as_dataset(split=split)
+
+
+@functools.cache
+def _prepare(name: str) -> Prepared:
+    """A data set of the Hub, its rows on disk. Raises InputError with the cause and what helps.
+
+    The Hub is asked first; only if it gives no answer, what lies in the caches is read.
+    """
+    failure = hub.ask(name, "dataset").failure
+    try:
+        with hub.offline() if failure else contextlib.nullcontext(), _silence(logs_only=True):
+            prepared = _unprepared_in_cache(name) if failure else None
+            prepared = prepared or _by_name(name)
+            with hub.bars():
+                prepared.builder.download_and_prepare()
+    except Exception as error:  # the Hub's, datasets' and the network's errors have no common kind
+        raise hub.NotGiven(
+            name,
+            "--dataset",
+            kind="data set",
+            failure=failure or hub.explain(error, "dataset"),
+            lacking="some of its files" if failure else None,
+        ) from error
+    if failure:
+        hub.say_cached(name, failure, prepared.commit)
+    return prepared
+
+
+def _by_name(name: str) -> Prepared:
+    """What `load_dataset` finds: on the Hub, or if it may not be asked among what was prepared."""
+    import datasets
+
+    builder = datasets.load_dataset_builder(name, HUB_CONFIGS.get(name))
+    return Prepared(builder, builder.hash)
+
+
+def _unprepared_in_cache(name: str) -> Prepared | None:
+    """A data set that was downloaded, never prepared (`hf download`); None if there is none.
+
+    Raises FileNotFoundError if its card does not give the number of rows, by which `datasets` sees
+    whether a file is missing.
+    """
+    import datasets
+
+    folder = hub.cached_snapshot(name, "dataset")
+    if folder is None or _is_prepared(name):
+        return None
+    builder = datasets.load_dataset_builder(str(folder), HUB_CONFIGS.get(name))
+    if not builder.info.splits:
+        raise FileNotFoundError(f"{folder / 'README.md'} with the number of rows")
+    return Prepared(builder, folder.name)
+
+
+def _is_prepared(name: str) -> bool:
+    """Whether the cache of `datasets` holds the rows of a data set of the Hub."""
+    import datasets
+
+    owner, _, short = name.rpartition("/")
+    folder = Path(
+        datasets.config.HF_DATASETS_CACHE,
+        f"{owner}___{datasets.naming.camelcase_to_snakecase(short)}",
+    )
+    prepared = folder.glob(f"{HUB_CONFIGS.get(name, '*')}/*/*/dataset_info.json")
+    return any(not file.parent.name.endswith(".incomplete") for file in prepared)
+
+
+@functools.cache
+def _hub_source(name: str) -> Source:
+    """What is read of a data set of the Hub: its id, hash of the texts of all splits, commit."""
+    prepared = _prepare(name)
+    digest = hashlib.sha256()
+    for split in sorted(prepared.builder.info.splits):
+        with _silence():
+            table = _with_columns(prepared.builder.as_dataset(split=split), name)
+        digest.update(f"{split} {len(table)}\n".encode())
+        for column in table.column_names:
+            _update_with_texts(digest, table.data.column(column))
+    return Source(name, digest.hexdigest(), prepared.commit)
+
+
+def _update_with_texts(digest, column) -> None:
+    """Hash the texts of an arrow column, then their lengths in bytes: the same for any chunks."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = [
+        pc.fill_null(pc.binary_length(chunk), -1).to_numpy(zero_copy_only=False)
+        for chunk in column.chunks
+    ]
+    for chunk in column.chunks:
+        chunk = chunk.cast(pa.large_string())
+        start, stop = np.frombuffer(chunk.buffers()[1], np.int64)[
+            [chunk.offset, chunk.offset + len(chunk)]
+        ]
+        digest.update(memoryview(chunk.buffers()[2] or b"")[start:stop])
+    digest.update(np.concatenate([*lengths, []]).astype("<i8").tobytes())
+
+
+@contextlib.contextmanager
+def _silence(logs_only: bool = False):
+    """No log lines of `datasets`, whose errors become a line of ours; no bars but of downloads."""
     import datasets
 
     bars, level = not datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
+    if not logs_only or "--quiet" in sys.argv:
+        datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         yield
@@ -252,11 +368,22 @@ def _with_columns(table, dataset: str):
     for column in ("article", "highlights"):
         kind = table.features[column]
         if getattr(kind, "dtype", None) not in ("string", "large_string"):
-            found = _first_bad_line(Path(dataset)) if dataset.endswith(".jsonl") else str(kind)
             raise InputError(
-                f"--dataset {dataset}: expected text in column {column}, found {found}; mend the file"
+                f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the file"
             )
-    return table.cast_column("id", Value("string")).select_columns(["id", "article", "highlights"])
+    if getattr(table.features["id"], "dtype", None) != "string":  # a cast writes all rows anew
+        table = table.cast_column("id", Value("string"))
+    return _with_ids(table.select_columns(["id", "article", "highlights"]))
+
+
+def _with_ids(table):
+    """The rows with an id each: those without one, or with a blank one, are known by their number."""
+    ids = list(table["id"])
+    filled = [own if (own or "").strip() else f"row-{row:06d}" for row, own in enumerate(ids)]
+    if filled == ids:
+        return table
+    order = table.column_names
+    return table.remove_columns("id").add_column("id", filled).select_columns(order)
 
 
 def _rows_with_text(table, dataset: str):
@@ -282,6 +409,20 @@ def _rows_with_text(table, dataset: str):
             f"{label(dataset)}: {int((~full).sum())} of {len(full)} rows are left out, their article or highlights are blank"
         )
     return np.flatnonzero(full)
+
+
+def digests(table) -> list[str]:
+    """What each article is known by, whatever its id: `eap.dataset.text_sha256`."""
+    from eap.dataset import text_sha256
+
+    return [text_sha256(article) for article in table["article"]]
+
+
+def _say_repeats(table, what: str) -> None:
+    """Say how many rows repeat an earlier row's article, if any do."""
+    repeats = len(table) - len(set(digests(table)))
+    if repeats:
+        _note(f"{what}: {repeats} of {len(table)} rows repeat the article of another row")
 
 
 _NOTED = set()

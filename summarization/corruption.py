@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eap.dataset import text_sha256
 from summarization import prompt, rouge
 
 
@@ -91,19 +92,28 @@ def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int
 
 def prepare_all(tokenizer, rows: Iterable[dict], max_length: int) -> tuple[list[Example], Counter]:
     """(the examples that can be used, how many rows were dropped by reason). Ids come out unique, articles too."""
-    examples, dropped, ids, articles = [], Counter(), Counter(), set()
+    examples, dropped, ids, articles = [], Counter(), set(), set()
     for row in rows:
         try:
-            if row["article"].strip() in articles:
+            article = text_sha256(row["article"])
+            if article in articles:
                 raise Dropped("the same article as an earlier row")
-            articles.add(row["article"].strip())
-            ids[row["id"]] += 1
-            if ids[row["id"]] > 1:
-                row = {**row, "id": f"{row['id']}#{ids[row['id']]}"}
-            examples.append(prepare(tokenizer, row, max_length))
+            articles.add(article)
+            made = prepare(tokenizer, row, max_length)
+            examples.append(replace(made, id=_new_id(made.id, ids)))
         except Dropped as reason:
             dropped[str(reason)] += 1
     return examples, dropped
+
+
+def _new_id(own: str, ids: set[str]) -> str:
+    """`own`, with a number behind it if it is among `ids`, to which it is added."""
+    name, count = own, 1
+    while name in ids:
+        count += 1
+        name = f"{own}#{count}"
+    ids.add(name)
+    return name
 
 
 # ---------------------------------------------------------------- what stands in their place

@@ -13,6 +13,8 @@ from summarization.internals import Comparison
 from summarization.layers import order
 from summarization.statistics import LEVEL, RESAMPLES, interval
 
+DECIMALS = 4  # of a change that is put into words: what rounds to nothing is no change
+
 
 @dataclass(frozen=True)
 class Change:
@@ -210,8 +212,11 @@ def _rank_agreement(scores: np.ndarray) -> list[list[float]]:
 
 
 def split_by_sign(table: dict[str, list]) -> tuple[list[int], list[int], list[int]]:
-    """Which entries rose, fell, or did neither: only an interval that excludes zero counts (guard 26)."""
-    low, high = np.array(table["low"]), np.array(table["high"])
+    """Which entries rose, fell, or did neither.
+
+    Only an interval that excludes zero counts, also when it is rounded (guard 26).
+    """
+    low, high = np.round(table["low"], DECIMALS), np.round(table["high"], DECIMALS)
     return tuple(
         np.flatnonzero(which).tolist() for which in (low > 0, high < 0, (low <= 0) & (high >= 0))
     )
@@ -347,13 +352,17 @@ def _first_token_sentences(summary: dict) -> list[str]:
     ]
     weight = [np.mean(layers[f"first_token_{name}"]["mean"]) for name in ("base", "finetuned")]
     change = summary["first_token_change"]
-    low, high = (change["overall"][key] for key in ("low", "high"))
-    verdict = "no claim" if low <= 0 <= high else "it fell" if high < 0 else "it rose"
+    mean, low, high = [
+        round(change["overall"][key], DECIMALS) + 0.0 for key in ("mean", "low", "high")
+    ]
+    few = summary["texts"] < MIN_EXAMPLES
+    verdict = "no claim" if few or low <= 0 <= high else "it fell" if high < 0 else "it rose"
     return [
         f"The first token's |x| is at most {times[0]:.1f} (base) and {times[1]:.1f} (fine-tuned) times the others': it is left out.",
-        f"Attention to the first token, mean over heads: {weight[0]:.3f} -> {weight[1]:.3f}, change {change['overall']['mean']:+.4f} "
-        f"[{low:+.4f}, {high:+.4f}]: {verdict if summary['texts'] >= MIN_EXAMPLES else 'no claim'}; {change['heads_lower']} heads "
-        f"lower, {change['heads_higher']} higher at a false-discovery rate of {change['false_discovery_rate']:.0%}.",
+        f"Attention to the first token, mean over heads: {weight[0]:.3f} -> {weight[1]:.3f}, "
+        f"change {mean:+.{DECIMALS}f} [{low:+.{DECIMALS}f}, {high:+.{DECIMALS}f}]: {verdict}; "
+        f"{change['heads_lower']} heads lower, {change['heads_higher']} higher at a "
+        f"false-discovery rate of {change['false_discovery_rate']:.0%}.",
     ]
 
 

@@ -1,6 +1,8 @@
 """Articles and highlights as examples for training and evaluation: tokens, labels, batches, and the summary's likelihood."""
 
+import copy
 from collections import Counter
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -58,40 +60,68 @@ def encode(rows, tokenizer, max_length: int, progress=lambda rows: rows) -> Enco
 def load_disjoint(dataset: str, split: str, n_train: int, n_other: int, seed: int):
     """(training rows, rows of `split`, a note or None): without a common row, so that nothing is judged on what it was trained on.
 
-    Without such a split, or when it overlaps with the training rows (a file without splits), rows are held out of what could be trained
-    on: `n_other` where there are that many beside `n_train`, otherwise what there is or a tenth, at least one; the note says so. Raises
-    InputError if there is nothing to hold out.
+    Articles are told apart by their text, whatever their ids. Of a split of its own every row is used; a training row with the same
+    article is left out, which the note says. Without such a split, or when most of its articles are training rows too (a file without
+    splits), rows are held out of what could be trained on: `n_other` where there are that many beside `n_train`, otherwise what there
+    is or a tenth, at least one. Raises InputError if there is nothing to hold out.
     """
     parts, notes = load_parts(dataset, n_train, {split: n_other}, seed)
-    return parts["train"], parts[split], notes[0] if notes else None
+    return parts["train"], parts[split], "; ".join(notes) or None
 
 
 def load_parts(dataset: str, n_train: int, others: dict[str, int | None], seed: int):
     """({"train" and each split of `others`: rows}, notes): `load_disjoint` for any number of splits with their sizes, None for all rows."""
-    parts, notes, seen = {}, [], set()
+    parts, notes, judged = {}, [], set()
     train = corpus.load(dataset, "train", n_train + sum(n or 0 for n in others.values()), seed)
     for split, n in others.items():
-        found = _own_rows(dataset, split, n, seed, seen.union(train["id"]))
-        if found is None:
+        rows = _own_rows(dataset, split, n, seed, train, judged)
+        if rows is None:
             total = len(train)
-            train, found = held_out(train, n, n_train)
+            train, rows = held_out(train, n, n_train)
             notes.append(
-                f"{corpus.label(dataset)} has no {split} rows of its own: {len(found)} of {total} training rows are held out"
+                f"{corpus.label(dataset)} has no {split} rows of its own: {len(rows)} of {total} training rows are held out"
             )
-        parts[split] = found
-        seen |= set(found["id"])
+        judged |= set(corpus.digests(rows))
+        train, repeats = _without(train, judged)
+        if repeats:
+            notes.append(f"{repeats} training rows are left out, their articles are {split} rows")
+        parts[split] = rows
+    if not len(train):
+        raise InputError(
+            f"--dataset {dataset}: expected at least 2 different articles, so that one can be held out, got 1"
+        )
+    if len(train) < n_train:
+        notes.append(
+            f"{corpus.label(dataset)}: {len(train)} rows to train on, fewer than the {n_train:,} "
+            "asked for; all are used"
+        )
     return {"train": train.select(range(min(n_train, len(train)))), **parts}, notes
 
 
-def _own_rows(dataset: str, split: str, n: int | None, seed: int, taken: set):
-    """The first `n` rows of a split, or None where there is no such split or one of them is among those taken."""
+def _own_rows(dataset: str, split: str, n: int | None, seed: int, train, judged: set[str]):
+    """The first `n` rows of a split, without articles `judged` already; None where there is no such split, or most of it is in `train`."""
     if corpus.without_splits(dataset):
         return None
     try:
-        found = corpus.load(dataset, split, n, seed)
-    except InputError:  # no such split: the training rows were there, so the data set is
+        rows = corpus.load(dataset, split, n, seed)
+    except corpus.NoSplit:
         return None
-    return None if taken & set(found["id"]) else found
+    except InputError:
+        if Path(dataset).exists():  # there, and broken: no reason to judge on something else
+            raise
+        return None  # no such split on the Hub: the training rows were there, so the data set is
+    articles, trained = set(corpus.digests(rows)), set(corpus.digests(train))
+    rows = _without(rows, judged)[0]
+    if not len(rows) or 2 * len(articles & trained) > len(articles):
+        return None
+    return rows
+
+
+def _without(rows, articles: set[str]):
+    """(the rows whose articles are not among these, how many were)."""
+    kept = [row for row, digest in enumerate(corpus.digests(rows)) if digest not in articles]
+    repeats = len(rows) - len(kept)
+    return (rows.select(kept) if repeats else rows), repeats
 
 
 def held_out(train, n_other: int | None, n_train: int):
@@ -111,7 +141,10 @@ class SummaryCollator:
     """
 
     def __init__(self, tokenizer):
-        self.pad = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=prompt.NO_LABEL)
+        right = copy.copy(tokenizer)  # whatever its side: positions count from the first token
+        right.padding_side = "right"
+        right.pad_token = right.pad_token or right.eos_token
+        self.pad = DataCollatorForSeq2Seq(right, label_pad_token_id=prompt.NO_LABEL)
 
     def __call__(self, features: list[dict]) -> dict:
         batch = dict(self.pad(features))

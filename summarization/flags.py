@@ -2,21 +2,123 @@
 
 import argparse
 import contextlib
+import re
 import sys
 import textwrap
 
 VERSION = "0.1.0"
+DTYPES = ("float32", "bfloat16", "float64")
+
+# The names that eap knows, here so that a wrong one is refused before torch is imported.
+METHODS = (
+    "secant",
+    "EAP",
+    "EAP-IG-inputs",
+    "EAP-IG-activations",
+    "clean-corrupted",
+    "exact",
+    "secant-segments",
+    "secant-norm-held",
+    "AttnLRP",
+    "GIM",
+    "edge-gates",
+    "NAP",
+    "NAP-IG",
+    "NAP-secant",
+)
+METRICS = ("kl", "nll", "js", "logit_diff")
+RULES = ("left", "midpoint", "gauss-legendre")
+ABLATIONS = ("patching", "zero", "mean")
+SELECTIONS = ("topn", "greedy", "sign-consistent")
+RANKS = ("mean", "example")
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that also takes `--ig-steps` for `--ig_steps` and whose errors are one line."""
+class _Marking:
+    """Knows of each flag whether it was given a default: one without may be None."""
+
+    def add_argument(self, *names, **options):
+        action = super().add_argument(*names, **options)
+        action.may_be_absent = "default" not in options
+        return action
+
+
+class _Group(_Marking, argparse._MutuallyExclusiveGroup):
+    pass
+
+
+class Parser(_Marking, argparse.ArgumentParser):
+    """An ArgumentParser that also takes `--ig-steps` for `--ig_steps`; its errors are one line.
+
+    Every default goes through its flag's own checks: argparse checks those alone that are text.
+    """
+
+    def add_mutually_exclusive_group(self, **options):
+        group = _Group(self, **options)
+        self._mutually_exclusive_groups.append(group)
+        return group
 
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else list(args)
+        if namespace is None:
+            namespace = self._checked_defaults()
         return super().parse_known_args([_underscored(word) for word in words], namespace)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (--help lists the flags)\n")
+
+    def _checked_defaults(self) -> argparse.Namespace:
+        """The defaults as their flags' types make them.
+
+        Ends the program with one line for a default that its flag would refuse.
+        """
+        checked = argparse.Namespace()
+        actions = {action.dest: action for action in self._actions}
+        for name in self._defaults.keys() - actions.keys():
+            self.error(
+                f"constant DEMO: expected names of flags, got {name!r}; mend it in the script"
+            )
+        for action in self._actions:
+            if action.default is argparse.SUPPRESS or hasattr(checked, action.dest):
+                continue  # of --tf32 and --no_tf32, the first has the default
+            try:
+                setattr(checked, action.dest, _default(action))
+            except argparse.ArgumentTypeError as reason:
+                constant = action.dest.upper()
+                where = f"DEMO[{action.dest!r}]" if action.dest in self._defaults else constant
+                flag = action.option_strings[0]
+                self.error(
+                    f"constant {where}, the default of {flag}: {reason}; mend it in the script"
+                )
+        return checked
+
+
+def _default(action):
+    """The value of a flag that is not given. Raises ArgumentTypeError if it would be refused."""
+    default = action.default
+    if isinstance(action, argparse._StoreTrueAction | argparse._StoreFalseAction):
+        if not isinstance(default, bool):
+            raise argparse.ArgumentTypeError(f"expected True or False, got {default!r}")
+        return default
+    if default is None and action.may_be_absent:
+        return None
+    if action.nargs not in ("+", "*"):
+        return _value(action, default)
+    several = default if isinstance(default, list | tuple) else [default]
+    if action.nargs == "+" and not several:
+        raise argparse.ArgumentTypeError("expected at least one, got none")
+    return [_value(action, value) for value in several]
+
+
+def _value(action, value):
+    if action.type is not None:
+        try:
+            value = action.type(value)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(f"got {value!r}") from error
+    if action.choices is not None and value not in action.choices:
+        known = ", ".join(map(str, action.choices))
+        raise argparse.ArgumentTypeError(f"expected one of {known}, got {value!r}")
+    return value
 
 
 def _underscored(word):
@@ -28,36 +130,53 @@ def _underscored(word):
     )
 
 
-def parser(doc: str, output_dir: str | None) -> Parser:
+def parser(
+    doc: str,
+    output_dir: str,
+    *,
+    writes="plots and numbers",
+    max_examples="all",
+    batch_size="auto",
+    seed=0,
+    device="auto",
+    dtype="float32",
+) -> Parser:
     """A parser with the flags that every script has; the script's docstring is its help text."""
     made = Parser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    if output_dir is not None:
-        made.add_argument(
-            "--output_dir",
-            default=output_dir,
-            help="folder for plots and numbers (default: %(default)s)",
-        )
     made.add_argument(
-        "--seed", type=seed, default=0, help="seed of every random choice (default: %(default)s)"
+        "--output_dir",
+        type=text,
+        default=output_dir,
+        help=f"folder for {writes} (default: %(default)s)",
     )
     made.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)"
+        "--seed",
+        type=seed_number,
+        default=seed,
+        help="seed of every random choice (default: %(default)s)",
     )
     made.add_argument(
-        "--dtype",
-        default="float32",
-        choices=["float32", "bfloat16", "float64"],
-        help="of the model (default: %(default)s)",
+        "--device",
+        type=device_name,
+        default=device,
+        help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)",
     )
     made.add_argument(
-        "--max_examples", type=positive_int, help="use at most this many examples (default: all)"
+        "--dtype", default=dtype, choices=DTYPES, help="of the model (default: %(default)s)"
+    )
+    made.add_argument(
+        "--max_examples",
+        type=examples,
+        default=max_examples,
+        help="use at most this many examples; all: every one there is (default: %(default)s)",
     )
     made.add_argument(
         "--batch_size",
-        type=positive_int,
-        help="examples at a time (default: planned from the free memory)",
+        type=planned,
+        default=batch_size,
+        help="examples at a time; auto: planned from the free memory (default: %(default)s)",
     )
     made.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     made.add_argument("--quiet", action="store_true", help="no progress bars, no tables")
@@ -66,76 +185,202 @@ def parser(doc: str, output_dir: str | None) -> Parser:
     return made
 
 
+def hand_on(made: Parser, names) -> None:
+    """Let these flags keep the words that were given, None without any, to be handed on."""
+    for action in made._actions:
+        if action.dest in names:
+            action.default = None
+            action.help = action.help.replace("%(default)s", "each script's own")
+            action.type = _word_of(action.type or str)
+            action.may_be_absent = True
+
+
+def _word_of(kind):
+    def checked(word):
+        kind(word)
+        return word
+
+    return checked
+
+
+def add_precision(made: Parser, bf16, tf32, gradient_checkpointing) -> None:
+    """Add the flags of a script that trains: what it multiplies in, what it keeps of a pass."""
+    made.add_argument(
+        "--bf16",
+        action="store_true",
+        default=bf16,
+        help="mixed precision in bfloat16; weights stay in --dtype (default: %(default)s)",
+    )
+    made.add_argument(
+        "--tf32",
+        action="store_true",
+        default=tf32,
+        help="train with TF32 products on a GPU that has them (default: %(default)s)",
+    )
+    made.add_argument("--no_tf32", dest="tf32", action="store_false", default=tf32)
+    made.add_argument(
+        "--gradient_checkpointing",
+        action="store_true",
+        default=gradient_checkpointing,
+        help="recompute activations: less memory, more time (default: %(default)s)",
+    )
+
+
 def demo_defaults(defaults: dict) -> str:
     """The lines of `--help` that tell which defaults `--dataset demo` has instead."""
     flags = " ".join(f"--{name} {value}" for name, value in defaults.items())
     return "\n".join(textwrap.wrap(f"With --dataset demo the defaults are {flags}", 100))
 
 
-def positive_int(text: str) -> int:
-    """`text` as an integer of at least 1; argparse turns the error into one line."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
+# ---------------------------------------------------------------- types of flags
+# Each takes the word of a command line or a constant of any type, and raises ArgumentTypeError.
 
 
-def max_steps(text: str) -> int:
-    """`text` as a number of optimizer steps: at least 1, or -1 for as many as the epochs have; argparse turns the error into one line."""
-    return -1 if text == "-1" else positive_int(text)
+def _refuse(expected: str, value):
+    raise argparse.ArgumentTypeError(f"expected {expected}, got {value!r}")
 
 
-def positive_float(text: str) -> float:
-    """`text` as a finite number above 0; argparse turns the error into one line."""
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < float("inf"):
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+def _number(value, kind, allowed, expected: str):
+    """`value` as a number that is `allowed`."""
+    written = str(value).strip()
+    if kind is float or re.fullmatch(r"[0-9]+", written):
+        with contextlib.suppress(ValueError):
+            if allowed(kind(written)):
+                return kind(written)
+    return _refuse(expected, value)
 
 
-def count(text: str) -> int:
-    """`text` as an integer of at least 0, where 0 means none; argparse turns the error into one line."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
-    return int(text)
+def positive_int(value) -> int:
+    """`value` as an integer of at least 1."""
+    return _number(value, int, lambda n: n >= 1, "a whole number of at least 1")
 
 
-def natural_float(text: str) -> float:
-    """`text` as a finite number of at least 0; argparse turns the error into one line."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) < float("inf"):
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+def count(value) -> int:
+    """`value` as an integer of at least 0, where 0 means none."""
+    return _number(value, int, lambda n: True, "a whole number of at least 0")
 
 
-def seed(text: str) -> int:
-    """`text` as a seed that every library takes; argparse turns the error into one line."""
-    if not text.isdigit() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 to {2**32 - 1}, got {text!r}"
-        )
-    return int(text)
+def max_steps(value) -> int:
+    """`value` as a number of optimizer steps: at least 1, or -1 for as many as the epochs have."""
+    if str(value) == "-1":
+        return -1
+    return _number(value, int, lambda n: n >= 1, "a whole number of at least 1, or -1 for none")
 
 
-def fraction(text: str) -> float:
-    """`text` as a number in [0, 1]; argparse turns the error into one line."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+def seed_number(value) -> int:
+    """`value` as a seed that every library takes."""
+    return _number(value, int, lambda n: n < 2**32, f"a whole number from 0 to {2**32 - 1}")
 
 
-def int_list(text: str) -> list[int]:
+def positive_float(value) -> float:
+    """`value` as a finite number above 0."""
+    return _number(value, float, lambda x: 0 < x < float("inf"), "a number above 0")
+
+
+def natural_float(value) -> float:
+    """`value` as a finite number of at least 0."""
+    return _number(value, float, lambda x: 0 <= x < float("inf"), "a number of at least 0")
+
+
+def fraction(value) -> float:
+    """`value` as a number in [0, 1]."""
+    return _number(value, float, lambda x: 0 <= x <= 1, "a number from 0 to 1")
+
+
+def share(value) -> float:
+    """`value` as a number in (0, 1]."""
+    return _number(value, float, lambda x: 0 < x <= 1, "a number above 0 and up to 1")
+
+
+def below_one(value) -> float:
+    """`value` as a number in [0, 1)."""
+    return _number(value, float, lambda x: 0 <= x < 1, "a number of at least 0 and below 1")
+
+
+def examples(value) -> int | None:
+    """`value` as a number of examples; None for `all`."""
+    if value == "all":
+        return None
+    return _number(value, int, lambda n: n >= 1, "a whole number of at least 1, or all")
+
+
+def planned(value) -> int | None:
+    """`value` as a number of examples at a time; None, which means planned, for `auto`."""
+    if value == "auto":
+        return None
+    return _number(value, int, lambda n: n >= 1, "a whole number of at least 1, or auto")
+
+
+def gigabytes(value) -> float | None:
+    """`value` as a number of gigabytes; None, which means what is free, for `auto`."""
+    if value == "auto":
+        return None
+    return _number(value, float, lambda x: 0 < x < float("inf"), "a number above 0, or auto")
+
+
+def text(value) -> str:
+    """`value`, which is text and not blank."""
+    return value if isinstance(value, str) and value.strip() else _refuse("a name", value)
+
+
+def text_or_none(value) -> str:
+    """`value`, which is text; empty text means none."""
+    return value if isinstance(value, str) else _refuse("a name, or nothing", value)
+
+
+def device_name(value) -> str:
+    """`value` as the name of a device."""
+    if isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", value):
+        return value
+    return _refuse("auto, cpu, cuda, cuda:N or mps", value)
+
+
+def parts(value) -> list[str]:
+    """The parts of text between commas, without blanks; a constant may be a list, or one number."""
+    if isinstance(value, str):
+        value = value.split(",")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        _refuse("parts separated by commas", value)
+    return [written for part in value if (written := str(part).strip())]
+
+
+def int_list(value) -> list[int]:
     """Comma-separated whole numbers, as in `0,10,100`."""
-    if not all(part.strip().isdigit() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(
-            f"expected whole numbers separated by commas, got {text!r}"
-        )
-    return [int(part) for part in text.split(",")]
+    numbers = parts(value)
+    if not numbers or not all(re.fullmatch(r"[0-9]+", number) for number in numbers):
+        _refuse("whole numbers separated by commas", value)
+    return [int(number) for number in numbers]
 
 
-def name_list(text: str) -> list[str]:
+def shares(value) -> list[float]:
+    """Comma-separated numbers in (0, 1], ascending, each once."""
+    numbers = sorted({share(part) for part in parts(value)})
+    return numbers or _refuse("numbers above 0 and up to 1, separated by commas", value)
+
+
+def fractions(value) -> list[float]:
+    """Comma-separated numbers in [0, 1], ascending, each once."""
+    numbers = sorted({fraction(part) for part in parts(value)})
+    return numbers or _refuse("numbers from 0 to 1, separated by commas", value)
+
+
+def positive_floats(value) -> list[float]:
+    """Comma-separated numbers above 0, in their order."""
+    given = value.split(",") if isinstance(value, str) else parts(value)  # no blank part
+    numbers = [positive_float(part) for part in given]
+    return numbers or _refuse("numbers above 0, separated by commas", value)
+
+
+def name_list(value) -> list[str]:
     """Comma-separated names, with or without blanks, each once: `kl, nll`."""
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise argparse.ArgumentTypeError(f"expected names separated by commas, got {text!r}")
-    return names
+    return list(dict.fromkeys(parts(value))) or _refuse("names separated by commas", value)
+
+
+def metric_list(value) -> list[str]:
+    """Comma-separated names of METRICS, each once."""
+    names = name_list(value)
+    if set(names) <= set(METRICS):
+        return names
+    return _refuse(f"metrics of {', '.join(METRICS)}, separated by commas", value)

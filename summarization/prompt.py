@@ -85,7 +85,13 @@ def encode(tokenizer, text: str) -> list[int]:
 
 def encode_with_offsets(tokenizer, text: str) -> tuple[list[int], np.ndarray]:
     """(token ids, their [start, end) characters as an array of shape (tokens, 2)). Needs a fast tokenizer."""
-    coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    coded = tokenizer(
+        text,
+        add_special_tokens=False,
+        split_special_tokens=True,  # `<|endoftext|>` in an article is a word of it, and ends nothing
+        return_offsets_mapping=True,
+        verbose=False,
+    )
     offsets = np.array(coded["offset_mapping"], dtype=int).reshape(-1, 2)
     special = set(tokenizer.all_special_ids)
     keep = [index for index, token in enumerate(coded["input_ids"]) if token not in special]

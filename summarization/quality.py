@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eap import MIN_EXAMPLES, InputError, style
-from summarization import corpus, rouge
+from summarization import corpus, rouge, words
 from summarization.statistics import mean_interval
 
 ROUGE_LABELS = {
@@ -62,9 +62,15 @@ def surface(texts: list[str], articles: list[str]) -> dict[str, np.ndarray]:
         100 * rouge.copy_rate(text, article) for text, article in zip(texts, articles, strict=True)
     ]
     return {
-        "words": np.array([len(text.split()) for text in texts], dtype=float),
+        "words": np.array([_length(text) for text in texts], dtype=float),
         "copied_percent": np.array(copied),
     }
+
+
+def _length(text: str) -> int:
+    """Words as white space parts them; those of `words.ANY` in other scripts, some of which have no spaces."""
+    kind = words.kind_of(text)
+    return len(text.split()) if kind == words.LATIN else len(words.words(text, kind))
 
 
 def summarise(systems: list[System], seed: int) -> dict[str, dict]:
@@ -123,7 +129,12 @@ def load_metric(name: str):
 
 def further(metric, name: str, systems: list[System], references: list[str]) -> dict[str, dict]:
     """The numbers of a further metric by system; one number per text also goes to the systems' values, named `<metric>_<key>`."""
-    options = {"lang": "en"} if name == "bertscore" else {}
+    english = all(words.kind_of(text) == words.LATIN for text in references)
+    options = {"bertscore": {"lang": "en"}}.get(name, {})
+    if not english and name == "bertscore":
+        options = {"model_type": "bert-base-multilingual-cased"}  # as bert_score for most languages
+    if not english and name == "rouge":  # its own keeps a to z only
+        options = {"tokenizer": lambda text: words.words(text, words.ANY)}
     table = {}
     for system in systems:
         found = metric.compute(predictions=system.texts, references=references, **options)

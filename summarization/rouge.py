@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
+from summarization import words
+
 NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 PAIRS_PER_PROCESS = (
     500  # starting a process takes as long as some 300 pairs: fewer are scored in this one
@@ -25,8 +27,17 @@ _ABBREVIATIONS = (
     "Jan Feb Aug Sept Sep Oct Nov Dec approx est etc e.g i.e cf"
 )
 ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
-_END = re.compile(r"""[.!?]+["'”’)\]]*(?=\s)|(?=\s*\n)""")
+# Marks that end a sentence whatever follows (Chinese, Japanese, Tibetan), and those before white space only, as . ! ?
+_ALWAYS = "。！？｡．།༎"
+_BEFORE_SPACE = ".!?؟۔।॥։።၊။៕"
+_CLOSING = "\"'”’)\\]」』）】》〉»"
+_THAI = "\u0e00-\u0e7f\u0e80-\u0eff"  # Thai and Lao put a space between sentences or clauses, and no mark
+_END = re.compile(
+    rf"[{_ALWAYS}]+[{_CLOSING}]*|[{_BEFORE_SPACE}]+[{_CLOSING}]*(?=\s)|(?=\s*\n)"
+    rf"|(?<=[{_THAI}])(?=\s+[{_THAI}])"
+)
 _WORD_BEFORE = re.compile(r"[\w.]+$")
+_INITIAL = re.compile(r"(^|\.)[A-ZА-ЯЁΑ-Ω]$")  # also Cyrillic and Greek
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -36,8 +47,9 @@ _WORD = re.compile(r"[^\W\d_]+")
 def sentence_spans(text: str) -> list[tuple[int, int]]:
     """[start, end) characters of each sentence, without the space between them. By rule, so that no download is needed.
 
-    A sentence ends at a newline, and at . ! or ? with closing quotes before white space, unless the next letter is small or the
-    full stop belongs to an abbreviation or an initial. A full stop standing alone between spaces, as in the Daily Mail, always ends one.
+    A sentence ends at a newline, and at . ! or ? (or the marks of other scripts) with closing quotes before white space, unless the
+    next letter is small or the full stop belongs to an abbreviation or an initial. A full stop standing alone between spaces, as in
+    the Daily Mail, always ends one; so do 。！？ without a space, and a space between Thai or Lao letters, which have no such mark.
     """
     spans, start = [], 0
     for match in _END.finditer(text):
@@ -54,16 +66,18 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends_sentence(text: str, match) -> bool:
-    rest = text[match.end() : match.end() + 20].lstrip(" \t\"'“‘([")
+    rest = text[match.end() : match.end() + 20].lstrip(" \t\"'“‘([«")
+    if match.group()[:1] and match.group()[0] in _ALWAYS:
+        return True
     if not match.group() or not rest or text[match.start() - 1 : match.start()].isspace():
         return True  # a newline, the end of the text, or " . "
-    if rest[0].islower():
+    if rest[0].islower() and not "\u10d0" <= rest[0] <= "\u10ff":  # Georgian has no capitals
         return False
     if match.group() != ".":
         return True
     word = _WORD_BEFORE.search(text, max(0, match.start() - 20), match.start())
     last = word.group() if word else ""
-    return not (last in ABBREVIATIONS or re.search(r"(^|\.)[A-Z]$", last))
+    return not (last in ABBREVIATIONS or _INITIAL.search(last))
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
@@ -79,10 +93,13 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
 def score(prediction: str, reference: str) -> dict[str, float]:
     """ROUGE-1, -2, -L and -Lsum of one text: F1 in percent, Porter stemmer, by `rouge_score`.
 
-    Only rougeLsum sees sentences: both texts get one a line first (without, it would equal rougeL). An empty prediction scores 0.
+    The words are `rouge_score`'s for a reference in Latin letters, and those of `words.ANY` for one in
+    another script, which would score 0, or 100 by a number that is all that is left of it. Only
+    rougeLsum sees sentences: both texts get one a line first (without, it would equal rougeL). An
+    empty prediction scores 0.
     Source: Lin (2004), ROUGE: a package for automatic evaluation of summaries.
     """
-    found = _scorer().score(
+    found = _scorer(words.kind_of(reference)).score(
         "\n".join(split_sentences(reference)), "\n".join(split_sentences(prediction))
     )
     return {name: 100 * found[name].fmeasure for name in NAMES}
@@ -108,24 +125,20 @@ def _score_pair(pair: tuple[str, str]) -> dict[str, float]:
 
 
 @functools.cache
-def _scorer():
+def _scorer(kind: str):
     from rouge_score import rouge_scorer
 
-    return rouge_scorer.RougeScorer(list(NAMES), tokenizer=_Words())
+    return rouge_scorer.RougeScorer(list(NAMES), tokenizer=_Words(kind))
 
 
 class _Words:
-    """rouge_score's own tokenizer, with a stemmer that remembers: most of the time went into stemming the same words."""
+    """The words of one kind, as `rouge_score` asks for them."""
 
-    def __init__(self):
-        from nltk.stem import porter
-
-        self.stem = functools.lru_cache(maxsize=200_000)(porter.PorterStemmer().stem)
+    def __init__(self, kind: str):
+        self.kind = kind
 
     def tokenize(self, text: str) -> list[str]:
-        from rouge_score.tokenize import tokenize
-
-        return tokenize(text, self)
+        return words.words(text, self.kind)
 
 
 # ---------------------------------------------------------------- salience and yardsticks
@@ -180,43 +193,50 @@ def oracle_summary(article: str, highlights: str) -> str:
 def copy_rate(prediction: str, article: str) -> float:
     """Share of the prediction's runs of 4 words that stand in the article, in [0, 1]; 0 for an empty prediction.
 
-    Words as `rouge_score` cuts them, not stemmed. A text shorter than 4 words counts as one run.
+    Words as `rouge_score` cuts them, or those of `words.ANY` for an article in another script; not stemmed. A text shorter than 4
+    words counts as one run.
     """
-    from rouge_score.tokenize import tokenize
-
-    words, source = tokenize(prediction, None), tokenize(article, None)
-    n = min(COPIED_WORDS, len(words))
+    kind = words.kind_of(article)
+    written, source = (words.words(text, kind, stem=False) for text in (prediction, article))
+    n = min(COPIED_WORDS, len(written))
     if n == 0:
         return 0.0
     there = {tuple(source[i : i + n]) for i in range(len(source) - n + 1)}
-    runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    runs = [tuple(written[i : i + n]) for i in range(len(written) - n + 1)]
     return sum(run in there for run in runs) / len(runs)
 
 
 def _worded(article: str) -> list[str]:
     """The sentences of at least MIN_WORDS words; all of them if there is none."""
-    sentences = split_sentences(article)
-    return [
-        sentence for sentence in sentences if len(_WORD.findall(sentence)) >= MIN_WORDS
-    ] or sentences
+    sentences, kind = split_sentences(article), words.kind_of(article)
+    if kind == words.LATIN:
+        lengths = [len(_WORD.findall(sentence)) for sentence in sentences]
+    else:
+        lengths = [len(words.words(sentence, kind)) for sentence in sentences]
+    long = [text for text, n in zip(sentences, lengths, strict=True) if n >= MIN_WORDS]
+    return long or sentences
 
 
 def _tables(
     sentences: list[str], highlights: str
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For words and for pairs of neighbouring words: (how often each sentence holds each of the highlights', of shape (sentences,
-    kinds); how many it has, of shape (sentences,); how often the highlights hold each). Stemmed; no pair spans two sentences."""
+    """Counts for words and for pairs of neighbouring words, of the highlights' kind and stemmed.
+
+    Each is (how often each sentence holds each of the highlights', of shape (sentences, kinds); how
+    many it has, of shape (sentences,); how often the highlights hold each). No pair spans sentences.
+    """
+    kind = words.kind_of(highlights)
+    cut, wanted = (
+        [words.words(text, kind) for text in texts]
+        for texts in (sentences, split_sentences(highlights))
+    )
     return [
-        _table(
-            [_grams(text, n) for text in sentences],
-            [_grams(text, n) for text in split_sentences(highlights)],
-        )
+        _table([_grams(text, n) for text in cut], [_grams(text, n) for text in wanted])
         for n in (1, 2)
     ]
 
 
-def _grams(text: str, n: int) -> list[tuple[str, ...]]:
-    tokens = _scorer()._tokenizer.tokenize(text)
+def _grams(tokens: list[str], n: int) -> list[tuple[str, ...]]:
     return list(zip(*(tokens[start:] for start in range(n)), strict=False))
 
 

@@ -1,6 +1,7 @@
 """What every script shares: one-line errors, seeds, device, atomic files, run.json. Imports nothing heavy."""
 
 import contextlib
+import errno
 import functools
 import glob
 import hashlib
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eap import InputError
@@ -57,19 +60,25 @@ MODEL_FILES = (
     "config.json",
     "adapter_config.json",
     "tokenizer*.json",
+    "vocab.json",
+    "merges.txt",
     "generation_config.json",
 )
 
 
 def run_script(main) -> None:
     """Run a script's `main`; what a user can mend becomes one line on stderr and exit code 2."""
+    _in_utf8()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's is set for its children too; we write files
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of any script, in any locale
     try:
         main()
+        sys.stdout.flush()
     except InputError as error:
         if "--verbose" in sys.argv:
             raise
-        print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _stop(str(error))
     except (
         BrokenPipeError
     ):  # what was printed went to a program that has read enough, as `head` does
@@ -77,21 +86,100 @@ def run_script(main) -> None:
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # or Python complains once more when it exits
         sys.exit(1)
-    except OSError as error:
-        if "--verbose" in sys.argv or error.filename is None:
-            raise
-        print(
-            f"{Path(sys.argv[0]).name}: error: {error.filename}: expected a path that can be read and written, got "
-            f"{(error.strerror or 'an error').lower()}; choose another path or mend its permissions",
-            file=sys.stderr,
-        )
-        sys.exit(2)
     except KeyboardInterrupt:
         print(
             f"{Path(sys.argv[0]).name}: interrupted; the same command goes on from here",
             file=sys.stderr,
         )
         sys.exit(130)
+    except Exception as error:
+        reason = outside(error)
+        if "--verbose" in sys.argv or reason is None:
+            raise
+        _stop(in_one_line(reason))
+
+
+def _in_utf8() -> None:
+    """Start the script again in Python's UTF-8 mode where the locale has another encoding: names and texts are UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _stop(message: str):
+    """End the script with one line on stderr and code 2, also when stdout can take no more."""
+    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.exit(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(2)
+
+
+# Numbers of errors that libraries tell of in words only: Rust's and Arrow's writers do.
+TOLD_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+def outside(error: BaseException) -> OSError | None:
+    """The OSError that an error is or was raised from, also where a library tells of it in words; None: it is no such thing."""
+    cause, looked_at = error, []
+    while cause is not None and cause not in looked_at:  # causes may go round in a circle
+        looked_at.append(cause)
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause
+        for number in TOLD_IN_WORDS:
+            if os.strerror(number) in str(cause):
+                return OSError(number, os.strerror(number))
+        if "PytorchStreamWriter" in str(cause) or "inline_container" in str(cause):  # torch.save
+            return OSError(errno.ENOSPC, "what torch could not write (no space left on device?)")
+        cause = cause.__cause__
+    return error if isinstance(error, OSError) else None
+
+
+def in_one_line(error: OSError) -> str:
+    """What the outside world refused, where, and what to do."""
+    reason = (error.strerror or str(error) or "an error").lower()
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"{where or _fullest()}: expected room to write, got {reason}; free some, or choose "
+            "another disk (--output_dir, --output; HF_HOME and TMPDIR for what libraries keep)"
+        )
+    if where is None:
+        return (
+            f"expected files and folders that can be read and written, got {reason}, without a "
+            f"name; look at {_output_folder()}, the current folder, HF_HOME and TMPDIR"
+        )
+    return (
+        f"{where}: expected a path that can be read and written, got {reason}; choose another path "
+        "or mend its permissions"
+    )
+
+
+def _output_folder() -> str:
+    """The value of --output_dir or --output on the command line, or the words for its default."""
+    given = [
+        value
+        for word, value in zip(sys.argv, sys.argv[1:], strict=False)
+        if word in ("--output_dir", "--output")
+    ]
+    return given[-1] if given else "the output folder"
+
+
+def _fullest() -> str:
+    """The place with the least room among those that a script and its libraries write to."""
+    places = [_output_folder(), os.getcwd(), os.environ.get("TMPDIR", "/tmp")]
+    places += [os.environ[name] for name in ("HF_HOME", "HF_DATASETS_CACHE") if name in os.environ]
+    there = {}
+    for place in places:
+        with contextlib.suppress(OSError):
+            there[place] = shutil.disk_usage(_existing(Path(place))).free
+    return min(there, key=there.get, default="the disk")
+
+
+def _existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that is there."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def say(args, *words) -> None:
@@ -106,12 +194,17 @@ def warn(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
-def progress(items, args, what: str, total: int | None = None):
-    """`items` with a progress bar on stderr, there at once and with the time left; none with `--quiet`."""
-    from tqdm import tqdm
+def progress(items, args, what: str, total: int | None = None, *, ahead=None):
+    """`items` with a progress bar on stderr, there at once; none with `--quiet`.
 
-    return tqdm(
+    Work of more than ten minutes is announced on stdout after its first steps; `ahead` is the
+    forecast.Ahead of what the bar does not tell.
+    """
+    from summarization import forecast
+
+    return forecast.Bar(
         items,
+        ahead or forecast.Ahead(),
         desc=what,
         total=total,
         disable=args.quiet or not is_main_process(),
@@ -232,33 +325,62 @@ def seed_everything(seed: int) -> None:
 def atomic(path):
     """A temporary name beside `path`, of the same suffix; renamed to `path` when the block ends well, removed otherwise.
 
-    A folder replaces a folder, a file a file. Raises InputError when `path` is a folder and a file was written.
+    A folder replaces a folder, a file a file. Raises InputError when `path` is a folder and a file was written, and OSError
+    that names `path` for whatever the outside world refuses in the block.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".writing-{path.name}-"
-    for left in path.parent.glob(
-        f"{glob.escape(prefix)}*"
-    ):  # by a process that was killed while it wrote this
-        shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(
+            f"{glob.escape(prefix)}*"
+        ):  # by a process that was killed while it wrote this
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        try:
+            yield folder / path.name
+            if path.is_dir() and not (folder / path.name).is_dir():
+                raise InputError(
+                    f"{path}: expected the name of a file to write, got a folder; name a file in it"
+                )
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(folder / path.name, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """A block in which `path` is written: what the outside world refuses there comes out as an OSError that names it.
+
+    Libraries raise errors of their own for a full disk, and OSErrors without a name.
+    """
     try:
-        yield folder / path.name
-        if path.is_dir() and not (folder / path.name).is_dir():
-            raise InputError(
-                f"{path}: expected the name of a file to write, got a folder; name a file in it"
-            )
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(folder / path.name, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = outside(error)
+        if reason is None or reason.errno is None:
+            raise
+        if reason.filename is not None and not _in_the_writing_of(path, reason.filename):
+            raise
+        raise OSError(reason.errno, reason.strerror or str(reason), str(path)) from error
+
+
+def _in_the_writing_of(path, name) -> bool:
+    """Whether `name` is `path`, a folder above it, or what stands for it until it is written."""
+    there = os.path.abspath(os.fsdecode(name))
+    path = os.path.abspath(path)
+    staging = os.path.join(os.path.dirname(path), f".writing-{os.path.basename(path)}")
+    return there.startswith((staging, path)) or path.startswith(there)
 
 
 def write_text(path, text: str) -> None:
-    """Write `text` to `path` in one step."""
+    """Write `text` to `path` in one step, in UTF-8. What of a file name is no character is escaped, as JSON does."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path, content) -> None:
@@ -273,10 +395,16 @@ def write_jsonl(path, rows) -> None:
     )
 
 
+def read_jsonl(path) -> list:
+    """The objects of a file of `write_jsonl`. Lines end at a newline only: texts may hold any other separator."""
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def read_json(path, what: str = "JSON file"):
     """The content of a JSON file of `format` 1 or none. Raises InputError naming the file."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: expected a {what}, found no such file; check the path, or run the script that writes it"
@@ -293,13 +421,39 @@ def read_json(path, what: str = "JSON file"):
     return content
 
 
-def save_figure(figure, path) -> None:
-    """Write a matplotlib figure as PNG in one step, byte-identical between runs, and close it."""
-    import matplotlib.pyplot as plt
+def save_figure(make, path) -> None:
+    """Write the matplotlib figure that `make()` returns as PNG in one step, byte-identical between runs.
 
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=150, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
+    `drawn` says what becomes of a figure that cannot be drawn.
+    """
+
+    def write(temporary) -> None:
+        options = {"dpi": 150, "bbox_inches": "tight", "metadata": {"Software": None}}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+            make().savefig(temporary, **options)
+
+    drawn(write, path)
+
+
+def drawn(write, path) -> None:
+    """Have `write(temporary)` draw a picture, put in its place in one step.
+
+    A picture that cannot be drawn is a warning: the numbers stand in their JSON, written before. A place that cannot be
+    written is an OSError as for any other file.
+    """
+    try:
+        with atomic(path) as temporary:
+            write(temporary)
+    except InputError:
+        raise
+    except Exception as error:  # matplotlib's, FreeType's and Graphviz's errors have no common kind
+        if isinstance(error, OSError) and error.filename == str(path):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        warn(
+            f"warning: {path} is left out, it could not be drawn ({reason}); its numbers are written"
+        )
 
 
 # ---------------------------------------------------------------- fingerprints and run.json
@@ -312,14 +466,35 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(source) -> str:
-    """SHA-256 of a file, or of what a model or dataset folder holds; a Hub id stands for itself."""
+@dataclass(frozen=True)
+class Source:
+    """Something that a run reads: path or Hub id, SHA-256 of what it holds, commit on the Hub."""
+
+    source: str
+    sha256: str
+    commit: str | None = None
+
+    def entry(self) -> dict[str, str]:
+        """What stands in the run record; a commit only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def as_source(value) -> Source:
+    """A path with its fingerprint; a Source as it is."""
+    return value if isinstance(value, Source) else Source(str(value), fingerprint(value))
+
+
+def fingerprint(source, patterns: tuple[str, ...] = MODEL_FILES) -> str:
+    """SHA-256 of a file, or of what a model or dataset folder holds.
+
+    Raises InputError for a path that is not there.
+    """
     path = Path(source)
     if path.is_file():
         return sha256(path.resolve())
     if not path.is_dir():
-        return f"hub:{source}"
-    files = sorted({file for pattern in MODEL_FILES for file in path.glob(pattern)})
+        raise InputError(f"{source}: expected a file or folder to read, found none; check the path")
+    files = sorted({file for pattern in patterns for file in path.glob(pattern)})
     files = files or sorted(file for file in path.rglob("*") if file.is_file())
     listing = "".join(f"{file.relative_to(path)} {sha256(file.resolve())}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()
@@ -328,7 +503,8 @@ def fingerprint(source) -> str:
 class Run:
     """One run of a script: what it reads and writes, whether that is there already, and its run.json.
 
-    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a path or Hub id.
+    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a
+    path or a Source.
     The record is written when the run starts and again when it ends, so that an interrupted run is told from a foreign file.
     Until then it keeps, under "replaces", the record of the run whose outputs are there: they stay that run's until they change.
     """
@@ -339,16 +515,15 @@ class Run:
             Path(record),
             [Path(output) for output in outputs],
         )
+        require_utf8([*self.outputs, *filter(os.path.isdir, map(str, inputs.values()))])
         self.started = time.time()
+        self.facts = {}  # what else the record holds, besides what a run is known by
         arguments = {
             name: value for name, value in sorted(vars(args).items()) if name not in COSMETIC
         }
         self.identity = {
             "arguments": json.loads(json.dumps(arguments, default=str)),
-            "inputs": {
-                name: {"source": str(source), "sha256": fingerprint(source)}
-                for name, source in inputs.items()
-            },
+            "inputs": {name: as_source(source).entry() for name, source in inputs.items()},
         }
         before, self.replaces = self._before()
         self.same = self._asked_for(before)
@@ -366,7 +541,7 @@ class Run:
         self.starts_over = any(out.exists() for out in self.outputs) and (
             not self.same or before.get("starts_over", False)
         )
-        self._check_and_record()
+        self._check_and_record(before)
 
     def _before(self):
         """(the record of the run before, {"record", "since"} of the complete run whose outputs this one replaces); None: there is none."""
@@ -405,7 +580,7 @@ class Run:
             for path, size in found
         )
 
-    def _check_and_record(self):
+    def _check_and_record(self, before):
         if self.up_to_date:
             for output in self.outputs:
                 expected, found = self.sizes.get(self._name(output)), output.stat().st_size
@@ -426,14 +601,22 @@ class Run:
         there = [output for output in self.outputs if output.exists()]
         if there and not self.same and not self.args.overwrite:
             raise InputError(
-                f"{there[0]} exists and was made from other inputs or arguments; add --overwrite or choose another place for "
-                "it (--output_dir, --output)"
+                f"{there[0]} exists and was made from other inputs or arguments "
+                f"({differences(before, self.identity)}); add --overwrite or choose another place "
+                "for it (--output_dir, --output)"
             )
         for output in self.outputs:
             output.parent.mkdir(
                 parents=True, exist_ok=True
             )  # what cannot be made is said before the work, not after it
         self._write(complete=False)
+
+    def known_by(self) -> str:
+        """A digest of arguments and inputs, the same wherever they lie: two runs with one digest do
+        the same work.
+        """
+        asked = json.dumps(_asks_for(self.identity), sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()
 
     def cleared(self) -> None:
         """Record that nothing of another run is left: from here on an interrupted run may go on with what it finds."""
@@ -471,6 +654,7 @@ class Run:
                 "versions": versions(),
                 "git_commit": git_commit(),
                 "times_resumed": self.resumed,
+                **self.facts,
                 **ended,
             }
         )
@@ -482,6 +666,16 @@ class Run:
     def _name(self, output: Path) -> str:
         """An output's path as seen from its record, so that both can be moved together."""
         return os.path.relpath(output, self.record.parent)
+
+
+def require_utf8(paths) -> None:
+    """Raise InputError for a result or a model folder whose name is not UTF-8: the libraries that read and write it refuse, late."""
+    for path in map(str, paths):
+        if any("\ud800" <= character <= "\udfff" for character in path):
+            raise InputError(
+                f"{path}: expected a name in UTF-8 for models and results, got other bytes; rename "
+                "it, or choose another place"
+            )
 
 
 def _asks_for(identity: dict):
@@ -499,6 +693,34 @@ def _asks_for(identity: dict):
         for key, value in identity["arguments"].items()
     }
     return arguments, [(name(key), each["sha256"]) for key, each in identity["inputs"].items()]
+
+
+def differences(before: dict | None, wanted: dict) -> str:
+    """In which arguments and inputs a run on record and one that is asked for differ, in words."""
+    if before is None:
+        return "there is no record of how"
+    old_arguments, old_inputs = _asks_for(before)
+    new_arguments, new_inputs = _asks_for(wanted)
+    old = {f"--{name}": value for name, value in old_arguments.items()} | dict(old_inputs)
+    new = {f"--{name}": value for name, value in new_arguments.items()} | dict(new_inputs)
+    words = []
+    for name in dict.fromkeys([*new, *old]):
+        if old.get(name) == new.get(name):
+            continue
+        if name.startswith("--"):
+            words.append(f"{name} {_shown(old, name)}, now {_shown(new, name)}")
+        else:
+            words.append(f"input {name} holds something else")
+    rest = f"; and {len(words) - 4} more" if len(words) > 4 else ""
+    return "; ".join(words[:4]) + rest
+
+
+def _shown(values: dict, name: str) -> str:
+    """A value as it stands in JSON, shortened; `not given` where there is none."""
+    if name not in values:
+        return "not given"
+    text = json.dumps(values[name])
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def record_beside(output) -> Path:

@@ -3,6 +3,7 @@
 The loss falls on the summary and its end-of-text only. Reported likelihoods are `examples.summary_nll`.
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -66,20 +67,10 @@ def checkpoint_steps(schedule, max_steps: int, n: int) -> list[int]:
     return sorted({0, *steps, max_steps})
 
 
-def complete_checkpoints(output_dir) -> list[Path]:
-    """The checkpoint folders of a run in the order of their steps. Each is whole: it gets its name when everything is written."""
-    found = [
-        path
-        for path in Path(output_dir).glob("checkpoint-*")
-        if path.name.removeprefix("checkpoint-").isdigit()
-    ]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
-
-
 class Schedule(TrainerCallback):
     """Logs, evaluates and saves at the chosen steps; logging there too makes the loss curve of a resumed run the same."""
 
-    def __init__(self, trainer, choose_steps, patience: int | None):
+    def __init__(self, trainer, choose_steps, patience: int):
         self.trainer, self.choose_steps, self.patience = trainer, choose_steps, patience
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -136,14 +127,10 @@ class Bar(TrainerCallback):
         self.bar.close()
 
 
-def stopped_early(log_history: list[dict], patience: int | None) -> bool:
-    """Whether the last `patience` validation NLLs are all no better than the best before them; never with `patience` None."""
+def stopped_early(log_history: list[dict], patience: int) -> bool:
+    """Whether the last `patience` validation NLLs are no better than the best before; 0: never."""
     nll = [entry["eval_nll"] for entry in log_history if "eval_nll" in entry]
-    return (
-        patience is not None
-        and len(nll) > patience
-        and min(nll[-patience:]) >= min(nll[:-patience])
-    )
+    return 0 < patience < len(nll) and min(nll[-patience:]) >= min(nll[:-patience])
 
 
 # ---------------------------------------------------------------- training
@@ -167,9 +154,12 @@ class SummaryTrainer(Trainer):
     """Trainer that evaluates the summary NLL and whose checkpoints appear when they are whole.
 
     `on_checkpoint(step, model)` is called on the first process before a checkpoint gets its name.
+    With `tf32` training steps, and nothing else, multiply float32 matrices in TF32.
     """
 
-    def __init__(self, model, tokenizer, settings, train, validation=None, on_checkpoint=None):
+    def __init__(
+        self, model, tokenizer, settings, train, validation=None, on_checkpoint=None, *, tf32=False
+    ):
         settings._n_gpu = min(
             settings.n_gpu, 1
         )  # several devices are torchrun's; DataParallel would change the batch size unasked
@@ -182,9 +172,14 @@ class SummaryTrainer(Trainer):
             processing_class=tokenizer,
             data_collator=SummaryCollator(tokenizer),
         )
-        self.on_checkpoint, self.staging = on_checkpoint, None
+        self.on_checkpoint, self.staging, self.tf32 = on_checkpoint, None, tf32
         self.remove_callback(PrinterCallback)
         self.add_callback(FiniteLoss())
+
+    def training_step(self, *args, **kwargs) -> torch.Tensor:
+        """Trainer's, in TF32 if asked for; evaluations stay as exact as in the other scripts."""
+        with tf32_products(self.tf32):
+            return super().training_step(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         """{"eval_nll", "eval_nll_low", "eval_nll_high"}: mean over the validation examples, with its bootstrap interval."""
@@ -223,7 +218,8 @@ class SummaryTrainer(Trainer):
         if self.args.should_save:
             shutil.rmtree(self.staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        super()._save_checkpoint(model, trial)
+        with runs.naming(final), _removed_if_broken_off(self.staging):
+            super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             written = Path(self.staging) / final.name
@@ -242,11 +238,50 @@ class SummaryTrainer(Trainer):
             return
         staging = Path(folder) / ".writing-final"
         shutil.rmtree(staging, ignore_errors=True)
-        self.save_model(str(staging))
+        with runs.naming(staging), _removed_if_broken_off(staging):
+            self.save_model(str(staging))
         (staging / NOT_OURS).unlink(missing_ok=True)
         for file in staging.iterdir():
             os.replace(file, Path(folder) / file.name)
         staging.rmdir()
+
+
+def uses_tf32(args) -> bool:
+    """Whether training multiplies in TF32: asked for, in float32, on a GPU of capability 8 or up."""
+    device = runs.torch_device(args)
+    if not args.tf32 or args.dtype != "float32" or device.type != "cuda" or not torch.version.cuda:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 8
+
+
+def matrix_products(args) -> str:
+    """What training multiplies matrices in: bfloat16, TF32, or the model's own dtype."""
+    if args.bf16:
+        return "bfloat16"
+    return "TF32" if uses_tf32(args) else args.dtype
+
+
+@contextlib.contextmanager
+def tf32_products(wanted: bool):
+    """Within the block GPUs multiply float32 matrices in TF32, if wanted; afterwards as before."""
+    backend = torch.backends.cuda.matmul
+    before = backend.fp32_precision
+    if wanted:
+        backend.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        backend.fp32_precision = before
+
+
+@contextlib.contextmanager
+def _removed_if_broken_off(folder):
+    """A block that fills `folder`; what is there is removed when it fails: half of it is of no use, and the disk may be full."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
@@ -281,9 +316,7 @@ def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
         raise InputError(f"Trainer refuses these flags: {error}") from error
 
 
-def fine_tune(
-    trainer: SummaryTrainer, resume: Path | None = None, patience: int | None = None
-) -> list[dict]:
+def fine_tune(trainer: SummaryTrainer, resume: Path | None = None, patience: int = 0) -> list[dict]:
     """Train, from the checkpoint `resume` if given; returns Trainer's log: {"step", "loss", ...} and {"step", "eval_nll", ...}.
 
     A run resumed from a checkpoint ends bit for bit as the uninterrupted one; one whose last step is done only loads its weights.

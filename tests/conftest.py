@@ -13,6 +13,7 @@ os.environ["HF_DATASETS_CACHE"] = (
     _CACHE.name
 )  # read when `datasets` is imported: no test leaves files in the home folder
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network
+os.environ["HF_HUB_CACHE"] = _CACHE.name  # or finds what this machine's user has downloaded
 
 END_OF_TEXT = "<|endoftext|>"
 CONTEXT = 320

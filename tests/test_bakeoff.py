@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 import run_peft_bakeoff as script
 from eap import InputError
 from summarization import (
+    adapters,
     bakeoff,
     bakeoff_report,
     comparison,
@@ -493,7 +494,7 @@ def test_the_base_of_an_adapter_is_written_so_that_it_is_found(tiny_model_dir, t
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "gone")}))
     with pytest.raises(InputError, match="adapter_config.json: expected its base model at"):
-        opening.base_of_adapter(config)
+        adapters.base_of_adapter(config)
 
 
 def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(
@@ -509,7 +510,7 @@ def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(
     monkeypatch.setattr(
         bakeoff,
         "train",
-        lambda args, this, *more: (
+        lambda args, this, *more, **named: (
             bakeoff_arm.__setitem__(0, (this.arm.name, this.seed)),
             train(args, this, *more),
         )[1],
@@ -854,6 +855,7 @@ def write_record(path, seconds, inputs=(), **more):
     """A finished run record; inputs that start with hub: are Hub ids."""
     entries = {
         name: {"source": str(source).removeprefix("hub:"), "sha256": str(source)}
+        | ({"commit": "c0ffee"} if str(source).startswith("hub:") else {})
         for name, source in dict(inputs).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -968,7 +970,7 @@ def test_costs_are_those_of_training_not_of_saving_and_judging(
     happened = []
 
     def noting(name, function):
-        return lambda *words: (happened.append(name), function(*words))[1]
+        return lambda *words, **named: (happened.append(name), function(*words, **named))[1]
 
     for owner, name in (
         (bakeoff, "train"),
@@ -1019,7 +1021,10 @@ def test_a_finished_arm_is_not_run_again_and_a_changed_one_only_with_overwrite(
     monkeypatch.setattr(
         bakeoff,
         "run",
-        lambda args, this, *more: (trained.append(this.arm.name), whole_run(args, this, *more)),
+        lambda args, this, *more, **named: (
+            trained.append(this.arm.name),
+            whole_run(args, this, *more, **named),
+        ),
     )
     run(finished, tiny_model_dir, *ARMS)
     assert trained == []

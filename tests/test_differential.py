@@ -373,6 +373,25 @@ def test_more_attention_to_the_first_token_is_found_apart(base):
     )
 
 
+def test_a_change_that_rounds_to_nothing_is_no_claim(base):
+    summary = report.summarise(compared(base, changed(base, "h.0"), sequences(16)), 0)
+    for (low, high), verdict in {
+        (-3e-5, -1e-5): "no claim",
+        (-3e-4, -1e-5): "no claim",
+        (-3e-4, -1e-4): "it fell",
+        (1e-4, 3e-4): "it rose",
+    }.items():
+        summary["first_token_change"]["overall"] |= {"mean": low, "low": low, "high": high}
+        (sentence,) = [
+            words
+            for words in report._first_token_sentences(summary)
+            if words.startswith("Attention to the first token")
+        ]
+        assert f"]: {verdict};" in sentence and "-0.0000" not in sentence
+    table = {"low": [-3e-5, 1e-5, -3e-4], "high": [-1e-5, 3e-5, -1e-4]}
+    assert report.split_by_sign(table) == ([], [2], [0, 1])
+
+
 def test_few_texts_carry_no_claim_by_layer(base):
     few = "\n".join(
         report.lines(report.summarise(compared(base, changed(base, "h.0"), sequences(3)), 0))

@@ -1,12 +1,23 @@
 """The estimate of a study's hours: work counted by hand, seconds that are measured."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import GPT2Config
 
+import run_finetuning_with_checkpoints as training_script
 import run_pipeline as script
-from summarization import estimate
+from summarization import estimate, runs
 from summarization.estimate import Work
+
+
+def training_args(*words):
+    """The arguments of a script that trains."""
+    return training_script.parse(["--device", "cpu", *words])
 
 
 def test_the_work_of_the_study_by_hand():
@@ -30,11 +41,32 @@ def test_seconds_add_up():
 
 def test_words_name_hours_source_and_uncertainty_and_what_is_assumed_without_a_gpu():
     work = {"a": Work(train=3600), "b": Work(write=7200)}
-    said = estimate.lines(work, Work(2.0, 0.0, 0.5), torch.device("cpu"), 100)
+    args = training_args("--device", "cpu")
+    said = estimate.lines(work, Work(2.0, 0.0, 0.5), args, 100)
     assert said[0] == "Estimate for this machine (cpu): about 3.0 hours: a 2.0, b 1.0"
     assert "timed just now" in said[1] and "factor of two" in said[1]
-    assert "no GPU" in said[2] and "both assumptions: about" in said[2]
-    assert len(estimate.lines(work, Work(1, 1, 1), torch.device("cuda"), 100)) == 2
+    assert "no GPU" in said[2] and "3.0 hours of work" in said[2]
+    assert "both assumptions: about" in said[2] and len(said) == 3
+
+
+def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to():
+    said = estimate.lines({"a": Work(train=3600)}, Work(100, 1, 1), training_args(), 100)
+    assert "about 100.0 hours (4 days)" in said[0] and "4.2 days of work" in said[2]
+    assert "--preset demo" in said[3]
+
+
+@pytest.mark.parametrize(("capability", "words", "products"), [
+    ((8, 0), [], "TF32"), ((7, 5), [], "float32"), ((8, 0), ["--no_tf32"], "float32"),
+    ((8, 0), ["--bf16"], "bfloat16"), ((9, 0), ["--dtype", "float64"], "float64"),
+])  # fmt: skip
+def test_on_a_gpu_the_estimate_names_what_training_multiplies_in(
+    capability, words, products, monkeypatch
+):
+    monkeypatch.setattr(runs, "torch_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    said = estimate.lines({"a": Work(train=3600)}, Work(1, 1, 1), training_args(*words), 100)
+    assert f"(matrix products in {products})" in said[1] and len(said) == 2
 
 
 def test_a_gpus_hours_by_hand():
@@ -53,7 +85,7 @@ def test_an_articles_training_flop_are_six_per_weight_and_token_and_the_attentio
 
 
 def test_measured_seconds_are_positive_and_training_takes_longer_than_reading():
-    args = script.parse(["--device", "cpu"])
+    args = training_args("--device", "cpu")
     tiny = GPT2Config(n_layer=2, n_head=2, n_embd=32, vocab_size=500, n_positions=96)
     found = estimate.measure(args, 16, tiny, context=96)
     assert found.train > found.read > 0 and found.write > 0
@@ -65,3 +97,130 @@ def test_without_a_hub_nothing_is_timed(monkeypatch, tmp_path):
     monkeypatch.setattr(estimate, "measure", lambda *_: pytest.fail("timed"))
     with pytest.raises(script.InputError, match="demo"):
         script.main(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
+
+
+# ---------------------------------------------------------------- what is left to do
+
+
+@pytest.fixture
+def commands_there(tmp_path):
+    """The study's commands in a folder of their own."""
+    return script.commands(script.PRESETS["gpt2-cnn"], tmp_path)
+
+
+def finish(command, folder, **record):
+    """Leave the record that a complete run of the command would leave."""
+    import importlib
+    import json
+
+    name, *words = command
+    args = importlib.import_module(name.removesuffix(".py")).parse(words)
+    path = (
+        runs.record_beside(args.output)
+        if name.startswith(("create", "extract"))
+        else runs.record_in(args.output_dir, name)
+    )
+    arguments = {k: v for k, v in vars(args).items() if k != "resume_from_checkpoint"}
+    content = {"format": 1, "complete": True, "arguments": arguments, **record}
+    runs.write_json(path, json.loads(json.dumps(content, default=str)))
+
+
+def test_what_is_on_record_is_left_out_of_the_estimate(commands_there, tmp_path):
+    preset = script.PRESETS["gpt2-cnn"]
+    left = script.left_to_do(commands_there, [])
+    assert set(left.values()) == {1} and script.workload(preset, left) == script.workload(preset)
+    (pairs, training, before, after, checkpoints), bakeoff = commands_there[:5], commands_there[-2]
+    for command in (pairs, training, before):
+        finish(command, tmp_path)
+    finish(after, tmp_path, complete=False)
+    for step in (0, 10, 20):
+        words = ["--output", str(tmp_path / "circuits" / f"C_step{step}.json")]
+        finish([*checkpoints, *words], tmp_path)
+    for seed in range(7):
+        runs.write_json(tmp_path / f"run_peft_bakeoff/all/seed-{seed}/metrics.json", {})
+    left = script.left_to_do(commands_there, [])
+    assert left["create_causal_summarization_data"] == left["run_finetuning_with_checkpoints"] == 0
+    assert (left["before"], left["after"], left["checkpoints"]) == (0, 1, 0.7)
+    assert left["run_peft_bakeoff"] == 0.75  # 7 of 28
+    work = script.workload(preset, left)
+    assert not any(work["run_finetuning_with_checkpoints"])
+    assert work["extract_summarization_circuit"].read == pytest.approx(
+        1.25 * 12 * (200 + 0.7 * 1000)
+    )
+    assert set(script.left_to_do(commands_there, ["--overwrite"]).values()) <= {1, 0.75}
+    assert script.left_to_do(commands_there, ["--seed", "3"])["before"] == 1  # another run
+    assert bakeoff[0] == "run_peft_bakeoff.py"
+
+
+def test_an_unfinished_training_counts_from_its_last_checkpoint(commands_there, tmp_path):
+    folder = tmp_path / "model_outputs/finetuned"
+    for step in (0, 1500):
+        state = {"global_step": step, "max_steps": 7500}
+        runs.write_json(folder / f"checkpoint-{step}" / "trainer_state.json", state)
+    left = script.left_to_do(commands_there, [])
+    assert left["run_finetuning_with_checkpoints"] == 0.8
+
+
+def test_max_examples_is_taken_off_the_estimate():
+    preset = script.limited(script.PRESETS["gpt2-cnn"], "40")
+    work = script.workload(preset)
+    assert work["run_finetuning_with_checkpoints"].train == 3 * 40
+    assert work["extract_summarization_circuit"].read == 1.25 * 12 * (20 + 20 + 10 * 20)
+    assert work["test_set_evaluation"].write == 2 * 40
+    assert work["run_peft_bakeoff"].write == 28 * 40
+    assert script.limited(script.PRESETS["gpt2-cnn"], None) == script.PRESETS["gpt2-cnn"]
+
+
+def test_nothing_is_timed_where_nothing_long_is_left(commands_there, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "measure", lambda *_: pytest.fail("timed"))
+    args = script.parse(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
+    script.say_estimate(args, script.PRESETS["gpt2-cnn"], commands_there[:1], tmp_path)
+
+
+def test_the_estimate_says_what_it_leaves_out_and_the_disk(
+    commands_there, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(estimate, "measure", lambda *_: Work(1, 1, 1))
+    finish(commands_there[1], tmp_path)
+    args = script.parse(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
+    script.say_estimate(args, script.PRESETS["gpt2-cnn"], commands_there, tmp_path)
+    said = capsys.readouterr().out
+    assert "done: run_finetuning_with_checkpoints." in said
+    gigabytes = (4 * 32_491 * (400 + 1000) + 3 * 4 * 124.4e6) / 1e9  # scores, and three full models
+    assert f"about {gigabytes:.1f} GB will be written" in said
+
+
+# ---------------------------------------------------------------- the pipeline's end
+
+
+def test_a_run_to_an_earlier_stage_names_what_is_there(commands_there, tmp_path):
+    assert script.look_first(commands_there, tmp_path) == tmp_path / "report.html"
+    chosen = [line for line in commands_there if line[0] == "test_set_evaluation.py"]
+    assert script.look_first(chosen, tmp_path) == tmp_path / "test_set_evaluation"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Linux call")
+def test_a_killed_pipeline_takes_its_stage_with_it():
+    code = (
+        "import subprocess, sys, time, run_pipeline\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
+        "preexec_fn=run_pipeline.end_with_parent)\n"
+        "print(child.pid, flush=True)\ntime.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=runs.ROOT
+    )
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    for _ in range(100):
+        if not is_running(child):
+            return
+        time.sleep(0.1)
+    pytest.fail("the stage goes on")
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -115,7 +115,7 @@ def test_noise_floor_is_zero_without_noise_and_covers_a_repeated_extraction():
 
 def test_reselecting_with_its_own_scores_gives_the_circuit_back():
     circuit = circuit_of(planted(0, 1.0))
-    assert torch.equal(evolution.reselect(circuit, circuit.scores), circuit.in_graph)
+    assert torch.equal(circuit.rule.take(circuit.graph, circuit.ranking), circuit.in_graph)
 
 
 def test_arrival_is_the_first_inside_and_staying_is_told_apart():
@@ -667,5 +667,5 @@ def test_counts_below_zero_are_refused(flag, capsys):
 
 def test_examples_of_another_circuit_are_refused(folder):
     save_file({"scores": torch.zeros(4, 7)}, folder / "circuits" / "C_step10.examples.safetensors")
-    with pytest.raises(InputError, match="C_step10.examples.safetensors: expected scores of"):
+    with pytest.raises(InputError, match="C_step10.examples.safetensors: expected the per-example"):
         run(folder, "--circuits", str(folder / "circuits"))

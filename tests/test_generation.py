@@ -274,9 +274,9 @@ def test_the_script_scores_models_beside_the_yardsticks(
 
 def test_summary_nll_by_hand(tmp_path, articles_file, articles, tiny_model_dir, tiny_tokenizer):
     run(tmp_path, articles_file, [tiny_model_dir])
-    row = json.loads(
-        (tmp_path / "out" / "generated.tiny.jsonl").read_text(encoding="utf-8").splitlines()[4]
-    )
+    texts = (tmp_path / "out" / "generated.tiny.jsonl").read_text(encoding="utf-8")
+    rows = {row["id"]: row for row in map(json.loads, texts.splitlines())}
+    row = rows[articles[4]["id"]]
     made = prompt.build(tiny_tokenizer, articles[4]["article"], articles[4]["highlights"], 320)
     with torch.no_grad():
         logs = (
@@ -298,11 +298,11 @@ def test_an_interrupted_run_keeps_the_models_that_are_done(
     other.symlink_to(tiny_model_dir)
     real, seen = script.summaries, []
 
-    def failing(args, path, label, rows):
+    def failing(args, path, label, rows, **more):
         seen.append(label)
         if label == "second" and seen.count("second") == 1:
             raise KeyboardInterrupt
-        return real(args, path, label, rows)
+        return real(args, path, label, rows, **more)
 
     monkeypatch.setattr(script, "summaries", failing)
     with pytest.raises(KeyboardInterrupt):

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from eap import InputError, circuit, selection
+from eap import InputError, circuit, faithfulness, selection
 from eap.graph import Graph
 
 ONE = Graph(1, 1, 4)  # input, a0.h0, m0, logits: 8 edges
@@ -59,12 +59,19 @@ def test_nan_is_refused_not_ranked_first():
         selection.top_n(ONE, vector(**{"input->logits": float("nan")}), 1)
 
 
+def sign_consistent(per_example, n, absolute=True):
+    """Booleans per edge: what the rule sign-consistent takes, before pruning."""
+    eligible = tuple(selection.consistent(per_example).nonzero().flatten().tolist())
+    rule = selection.Rule(n, "sign-consistent", absolute=absolute, eligible=eligible)
+    return rule.choose(ONE, per_example.mean(0))
+
+
 def test_sign_consistent_drops_an_edge_that_flips():
     flips, steady = EDGES.index("input->logits"), EDGES.index("m0->logits")
     per_example = torch.zeros(10, ONE.n_edges)
     per_example[:, steady] = 1.0
     per_example[:, flips] = torch.tensor([10.0, -9.0] * 5)
-    chosen = selection.sign_consistent(ONE, per_example, 1)
+    chosen = sign_consistent(per_example, 1)
     assert chosen[steady] and not chosen[flips]
     assert selection.top_n(ONE, per_example.mean(0) * 10, 1)[steady]
 
@@ -75,14 +82,68 @@ def test_sign_consistent_takes_negative_edges_last_and_none_of_no_score():
     per_example[:, first], per_example[:, last] = -1.0, 2.0
     for absolute in (True, False):
         assert torch.equal(
-            selection.sign_consistent(ONE, per_example, 5, absolute),
+            sign_consistent(per_example, 5, absolute),
             kept("input->logits", "m0->logits"),
         )
-    assert torch.equal(
-        selection.sign_consistent(ONE, per_example, 1, absolute=False), kept("m0->logits")
-    )
+    assert torch.equal(sign_consistent(per_example, 1, absolute=False), kept("m0->logits"))
     with pytest.raises(InputError, match="at least 2 examples"):
-        selection.sign_consistent(ONE, per_example[:1], 1)
+        selection.consistent(per_example[:1])
+
+
+def flipping():
+    """(4 examples, edges): one edge of +3, -3, +3, -3, whose mean is 0; one of 1 in all; one of 2,
+    0, 0, 0.
+    """
+    per_example = torch.zeros(4, ONE.n_edges)
+    per_example[:, EDGES.index("input->logits")] = torch.tensor([3.0, -3.0, 3.0, -3.0])
+    per_example[:, EDGES.index("m0->logits")] = 1.0
+    per_example[0, EDGES.index("a0.h0->logits")] = 2.0
+    return per_example
+
+
+@pytest.mark.parametrize(
+    "rank, means, order",
+    [
+        ("mean", [0, 1, 0.5], ("m0->logits", "a0.h0->logits")),
+        ("example", [3, 1, 0.5], ("input->logits", "m0->logits")),
+    ],
+)
+def test_rank_by_the_mean_score_or_by_the_mean_over_examples_of_its_absolute_value(
+    rank, means, order
+):
+    rule = selection.Rule(2, rank=rank, prunes=False)
+    ranking = rule.values(flipping()).mean(0)
+    strong = [EDGES.index(name) for name in ("input->logits", "m0->logits", "a0.h0->logits")]
+    assert ranking[strong].tolist() == means and ranking.sum() == sum(means)
+    assert torch.equal(rule.take(ONE, ranking), kept(*order))
+    assert torch.equal(rule.sized(1).take(ONE, ranking), kept(order[0]))
+
+
+def test_a_circuit_file_holds_what_its_edges_are_ranked_by(tmp_path):
+    per_example, rule = flipping(), selection.Rule(1, rank="example")
+    ranking = rule.values(per_example).double().mean(0)
+    chosen = rule.take(ONE, ranking)
+    told = {"rank": "example", "sizes": {"requested": 1, "selected": 1, "pruned": 1}}
+    made = circuit.Circuit(ONE, chosen, per_example.double().mean(0), None, told, ranking)
+    path = tmp_path / "C.json"
+    path.write_text(json.dumps(made.to_json()))
+    found = circuit.load_circuit(path)
+    assert found.rule == rule and torch.equal(found.ranking, ranking)
+    assert torch.equal(found.rule.take(ONE, found.ranking), kept("input->logits"))
+    assert found.scores[EDGES.index("input->logits")] == 0
+    (entry,) = faithfulness.by_size(found, [1 / ONE.n_edges])
+    assert torch.equal(entry.kept, kept("input->logits"))
+    broken = made.to_json()
+    del broken["edges"]["input->logits"]["rank_score"]
+    path.write_text(json.dumps(broken))
+    with pytest.raises(InputError, match="rank_score"):
+        circuit.load_circuit(path)
+
+
+def test_equal_scores_are_taken_in_the_order_of_the_edges():
+    scores = torch.tensor([[1.0, 2.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    taken = selection.strongest(scores, 2)
+    assert taken.tolist() == [[True, True, False, False], [True, True, False, False]]
 
 
 def test_top_nodes_takes_whole_nodes_within_the_budget():

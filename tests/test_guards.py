@@ -27,7 +27,7 @@ from eap import (
     visualization,
 )
 from eap.attribute import attribute
-from eap.circuit import Circuit, jaccard, load_circuit, strongest
+from eap.circuit import Circuit, jaccard, load_circuit
 from eap.dataset import Pair
 from eap.evolution_report import Checkpoint, evolve, layer_scores
 from eap.faithfulness_plots import figure as faithfulness_figure
@@ -68,7 +68,6 @@ def chosen(tmp_path, per_example, *flags):
             rows=list(range(n)), edges=per_example, clean=torch.zeros(n), corrupted=torch.ones(n)
         )
     )
-    writer.close()
     args = extraction.parse(["--quiet", "--resamples", "20", *flags])
     return extraction.choose(
         args, SimpleNamespace(graph=SMALL), [], path, {"completeness": "not applicable", "steps": 5}
@@ -226,7 +225,7 @@ def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
     assert found < 0.5
 
     def choose(means):
-        return strongest(means, n)
+        return selection.strongest(means, n)
 
     halves = bootstrap.split_half(one, 50, 0, choose).mean()
     resamples = bootstrap.pairwise_jaccard(bootstrap.resampled(one, 100, 0, choose)).mean()
@@ -582,7 +581,7 @@ def test_guard_26_a_circuit_has_changed_more_than_noise_only_above_what_other_ex
 
     def checkpoint(name, mean):
         scores = mean + 2 * torch.randn(40, graph.n_edges, generator=generator)
-        circuit = Circuit(graph, strongest(scores.mean(0), 40), scores.double().mean(0))
+        circuit = Circuit(graph, selection.strongest(scores.mean(0), 40), scores.double().mean(0))
         return Checkpoint(name, None, circuit, lambda: scores)
 
     def told(mean):

@@ -179,6 +179,21 @@ def test_a_foreign_report_is_not_overwritten(outputs):
     assert made(outputs, "--overwrite") != "mine"
 
 
+def test_results_that_lie_elsewhere_are_gathered_when_named(outputs, tmp_path_factory):
+    there = tmp_path_factory.mktemp("elsewhere")
+    circuit = json.loads((outputs / "circuits/C_step2.json").read_text())
+    runs.write_json(there / "C_before.json", circuit)
+    runs.write_json(there / "C_other.json", circuit)
+    runs.write_json(there / "run" / "training.json", {"format": 1, "validation": [{"step": 777}]})
+    for name in ("C_before.edges.png", "C_before.heatmap.png", "C_other.edges.png"):
+        (there / name).write_bytes(PIXEL)
+    text = made(outputs, "--also", str(there / "C_before.json"), str(there / "run"))
+    assert "C_before<" in text and "777" in text and "C_other" not in text
+    assert text.count("<img") == 3  # rouge.png and the two drawings of the circuit
+    with pytest.raises(InputError, match="--also"):
+        made(outputs, "--also", str(there / "C_none.json"))
+
+
 def test_an_empty_folder_is_a_mistake(tmp_path):
     with pytest.raises(InputError, match="found none"):
         made(tmp_path)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import run_finetuning_with_checkpoints as script
 from eap import InputError
-from summarization import examples, latents, opening, prompt, training
+from summarization import checkpoints, examples, latents, opening, prompt, training
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_file_without_splits_has_a_part_held_out(articles_file):
     train, other, note = examples.load_disjoint(articles_file, "validation", 12, 5, seed=0)
     assert (len(train), len(other)) == (11, 1)  # a tenth of 12
     assert not set(train["id"]) & set(other["id"])
-    assert "1 of 12" in note
+    assert "1 of 12" in note and "11 rows to train on, fewer than the 12 asked for" in note
     parts, notes = examples.load_parts(articles_file, 6, {"test": 4, "validation": 2}, seed=0)
     assert {name: len(rows) for name, rows in parts.items()} == {
         "train": 6,
@@ -137,10 +137,35 @@ def test_stopping_early_needs_patience_evaluations_without_a_better_one():
     log = [{"eval_nll": value} for value in (3.0, 2.0, 2.5, 2.0)]
     assert training.stopped_early(log, 2)
     assert not training.stopped_early(log, 3)
-    assert not training.stopped_early(log, None)
+    assert not training.stopped_early(log, 0)
 
 
 # ---------------------------------------------------------------- training
+
+
+def test_training_steps_alone_multiply_in_tf32(
+    tiny_model_dir, tiny_tokenizer, articles, tmp_path, monkeypatch
+):
+    backend, seen = torch.backends.cuda.matmul, []
+    before = backend.fp32_precision
+    args = script.parse(["--device", "cpu", "--max_steps", "2", "--batch_size", "2"])
+    encoded = examples.encode(articles[:4], tiny_tokenizer, 320)
+    for tf32 in (True, False):
+        trainer = training.SummaryTrainer(
+            opening.load_model(tiny_model_dir, torch.float32, "cpu"),
+            tiny_tokenizer,
+            training.settings(args, tmp_path, 0),
+            encoded.data,
+            encoded.data,
+            tf32=tf32,
+        )
+        trainer.model.transformer.h[0].register_forward_hook(
+            lambda *_: seen.append(backend.fp32_precision)
+        )
+        training.fine_tune(trainer)
+        trainer.evaluate()
+    assert seen == ["tf32"] * 2 + [before] * (len(seen) - 2)
+    assert len(seen) == 6 and before != "tf32" and backend.fp32_precision == before
 
 
 def one_step(model, encoded, tokenizer, folder, **more):
@@ -186,7 +211,7 @@ def test_accumulating_gradients_is_a_larger_batch(
 
 
 def test_a_run_keeps_its_schedule_and_its_folder_is_a_model(finished, tiny_model_dir):
-    assert [path.name for path in training.complete_checkpoints(finished)] == [
+    assert [path.name for path in checkpoints.complete_checkpoints(finished)] == [
         f"checkpoint-{step}" for step in (0, 1, 3, 5)
     ]
     content = json.loads((finished / "training.json").read_text())
@@ -286,6 +311,103 @@ def test_resuming_from_what_is_no_checkpoint_of_ours_is_refused(tiny_model_dir, 
     for path in (["--resume_from_checkpoint"], ["--resume_from_checkpoint", tiny_model_dir]):
         with pytest.raises(InputError, match="expected a checkpoint folder"):
             run(tmp_path / "out", tiny_model_dir, *path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--max_steps", "6"],
+        ["--max_steps", "4"],
+        ["--batch_size", "4"],
+        ["--learning_rate", "3e-3"],
+        ["--gradient_accumulation_steps", "2"],
+        ["--lr_scheduler_type", "constant"],
+        ["--seed", "1"],
+        ["--subset_train_size", "12"],
+        ["--checkpoint_steps", "0,3"],
+    ],
+)
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_checkpoint_of_another_training_is_refused_before_anything_starts(
+    words, step, finished, tiny_model_dir, tmp_path
+):
+    """Also of a finished run: nothing would be trained, and the record would say that it was."""
+    resume = ["--resume_from_checkpoint", str(finished / f"checkpoint-{step}")]
+    with pytest.raises(InputError, match=f"same training, got one with {words[0]}"):
+        run(tmp_path / "out", tiny_model_dir, *words, *resume)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_model_shape_or_other_weights_are_refused(finished, tiny_model_dir, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    model.transformer.ln_f.bias.data[0] += 1
+    model.save_pretrained(tmp_path / "other")
+    config = model.config
+    config.n_embd = 64
+    type(model)(config).save_pretrained(tmp_path / "wide")
+    for name in ("other", "wide"):
+        for file in Path(tiny_model_dir).glob("tokenizer*"):
+            shutil.copy(file, tmp_path / name)
+        resume = ["--resume_from_checkpoint", str(finished / "checkpoint-3")]
+        with pytest.raises(InputError, match="another model"):
+            run(tmp_path / "out", tmp_path / name, *resume)
+    wide = AutoModelForCausalLM.from_pretrained(tmp_path / "wide")
+    with pytest.raises(InputError, match="expected the weights of this model"):
+        script.require_weights_of(finished / "checkpoint-3", wide)
+
+
+def test_a_run_of_more_processes_is_another_run(monkeypatch):
+    assert not hasattr(script.identity_of(script.parse([])), "processes")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert script.identity_of(script.parse([])).processes == 2
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_resuming_the_same_training_elsewhere_ends_as_it_did(
+    step, finished, tiny_model_dir, tmp_path
+):
+    """Also with what may change: where it lies, and how many examples are evaluated at a time."""
+    run(
+        tmp_path / "out",
+        tiny_model_dir,
+        "--resume_from_checkpoint",
+        str(finished / f"checkpoint-{step}"),
+        "--per_device_eval_batch_size",
+        "3",
+    )
+    ours, theirs = (load_file(f / "model.safetensors") for f in (tmp_path / "out", finished))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    content = json.loads((tmp_path / "out" / "training.json").read_text())
+    there = [path.name for path in sorted((tmp_path / "out").glob("checkpoint-*"))]
+    assert [f"checkpoint-{step}" for step in content["checkpoints"]] == there
+
+
+def test_a_torn_checkpoint_is_one_line_and_other_folders_are_no_checkpoints(
+    finished, tiny_model_dir, tmp_path
+):
+    def torn(name, file, change):
+        shutil.copytree(finished, tmp_path / name)
+        path = tmp_path / name / "checkpoint-3" / file
+        path.write_bytes(change(path.read_bytes()))
+        return ["--resume_from_checkpoint", str(tmp_path / name / "checkpoint-3")]
+
+    for name, words in {
+        "state": torn("state", "trainer_state.json", lambda content: content[:1]),
+        "step": torn("step", "trainer_state.json", lambda c: c.replace(b'_step": 3', b'_step": 1')),
+        "optimizer": torn("optimizer", "optimizer.pt", lambda content: content[:-100]),
+        "weights": torn("weights", "model.safetensors", lambda content: content[:-100]),
+    }.items():
+        with pytest.raises(InputError, match="earlier one"):
+            run(tmp_path / f"{name}-out", tiny_model_dir, *words)
+    copy = tmp_path / "copy" / finished.name
+    shutil.copytree(finished, copy)
+    for other in ("checkpoint-best", "checkpoint-9-old"):
+        shutil.copytree(finished / "checkpoint-1", copy / other)
+    (copy / "training.png").unlink()
+    run(copy, tiny_model_dir, "--resume_from_checkpoint")
+    found = [path.name for path in checkpoints.complete_checkpoints(copy)]
+    assert found == [f"checkpoint-{step}" for step in (0, 1, 3, 5)]
+    assert (copy / "training.png").is_file()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_model_dir, tmp_path):
@@ -392,7 +514,7 @@ def test_two_processes_of_torchrun_train_as_one_with_twice_the_batch(
             text=True,
         )
         assert done.returncode == 0, done.stderr[-2000:]
-    assert [path.name for path in training.complete_checkpoints(tmp_path / "two")] == [
+    assert [path.name for path in checkpoints.complete_checkpoints(tmp_path / "two")] == [
         "checkpoint-0",
         "checkpoint-2",
         "checkpoint-3",

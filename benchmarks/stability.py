@@ -1,0 +1,116 @@
+"""How well do examples foretell the overlap of circuits that more of them would give?
+
+From a circuit extracted from many pairs, random samples of --examples are taken. Each foretells by
+`eap.stability` the overlap of circuits from more examples; beside it stands the overlap that
+circuits from so many examples have, drawn from all pairs.
+
+Reads   a circuit with its scores per example; at least eight times --examples of them
+Writes  stability.json in --output_dir, and prints it as a table
+
+    python benchmarks/stability.py --circuit C_before_summarization.json --examples 96
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from eap import InputError  # noqa: E402
+from summarization import flags, runs  # noqa: E402
+
+# ---- constants: each is the default of the flag of its name; edit here or give the flag ----
+CIRCUIT = "C_before_summarization.json"
+EXAMPLES = 96  # in each sample that foretells
+SAMPLES = 6
+# --------------------------------------------------------------------------------------------
+GOAL = 0.8
+
+
+def parse(argv=None):
+    """The script's arguments."""
+    parser = flags.parser(__doc__, "outputs/benchmarks")
+    add = parser.add_argument
+    add("--circuit", default=CIRCUIT, help="(default: %(default)s)")
+    add("--examples", type=flags.positive_int, default=EXAMPLES, help="(default: %(default)s)")
+    add("--samples", type=flags.positive_int, default=SAMPLES, help="(default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Foretell, look, write."""
+    import torch
+
+    from eap import bootstrap, circuit, files
+
+    args = parse(argv)
+    chosen = circuit.load_circuit(args.circuit)
+    per_example = files.load_example_scores(files.examples_beside(args.circuit))
+    if len(per_example) < 8 * args.examples:
+        raise InputError(
+            f"{args.circuit}: expected scores of at least {8 * args.examples} examples, got "
+            f"{len(per_example)}; extract from more pairs or give a smaller --examples"
+        )
+    values, choose = chosen.rule.values(per_example), bootstrap.by_rule(chosen)
+    generator = torch.Generator().manual_seed(args.seed)
+    orders = [torch.randperm(len(values), generator=generator) for _ in range(args.samples)]
+    drawn = [values[order[: args.examples]] for order in orders]
+    rows = []
+    for kind, most in (("resamples", args.examples), ("disjoint", args.examples // 2)):
+        rows += compare(args, kind, values, drawn, choose, most)
+    for row in rows:
+        runs.say(args, sentence(row))
+    path = Path(args.output_dir) / "stability.json"
+    runs.write_json(path, {"format": 1, "examples": args.examples, "rows": rows})
+
+
+def compare(args, kind: str, values, drawn: list, choose, most: int) -> list[dict]:
+    """A row for twice and for four times the largest number of examples in the samples' curves."""
+    import torch
+
+    from eap import stability
+
+    overlaps, _ = stability.KINDS[kind]
+    curves = [
+        stability.curve(kind, sample, choose, GOAL, args.seed)
+        for sample in runs.progress(drawn, args, f"foretelling, {kind}")
+    ]
+    rows = []
+    for times in (2, 4):
+        generator = torch.Generator().manual_seed(args.seed)
+        true = overlaps(values, times * most, stability.DRAWS, generator, choose)
+        told = [
+            row for curve in curves for row in curve["ahead"] if row["examples"] == times * most
+        ]
+        rows.append(
+            {
+                "kind": kind,
+                "examples": times * most,
+                "true": float(true.mean()),
+                "foretold": [row["mean"] for row in told],
+                "low": [row["low"] for row in told],
+                "high": [row["high"] for row in told],
+                "without_number": len(curves) - len(told),
+            }
+        )
+    return rows
+
+
+def sentence(row: dict) -> str:
+    """What a row says."""
+    told = row["foretold"]
+    said = f"{row['kind']}, {row['examples']} examples: overlap {row['true']:.3f}"
+    if told:
+        covered = sum(
+            low <= row["true"] <= high for low, high in zip(row["low"], row["high"], strict=True)
+        )
+        mean = sum(told) / len(told)
+        widths = [high - low for low, high in zip(row["low"], row["high"], strict=True)]
+        said += (
+            f"; foretold {mean:.3f} ({min(told):.3f} to {max(told):.3f}), in the interval of "
+            f"{covered} of {len(told)}, which is {sum(widths) / len(widths):.2f} wide"
+        )
+    return f"{said}; nothing foretold by {row['without_number']}"
+
+
+if __name__ == "__main__":
+    runs.run_script(main)

@@ -1,0 +1,99 @@
+"""Two methods side by side: passes counted by hand, agreement by hand, what is said and drawn."""
+
+import numpy as np
+import pytest
+import torch
+
+from eap import attribute, faithfulness, method_comparison, method_comparison_plots
+from eap.circuit import Circuit
+from eap.graph import Graph
+
+SMALL = Graph(1, 2, 8)  # 24 edges
+
+
+def circuit(scores, **metadata):
+    kept = torch.ones(SMALL.n_edges, dtype=torch.bool)
+    return Circuit(SMALL, kept, torch.as_tensor(scores, dtype=torch.float64), metadata=metadata)
+
+
+def test_passes_of_every_method_are_those_that_run(monkeypatch):
+    from golden_cases import golden
+
+    case, counts = golden("tiny_nll_padded"), {}
+    model = case.model()
+    model.transformer.register_forward_hook(
+        lambda *_: counts.update(forward=counts.get("forward", 0) + 1)
+    )
+    backward = torch.Tensor.backward
+
+    def counted(*args, **options):
+        counts["backward"] = counts.get("backward", 0) + 1
+        return backward(*args, **options)
+
+    monkeypatch.setattr(torch.Tensor, "backward", counted)
+    for method in attribute.METHODS:
+        if method != "exact":
+            counts.clear()
+            attribute.attribute(model, case.pairs[:1], method, "nll", steps=3)
+            expected = attribute.passes(case.graph, method, 3, "gauss-legendre")
+            assert (counts["forward"], counts["backward"]) == expected, method
+    assert attribute.passes(case.graph, "secant", 1, "left") == (2, 1)
+    assert attribute.passes(case.graph, "EAP-IG-inputs", 5, "left") == (7, 5)
+    assert attribute.passes(case.graph, None, 1, "left") == (None, None)
+
+
+def test_agreement_counts_the_edges_that_both_keep_after_pruning():
+    ascending = torch.arange(1.0, SMALL.n_edges + 1)
+    same = method_comparison.agreement(circuit(ascending), circuit(-ascending))
+    assert [row["jaccard"] for row in same] == [1.0] * 9  # ranked by |score|
+    # half of the edges: the upper half by number against the lower half, of which pruning leaves no common edge
+    other = method_comparison.agreement(circuit(ascending), circuit(ascending.flip(0)))
+    assert other[-1]["fraction"] == 0.5 and other[-1]["jaccard"] == 0.0
+
+
+def comparison():
+    """Two circuits whose f differ in every one of 20 examples at the larger size and in none at the smaller."""
+    sizes = {"sizes": [{"fraction": 0.05, "mean": 0.6, "low": 0.5, "high": 0.7}], "resamples": None}
+    floor = {"mean": 0.6, "low": 0.5, "high": 0.7}
+    common = {"metric": "kl", "example_ids": list("abcd"), "bootstrap": {"noise_floor": floor}}
+    first = circuit(torch.rand(SMALL.n_edges), method="secant", stability=sizes, **common)
+    second = circuit(
+        torch.rand(SMALL.n_edges), method="EAP-IG-inputs", rule="left", steps=5, **common
+    )
+    about = method_comparison.about(
+        method_comparison.Compared(("C_secant", "C_ig"), (first, second))
+    )
+    entries = [
+        faithfulness.Entry(kind, fraction, first.in_graph)
+        for kind in ("circuit", method_comparison.COMPARED)
+        for fraction in (0.05, 0.2)
+    ]
+    values = np.ones((4, 20))
+    values[0], values[1], values[2], values[3] = 0.5, 0.1, 0.5, 0.3
+    here = faithfulness.Setting(entries, values, np.zeros(20), np.ones(20))
+    rows = np.random.default_rng(0).integers(20, size=(200, 20))
+    return about, method_comparison.by_size(here, rows)
+
+
+def test_differences_are_paired_and_a_word_needs_an_interval():
+    about, rows = comparison()
+    assert [row["f"] for row in rows] == [0.5, 0.9]
+    assert [row["other_f"] for row in rows] == pytest.approx([0.5, 0.7])
+    assert rows[1]["difference"]["low"] > 0.19 and rows[0]["difference"]["high"] == 0
+    lines = method_comparison.sentences(about, {"kl": rows, "nll": None})
+    assert "higher at 20.0%" in lines[1] and "not told apart at 1 other size" in lines[1]
+    assert "means nothing" in lines[2]
+    assert "2 forward and 1 backward" in lines[3] and "7 forward and 5 backward" in lines[4]
+
+
+def test_the_figure_has_three_panels_with_both_methods():
+    about, rows = comparison()
+    curve = [
+        {"fraction": row["fraction"], "f": row["f"], "low": row["f"], "high": row["f"]}
+        for row in rows
+    ]
+    figure = method_comparison_plots.figure(about, rows, [curve, curve], "kl", 20)
+    labels = [text.get_text() for axis in figure.axes[:2] for text in axis.get_legend().get_texts()]
+    assert sum("secant" in label for label in labels) == 2
+    heights = [bar.get_height() for bar in figure.axes[2].patches]
+    assert heights == [2, 1, 7, 5]

@@ -1,0 +1,331 @@
+"""How many examples make a circuit stable: curves against simulated truth, stopping, going on."""
+
+import html
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import create_causal_summarization_data as create
+import extract_summarization_circuit as extract
+import make_report
+from eap import InputError, bootstrap, stability, stability_plots
+from eap.circuit import Circuit, chance_jaccard, load_circuit
+from eap.files import load_example_scores
+from eap.graph import Graph
+from eap.selection import strongest
+from summarization.blocks import Blocks, discard
+
+GRAPH = Graph(4, 4, 16)
+SIZE = 60
+
+
+def world(seed: int = 0):
+    """A function that draws (n, edges) scores per example: means with heavy tails, noise three
+    times as large as they are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.randn(GRAPH.n_edges, generator=generator) ** 3
+
+    def draw(n: int):
+        return means + 4 * torch.randn(n, GRAPH.n_edges, generator=generator)
+
+    return draw
+
+
+def choose(means):
+    return strongest(means, SIZE)
+
+
+def circuit_of(per_example):
+    scores = per_example.double().mean(0)
+    sizes = {"requested": SIZE, "selected": SIZE, "pruned": SIZE, "edges": GRAPH.n_edges}
+    return Circuit(GRAPH, strongest(scores, SIZE), scores, None, {"sizes": sizes})
+
+
+# ---------------------------------------------------------------- curves
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_other_examples_give_lies_in_the_interval_that_a_quarter_of_them_foretell(seed):
+    draw = world(seed)
+    there = draw(96)
+    found = stability.curve("disjoint", there, choose, 0.99, seed)
+    ahead = {row["examples"]: row for row in found["ahead"]}
+    truth = {
+        n: np.mean(
+            [bootstrap.jaccards(*(choose(draw(n).mean(0)) for _ in "ab")) for _ in range(40)]
+        )
+        for n in (48, 96, 192)
+    }
+    assert truth[48] + 0.05 < truth[192]
+    for n, overlap in truth.items():
+        assert ahead[n]["low"] < overlap < ahead[n]["high"], n
+        assert ahead[n]["high"] - ahead[n]["low"] < 0.35
+
+
+def test_the_number_needed_is_the_one_that_reaches_the_goal():
+    draw = world()
+    found = stability.curve("disjoint", draw(96), choose, 0.88, 0)
+    number = found["needed"]
+    assert 0 < number["low"] < number["examples"] and found["points"][-1]["mean"] < 0.85
+    both = [
+        float(bootstrap.jaccards(*(choose(draw(number["examples"]).mean(0)) for _ in "ab")))
+        for _ in range(40)
+    ]
+    assert np.mean(both) == pytest.approx(0.88, abs=0.03)
+
+
+def test_the_model_is_recovered_from_points_that_follow_it():
+    """1 / r = 2 + 0.5 sqrt(n): r = 1/7 at n = 100, so J = 6/8; J = 0.8 is r = 1/9, reached at n =
+    196.
+    """
+    means = {n: stability.to_jaccard(1 / (2 + 0.5 * n**0.5)) for n in (25, 36, 49, 64, 100)}
+    assert means[100] == pytest.approx(0.75)
+    fit = stability.fitted(means)
+    assert (fit.start, fit.slope) == pytest.approx((2, 0.5)) and fit.deviation < 1e-9
+    assert stability.crossing(fit, stability.to_share(0.8)) == pytest.approx(196)
+    told = stability.needed(fit, [fit] * 8, 0.8)["needed"]
+    assert told["examples"] == 196 and told["low"] < 196 < told["high"]
+    # with k = 1/2 alone: 100 * (9 / 7)^2
+    assert told["low"] == int(100 * (9 / 7) ** 2)
+
+
+def test_no_number_where_the_curve_supports_none():
+    means = {n: stability.to_jaccard(1 / (2 + 0.5 * n**0.5)) for n in (25, 36, 49, 64, 100)}
+    fit = stability.fitted(means)
+    far = stability.needed(fit, [fit] * 8, 0.95)
+    assert far["needed"] is None and "400" in far["why_not"]
+    rough = stability.fitted(means | {36: means[36] - 0.2})
+    assert "leaves" in stability.doubt(rough, [rough] * 8)
+    noise = torch.randn(64, GRAPH.n_edges, generator=torch.Generator().manual_seed(0))
+    flat = stability.curve("disjoint", noise, choose, 0.8, 0)
+    assert flat["needed"] is None and flat["ahead"] == [] and "does not rise" in flat["why_not"]
+    chance = chance_jaccard(SIZE, SIZE, GRAPH.n_edges)
+    assert flat["points"][-1]["mean"] == pytest.approx(chance, abs=0.02)
+
+
+def test_without_noise_every_number_of_examples_is_enough():
+    same = torch.randn(GRAPH.n_edges, generator=torch.Generator().manual_seed(0)).expand(16, -1)
+    found = stability.curve("resamples", same.contiguous(), choose, 0.8, 0)
+    assert {row["mean"] for row in found["points"]} == {1.0}
+    first = found["points"][0]["examples"]
+    assert found["needed"] == {"examples": first, "low": None, "high": None}
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def test_stable_sizes_are_those_over_the_goal_and_never_all_edges():
+    """Paths through single nodes, 2 % of the edges, far over noise, and the rest noise: stable from
+    2 % on, while noise is pruned.
+    """
+    per_example = torch.randn(40, GRAPH.n_edges, generator=torch.Generator().manual_seed(0))
+    names = [
+        name
+        for node in GRAPH.sources[1:]
+        for name in (f"input->{node}" + ("<v>" if "h" in node else ""), f"{node}->logits")
+    ]
+    n = round(0.02 * GRAPH.n_edges)
+    per_example[:, [GRAPH.edge_number[name] for name in names[:n]]] += 100
+    about = stability.summarise(circuit_of(per_example), per_example, 0.8, 0)
+    assert [row["fraction"] for row in about["sizes"]] == list(stability.SIZES)
+    assert about["sizes"][-1]["mean"] == 1 and about["sizes"][-1]["chance"] == 1
+    assert about["stable_sizes"]["smallest"] == 0.02 and about["stable_sizes"]["largest"] < 0.2
+    half = about["sizes"][-2]
+    share = half["pruned"] / GRAPH.n_edges
+    assert half["chance"] == pytest.approx(share / (2 - share)) and not half["stable"]
+
+
+def test_the_figure_holds_both_curves_and_every_size():
+    about = stability.summarise(circuit_of(world()(40)), world()(40), 0.6, 0)
+    figure = stability_plots.figure(about, "C", 0.05)
+    left, right = figure.axes
+    assert any(len(line.get_xdata()) == len(stability.SIZES) - 1 for line in right.lines)
+    drawn = [list(line.get_ydata()) for line in left.lines]
+    for kind in ("resamples", "disjoint"):
+        assert [row["mean"] for row in about[kind]["points"]] in drawn
+
+
+def test_the_report_says_how_stable_a_circuit_is(tmp_path):
+    per_example = world()(40)
+    made = circuit_of(per_example)
+    about = stability.summarise(made, per_example, 0.3, 0)
+    said = stability.sentences(about)
+    made.metadata["stability"] = about | {"sentences": said}
+    (tmp_path / "C_before.json").write_text(json.dumps(made.to_json()))
+    make_report.main(["--output_dir", str(tmp_path), "--quiet"])
+    text = (tmp_path / "report.html").read_text()
+    assert all(html.escape(f"C_before: {sentence}") in text for sentence in said)
+    span = about["stable_sizes"]
+    assert f"{span['smallest']:.1%} to {span['largest']:.1%}" in text
+
+
+# ---------------------------------------------------------------- extraction until stable
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory, tiny_model_dir, articles_file):
+    """The path of a file of 6 pairs for the tiny model."""
+    folder = tmp_path_factory.mktemp("pairs")
+    words = f"--dataset {articles_file} --model_path {tiny_model_dir} --output {folder}/pairs.jsonl"
+    create.main([*words.split(), "--output_dir", str(folder), "--quiet"])
+    return folder / "pairs.jsonl"
+
+
+@pytest.fixture
+def extraction(pairs, tiny_model_dir, monkeypatch):
+    """A function that extracts into a folder with further flags, two pairs a block, and returns the
+    circuit.
+    """
+    monkeypatch.setattr(extract, "BLOCK", 2)
+
+    def run(folder, words: str) -> Circuit:
+        common = f"--model_path {tiny_model_dir} --pairs {pairs} --output {folder}/C.json --quiet"
+        resamples = "" if "--resamples" in words else "--resamples 50"
+        extract.main(f"{common} --output_dir {folder} --fraction 0.3 {resamples} {words}".split())
+        return load_circuit(folder / "C.json")
+
+    return run
+
+
+def files(folder) -> dict:
+    return {path.name: path.read_bytes() for path in folder.glob("C.*") if "run" not in path.name}
+
+
+def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extraction, tmp_path):
+    easy = extraction(tmp_path / "easy", "--until_stable 0.1")
+    assert len(easy.metadata["example_ids"]) == 2
+    told = easy.metadata["until_stable"]
+    assert told["reached"] and told["pairs"] == 2 and told["pairs_there"] == 6
+    assert told["looks"][-1]["jaccard"] == easy.metadata["bootstrap"]["noise_floor"]["mean"] > 0.1
+    hard = extraction(tmp_path / "hard", "--until_stable 0.999 --spans")
+    assert not hard.metadata["until_stable"]["reached"]
+    assert [row["examples"] for row in hard.metadata["until_stable"]["looks"]] == [2, 4, 6]
+    plain = extraction(tmp_path / "plain", "--spans")
+    scores = [
+        load_example_scores(tmp_path / name / "C.examples.safetensors")
+        for name in ("hard", "plain")
+    ]
+    assert torch.allclose(*scores, rtol=1e-4, atol=1e-6 * float(scores[1].abs().max()))
+    assert hard.metadata["spans"]["share"] == pytest.approx(plain.metadata["spans"]["share"])
+    for name in ("metric_clean", "metric_corrupted"):
+        ends = [each.metadata["completeness"][name] for each in (hard, plain)]
+        assert ends[0] == pytest.approx(ends[1], rel=1e-5, abs=1e-8)
+    assert not list(tmp_path.glob("*/.blocks*")) and (tmp_path / "hard/C.stability.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "words", ["--spans", "--ig_steps auto", "--method EAP --metric nll --ablation mean"]
+)
+def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
+    extraction, tmp_path, monkeypatch, words
+):
+    words += " --until_stable 0.999"
+    extraction(tmp_path / "whole", words)
+    block_of, calls = extract.block_of, []
+
+    def interrupted(*given):
+        if len(calls) == (3 if "auto" in words else 2):
+            raise KeyboardInterrupt
+        calls.append(1)
+        return block_of(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "block_of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            extraction(tmp_path / "again", words)
+    assert list((tmp_path / "again").glob(".blocks*/block-*")) and calls
+    assert not (tmp_path / "again" / "C.json").exists()
+    done = len(list((tmp_path / "again").glob(".blocks*/block-*")))
+    again = []
+    monkeypatch.setattr(extract, "block_of", lambda *given: again.append(1) or block_of(*given))
+    extraction(tmp_path / "again", words)
+    assert len(again) == 3 - done and done > 0
+    assert files(tmp_path / "again") == files(tmp_path / "whole")
+
+
+def test_blocks_of_an_interrupted_run_with_another_seed_are_made_again(
+    extraction, tmp_path, monkeypatch
+):
+    block_of, made = extract.block_of, []
+
+    def counted(*given):
+        if made.count("first") == 2 and "second" not in made:
+            raise KeyboardInterrupt
+        made.append("first" if len(made) < 2 else "second")
+        return block_of(*given)
+
+    monkeypatch.setattr(extract, "block_of", counted)
+    with pytest.raises(KeyboardInterrupt):
+        extraction(tmp_path, "--until_stable 0.999 --resamples 10")
+    made.append("second")
+    extraction(tmp_path, "--until_stable 0.999 --resamples 10 --seed 1")
+    assert made == ["first", "first", "second", "second", "second", "second"]
+
+
+def test_blocks_of_other_arguments_are_not_gone_on_with(tmp_path):
+    one = Blocks(tmp_path / ".blocks", "one")
+    one.add({"scores": torch.ones(2)})
+    assert len(Blocks(tmp_path / ".blocks", "one")) == 1
+    assert len(Blocks(tmp_path / ".blocks", "other")) == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="something else"):
+        Blocks(tmp_path / "mine", "one")
+    discard(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").is_file()
+
+
+def test_all_checkpoints_are_extracted_from_as_many_pairs_as_the_last_one(
+    extraction, tmp_path, tiny_model_dir, pairs
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    for step in (0, 5, 10):
+        (run / f"checkpoint-{step}").symlink_to(tiny_model_dir)
+    words = (
+        f"--model_path {run} --all_checkpoints --pairs {pairs} --output_dir {tmp_path}/C --quiet"
+    )
+    extract.main([*words.split(), "--until_stable", "0.1", "--resamples", "50"])
+    made = [json.loads((tmp_path / f"C/C_step{step}.json").read_text()) for step in (0, 5, 10)]
+    assert [len(each["metadata"]["example_ids"]) for each in made] == [2, 2, 2]
+    assert [("until_stable" in each["metadata"]) for each in made] == [False, False, True]
+    assert made[0]["metadata"]["as_many_pairs_as"] == "C_step10.json"
+
+
+@pytest.mark.parametrize(
+    "words, match",
+    [
+        ("--until_stable 1", "--until_stable 1"),
+        ("--until_stable --resamples 0", "--resamples"),
+        (
+            "--until_stable --all_checkpoints --method EAP --metric nll --ablation mean",
+            "other pairs",
+        ),
+        ("--rank largest", "--rank largest"),
+        ("--rank example --no_absolute", "no sign"),
+        ("--rank example --method NAP", "ranks edges"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(words, match):
+    with pytest.raises(InputError, match=match):
+        extract.check(extract.parse(words.split()))
+
+
+def test_until_stable_without_a_number_is_what_stable_means():
+    assert extract.parse(["--until_stable"]).until_stable == bootstrap.STABLE
+    assert extract.parse([]).until_stable is None
+
+
+def test_a_circuit_ranked_by_examples_is_what_its_scores_per_example_give(extraction, tmp_path):
+    circuit = extraction(tmp_path, "--rank example")
+    per_example = load_example_scores(tmp_path / "C.examples.safetensors")
+    ranking = per_example.double().abs().mean(0)
+    assert torch.allclose(circuit.ranking, ranking) and circuit.rule.rank == "example"
+    wanted = set(ranking.topk(circuit.metadata["sizes"]["selected"]).indices.tolist())
+    assert set(circuit.in_graph.nonzero().flatten().tolist()) <= wanted
+    assert torch.equal(circuit.rule.take(circuit.graph, circuit.ranking), circuit.in_graph)
+    other = strongest(circuit.scores, len(wanted)).nonzero().flatten().tolist()
+    assert set(other) != wanted  # the two rankings differ here, or nothing is tested
