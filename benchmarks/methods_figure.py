@@ -84,11 +84,11 @@ def _reach(x, y, goal: float) -> float:
 
 
 def _arrow(axis, start: float, end: float, height: float, words: str) -> None:
-    """A horizontal arrow from one curve to the other, with words below its head's side."""
-    style = {"arrowstyle": "-|>", "color": "black", "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+    """A horizontal arrow from one curve to the other, and what it says in the panel's free corner."""
+    style = {"arrowstyle": "-|>", "color": "black", "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
     axis.annotate("", (end, height), (start, height), arrowprops=style, zorder=4)
-    place = {"fontsize": 8, "fontweight": "bold", "va": "top", "ha": "left"}
-    axis.annotate(words, (start, height), (6, -5), textcoords="offset points", **place)
+    corner = {"transform": axis.transAxes, "ha": "right", "va": "bottom"}
+    axis.text(0.98, 0.03, words, fontsize=10, fontweight="bold", **corner)
 
 
 def _saved_edges(axis, theirs, mine) -> None:
@@ -96,8 +96,10 @@ def _saved_edges(axis, theirs, mine) -> None:
     for goal in GOALS:
         start, end = _reach(*theirs, goal), _reach(*mine, goal)
         if np.isfinite(start) and np.isfinite(end):
-            words = f"f = {goal}:\n{start / end:.1f}x fewer edges" if start > end else f"f = {goal}"
-            _arrow(axis, start, end, goal, words)
+            kind, times = "fewer", start / end
+            if times < 1:
+                kind, times = "more", 1 / times
+            _arrow(axis, start, end, goal, f"f = {goal} with\n{times:.1f}x {kind} edges")
             return
 
 
@@ -128,12 +130,9 @@ def _overlap(axis, rows, shown: dict, by_time: bool) -> None:
         theirs, mine = (curves[way] for way in shown)
         start, end = theirs[0][-1], _reach(*mine, theirs[1][-1])
         if np.isfinite(end) and start > end:
-            kind = "less time" if by_time else "fewer pairs"
-            _arrow(axis, start, end, theirs[1][-1], "")
-            words = f"{start / end:.0f}x {kind}"
-            place = {"fontsize": 8, "fontweight": "bold", "ha": "right", "va": "bottom"}
-            at = theirs[0][-1], theirs[1][-1]
-            axis.annotate(words, at, (0, 4), textcoords="offset points", **place)
+            kind = "faster" if by_time else "fewer pairs"
+            words = f"the same overlap\n{start / end:.0f}x {kind}"
+            _arrow(axis, start, end, theirs[1][-1], words)
 
 
 _AT_LEFT = {
