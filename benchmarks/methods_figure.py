@@ -2,7 +2,7 @@
 
 import numpy as np
 
-GOALS = (0.9, 0.8, 0.7, 0.6, 0.5)  # of f: where sizes are compared, at the first that both reach
+SIZE = 5  # %: the circuit of the yardstick whose f the other is to reach
 STABLE = 0.8
 
 
@@ -92,15 +92,14 @@ def _arrow(axis, start: float, end: float, height: float, words: str) -> None:
 
 
 def _saved_edges(axis, theirs, mine) -> None:
-    """An arrow from the yardstick's size to ours at the same f."""
-    for goal in GOALS:
-        start, end = _reach(*theirs, goal), _reach(*mine, goal)
-        if np.isfinite(start) and np.isfinite(end):
-            kind, times = "fewer", start / end
-            if times < 1:
-                kind, times = "more", 1 / times
-            _arrow(axis, start, end, goal, f"f = {goal} with\n{times:.1f}x {kind} edges")
-            return
+    """An arrow from the yardstick's circuit of `SIZE` % to ours of the same f."""
+    goal = float(np.interp(SIZE, *theirs))
+    end = _reach(*mine, goal)
+    if not np.isfinite(end):
+        return
+    kind, times = ("fewer", SIZE / end) if end < SIZE else ("more", end / SIZE)
+    words = f"f of its {SIZE} % circuit\nwith {times:.1f}x {kind} edges"
+    _arrow(axis, SIZE, end, goal, words)
 
 
 def _overlap(axis, rows, shown: dict, by_time: bool) -> None:
