@@ -98,6 +98,11 @@ def parse(argv=None):
         help="random circuits per size and kind; 0: none (default: %(default)s)",
     )
     parser.add_argument(
+        "--compare_circuit",
+        type=flags.text,
+        help="a circuit of the same model found by another method, to stand beside the first",
+    )
+    parser.add_argument(
         "--metrics",
         type=flags.metric_list,
         default=METRICS,
@@ -132,7 +137,7 @@ def main(argv=None):
     inputs = {"model": hub.model_source(args.model_path)}
     if args.other_model_path:
         inputs["other_model"] = hub.model_source(args.other_model_path)
-    for name in ("circuit", "pairs", "other_circuit"):
+    for name in ("circuit", "pairs", "other_circuit", "compare_circuit"):
         path = getattr(args, name)
         if path is None:
             continue
@@ -143,23 +148,27 @@ def main(argv=None):
             )
         inputs[name] = path
     out = Path(args.output_dir)
-    run = runs.Run(
-        args,
-        runs.record_in(out, __file__),
-        [out / "faithfulness.json", out / "faithfulness.png"],
-        inputs,
-    )
+    outputs = [out / "faithfulness.json", out / "faithfulness.png"]
+    if args.compare_circuit:
+        outputs.append(out / "faithfulness.methods.png")
+    run = runs.Run(args, runs.record_in(out, __file__), outputs, inputs)
     if run.up_to_date:
         return
-    from eap import faithfulness_plots, faithfulness_report
+    from eap import faithfulness_plots, faithfulness_report, method_comparison_plots
 
     runs.seed_everything(args.seed)
     runs.say_circuit_dtype(args)
     result = {"format": 1, **evaluate(args)}
-    result["sentences"] = faithfulness_report.sentences(result)
-    runs.say(args, "\n".join(faithfulness_report.lines(result)))
+    methods = result["methods"]
+    more = methods["sentences"] if methods else []
+    result["sentences"] = faithfulness_report.sentences(result) + more
+    runs.say(args, "\n".join(faithfulness_report.lines(result) + more))
     runs.write_json(out / "faithfulness.json", result)
     runs.save_figure(lambda: faithfulness_plots.figure(result), out / "faithfulness.png")
+    if methods:
+        runs.save_figure(
+            lambda: method_comparison_plots.of_result(result), out / "faithfulness.methods.png"
+        )
     run.finish()
 
 
@@ -184,11 +193,11 @@ def load(args):
     for name, circuit in circuits.items():
         circuit.require_scores(name)
     require_own_models(args, circuits)
+    beside = comparison_circuit(args)
     adapter, tokenizer = opening.open_adapted(args, args.model_path, circuits)
     pairs = opening.read_pairs(args, adapter, tokenizer)
-    found_on = (
-        [] if args.allow_same_examples else [circuit.metadata for circuit in circuits.values()]
-    )
+    seen_by = [*circuits.values(), *([beside.circuits[1]] if beside else [])]
+    found_on = [] if args.allow_same_examples else [circuit.metadata for circuit in seen_by]
     if note := dataset.by_ids(found_on, args.pairs):
         runs.warn(note)
     unseen = dataset.unseen(pairs, found_on, args.pairs)
@@ -204,6 +213,27 @@ def load(args):
             f"{len(unseen) - len(used)} of {len(unseen)} unseen pairs, by --max_examples {args.max_examples}"
         )
     return adapter, circuits, used, unused
+
+
+def comparison_circuit(args):
+    """The `method_comparison.Compared` of --circuit and --compare_circuit; None without the latter.
+
+    Raises InputError unless both were found in the weights of --model_path.
+    """
+    from eap.method_comparison import Compared
+
+    if not args.compare_circuit:
+        return None
+    paths = (Path(args.circuit), Path(args.compare_circuit))
+    circuits = tuple(opening.load_circuits(paths))
+    if paths[0].stem == paths[1].stem:
+        raise InputError(
+            f"--compare_circuit {args.compare_circuit}: expected a file of another name than "
+            "--circuit, got the same; rename one"
+        )
+    circuits[1].require_scores(paths[1])
+    opening.require_own_weights(args, circuits[1], paths[1].stem, args.model_path, "--model_path")
+    return Compared(tuple(path.stem for path in paths), circuits)
 
 
 def require_own_models(args, circuits: dict) -> None:
@@ -257,7 +287,27 @@ def evaluate(args) -> dict:
         "tokens_changed": tokens_changed(pairs, control_pairs),
         "left_out": unused + left_out(args, pairs, control_pairs),
         "metrics": result,
+        "methods": compared_methods(args, plan, main, rows),
     }
+
+
+def compared_methods(args, plan, main, rows) -> dict | None:
+    """What stands beside the circuit of --compare_circuit; None without one."""
+    from eap import faithfulness, method_comparison
+    from eap.faithfulness import excludes_zero
+    from summarization import statistics
+
+    beside = comparison_circuit(args)
+    if beside is None:
+        return None
+    about, differences = method_comparison.about(beside), {}
+    for metric in args.metrics:
+        here = faithfulness.setting(main, plan, metric)
+        change = statistics.mean_interval(here.empty - here.full, args.seed, args.resamples)
+        meaningful = excludes_zero(change)
+        differences[metric] = method_comparison.by_size(here, rows) if meaningful else None
+    sentences = method_comparison.sentences(about, differences)
+    return {**about, "differences": differences, "sentences": sentences}
 
 
 def in_own_model(args):
@@ -295,6 +345,7 @@ def entries(args, circuits: dict) -> list:
     """What is run in the circuit's own model: the file's choice, the sizes, their nulls, the other circuit's sizes."""
     import torch
 
+    from eap import method_comparison
     from eap.faithfulness import Entry, by_size, nulls
 
     circuit, *others = circuits.values()
@@ -304,6 +355,8 @@ def entries(args, circuits: dict) -> list:
         circuit, sorted({*args.fractions, *args.random_fractions, *args.cross_fractions})
     )
     compared_with = [entry for entry in curve if entry.fraction in args.random_fractions]
+    if beside := comparison_circuit(args):
+        chosen += by_size(beside.circuits[1], args.fractions, method_comparison.COMPARED)
     chosen += curve + nulls(
         circuit.graph, compared_with, args.n_random, torch.Generator().manual_seed(args.seed)
     )

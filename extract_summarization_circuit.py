@@ -39,9 +39,7 @@ RESAMPLES = (
     1000  # bootstrap resamples of the examples: how sure each edge is, and the noise floor; 0: none
 )
 EXACT_TOP = 0  # patch so many of the strongest edges exactly as a check; one run of the model each
-UNTIL_STABLE = (
-    0  # 0.8: take pairs until two resamples of them overlap so much, or they end; 0: all
-)
+UNTIL_STABLE = 0  # 0.8: take pairs until two resamples of them overlap so much, or they end; 0: all
 MAX_MEMORY = "auto"  # GB that the plan of batches may use; auto: what is free
 
 # what every script has
@@ -473,8 +471,6 @@ def score_once(args, adapter, pairs, path, steps: int, *, n_circuits: int = 1) -
         if args.spans:
             by_span += scores.by_span.double().sum(0) / len(pairs)
         parts.append(part_of(adapter.graph, scores))
-    if writer:
-        writer.close()
     return summarise(args, pairs, steps, Sums(parts, by_span))
 
 
@@ -734,7 +730,6 @@ def from_blocks(args, adapter, pairs, taken: Taken, progress: Progress) -> tuple
         parts.append(part)
         if args.spans:
             by_span += block["by_span"] / n
-    writer.close()
     used = pairs[:n]
     summary, by_span = summarise(args, used, taken.steps, Sums(parts, by_span))
     about = {

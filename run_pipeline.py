@@ -40,13 +40,15 @@ class Preset:
     dataset: str
     pairs: int  # half for extraction, half for evaluation
     training: str  # flags of run_finetuning_with_checkpoints.py
-    trajectory: int  # pairs per checkpoint in the evolution
+    trajectory: int  # pairs per checkpoint at most, and of the robustness
+    judged: int  # unseen pairs on which circuits are run
     texts: int  # of the differential analysis
     test: int  # articles of the ROUGE table
     random_circuits: int
     levels: str  # of the perturbation curve
     arms: str  # flags of run_peft_bakeoff.py
     extract: str = ""  # further flags of the extraction
+    beside: str = ""  # and of EAP-IG's circuit of the fine-tuned model, which stands beside
     faithful: str = ""  # and of the faithfulness
     robust: str = ""  # and of the robustness
     estimated: bool = False  # whether its hours are estimated before it starts
@@ -55,29 +57,33 @@ class Preset:
 DEMO = Preset(
     model="demo",
     dataset="demo",
-    pairs=96,
+    pairs=640,
     training="--checkpoint_steps 0,10,30,70,150 --validation_size 64",  # the rest by the script's own settings for the demo
-    trajectory=32,
+    trajectory=160,
+    judged=32,
     texts=48,
     test=100,
     random_circuits=10,
     levels=".1,.5,.9",
     arms="--arms all late paper observed circuit random --seeds 1 --max_steps 120 --max_examples 64",
-    extract="--ig_steps 10",
+    extract="--method secant --until_stable --fraction .02",
+    beside="--fraction .02 --max_examples 160",
     faithful="--cross_fractions .05,.2 --random_fractions .01,.05,.1",
-    robust="--variants mask,swap:1,control,nll,EAP",
+    robust="--variants mask,swap:1,control,nll,EAP-IG-inputs,EAP --max_examples 96",
 )
 PRESETS = {
     "demo": DEMO,
     "demo-full": replace(
         DEMO,
-        pairs=192,
-        trajectory=48,
+        pairs=960,
+        trajectory=320,
+        judged=48,
+        beside="--fraction .02 --max_examples 320",
         texts=200,
         test=200,
         levels=".1,.2,.3,.4,.5,.6,.7,.8,.9",
         faithful="",
-        robust="",
+        robust="--max_examples 96",
         arms="--arms none full all random late paper hybrid observed circuit circuit-change rslora dora adalora --seeds 3 "
         "--max_steps 100 --subset_train_size 400 --lr_sweep 0.3,1,3 --sweep_share 0.2",
     ),
@@ -86,7 +92,10 @@ PRESETS = {
         dataset="abisee/cnn_dailymail",
         pairs=400,
         training="--subset_train_size 20000 --num_train_epochs 3 --per_device_train_batch_size 8 --learning_rate 5e-5",
-        trajectory=100,
+        trajectory=200,
+        judged=100,
+        extract="--method secant --until_stable",
+        robust="--max_examples 100",
         texts=200,
         test=500,
         random_circuits=10,
@@ -101,11 +110,14 @@ PRESETS = {
         training="--subset_train_size 32 --max_steps 4 --per_device_train_batch_size 8 --checkpoint_steps 0,2,4 "
         "--validation_size 8 --probe_examples 4",
         trajectory=4,
+        judged=4,
         texts=4,
         test=4,
         random_circuits=1,
         levels=".5",
-        extract="--ig_steps 2",
+        extract="--method secant",
+        beside="--ig_steps 2",
+        robust="--variants mask,swap:1,control,nll,EAP-IG-inputs,EAP --max_examples 4",
         arms="--arms all paper random --seeds 1 --max_steps 2 --subset_train_size 32 --per_device_train_batch_size 8 --max_examples 4",
     ),
 }
@@ -127,22 +139,24 @@ def commands(preset: Preset, out: Path) -> list[list[str]]:
         at("C_after_summarization.json"),
         at("circuits"),
     )
-    half = preset.pairs // 2
+    beside = at("C_after_EAP-IG.json")
+    judged = min(preset.judged, preset.pairs // 2)
     lines = [
         f"create_causal_summarization_data.py --dataset {preset.dataset} --model_path {preset.model} --max_examples {preset.pairs} "
         f"--output {pairs}",
         f"run_finetuning_with_checkpoints.py --model_path {preset.model} --dataset {preset.dataset} {preset.training} --output_dir {tuned}",
         f"extract_summarization_circuit.py --model_path {preset.model} --pairs {pairs} --output {before} {preset.extract}",
         f"extract_summarization_circuit.py --model_path {tuned} --pairs {pairs} --output {after} {preset.extract}",
+        f"extract_summarization_circuit.py --model_path {tuned} --pairs {pairs} --output {beside} --method EAP-IG-inputs {preset.beside}",
         f"extract_summarization_circuit.py --all_checkpoints --model_path {tuned} --pairs {pairs} --max_examples {preset.trajectory} "
         f"--output_dir {circuits} {preset.extract}",
-        f"analyze_circuit_evolution.py --circuits {circuits} --training {tuned} --pairs {held_out} --max_examples {preset.trajectory}",
+        f"analyze_circuit_evolution.py --circuits {circuits} --training {tuned} --pairs {held_out} --max_examples {judged}",
         f"differential_analysis.py --base_model_path {preset.model} --finetuned_model_path {tuned} --dataset {preset.dataset} "
         f"--max_examples {preset.texts}",
         f"differential_analysis.py --run {tuned}",
         f"evaluate_faithfulness.py --circuit {after} --model_path {tuned} --other_circuit {before} --other_model_path {preset.model} "
-        f"--pairs {held_out} --max_examples {min(preset.trajectory, half)} --n_random {preset.random_circuits} {preset.faithful}",
-        f"evaluate_robustness.py --circuits {after} {before} --model_path {tuned} --pairs {pairs} --max_examples {preset.trajectory} "
+        f"--compare_circuit {beside} --pairs {held_out} --max_examples {judged} --n_random {preset.random_circuits} {preset.faithful}",
+        f"evaluate_robustness.py --circuits {after} {before} {beside} --model_path {tuned} --pairs {pairs} "
         f"--levels {preset.levels} {preset.robust}",
         f"test_set_evaluation.py --model_paths {preset.model} {tuned} --dataset {preset.dataset} --max_examples {preset.test}",
         f"run_peft_bakeoff.py --model_path {preset.model} --dataset {preset.dataset} {preset.arms} "
@@ -181,13 +195,13 @@ CHECKPOINTS, VALIDATION = (
     10,
     200,
 )  # of the training's schedule, where a preset leaves its script's defaults
-PASSES_PER_EXTRACTION = 1.25 * (
-    5 * 2 + 2
-)  # five points of forward and backward, two plain runs, benchmarks/attribution.py's overhead
+# Forward and backward passes a pair, times what benchmarks/attribution.py measures over them: secant's
+# two plain runs and one backward pass; EAP-IG's five points of both, and two plain runs.
+SECANT_PASSES, EAP_IG_PASSES = 1.8 * 3, 1.25 * (5 * 2 + 2)
 PASSES_PER_CIRCUIT = (
     1.5  # a circuit's run on average, in plain forward passes (benchmarks/evaluation.py)
 )
-SIZES = 10  # circuits on a curve of faithfulness: the circuit's own, its control's, and the three of the two circuits in the two models
+SIZES = 10  # circuits on a curve of faithfulness: the circuit's own, its control's, the other method's, the other circuit's in two models
 NULL_SIZES = 4  # sizes at which it stands beside its complement and two kinds of random circuits
 VARIANTS = 10  # other ways of extracting, in the robustness
 
@@ -202,6 +216,9 @@ def limited(preset: Preset, max_examples: str | None) -> Preset:
         pairs=n,
         training=with_value(preset.training, "subset_train_size", n),
         trajectory=min(n, n // 2),
+        judged=min(n, n // 2),
+        beside=f"{preset.beside} --max_examples {n}",
+        robust=f"{preset.robust} --max_examples {n}",
         texts=n,
         test=n,
         arms=with_value(preset.arms, "max_examples", str(n)),
@@ -219,7 +236,7 @@ def workload(preset: Preset, left: dict[str, float] | None = None) -> dict[str, 
     """What the stages that take long train on, read and summarize, by stage.
 
     A backward pass on frozen weights counts as a forward one. `left` is the share of each stage that
-    is not done yet: of the extraction, of its three commands.
+    is not done yet: of the extraction, of its four commands.
     """
     shares = left or {}
     training, arms = values_of(preset.training), values_of(preset.arms)
@@ -232,24 +249,27 @@ def workload(preset: Preset, left: dict[str, float] | None = None) -> dict[str, 
     per_run = int(arms["subset_train_size"][0]) * float(arms["num_train_epochs"][0])
     factors = len(arms["lr_sweep"][0].split(","))
     judged = trained_arms * seeds + ("none" in arms["arms"])
-    extraction = (
+    judged_on = min(preset.judged, half)
+    by_secant = (
         half * shares.get("before", 1)
         + half * shares.get("after", 1)
         + CHECKPOINTS * min(preset.trajectory, half) * shares.get("checkpoints", 1)
     )
+    extraction = SECANT_PASSES * by_secant + EAP_IG_PASSES * half * shares.get("beside", 1)
+    again = min(int(values_of(preset.robust)["max_examples"][-1]), half)
     whole = {
         "run_finetuning_with_checkpoints": estimate.Work(
             train=int(training["subset_train_size"][0]) * float(training["num_train_epochs"][0]),
             read=CHECKPOINTS * VALIDATION,
         ),
-        "extract_summarization_circuit": estimate.Work(read=PASSES_PER_EXTRACTION * extraction),
+        "extract_summarization_circuit": estimate.Work(read=extraction),
         "evaluate_faithfulness": estimate.Work(
             read=PASSES_PER_CIRCUIT
-            * min(preset.trajectory, half)
-            * (5 * SIZES + NULL_SIZES * (1 + 2 * preset.random_circuits))
+            * judged_on
+            * (6 * SIZES + NULL_SIZES * (1 + 2 * preset.random_circuits))
         ),
         "evaluate_robustness": estimate.Work(
-            read=PASSES_PER_EXTRACTION * preset.trajectory * (1 + levels + VARIANTS)
+            read=again * (SECANT_PASSES * (1 + levels + VARIANTS) + EAP_IG_PASSES)
         ),
         "test_set_evaluation": estimate.Work(read=2 * preset.test, write=2 * preset.test),
         "run_peft_bakeoff": estimate.Work(
@@ -287,12 +307,13 @@ def left_to_do(chosen: list[list[str]], handed_on: list[str]) -> dict[str, float
 
 
 def left_of_circuits(args) -> tuple[str, float]:
-    """(before, after or checkpoints; the share of its circuits that are not there yet)."""
+    """(before, after, beside or checkpoints; the share of its circuits that are not there yet)."""
     if args.all_checkpoints:
         records = Path(args.output_dir).glob("C_step*.run.json")
         done = sum(recorded(args, record, but={"model_path", "output"}) for record in records)
         return "checkpoints", max(0, 1 - done / CHECKPOINTS)
-    name = "before" if "before" in Path(args.output).name else "after"
+    names = ("EAP-IG", "beside"), ("before", "before"), ("after", "after")
+    name = next(name for part, name in names if part in Path(args.output).name)
     return name, 1 - recorded(args, runs.record_beside(args.output))
 
 
@@ -324,9 +345,9 @@ def values_of(words: str) -> dict[str, list[str]]:
 def bytes_to_write(preset: Preset, work: dict[str, estimate.Work], left: dict[str, float]) -> float:
     """What the stages of `work` will keep: checkpoints, scores, the arm `full` of each seed."""
     half = preset.pairs // 2
-    circuits = half * (left.get("before", 1) + left.get("after", 1)) + CHECKPOINTS * min(
-        preset.trajectory, half
-    ) * left.get("checkpoints", 1)
+    circuits = half * sum(
+        left.get(name, 1) for name in ("before", "after", "beside")
+    ) + CHECKPOINTS * min(preset.trajectory, half) * left.get("checkpoints", 1)
     amounts = {
         "run_finetuning_with_checkpoints": (3 * CHECKPOINTS + 1) * estimate.WEIGHTS_BYTES,
         "extract_summarization_circuit": circuits * estimate.SCORES_BYTES,

@@ -1,7 +1,7 @@
 """The figure of two methods side by side: plain numbers in, a matplotlib Figure out."""
 
 from eap.faithfulness import supports_claim
-from eap.method_comparison import way
+from eap.method_comparison import COMPARED, way
 from eap.style import COLOURS, subplots
 
 LOOKS = (("circuit", "o-"), ("base", "s--"))  # of the circuit in question and of the other one
@@ -35,6 +35,22 @@ def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str,
         axis.legend(fontsize=7)
     _cost(cost, about)
     return made
+
+
+def of_result(result: dict):
+    """The figure of faithfulness.json, for its first metric whose f means something."""
+    methods = result["methods"]
+    metric = next((name for name, rows in methods["differences"].items() if rows), None)
+    if metric is None:
+        raise ValueError("f means nothing for any metric: corruption's effect includes zero")
+    rows = result["metrics"][metric]["rows"]
+    sizes = {row["fraction"] for row in rows if row["kind"] == COMPARED}
+    curves = [
+        [row for row in rows if row["kind"] == kind and row["fraction"] in sizes]
+        for kind in ("circuit", COMPARED)
+    ]
+    differences = methods["differences"][metric]
+    return figure(methods, differences, curves, metric, result["examples"])
 
 
 def _faithful(axis, rows, curves, names) -> None:

@@ -28,10 +28,10 @@ from scipy.stats import t as student
 
 from eap import bootstrap
 from eap.circuit import Circuit, chance_jaccard
+from eap.evaluate import FRACTIONS as SIZES
 from eap.evolution import LEVEL, floor
 from eap.selection import bootstrap_means
 
-SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # the ten standard ones
 SIZE_RESAMPLES = 100  # for the overlap at each size
 DRAWS, GROUP_DRAWS = 40, 16  # comparisons at each n; with one group of examples left out
 AGAIN = 4  # resamples of the same examples

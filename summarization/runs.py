@@ -34,6 +34,7 @@ PLACES = {
     "circuit",
     "circuits",
     "other_circuit",
+    "compare_circuit",
     "model_path",
     "model_paths",
     "base_model_path",
