@@ -35,12 +35,11 @@ SEEDS = 5  # planted circuits of each size
 
 MODELS = ("base", "fine-tuned")
 PLANTED = "planted"
+METRICS = ("kl", "nll", "js", "logit_diff")
 
 
 def parse(argv=None):
     """The script's arguments."""
-    from eap.metrics import METRICS
-
     parser = flags.parser(__doc__, "outputs/benchmarks")
     shown = "(default: %(default)s)"
     parser.add_argument("--model_path", help="the fine-tuned model (default: it is made)")
