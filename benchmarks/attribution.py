@@ -1,11 +1,12 @@
 """What does attribution cost over the passes it cannot avoid?
 
-GPT-2's shape with random weights, KL on the last eighth of the positions, a column per method. "bare" is
-EAP-IG's forward and backward passes with Gauss-Legendre points (frozen parameters, fused attention, logits
-at target positions only, the same precision) and its two plain runs, with no attribution at all; "own bare"
-the same of the method's own passes: secant's two forward and one backward. Times alternate in one process,
-medians are taken; every peak of memory is a process of its own. A second measurement attributes more
-examples of one length: time should grow with them, memory not.
+GPT-2's shape with random weights, KL on the last eighth of the positions, a column per method.
+"bare" is EAP-IG's forward and backward passes with Gauss-Legendre points (frozen parameters,
+fused attention, logits at target positions only, the same precision) and its two plain runs, with
+no attribution at all; "own bare" the same of the method's own passes: secant's two forward and
+one backward. Times alternate in one process, medians are taken; every peak of memory is a process
+of its own. A second measurement attributes more examples of one length: time should grow with
+them, memory not.
 
 Reads   nothing
 Writes  attribution.json and attribution.png in --output_dir
@@ -82,7 +83,9 @@ def parse(argv=None):
 
 
 def methods_of(args) -> list[str]:
-    """The methods asked for. Raises InputError for one that is unknown or has no passes of its own."""
+    """The methods asked for. Raises InputError for one that is unknown or has no passes of its
+    own.
+    """
     from eap import InputError
     from eap import attribute as attribution
 
@@ -159,7 +162,9 @@ def autocast_of(dtype: str):
 
 
 def cost(args, shape: str, dtype: str, tokens: int) -> dict:
-    """Median seconds of the methods and of their passes, alternating; peak memory of each in its own process."""
+    """Median seconds of the methods and of their passes, alternating; peak memory of each in its
+    own process.
+    """
     adapter, methods = common.random_gpt2(args, shape), methods_of(args)
     size = args.batch_size or 1
     pairs = common.random_pairs(adapter, tokens, size, args.seed)
@@ -201,7 +206,9 @@ def measured(args, adapter, pairs, work: list[tuple], dtype: str) -> dict:
 
 
 def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples: int) -> float:
-    """Peak memory in GB of a method, or of the bare passes: of a GPU's tensors, or of a process of its own."""
+    """Peak memory in GB of a method, or of the bare passes: of a GPU's tensors, or of a process of
+    its own.
+    """
     if runs.torch_device(args).type == "cuda":
         import torch
 
@@ -256,7 +263,9 @@ def repeated(args, name: str, adapter, tokens: int, examples: int, dtype: str) -
 
 
 def savings(rows: list[dict]) -> list[str]:
-    """What bfloat16 saves of float32's time and memory: a line for each method, shape and length with both."""
+    """What bfloat16 saves of float32's time and memory: a line for each method, shape and length
+    with both.
+    """
     cells = {(row["shape"], row["tokens"], row["dtype"]): row for row in rows}
     lines = []
     for (shape, tokens, dtype), half in cells.items():
@@ -275,7 +284,9 @@ def savings(rows: list[dict]) -> list[str]:
 
 
 def plot(rows, grown):
-    """A Figure: time in bare passes and memory over them, by method; time and memory over examples."""
+    """A Figure: time in bare passes and memory over them, by method; time and memory over
+    examples.
+    """
     from eap.style import COLOURS, subplots
 
     figure, (ratio, memory, examples) = subplots(1, 3, figsize=(11.4, 3.3))

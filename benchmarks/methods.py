@@ -1,11 +1,12 @@
 """Which method finds the better circuit, and at what price?
 
-On the embedded demo model before and after fine-tuning, for every method: f on pairs that it did not see,
-with the paired difference from EAP-IG (5 Gauss-Legendre points); overlap of circuits found on other
-examples, at equal numbers of examples and at equal time; correlation with exact patching of single edges;
-completeness; seconds per pair. On planted circuits (tests/planted.py: small GPT-2s whose true edges are
-known by construction): AUROC of |score| against the true edges. EAP, AttnLRP and GIM take nll where kl and
-js have no gradient. Edges are ranked by |mean score| and by the mean of |score per example|.
+On the embedded demo model before and after fine-tuning, for every method: f on pairs that it did
+not see, with the paired difference from EAP-IG (5 Gauss-Legendre points); overlap of circuits
+found on other examples, at equal numbers of examples and at equal time; correlation with exact
+patching of single edges; completeness; seconds per pair. On planted circuits (tests/planted.py:
+small GPT-2s whose true edges are known by construction): AUROC of |score| against the true edges.
+EAP, AttnLRP and GIM take nll where kl and js have no gradient. Edges are ranked by |mean score|
+and by the mean of |score per example|.
 
 Reads   the embedded demo model and newsroom; --model_path: the demo model fine-tuned already
 Writes  methods.json and methods.png in --output_dir; without --model_path the fine-tuned model
@@ -66,7 +67,9 @@ def parse(argv=None):
 
 
 def named(text: str | None, known) -> list[str]:
-    """The `known` names in a list separated by semicolons; all for None. Raises InputError for others."""
+    """The `known` names in a list separated by semicolons; all for None. Raises InputError for
+    others.
+    """
     from eap import InputError
 
     if text is None:
@@ -78,7 +81,9 @@ def named(text: str | None, known) -> list[str]:
 
 
 def fine_tuned(args) -> str:
-    """The folder of the demo model, fine-tuned as the demo does it; made first if it is not there."""
+    """The folder of the demo model, fine-tuned as the demo does it; made first if it is not
+    there.
+    """
     if args.model_path:
         return args.model_path
     from run_pipeline import PRESETS
@@ -103,7 +108,9 @@ def cell(value: float | None, width: int = 6, digits: int = 2) -> str:
 
 
 def marked(row: dict) -> str:
-    """f with + or - behind it where the interval of its difference from the yardstick excludes zero."""
+    """f with + or - behind it where the interval of its difference from the yardstick excludes
+    zero.
+    """
     from eap.faithfulness import supports_claim
 
     difference = row["difference"]
@@ -135,17 +142,20 @@ def lines(rows: list[dict], planted: list[dict]) -> list[str]:
 
 
 LEGEND = (
-    "f: faithfulness on unseen pairs by share of edges; + or -: its paired difference from EAP-IG with",
-    "5 Gauss-Legendre points, ranked by |mean score|, is above or below zero (95 % by bootstrap).",
-    "halves, time: Jaccard index of the 5 % circuits of two disjoint samples, each of half of the pairs,",
-    "or of as many as can be scored in the time that EAP-IG takes for a quarter of them.",
-    "A: AUROC on planted circuits of 16 and 31 subspaces. r, rho: Pearson correlation of scores, Spearman",
-    "of |score|, with exact patching. gap: completeness, %. s: seconds a pair (of all threads on a CPU).",
+    "f: faithfulness on unseen pairs by share of edges; + or -: its paired difference from EAP-IG",
+    "with 5 Gauss-Legendre points, ranked by |mean score|, is above or below zero (95 % by",
+    "bootstrap). halves, time: Jaccard index of the 5 % circuits of two disjoint samples, each of",
+    "half of the pairs, or of as many as can be scored in the time that EAP-IG takes for a",
+    "quarter of them. A: AUROC on planted circuits of 16 and 31 subspaces. r, rho: Pearson",
+    "correlation of scores, Spearman of |score|, with exact patching. gap: completeness, %. s:",
+    "seconds a pair (of all threads on a CPU).",
 )
 
 
 def stable_lines(rows: list[dict], examples: int) -> list[str]:
-    """Overlap over the number of pairs, for the methods that were run on more than they are judged by."""
+    """Overlap over the number of pairs, for the methods that were run on more than they are judged
+    by.
+    """
     text = []
     for row in rows:
         curve = row["mean"]["disjoint"]

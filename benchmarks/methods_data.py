@@ -1,8 +1,8 @@
-"""What `benchmarks/methods.py` measures of every method: plain tensors in, rows of plain numbers out.
+"""What `benchmarks/methods.py` measures of every method: tensors in, rows of numbers out.
 
-Scores may be ranked by |mean score| ("mean") or by the mean of |score per example| ("example"). For the
-second, per-example scores are replaced by their absolute values; everything after that is the same.
-"""
+Scores may be ranked by |mean score| ("mean") or by the mean of |score per example| ("example").
+For the second, per-example scores are replaced by their absolute values; everything after that is
+the same."""
 
 import statistics
 from dataclasses import dataclass
@@ -38,7 +38,9 @@ class Way:
     slow: bool = False  # on the fine-tuned model and the smaller planted ones only
 
     def metric(self, wanted: str) -> str:
-        """The wanted metric, or nll where the method would take a gradient that kl and js do not have."""
+        """The wanted metric, or nll where the method would take a gradient that kl and js do not
+        have.
+        """
         return "nll" if METHODS[self.method].flat and wanted in ("kl", "js") else wanted
 
 
@@ -77,7 +79,9 @@ class Pairs(NamedTuple):
 
 
 def demo_pairs(finding: int, judging: int, others: int, seed: int) -> Pairs:
-    """The pairs that the demo's first stages make: half of the first 2 x `finding` articles to find on."""
+    """The pairs that the demo's first stages make: half of the first 2 x `finding` articles to
+    find on.
+    """
     from create_causal_summarization_data import split_pairs
 
     found, held_out = split_pairs(_newsroom(0, 2 * finding, seed), 0.5, seed)
@@ -101,7 +105,9 @@ def _newsroom(first: int, n: int, seed: int) -> list[Pair]:
 
 
 class Scored(NamedTuple):
-    """A method's scores per example: of the pairs to find on, and of as many others as it was run on."""
+    """A method's scores per example: of the pairs to find on, and of as many others as it was run
+    on.
+    """
 
     finding: torch.Tensor  # (pairs, edges)
     all: torch.Tensor  # (pairs, edges): of these pairs and of others
@@ -111,9 +117,11 @@ class Scored(NamedTuple):
 
 
 def score(args, adapter, pairs: Pairs, way: Way, budget: float | None, many: bool) -> Scored:
-    """The method's `Scored`. `budget` is the yardstick's time for a quarter of the pairs, None for itself.
+    """The method's `Scored`. `budget` is the yardstick's time for a quarter of the pairs, None
+    for itself.
 
-    It scores further pairs where two samples of `at_equal_time` pairs need them; all of them with `many`.
+    It scores further pairs where two samples of `at_equal_time` pairs need them; all of them with
+    `many`.
     """
     device, n = runs.torch_device(args), len(pairs.finding)
     done = []
@@ -150,7 +158,9 @@ def ranked(per_example: torch.Tensor, rank: str) -> torch.Tensor:
 
 
 def faithful(args, adapter, judging: list[Pair], scored: dict[str, Scored]) -> dict:
-    """{(way, rank): rows of f at `FRACTIONS`, each with its paired difference from the yardstick}."""
+    """{(way, rank): rows of f at `FRACTIONS`, each with its paired difference from the
+    yardstick}.
+    """
     from tqdm import tqdm
 
     entries = []
@@ -172,7 +182,9 @@ def faithful(args, adapter, judging: list[Pair], scored: dict[str, Scored]) -> d
 
 
 def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
-    """f with its interval and its difference from the yardstick ranked by |mean score|, size by size."""
+    """f with its interval and its difference from the yardstick ranked by |mean score|, size by
+    size.
+    """
     found = faithfulness.differences(judged, kind, judged, f"{YARDSTICK}|mean", rows)
     result = []
     for which, row in zip(judged.rows_of(kind), found, strict=True):
@@ -188,7 +200,8 @@ def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
 def overlaps(scored: Scored, rank: str, seed: int) -> dict:
     """Jaccard index of circuits found on other examples, for each size of `OVERLAPS`.
 
-    {"halves", "resamples", "equal_time": [a number per size], "disjoint": [{"pairs", "jaccard": [...]}]}.
+    {"halves", "resamples", "equal_time": [a number per size], "disjoint": [{"pairs", "jaccard":
+    [...]}]}.
     """
     finding, everything = ranked(scored.finding, rank), ranked(scored.all, rank)
     n_edges = finding.shape[1]
@@ -209,7 +222,9 @@ def overlaps(scored: Scored, rank: str, seed: int) -> dict:
 
 
 def disjoint(per_example: torch.Tensor, n: int, seed: int) -> list[float]:
-    """For each size of `OVERLAPS`: overlap of circuits of two disjoint samples of n pairs, mean of `DRAWS`."""
+    """For each size of `OVERLAPS`: overlap of circuits of two disjoint samples of n pairs, mean of
+    `DRAWS`.
+    """
     generator = torch.Generator().manual_seed(seed)
     first, second = [], []
     for _ in range(DRAWS):
@@ -235,7 +250,9 @@ def edges_to_patch(scores: list[torch.Tensor], n: int, seed: int) -> list[int]:
 
 
 def patch(args, adapter, pairs: list[Pair], edges: list[int]) -> torch.Tensor:
-    """(edges,) exact scores of the given edges, mean over the pairs: one run of the model for each."""
+    """(edges,) exact scores of the given edges, mean over the pairs: one run of the model for
+    each.
+    """
     with hooks.frozen(adapter.model):
         runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(pairs))), pairs))
         chosen = runs.progress(edges, args, "patching exactly")
@@ -243,7 +260,9 @@ def patch(args, adapter, pairs: list[Pair], edges: list[int]) -> torch.Tensor:
 
 
 def agreement(args, adapter, pairs: Pairs, scored: dict[str, Scored]) -> dict[str, dict]:
-    """{way: {"pearson", "spearman"}}: of scores, and of their absolute values, with exact patching."""
+    """{way: {"pearson", "spearman"}}: of scores, and of their absolute values, with exact
+    patching.
+    """
     from scipy.stats import spearmanr
 
     n = args.exact_examples
@@ -263,7 +282,9 @@ def agreement(args, adapter, pairs: Pairs, scored: dict[str, Scored]) -> dict[st
 
 
 def on_model(args, name: str, path: str, ways: list[str], many: list[str]) -> list[dict]:
-    """A row for every method on one model. `many` are those whose overlap goes up to large samples."""
+    """A row for every method on one model. `many` are those whose overlap goes up to large
+    samples.
+    """
     from eap.models import adapt
 
     device = runs.torch_device(args)

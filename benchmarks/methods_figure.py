@@ -9,7 +9,8 @@ STABLE = 0.8
 def plot(rows, yardstick: str, ours: str):
     """A Figure: f over size on each model; overlap of circuits over pairs, and over time.
 
-    `ours` and `yardstick` are drawn strong, with what the one saves of the other; all others are grey.
+    `ours` and `yardstick` are drawn strong, with what the one saves of the other; all others are
+    grey.
     """
     from eap.style import subplots
 
@@ -74,7 +75,9 @@ def _faithfulness(axis, rows, shown: dict) -> None:
 
 
 def _reach(x, y, goal: float) -> float:
-    """Where a curve first reaches the goal, linear in log x; NaN where it does not, or starts above it."""
+    """Where a curve first reaches the goal, linear in log x; NaN where it does not, or starts
+    above it.
+    """
     above = np.flatnonzero(np.asarray(y) >= goal)
     if not len(above) or above[0] == 0:
         return float("nan")
@@ -84,7 +87,9 @@ def _reach(x, y, goal: float) -> float:
 
 
 def _arrow(axis, start: float, end: float, height: float, words: str) -> None:
-    """A horizontal arrow from one curve to the other, and what it says in the panel's free corner."""
+    """A horizontal arrow from one curve to the other, and what it says in the panel's free
+    corner.
+    """
     style = {"arrowstyle": "-|>", "color": "black", "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
     axis.annotate("", (end, height), (start, height), arrowprops=style, zorder=4)
     corner = {"transform": axis.transAxes, "ha": "right", "va": "bottom"}
@@ -103,7 +108,9 @@ def _saved_edges(axis, theirs, mine) -> None:
 
 
 def _overlap(axis, rows, shown: dict, by_time: bool) -> None:
-    """Overlap, at the larger size, of circuits of two disjoint samples; over pairs or seconds in a sample."""
+    """Overlap, at the larger size, of circuits of two disjoint samples; over pairs or seconds in a
+    sample.
+    """
     from eap.style import COLOURS
 
     curves = {}
