@@ -1,20 +1,23 @@
 """What does attribution cost over the passes it cannot avoid?
 
-GPT-2's shape with random weights, KL on the last eighth of the positions, EAP-IG with Gauss-Legendre points. "bare" is the same forward
-and backward passes (frozen parameters, fused attention, logits at target positions only, the same precision) and the two plain runs,
-with no attribution at all. Times alternate between the two in one process, medians are taken; every peak of memory is a process of its
-own. A second measurement attributes more examples of one length: time should grow with them, memory not.
+GPT-2's shape with random weights, KL on the last eighth of the positions, a column per method.
+"bare" is EAP-IG's forward and backward passes with Gauss-Legendre points (frozen parameters,
+fused attention, logits at target positions only, the same precision) and its two plain runs, with
+no attribution at all; "own bare" the same of the method's own passes: secant's two forward and
+one backward. Times alternate in one process, medians are taken; every peak of memory is a process
+of its own. A second measurement attributes more examples of one length: time should grow with
+them, memory not.
 
 Reads   nothing
 Writes  attribution.json and attribution.png in --output_dir
 
     python benchmarks/attribution.py
-    python benchmarks/attribution.py --device cuda --shape small,xl --dtypes float32,bfloat16 --tokens 1024 --batch_size 4 --examples 128
+    python benchmarks/attribution.py --device cuda --shape small,xl --dtypes float32,bfloat16 \
+        --tokens 1024 --batch_size 4 --examples 128
 """
 
 import argparse
 import itertools
-import json
 import statistics
 import subprocess
 import sys
@@ -30,7 +33,9 @@ TOKENS = "256,512,1024"
 SHAPE = "small"  # small or xl; several with commas
 DTYPES = "float32"  # float32: all of it; bfloat16: matrix products only; both with a comma
 REPEATS = 5  # of each measurement; the median is reported
-STEPS = 5  # points of EAP-IG
+METHODS = "EAP-IG-inputs,secant"  # a column each; "bare" is the passes of EAP-IG-inputs
+STEPS = 5  # points of EAP-IG, segments of secant-segments
+CLOCK = "wall"  # cpu: seconds of this process's threads, for a machine that others use as well
 EXAMPLES = "1,2,4,8"  # how many, for the growth with examples, at the smallest length; for one long run on a GPU give one number
 # --------------------------------------------------------------------------------------------
 
@@ -53,6 +58,10 @@ def parse(argv=None):
         default=DTYPES,
         help="float32, bfloat16 (default: %(default)s)",
     )
+    parser.add_argument("--methods", default=METHODS, help="(default: %(default)s)")
+    parser.add_argument(
+        "--clock", choices=common.CLOCKS, default=CLOCK, help="(default: %(default)s)"
+    )
     parser.add_argument(
         "--repeats", type=flags.positive_int, default=REPEATS, help="(default: %(default)s)"
     )
@@ -67,10 +76,24 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--only",
-        choices=["bare", "ours"],
-        help="run one of the two and print its peak memory; used by the script itself",
+        metavar="METHOD",
+        help="run one method, or bare, and print its peak memory; used by the script itself",
     )
     return parser.parse_args(argv)
+
+
+def methods_of(args) -> list[str]:
+    """The methods asked for. Raises InputError for one that is unknown or has no passes of its
+    own.
+    """
+    from eap import InputError
+    from eap import attribute as attribution
+
+    known = [name for name, method in attribution.METHODS.items() if method.points is not None]
+    names = args.methods.split(",")
+    if wrong := [name for name in names if name not in known]:
+        raise InputError(f"--methods: expected some of {','.join(known)}, got {wrong[0]!r}")
+    return names
 
 
 def several(known):
@@ -86,16 +109,22 @@ def several(known):
     return read
 
 
-def bare(adapter, pairs, steps: int, autocast) -> None:
-    """The passes alone: two plain runs, and a forward and backward pass per point."""
+BARE = "bare"
+YARDSTICK = "EAP-IG-inputs"  # whose passes `BARE` are
+
+
+def bare(adapter, pairs, method: str, steps: int, autocast) -> None:
+    """The method's passes alone: plain runs, and a forward and backward pass per point."""
     import torch
 
     from eap import hooks, metrics
-    from eap.attribute import gauss_legendre
+    from eap.attribute import METHODS as KNOWN
     from eap.dataset import collate
 
     device = next(adapter.model.parameters()).device
     batch = collate(list(range(len(pairs))), pairs).to(device)
+    points = KNOWN[method].points(adapter.graph, steps, "gauss-legendre")
+    clean_run = KNOWN[method].rules is None or len(points) > 1
 
     def logits(embeddings):
         return adapter.unembed(
@@ -103,30 +132,26 @@ def bare(adapter, pairs, steps: int, autocast) -> None:
         )
 
     with hooks.frozen(adapter.model), hooks.autocast(device, autocast):
-        clean, corrupted = (
-            adapter.embed(ids).detach() for ids in (batch.clean_ids, batch.corrupted_ids)
-        )
+        clean = adapter.embed(batch.clean_ids).detach()
+        corrupted = adapter.embed(batch.corrupted_ids).detach()
         with torch.no_grad():
-            reference = metrics.reference(logits(clean), logits(corrupted), batch.target_ids)
-        for share in gauss_legendre(steps)[0]:
-            point = (corrupted + float(share) * (clean - corrupted)).requires_grad_()
-            metrics.per_example(
-                "kl", logits(point), reference, batch.target_rows, len(pairs)
-            ).sum().backward()
+            other, plain = logits(corrupted), logits(clean) if clean_run else None
+        for point in points:
+            value = logits(torch.lerp(corrupted, clean, point.share).requires_grad_())
+            plain = value.detach() if plain is None else plain
+            reference = metrics.reference(plain, other, batch.target_ids)
+            metric = metrics.per_example("kl", value, reference, batch.target_rows, len(pairs))
+            metric.sum().backward()
 
 
-def ours(adapter, pairs, steps: int, autocast) -> None:
-    """Edge scores of the pairs."""
+def ours(adapter, pairs, method: str, steps: int, autocast, size: int | None = None) -> None:
+    """Edge scores of the pairs, `size` at a time; they go nowhere, as the script's go to disk."""
     from eap.attribute import attribute_batches
-    from eap.dataset import collate
+    from eap.dataset import batches
 
-    for _ in attribute_batches(
-        adapter, [collate(list(range(len(pairs))), pairs)], steps=steps, autocast=autocast
-    ):
+    parts = batches(pairs, size or len(pairs))
+    for _ in attribute_batches(adapter, parts, method, steps=steps, autocast=autocast):
         pass
-
-
-WORK = {"bare": bare, "ours": ours}
 
 
 def autocast_of(dtype: str):
@@ -137,176 +162,158 @@ def autocast_of(dtype: str):
 
 
 def cost(args, shape: str, dtype: str, tokens: int) -> dict:
-    """Median seconds of both, alternating, and peak memory of each in a process of its own."""
-    adapter, device = common.random_gpt2(args, shape), runs.torch_device(args)
-    pairs, times = (
-        common.random_pairs(adapter, tokens, args.batch_size or 1, args.seed),
-        {name: [] for name in WORK},
-    )
+    """Median seconds of the methods and of their passes, alternating; peak memory of each in its
+    own process.
+    """
+    adapter, methods = common.random_gpt2(args, shape), methods_of(args)
+    size = args.batch_size or 1
+    pairs = common.random_pairs(adapter, tokens, size, args.seed)
+    work = [(kind, name) for name in methods for kind in (bare, ours)]
+    if YARDSTICK not in methods:
+        work.append((bare, YARDSTICK))
+    times = measured(args, adapter, pairs, work, dtype)
+    row = {"shape": shape, "dtype": dtype, "tokens": tokens, "clock": args.clock}
+    row |= {"bare_seconds": times[bare, YARDSTICK]}
+    row["bare_gb"] = peak(args, BARE, adapter, shape, dtype, tokens, size)
+    row["methods"] = {}
+    for name in methods:
+        seconds, own = times[ours, name], times[bare, name]
+        gb = peak(args, name, adapter, shape, dtype, tokens, size)
+        row["methods"][name] = {
+            "seconds": seconds,
+            "own_bare_seconds": own,
+            "ratio": seconds / row["bare_seconds"],
+            "own_ratio": seconds / own,
+            "gb": gb,
+            "extra_gb": gb - row["bare_gb"],
+        }
+    return row
+
+
+def measured(args, adapter, pairs, work: list[tuple], dtype: str) -> dict:
+    """{(kind, method): median seconds}, in turn; the first round warms up."""
+    device, times = runs.torch_device(args), {key: [] for key in work}
     for repeat in range(args.repeats + 1):
-        for name, work in WORK.items():
-            taken = common.seconds(
-                lambda work=work: work(adapter, pairs, args.steps, autocast_of(dtype)), device
-            )
-            if repeat:  # the first round warms up
-                times[name].append(taken)
-    row = {
-        "shape": shape,
-        "dtype": dtype,
-        "tokens": tokens,
-        **{f"{name}_seconds": statistics.median(each) for name, each in times.items()},
-    }
-    row |= {
-        f"{name}_gb": peak(args, name, adapter, shape, dtype, tokens, args.batch_size or 1)
-        for name in WORK
-    }
-    return row | {
-        "time_ratio": row["ours_seconds"] / row["bare_seconds"],
-        "extra_gb": row["ours_gb"] - row["bare_gb"],
-    }
+        for kind, name in work:
+
+            def once(kind=kind, name=name):
+                kind(adapter, pairs, name, args.steps, autocast_of(dtype))
+
+            taken = common.seconds(once, device, args.clock)
+            if repeat:
+                times[kind, name].append(taken)
+    return {key: statistics.median(each) for key, each in times.items()}
 
 
 def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples: int) -> float:
-    """Peak memory in GB of one of `WORK`: of a GPU's tensors, or of a process of its own."""
+    """Peak memory in GB of a method, or of the bare passes: of a GPU's tensors, or of a process of
+    its own.
+    """
     if runs.torch_device(args).type == "cuda":
         import torch
 
         torch.cuda.reset_peak_memory_stats()
         repeated(args, name, adapter, tokens, examples, dtype)
         return common.peak_gb(runs.torch_device(args))
-    command = [
-        sys.executable,
-        __file__,
-        "--only",
-        name,
-        "--tokens",
-        tokens,
-        "--shape",
-        shape,
-        "--dtypes",
-        dtype,
-        "--steps",
-        args.steps,
-        "--examples",
-        examples,
-        "--seed",
-        args.seed,
-        "--device",
-        args.device,
-        "--batch_size",
-        args.batch_size or 1,
-    ]
-    return float(
-        subprocess.run(
-            [str(word) for word in command], check=True, capture_output=True, text=True
-        ).stdout.split()[-1]
-    )
+    values = {
+        "--only": name,
+        "--tokens": tokens,
+        "--shape": shape,
+        "--dtypes": dtype,
+        "--steps": args.steps,
+        "--examples": examples,
+        "--seed": args.seed,
+        "--device": args.device,
+        "--batch_size": args.batch_size or 1,
+    }
+    words = [str(word) for flag_and_value in values.items() for word in flag_and_value]
+    command = [sys.executable, __file__, *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
 
 
-def growth(args, shape: str, dtype: str, tokens: int) -> list[dict]:
-    """Seconds and peak memory of attributing several examples of one length."""
+def growth(args, shape: str, dtype: str, tokens: int, name: str) -> list[dict]:
+    """Seconds and peak memory of attributing several examples of one length by a method."""
     adapter, device, rows = common.random_gpt2(args, shape), runs.torch_device(args), []
-    attribute(args, adapter, tokens, args.batch_size or 1, dtype)
+    size, most = args.batch_size or 1, max(args.examples)
+    pairs = common.random_pairs(adapter, tokens, most, args.seed)
+
+    def once(n: int) -> None:
+        ours(adapter, pairs[:n], name, args.steps, autocast_of(dtype), size)
+
+    once(size)
     for n in args.examples:
-        taken = common.seconds(lambda n=n: attribute(args, adapter, tokens, n, dtype), device)
-        rows.append(
-            {
-                "shape": shape,
-                "dtype": dtype,
-                "tokens": tokens,
-                "examples": n,
-                "seconds": taken,
-                "gb": peak(args, "ours", adapter, shape, dtype, tokens, n),
-            }
-        )
+        taken = common.seconds(lambda n=n: once(n), device, args.clock)
+        gb = peak(args, name, adapter, shape, dtype, tokens, n)
+        about = {"shape": shape, "dtype": dtype, "tokens": tokens, "method": name}
+        rows.append(about | {"examples": n, "seconds": taken, "gb": gb})
     return rows
 
 
 def repeated(args, name: str, adapter, tokens: int, examples: int, dtype: str) -> None:
-    """Twice one of `WORK`, as a peak is measured: `bare` on one batch, `ours` on as many examples as are asked for."""
+    """Twice the bare passes on one batch, or a method on as many examples as are asked for."""
+    size = args.batch_size or 1
+    n = size if name == BARE else examples
+    pairs = common.random_pairs(adapter, tokens, n, args.seed)
     for _ in range(2):
-        if name == "bare":
-            bare(
-                adapter,
-                common.random_pairs(adapter, tokens, args.batch_size or 1, args.seed),
-                args.steps,
-                autocast_of(dtype),
-            )
+        if name == BARE:
+            bare(adapter, pairs, YARDSTICK, args.steps, autocast_of(dtype))
         else:
-            attribute(args, adapter, tokens, examples, dtype)
+            ours(adapter, pairs, name, args.steps, autocast_of(dtype), size)
 
 
 def savings(rows: list[dict]) -> list[str]:
-    """What bfloat16 saves of float32's time and memory, a line for each shape and length measured with both."""
-    cells, lines = {(row["shape"], row["tokens"], row["dtype"]): row for row in rows}, []
+    """What bfloat16 saves of float32's time and memory: a line for each method, shape and length
+    with both.
+    """
+    cells = {(row["shape"], row["tokens"], row["dtype"]): row for row in rows}
+    lines = []
     for (shape, tokens, dtype), half in cells.items():
         full = cells.get((shape, tokens, "float32"))
-        if dtype == "bfloat16" and full:
-            time, bare, memory = (
-                half[name] / full[name] for name in ("ours_seconds", "bare_seconds", "ours_gb")
-            )
+        if dtype != "bfloat16" or not full:
+            continue
+        passes = half["bare_seconds"] / full["bare_seconds"]
+        for name, mine in half["methods"].items():
+            theirs = full["methods"][name]
+            time, memory = (mine[what] / theirs[what] for what in ("seconds", "gb"))
             lines.append(
-                f"{shape} {tokens:>5} tokens: bfloat16 takes {time:.2f} of float32's time (the bare passes {bare:.2f}) and "
-                f"{memory:.2f} of its memory"
+                f"{shape} {tokens:>5} tokens, {name}: bfloat16 takes {time:.2f} of float32's time "
+                f"(the bare passes {passes:.2f}) and {memory:.2f} of its memory"
             )
     return lines
 
 
-def attribute(args, adapter, tokens: int, n: int, dtype: str) -> None:
-    """Attribute n examples, --batch_size at a time; the scores go nowhere, as the script's go to disk."""
-    from eap.attribute import attribute_batches
-    from eap.dataset import batches
-
-    pairs = common.random_pairs(adapter, tokens, n, args.seed)
-    for _ in attribute_batches(
-        adapter, batches(pairs, args.batch_size or 1), steps=args.steps, autocast=autocast_of(dtype)
-    ):
-        pass
-
-
 def plot(rows, grown):
-    """A Figure: the ratio of times and peak memory over tokens; time and memory over examples."""
+    """A Figure: time in bare passes and memory over them, by method; time and memory over
+    examples.
+    """
     from eap.style import COLOURS, subplots
 
     figure, (ratio, memory, examples) = subplots(1, 3, figsize=(11.4, 3.3))
     settings = list(dict.fromkeys((row["shape"], row["dtype"]) for row in rows))
+    names = list(rows[0]["methods"])
+    palette = [COLOURS[name] for name in ("base", "circuit", "finetuned", "noise", "highlight")]
     for (shape, dtype), style in zip(settings, ("o-", "s--", "^:", "D-."), strict=False):
+        suffix = f", {shape}, {dtype}" if len(settings) > 1 else ""
         chosen = [row for row in rows if (row["shape"], row["dtype"]) == (shape, dtype)]
         x = [row["tokens"] for row in chosen]
-        ratio.plot(
-            x,
-            [row["time_ratio"] for row in chosen],
-            style,
-            color=COLOURS["circuit"],
-            label=f"{shape}, {dtype}",
-        )
-        for name, colour in (("bare", COLOURS["chance"]), ("ours", COLOURS["circuit"])):
-            label = f"{name}, {shape}, {dtype}" if len(settings) > 1 else name
-            memory.plot(x, [row[f"{name}_gb"] for row in chosen], style, color=colour, label=label)
-        more = [row for row in grown if (row["shape"], row["dtype"]) == (shape, dtype)]
-        if more:
-            x, label = (
-                [row["examples"] for row in more],
-                f"time, {shape}, {dtype}" if len(settings) > 1 else "time",
-            )
-            examples.plot(
-                x,
-                [row["seconds"] / more[0]["seconds"] for row in more],
-                style,
-                color=COLOURS["circuit"],
-                label=label,
-            )
-            label = label.replace("time", "peak memory")
-            examples.plot(
-                x,
-                [row["gb"] / more[0]["gb"] for row in more],
-                style,
-                color=COLOURS["base"],
-                label=label,
-            )
-    ratio.axhline(1, color=COLOURS["chance"], ls=":", lw=0.9, label="bare passes")
+        for number, name in enumerate(names):
+            colour = palette[number % len(palette)]
+            y = [row["methods"][name]["ratio"] for row in chosen]
+            ratio.plot(x, y, style, color=colour, label=name + suffix)
+            y = [row["methods"][name]["extra_gb"] for row in chosen]
+            memory.plot(x, y, style, color=colour, label=name + suffix)
+            more = [row for row in grown if (row["shape"], row["dtype"]) == (shape, dtype)]
+            more = [row for row in more if row["method"] == name]
+            if more:
+                n = [row["examples"] for row in more]
+                y = [row["seconds"] / more[0]["seconds"] for row in more]
+                examples.plot(n, y, style, color=colour, label=f"time, {name}{suffix}")
+                y = [row["gb"] / more[0]["gb"] for row in more]
+                examples.plot(n, y, ":", color=colour, label=f"peak memory, {name}{suffix}")
+    ratio.axhline(1, color=COLOURS["chance"], ls=":", lw=0.9, label="bare passes of EAP-IG")
     ratio.set(xlabel="tokens", ylabel="time / bare passes", ylim=(0, None), title="Time")
-    memory.set(xlabel="tokens", ylabel="peak memory (GB)", ylim=(0, None), title="Memory")
+    memory.set(xlabel="tokens", ylabel="GB over bare passes", ylim=(0, None), title="Peak memory")
     title = f"Growth with examples, {grown[0]['tokens']} tokens"
     examples.set(xlabel="examples", ylabel="relative to the fewest", ylim=(0, None), title=title)
     for axis in (ratio, memory, examples):
@@ -314,52 +321,45 @@ def plot(rows, grown):
     return figure
 
 
+def say_costs(row: dict) -> None:
+    """Print a line for every method of a row of `cost`."""
+    head = f"{row['shape']} {row['dtype']} {row['tokens']:>5} tokens"
+    print(f"{head}: bare passes {row['bare_seconds']:.2f} s, peak {row['bare_gb']:.2f} GB")
+    for name, cells in row["methods"].items():
+        print(
+            f"  {name:<18} {cells['seconds']:.2f} s: {cells['ratio']:.2f} of these passes, "
+            f"{cells['own_ratio']:.2f} of its own; {cells['extra_gb']:.2f} GB more",
+            flush=True,
+        )
+
+
 def main(argv=None):
     """Measure every shape, precision and length."""
     args = parse(argv)
-    shapes, dtypes, device = args.shape, args.dtypes, runs.torch_device(args)
+    methods, device = methods_of(args), runs.torch_device(args)
     if args.only:
-        repeated(
-            args,
-            args.only,
-            common.random_gpt2(args, shapes[0]),
-            args.tokens[0],
-            args.examples[0],
-            dtypes[0],
-        )
+        adapter = common.random_gpt2(args, args.shape[0])
+        repeated(args, args.only, adapter, args.tokens[0], args.examples[0], args.dtypes[0])
         print(common.peak_gb(device))
         return
-    rows, grown = [], []
-    print(
-        f"{common.device_name(device)}; {args.steps} points, {args.batch_size or 1} at a time",
-        flush=True,
-    )
-    for shape, dtype, tokens in itertools.product(shapes, dtypes, args.tokens):
-        rows.append(row := cost(args, shape, dtype, tokens))
-        print(
-            f"{shape} {dtype} {tokens:>5} tokens: bare {row['bare_seconds']:.3f} s, ours {row['ours_seconds']:.3f} s, ratio "
-            f"{row['time_ratio']:.2f}; peak {row['bare_gb']:.2f} and {row['ours_gb']:.2f} GB, {row['extra_gb']:.2f} GB more",
-            flush=True,
-        )
+    rows, grown, size = [], [], args.batch_size or 1
+    print(f"{common.device_name(device)}; {args.steps} points, {size} at a time", flush=True)
+    for shape, dtype, tokens in itertools.product(args.shape, args.dtypes, args.tokens):
+        rows.append(cost(args, shape, dtype, tokens))
+        say_costs(rows[-1])
     for line in savings(rows):
         print(line)
-    for shape, dtype in itertools.product(shapes, dtypes):
-        grown += growth(args, shape, dtype, min(args.tokens))
+    for shape, dtype, name in itertools.product(args.shape, args.dtypes, methods):
+        grown += growth(args, shape, dtype, min(args.tokens), name)
     for row in grown:
         print(
-            f"{row['shape']} {row['dtype']} {row['tokens']} tokens, {row['examples']:>3} examples: {row['seconds']:.2f} s, "
-            f"peak {row['gb']:.2f} GB"
+            f"{row['shape']} {row['dtype']} {row['tokens']} tokens, {row['method']}, "
+            f"{row['examples']:>3} examples: {row['seconds']:.2f} s, peak {row['gb']:.2f} GB"
         )
+    numbers = {"format": 1, "device": common.device_name(device), "steps": args.steps}
+    numbers |= {"batch_size": size, "rows": rows, "examples": grown}
     out = Path(args.output_dir)
-    numbers = {
-        "format": 1,
-        "device": common.device_name(device),
-        "steps": args.steps,
-        "batch_size": args.batch_size or 1,
-        "rows": rows,
-        "examples": grown,
-    }
-    runs.write_text(out / "attribution.json", json.dumps(numbers, indent=1) + "\n")
+    runs.write_json(out / "attribution.json", numbers)
     runs.save_figure(lambda: plot(rows, grown), out / "attribution.png")
 
 

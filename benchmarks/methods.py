@@ -1,261 +1,201 @@
-"""Which method, rule and metric to choose? Agreement with exact patching, planted circuits found, completeness, and time.
+"""Which method finds the better circuit, and at what price?
 
-On the embedded demo model: for each metric, correlation of the scores with exact patching (the metric with one edge ablated minus with
-none, same pairs) over the 300 edges of largest |score| by the default method and 300 random others. On planted circuits (tests/planted.py:
-small GPT-2s whose true edges are known by construction): AUROC of |score| against the true edges, two sizes, five seeds each.
+On the embedded demo model before and after fine-tuning, for every method: f on pairs that it did
+not see, with the paired difference from EAP-IG (5 Gauss-Legendre points); overlap of circuits
+found on other examples, at equal numbers of examples and at equal time; correlation with exact
+patching of single edges; completeness; seconds per pair. On planted circuits (tests/planted.py:
+small GPT-2s whose true edges are known by construction): AUROC of |score| against the true edges.
+EAP, AttnLRP and GIM take nll where kl and js have no gradient. Edges are ranked by |mean score|
+and by the mean of |score per example|.
 
-Reads   the embedded demo model and newsroom
-Writes  methods.json and methods.png in --output_dir
+Reads   the embedded demo model and newsroom; --model_path: the demo model fine-tuned already
+Writes  methods.json and methods.png in --output_dir; without --model_path the fine-tuned model
 
     python benchmarks/methods.py
 """
 
-import json
-import statistics
+import subprocess
 import sys
-import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-from benchmarks.evaluation import demo_pairs  # noqa: E402
 from summarization import flags, runs  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
-EXAMPLES = 8  # pairs of the demo newsroom
-EDGES = 300  # the strongest, and as many random others
+METRIC = "kl"  # by which edges are scored and circuits judged
+EXAMPLES = 48  # pairs to find circuits on
+JUDGES = 32  # other pairs, to judge them on
+OTHERS = 336  # further pairs, for the overlap of circuits of larger samples
+MANY = "EAP-IG, Legendre, 5; secant"  # methods that score all of them, on the fine-tuned model
+EXACT_EXAMPLES = 6  # pairs on which single edges are patched exactly
+EDGES = 60  # the strongest by EAP-IG and by secant, and as many random others
 SEEDS = 5  # planted circuits of each size
-STEPS = 5  # points on a path
 # --------------------------------------------------------------------------------------------
 
+MODELS = ("base", "fine-tuned")
+PLANTED = "planted"
 METRICS = ("kl", "nll", "js", "logit_diff")
-WAYS = {  # name: (method, rule, points)
-    "EAP": ("EAP", "left", 1),
-    "clean-corrupted": ("clean-corrupted", "left", 2),
-    "EAP-IG, left": ("EAP-IG-inputs", "left", None),
-    "EAP-IG, midpoint": ("EAP-IG-inputs", "midpoint", None),
-    "EAP-IG, Gauss-Legendre": ("EAP-IG-inputs", "gauss-legendre", None),
-    "EAP-IG, Gauss-Legendre, 20 points": ("EAP-IG-inputs", "gauss-legendre", 20),
-    "EAP-IG-activations": ("EAP-IG-activations", "left", None),
-}
-DEFAULT = "EAP-IG, Gauss-Legendre"
 
 
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, "outputs/benchmarks")
+    shown = "(default: %(default)s)"
+    parser.add_argument("--model_path", help="the fine-tuned model (default: it is made)")
+    parser.add_argument("--metric", default=METRIC, choices=METRICS, help=shown)
+    for name, default in (
+        ("examples", EXAMPLES),
+        ("judges", JUDGES),
+        ("others", OTHERS),
+        ("exact_examples", EXACT_EXAMPLES),
+        ("edges", EDGES),
+        ("seeds", SEEDS),
+    ):
+        parser.add_argument(f"--{name}", type=flags.positive_int, default=default, help=shown)
+    parser.add_argument("--methods", help="some of the table's rows, separated by ; (default: all)")
+    parser.add_argument("--many", default=MANY, help=shown)
     parser.add_argument(
-        "--examples", type=flags.positive_int, default=EXAMPLES, help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--edges", type=flags.positive_int, default=EDGES, help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seeds", type=flags.positive_int, default=SEEDS, help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--steps", type=flags.positive_int, default=STEPS, help="(default: %(default)s)"
+        "--on",
+        nargs="+",
+        default=[*MODELS, PLANTED],
+        choices=[*MODELS, PLANTED],
+        help="where to measure (default: all three)",
     )
     return parser.parse_args(argv)
 
 
-def means_something(method: str, metric: str) -> bool:
-    """EAP's gradient of kl and js at the clean input is zero, since both are smallest there: its scores are rounding noise."""
-    return method != "EAP" or metric not in ("kl", "js")
+def named(text: str | None, known) -> list[str]:
+    """The `known` names in a list separated by semicolons; all for None. Raises InputError for
+    others.
+    """
+    from eap import InputError
+
+    if text is None:
+        return list(known)
+    names = [part.strip() for part in text.split(";") if part.strip()]
+    if wrong := [name for name in names if name not in known]:
+        raise InputError(f"expected methods of {'; '.join(known)}, got {wrong[0]!r}")
+    return names
 
 
-def on_the_demo(args) -> list[dict]:
-    """Correlation with exact patching, completeness gap and time of every way and metric."""
-    import torch
+def fine_tuned(args) -> str:
+    """The folder of the demo model, fine-tuned as the demo does it; made first if it is not
+    there.
+    """
+    if args.model_path:
+        return args.model_path
+    from run_pipeline import PRESETS
 
-    from eap.attribute import METHODS, attribute, completeness_gap, input_sums
-    from eap.models import adapt
-    from summarization import opening
+    folder = Path(args.output_dir) / "finetuned"
+    words = f"--model_path demo --dataset demo {PRESETS['demo'].training}".split()
+    script = ROOT / "run_finetuning_with_checkpoints.py"
+    command = [sys.executable, str(script), *words, "--output_dir", str(folder)]
+    subprocess.run(command, check=True)
+    return str(folder)
 
-    device = runs.torch_device(args)
-    adapter, pairs = (
-        adapt(opening.load_model("demo", torch.float32, device)),
-        demo_pairs(args.examples, args.seed),
-    )
-    scores, rows = {}, []
-    for metric in METRICS:
-        for way, (method, rule, points) in WAYS.items():
-            if means_something(method, metric):
-                steps = points or args.steps
-                started = time.perf_counter()
-                found = attribute(
-                    adapter.model, pairs, method, metric, len(pairs), steps=steps, rule=rule
-                )
-                taken = time.perf_counter() - started  # the scores are on the CPU by now
-                scores[way, metric] = found.edges.double().mean(0)
-                gap = completeness_gap(
-                    input_sums(adapter.graph, found.edges), found.clean, found.corrupted
-                )[0]
-                rows.append(
-                    {
-                        "way": way,
-                        "metric": metric,
-                        "seconds": taken,
-                        "gap": gap if METHODS[method].complete else None,
-                    }
-                )
-    chosen = edges_to_patch(args, {metric: scores[DEFAULT, metric] for metric in METRICS})
-    exact = patch(args, adapter, pairs, sorted(set().union(*chosen.values())))
+
+# ---------------------------------------------------------------- the table
+
+COLUMNS = f"{'method, ranking':<22} {'f at .5':>6}{'1':>6}{'2':>6}{'5':>6}{'10':>6}{'20 %':>6}"
+COLUMNS += f"{'halves':>8}{'time':>6}{'A 16':>6}{'A 31':>6}{'r':>6}{'rho':>6}{'gap':>6}{'s':>6}"
+
+
+def cell(value: float | None, width: int = 6, digits: int = 2) -> str:
+    """A number with its decimals, or a dash."""
+    return f"{'-' if value is None else f'{value:.{digits}f}':>{width}}"
+
+
+def marked(row: dict) -> str:
+    """f with + or - behind it where the interval of its difference from the yardstick excludes
+    zero.
+    """
+    from eap.faithfulness import supports_claim
+
+    difference = row["difference"]
+    sign = ("+" if difference["mean"] > 0 else "-") if supports_claim(difference) else " "
+    return f"{row['f']:.2f}".rjust(5) + sign
+
+
+def lines(rows: list[dict], planted: list[dict]) -> list[str]:
+    """The table: two lines for every method on every model, one for each ranking."""
+    from benchmarks.methods_data import RANKS
+
+    areas = {(row["way"], row["subspaces"]): row["mean"] for row in planted}
+    text = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        text += ["", f"{model} model", COLUMNS]
+        for row in (row for row in rows if row["model"] == model):
+            for rank in RANKS:
+                part = row[rank]
+                name = row["way"] if rank == RANKS[0] else "  |score per example|"
+                line = f"{name:<22} " + "".join(marked(f) for f in part["f"])
+                line += cell(part["halves"][-1], 8) + cell(part["equal_time"][-1])
+                if rank == RANKS[0]:
+                    line += "".join(cell(areas.get((row["way"], size))) for size in (16, 31))
+                    gap = None if row["gap"] is None else 100 * row["gap"]
+                    line += cell(row["pearson"]) + cell(row["spearman"])
+                    line += cell(gap, digits=0) + cell(row["seconds"])
+                text.append(line)
+    return [*text, "", *LEGEND]
+
+
+LEGEND = (
+    "f: faithfulness on unseen pairs by share of edges; + or -: its paired difference from EAP-IG",
+    "with 5 Gauss-Legendre points, ranked by |mean score|, is above or below zero (95 % by",
+    "bootstrap). halves, time: Jaccard index of the 5 % circuits of two disjoint samples, each of",
+    "half of the pairs, or of as many as can be scored in the time that EAP-IG takes for a",
+    "quarter of them. A: AUROC on planted circuits of 16 and 31 subspaces. r, rho: Pearson",
+    "correlation of scores, Spearman of |score|, with exact patching. gap: completeness, %. s:",
+    "seconds a pair (of all threads on a CPU).",
+)
+
+
+def stable_lines(rows: list[dict], examples: int) -> list[str]:
+    """Overlap over the number of pairs, for the methods that were run on more than they are judged
+    by.
+    """
+    text = []
     for row in rows:
-        edges = chosen[row["metric"]]
-        there = torch.stack([exact[row["metric"]][edges], scores[row["way"], row["metric"]][edges]])
-        row["pearson"], row["edges"] = float(torch.corrcoef(there)[0, 1]), len(edges)
-    return rows
-
-
-def edges_to_patch(args, scores: dict) -> dict[str, list[int]]:
-    """For each metric the strongest edges, and random others (the same draw for all metrics)."""
-    import torch
-
-    from eap.selection import ranking
-
-    order = torch.randperm(
-        len(scores["kl"]), generator=torch.Generator().manual_seed(args.seed)
-    ).tolist()
-    chosen = {}
-    for metric, values in scores.items():
-        strongest = ranking(values)[: args.edges].tolist()
-        chosen[metric] = (
-            strongest + [edge for edge in order if edge not in set(strongest)][: args.edges]
-        )
-    return chosen
-
-
-def patch(args, adapter, pairs, edges: list[int]) -> dict:
-    """{metric: (edges,) exact scores, NaN where none was computed}: one run of the model for each edge."""
-    import torch
-
-    from eap import dataset, evaluate, hooks
-
-    exact = {
-        metric: torch.full((adapter.graph.n_edges,), torch.nan, dtype=torch.float64)
-        for metric in METRICS
-    }
-    kept = torch.ones(adapter.graph.n_edges, dtype=torch.bool)
-    with hooks.frozen(adapter.model):
-        runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(pairs))), pairs))
-        whole = runner.metrics(METRICS, kept)
-        for edge in runs.progress(edges, args, "patching exactly"):
-            kept[edge] = False
-            for metric, values in runner.metrics(METRICS, kept).items():
-                exact[metric][edge] = (values - whole[metric]).double().mean()
-            kept[edge] = True
-    return exact
-
-
-def on_planted_circuits(args) -> list[dict]:
-    """AUROC against the true edges, for every way with `kl` (EAP: `nll`) and for exact patching."""
-    from eap.attribute import attribute
-    from tests import planted
-
-    rows = []
-    for size in planted.SIZES:
-        found = {way: [] for way in (*WAYS, "exact")}
-        for seed in runs.progress(range(args.seeds), args, f"planted circuits, {size} subspaces"):
-            model, true, pairs = planted.planted(size, seed)
-            for way in found:
-                method, rule, points = WAYS.get(way, ("exact", "left", 1))
-                metric = "kl" if means_something(method, "kl") else "nll"
-                scores = attribute(
-                    model, pairs, method, metric, len(pairs), steps=points or args.steps, rule=rule
-                )
-                found[way].append(planted.auroc(scores.edges.mean(0), true))
-        rows += [
-            {"way": way, "subspaces": size, "auroc": values, "mean": statistics.mean(values)}
-            for way, values in found.items()
-        ]
-    return rows
-
-
-def plot(demo, planted):
-    """A Figure: correlation with exact patching by way and metric; AUROC on planted circuits by way."""
-    from eap.style import COLOURS, subplots
-
-    figure, (left, right) = subplots(1, 2, figsize=(11, 3.8))
-    colours = dict(
-        zip(
-            METRICS,
-            (COLOURS["circuit"], COLOURS["finetuned"], COLOURS["base"], COLOURS["chance"]),
-            strict=True,
-        )
-    )
-    ways = list(WAYS)
-    for metric, marker in zip(METRICS, "os^D", strict=True):
-        chosen = [row for row in demo if row["metric"] == metric]
-        y = [ways.index(row["way"]) for row in chosen]
-        left.plot(
-            [row["pearson"] for row in chosen], y, marker, color=colours[metric], label=metric
-        )
-    left.set_yticks(range(len(ways)), ways)
-    left.set(
-        xlabel="Pearson correlation with exact patching",
-        title=f"Demo model, {demo[0]['edges']} edges",
-    )
-    left.invert_yaxis()
-    left.legend(title="metric")
-    ways = [*WAYS, "exact"]
-    sizes = list(dict.fromkeys(row["subspaces"] for row in planted))
-    for size, marker, colour in zip(
-        sizes, "os", (COLOURS["circuit"], COLOURS["base"]), strict=True
-    ):
-        chosen = [row for row in planted if row["subspaces"] == size]
-        for row in chosen:
-            right.plot(
-                row["auroc"],
-                [ways.index(row["way"])] * len(row["auroc"]),
-                marker,
-                color=colour,
-                alpha=0.5,
-                mec="none",
+        curve = row["mean"]["disjoint"]
+        if curve and curve[-1]["pairs"] >= examples:
+            numbers = "  ".join(
+                f"{point['pairs']}: {point['jaccard'][0]:.2f} {point['jaccard'][1]:.2f}"
+                for point in curve
             )
-        y = [ways.index(row["way"]) for row in chosen]
-        right.plot(
-            [row["mean"] for row in chosen],
-            y,
-            "|",
-            color=colour,
-            ms=14,
-            mew=2,
-            label=f"{size} subspaces, mean",
-        )
-    right.axvline(0.5, color=COLOURS["chance"], ls=":", lw=0.9, label="chance")
-    right.set_yticks(range(len(ways)), ways)
-    right.set(
-        xlabel="AUROC of |score| against the true edges",
-        title=f"Planted circuits, {len(planted[0]['auroc'])} seeds each",
-    )
-    right.invert_yaxis()
-    right.legend(loc="lower left")
-    return figure
+            text.append(f"{row['way']}, {row['model']}: {numbers}")
+    head = "Overlap of circuits of two disjoint samples, pairs: at 2 % and at 5 % of the edges"
+    return ["", head, *text] if text else []
 
 
 def main(argv=None):
-    """Measure both, print the tables."""
+    """Measure, print the table, draw the figure."""
     args = parse(argv)
-    planted, demo = on_planted_circuits(args), on_the_demo(args)
-    print(f"{'method':<36}{'metric':<12}{'Pearson':>8}{'gap %':>8}{'seconds':>9}")
-    for row in demo:
-        gap = "-" if row["gap"] is None else f"{100 * row['gap']:.1f}"
-        print(
-            f"{row['way']:<36}{row['metric']:<12}{row['pearson']:>8.3f}{gap:>8}{row['seconds']:>9.1f}"
-        )
-    print(f"\n{'method':<36}{'subspaces':<12}{'AUROC':>8}{'lowest':>8}{'highest':>9}")
-    for row in planted:
-        print(
-            f"{row['way']:<36}{row['subspaces']:<12}{row['mean']:>8.3f}{min(row['auroc']):>8.3f}{max(row['auroc']):>9.3f}"
-        )
-    out = Path(args.output_dir)
-    runs.write_text(
-        out / "methods.json",
-        json.dumps({"format": 1, "steps": args.steps, "demo": demo, "planted": planted}, indent=1)
-        + "\n",
-    )
-    runs.save_figure(lambda: plot(demo, planted), out / "methods.png")
+    from benchmarks import common, methods_figure
+    from benchmarks import methods_data as data
+
+    ways = named(args.methods, data.WAYS)
+    many = named(args.many, data.WAYS)
+    out, rows = Path(args.output_dir), []
+    planted = data.on_planted_circuits(args, ways) if PLANTED in args.on else []
+    for name in MODELS:
+        if name in args.on:
+            path = "demo" if name == MODELS[0] else fine_tuned(args)
+            tuned = name == MODELS[1]
+            some = [way for way in ways if tuned or not data.WAYS[way].slow]
+            rows += data.on_model(args, name, path, some, many if tuned else [])
+    about = {"format": 1, "device": common.device_name(runs.torch_device(args))}
+    about |= {"metric": args.metric, "examples": args.examples, "judges": args.judges}
+    about |= {"overlap_sizes": data.OVERLAPS, "yardstick": data.YARDSTICK}
+    runs.write_json(out / "methods.json", {**about, "rows": rows, "planted": planted})
+    print("\n".join(lines(rows, planted) + stable_lines(rows, args.examples)))
+    if rows:
+
+        def figure():
+            return methods_figure.plot(rows, data.YARDSTICK, data.OURS)
+
+        runs.save_figure(figure, out / "methods.png")
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ def _one_line(label: str):
     except InputError:
         raise
     except Exception as error:  # their errors have no common kind
-        first = str(error).strip().splitlines() or [""]
+        first = str(error).strip().split("\n")
         words = " ".join(first[:2])[:200]
         raise InputError(
             f"{label}: expected an adapter that fits its base model, got "

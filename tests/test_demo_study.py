@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import evaluation, methods
+from benchmarks import evaluation, methods, methods_data
 from eap import dataset, hooks, metrics
 from eap.attribute import attribute, run
 from eap.models import adapt
@@ -86,8 +86,8 @@ def test_scores_agree_with_exact_patching():
         rule: attribute(adapter.model, pairs, rule=rule).edges.double().mean(0)
         for rule in ("left", "gauss-legendre")
     }
-    edges = methods.edges_to_patch(args, {"kl": scores["gauss-legendre"]})["kl"]
-    exact = methods.patch(args, adapter, pairs, edges)["kl"]
+    edges = methods_data.edges_to_patch([scores["gauss-legendre"]], 300, seed=0)
+    exact = methods_data.patch(args, adapter, pairs, edges)
     pearson = {
         rule: torch.corrcoef(torch.stack([found[edges], exact[edges]]))[0, 1]
         for rule, found in scores.items()

@@ -23,11 +23,14 @@ def training_args(*words):
 def test_the_work_of_the_study_by_hand():
     found = script.workload(script.PRESETS["gpt2-cnn"])
     assert found["run_finetuning_with_checkpoints"] == Work(train=3 * 20_000, read=10 * 200)
-    assert found["extract_summarization_circuit"].read == 1.25 * 12 * (200 + 200 + 10 * 100)
-    assert found["evaluate_faithfulness"].read == 1.5 * 100 * (
-        50 + 4 * 21
-    )  # five curves of ten sizes; one complement, 2 x 10 random ones
-    assert found["evaluate_robustness"].read == 1.25 * 12 * 100 * (1 + 9 + 10)
+    # secant: two runs and a backward pass; EAP-IG: five points of both, and two runs
+    secant, integrated = 1.8 * 3, 1.25 * 12
+    extraction = secant * (200 + 200 + 10 * 200) + integrated * 200
+    assert found["extract_summarization_circuit"].read == pytest.approx(extraction)
+    # six curves of ten sizes; one complement, 2 x 10 random ones
+    assert found["evaluate_faithfulness"].read == 1.5 * 100 * (60 + 4 * 21)
+    again = 100 * (secant * (1 + 9 + 10) + integrated)
+    assert found["evaluate_robustness"].read == pytest.approx(again)
     assert found["test_set_evaluation"].write == 2 * 500
     bakeoff = found[
         "run_peft_bakeoff"
@@ -129,7 +132,10 @@ def test_what_is_on_record_is_left_out_of_the_estimate(commands_there, tmp_path)
     preset = script.PRESETS["gpt2-cnn"]
     left = script.left_to_do(commands_there, [])
     assert set(left.values()) == {1} and script.workload(preset, left) == script.workload(preset)
-    (pairs, training, before, after, checkpoints), bakeoff = commands_there[:5], commands_there[-2]
+    (pairs, training, before, after, _, checkpoints), bakeoff = (
+        commands_there[:6],
+        commands_there[-2],
+    )
     for command in (pairs, training, before):
         finish(command, tmp_path)
     finish(after, tmp_path, complete=False)
@@ -144,9 +150,8 @@ def test_what_is_on_record_is_left_out_of_the_estimate(commands_there, tmp_path)
     assert left["run_peft_bakeoff"] == 0.75  # 7 of 28
     work = script.workload(preset, left)
     assert not any(work["run_finetuning_with_checkpoints"])
-    assert work["extract_summarization_circuit"].read == pytest.approx(
-        1.25 * 12 * (200 + 0.7 * 1000)
-    )
+    extraction = 1.8 * 3 * (200 + 0.7 * 2000) + 1.25 * 12 * 200
+    assert work["extract_summarization_circuit"].read == pytest.approx(extraction)
     assert set(script.left_to_do(commands_there, ["--overwrite"]).values()) <= {1, 0.75}
     assert script.left_to_do(commands_there, ["--seed", "3"])["before"] == 1  # another run
     assert bakeoff[0] == "run_peft_bakeoff.py"
@@ -165,7 +170,8 @@ def test_max_examples_is_taken_off_the_estimate():
     preset = script.limited(script.PRESETS["gpt2-cnn"], "40")
     work = script.workload(preset)
     assert work["run_finetuning_with_checkpoints"].train == 3 * 40
-    assert work["extract_summarization_circuit"].read == 1.25 * 12 * (20 + 20 + 10 * 20)
+    extraction = 1.8 * 3 * (20 + 20 + 10 * 20) + 1.25 * 12 * 20
+    assert work["extract_summarization_circuit"].read == pytest.approx(extraction)
     assert work["test_set_evaluation"].write == 2 * 40
     assert work["run_peft_bakeoff"].write == 28 * 40
     assert script.limited(script.PRESETS["gpt2-cnn"], None) == script.PRESETS["gpt2-cnn"]
@@ -186,7 +192,7 @@ def test_the_estimate_says_what_it_leaves_out_and_the_disk(
     script.say_estimate(args, script.PRESETS["gpt2-cnn"], commands_there, tmp_path)
     said = capsys.readouterr().out
     assert "done: run_finetuning_with_checkpoints." in said
-    gigabytes = (4 * 32_491 * (400 + 1000) + 3 * 4 * 124.4e6) / 1e9  # scores, and three full models
+    gigabytes = (4 * 32_491 * (600 + 2000) + 3 * 4 * 124.4e6) / 1e9  # scores, and three full models
     assert f"about {gigabytes:.1f} GB will be written" in said
 
 
