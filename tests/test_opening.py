@@ -25,6 +25,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from eap import InputError
 from eap.circuit import load_circuit
+from eap.models import adapt
 from summarization import adapters, examples, opening, prompt, weights
 
 IDS = torch.arange(5, 60)[None]
@@ -799,3 +800,15 @@ def test_a_config_that_asks_for_tuples_and_states_changes_nothing(tiny_model_dir
     with torch.no_grad():
         assert torch.equal(asks(IDS).logits, plain(IDS).logits)
         assert asks(IDS).hidden_states is None
+
+
+@pytest.mark.parametrize("config", [lora(), PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=4)])
+def test_an_unmerged_model_is_refused_by_the_library_and_a_merged_one_is_not(
+    config, tiny_model_dir
+):
+    base = GPT2LMHeadModel.from_pretrained(tiny_model_dir)
+    wrapped = get_peft_model(base, copy.deepcopy(config))
+    with pytest.raises(InputError, match="adapters apart from its weights"):
+        adapt(wrapped)
+    if hasattr(wrapped.base_model, "merge_and_unload"):
+        assert adapt(wrapped.merge_and_unload()).graph.n_layers == 2

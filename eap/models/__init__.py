@@ -23,8 +23,15 @@ def adapt(model, *, check: bool = True) -> Adapter:
 
     Raises InputError for an unknown architecture, and for a model that computes something else than
     its adapter says: a variant without an adapter, or one that is wrapped or changed. `check=False`
-    leaves the comparison out, for what looks at parts and takes no circuit from them.
+    leaves the comparison out, for what looks at parts and takes no circuit from them. A model with
+    peft's adapters apart from its weights is refused: what would be read are the base model's.
     """
+    wrapped = any(hasattr(module, "base_layer") for module in model.modules())
+    if wrapped or hasattr(model, "get_base_model"):
+        raise InputError(
+            "expected a plain model, got one with adapters apart from its weights; merge them "
+            "first, with peft's merge_and_unload()"
+        )
     kind = getattr(model.config, "model_type", type(model).__name__)
     if kind not in ARCHITECTURES:
         raise InputError(
