@@ -107,7 +107,7 @@ def _goal_word(axis, goal: float) -> None:
     axis.text(
         0.01,
         goal + 0.01,
-        f"stable: over {goal:.2g} between resamples",
+        f"stable: over {goal:g} between resamples",
         transform=axis.get_yaxis_transform(),
         fontsize=7,
         va="bottom",

@@ -138,6 +138,20 @@ def test_stable_sizes_are_those_over_the_goal_and_never_all_edges():
     assert half["chance"] == pytest.approx(share / (2 - share)) and not half["stable"]
 
 
+def test_sizes_between_stable_ones_that_are_not_stable_are_named():
+    span = stability.span_of([0.01, 0.02, 0.5])
+    assert span == {"smallest": 0.01, "largest": 0.5, "but": [0.05, 0.1, 0.2]}
+    told = {"stable_sizes": span, "goal": 0.975, "examples": 9, "resamples": None, "disjoint": None}
+    first, *_ = stability.sentences(told)
+    assert "over 0.975" in first and first.endswith("not stable between them at 5.0%, 10.0%, 20.0%")
+    assert make_report.stable_sizes(told) == "1.0% to 50.0%, not 5.0%, 10.0%, 20.0%"
+    for stable, words in (([], "0.1% to 50%"), ([0.1], "10.0% of the edges only")):
+        told["stable_sizes"] = stability.span_of(stable)
+        first, *_ = stability.sentences(told)
+        assert "over 0.975" in first and words in first
+    assert make_report.stable_sizes(told) == "10.0%"
+
+
 def test_the_figure_holds_both_curves_and_every_size():
     about = stability.summarise(circuit_of(world()(40)), world()(40), 0.6, 0)
     figure = stability_plots.figure(about, "C", 0.05)
