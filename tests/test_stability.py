@@ -10,7 +10,7 @@ import torch
 import create_causal_summarization_data as create
 import extract_summarization_circuit as extract
 import make_report
-from eap import InputError, bootstrap, stability, stability_plots
+from eap import InputError, bootstrap, dataset, robustness, stability, stability_plots
 from eap.circuit import Circuit, chance_jaccard, load_circuit
 from eap.files import load_example_scores
 from eap.graph import Graph
@@ -174,6 +174,26 @@ def test_the_report_says_how_stable_a_circuit_is(tmp_path):
     assert all(html.escape(f"C_before: {sentence}") in text for sentence in said)
     span = about["stable_sizes"]
     assert f"{span['smallest']:.1%} to {span['largest']:.1%}" in text
+
+
+def test_circuits_of_more_and_of_fewer_of_the_same_pairs_are_tested_on_those_that_both_saw():
+    draw, other = world(0), world(1)
+    more, fewer = circuit_of(draw(24)), circuit_of(other(16))
+    for each, n in ((more, 24), (fewer, 16)):
+        names = [str(i) for i in range(n)]
+        each.metadata.update(example_ids=names, example_sha256={"tokens": names})
+    n = dataset.shared_start(more.metadata, fewer.metadata)
+    found = robustness.pair(more, fewer, (draw(24)[:n], other(16)), 10, 0)
+    assert n == found["different"]["examples"] == 16
+    assert found["p"] < 0.05 and found["low"] is None and found["high"] is None
+    alike = robustness.pair(fewer, fewer, (other(16), other(16)), 10, 0)
+    assert alike["low"] is not None
+
+    def shared(a, b):
+        return dataset.shared_start({"example_ids": a}, {"example_ids": b})
+
+    assert shared(["a", "b", "c"], ["a", "x", "c"]) == 1
+    assert shared(["b", "c"], ["a", "b"]) == shared([], ["a"]) == dataset.shared_start({}, {}) == 0
 
 
 # ---------------------------------------------------------------- extraction until stable
