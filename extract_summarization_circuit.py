@@ -361,6 +361,11 @@ def extract(
     if args.spans:
         for pair in pairs:
             dataset.span_labels(pair)  # before the work: raises for a pair without sentences
+    if args.until_stable and len(pairs) < 2:
+        raise InputError(
+            f"--until_stable resamples the pairs: expected at least 2, got {len(pairs)}, of which "
+            "every resample is the same"
+        )
     if args.selection == "sign-consistent" and len(pairs) < 2:
         raise InputError(
             f"--selection sign-consistent: expected at least 2 pairs, got {len(pairs)}"

@@ -347,6 +347,11 @@ def test_flags_that_mean_nothing_are_refused(words, match):
         extract.check(extract.parse(words.split()))
 
 
+def test_one_pair_is_no_stable_circuit(extraction, tmp_path):
+    with pytest.raises(InputError, match="at least 2, got 1"):
+        extraction(tmp_path, "--until_stable --max_examples 1")
+
+
 def test_until_stable_without_a_number_is_what_stable_means():
     assert extract.parse(["--until_stable"]).until_stable == bootstrap.STABLE
     assert extract.parse([]).until_stable == 0
