@@ -910,7 +910,15 @@ def add_bootstrap(args, circuit, per_example) -> None:
     runs.say(args, bootstrap.sentence(circuit.metadata["bootstrap"]))
     goal = args.until_stable or bootstrap.STABLE
     about = stability.summarise(circuit, per_example, goal, args.seed)
-    circuit.metadata["stability"] = about | {"sentences": stability.sentences(about)}
+    said, until = stability.sentences(about), circuit.metadata.get("until_stable")
+    if until and not until["reached"]:
+        overlap = circuit.metadata["bootstrap"]["noise_floor"]["mean"]
+        said.insert(
+            0,
+            f"the {until['pairs']} pairs ended before resamples overlapped by more than {goal:g} in "
+            f"the mean: {overlap:.3f}",
+        )
+    circuit.metadata["stability"] = about | {"sentences": said}
     runs.say(args, "\n".join(circuit.metadata["stability"]["sentences"]))
 
 

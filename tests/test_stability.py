@@ -236,6 +236,7 @@ def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extract
     assert told["looks"][-1]["jaccard"] == easy.metadata["bootstrap"]["noise_floor"]["mean"] > 0.1
     hard = extraction(tmp_path / "hard", "--until_stable 0.999 --spans")
     assert not hard.metadata["until_stable"]["reached"]
+    assert "6 pairs ended before" in hard.metadata["stability"]["sentences"][0]
     assert [row["examples"] for row in hard.metadata["until_stable"]["looks"]] == [2, 4, 6]
     plain = extraction(tmp_path / "plain", "--spans")
     scores = [
