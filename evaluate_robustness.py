@@ -201,20 +201,16 @@ def describe(args, name, circuit, per_example) -> dict:
 
 
 def compare(args, circuits) -> list[dict]:
-    """Every pair of circuits; the interval and the test where both were found on the same examples."""
+    """Every pair of circuits; the interval where both were found on the same examples, the test on those that both saw."""
     from itertools import combinations
 
     from eap import dataset, robustness
 
     rows = []
     for (name_a, a, scores_a), (name_b, b, scores_b) in combinations(circuits, 2):
-        same = (
-            a.metadata.get("example_ids") is not None
-            and dataset.same_examples(a.metadata, b.metadata)
-            and scores_a is not None
-            and scores_b is not None
-        )
-        both = (scores_a, scores_b) if same and len(scores_a) > 1 else None
+        n = dataset.shared_start(a.metadata, b.metadata)
+        known = scores_a is not None and scores_b is not None and n > 1
+        both = (scores_a[:n], scores_b[:n]) if known else None
         rows.append(
             {"a": name_a, "b": name_b, **robustness.pair(a, b, both, args.resamples, args.seed)}
         )

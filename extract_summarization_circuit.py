@@ -58,13 +58,20 @@ STABLE = 0.8  # what --until_stable means without a number
 EXACT_PAIRS = 8  # on which --exact_top patches
 GAP_WARNING = (
     "warning: completeness gap {:.1%} (limit 5 %): the points miss part of the path; use --method "
-    "secant, which has no gap, or --ig_steps {}"
+    "{}, which has no gap, or --ig_steps {}"
+)
+ROUNDING_WARNING = (
+    "warning: completeness gap {:.1%} (limit 5 %): the sums of {} are exact, so that this is rounding; "
+    "use --dtype float32 or float64"
 )
 FLAT_WARNING = (
     "warning: {} at the clean input has no gradient under {}: every score is rounding noise; use "
-    "--metric nll or --method secant"
+    "--metric nll or --method {}"
 )
-SIGN = "score = (corrupted - clean) . d metric / d input: positive means that ablating the edge raises the metric"
+SIGN = (
+    "score = (corrupted - clean) . d metric / d input, or the method's multiplier in its place: "
+    "positive means that ablating the edge raises the metric"
+)
 
 
 def parse(argv=None):
@@ -354,6 +361,11 @@ def extract(
     if args.spans:
         for pair in pairs:
             dataset.span_labels(pair)  # before the work: raises for a pair without sentences
+    if args.until_stable and len(pairs) < 2:
+        raise InputError(
+            f"--until_stable resamples the pairs: expected at least 2, got {len(pairs)}, of which "
+            "every resample is the same"
+        )
     if args.selection == "sign-consistent" and len(pairs) < 2:
         raise InputError(
             f"--selection sign-consistent: expected at least 2 pairs, got {len(pairs)}"
@@ -442,7 +454,14 @@ def warnings_of(args, summary: dict, steps: int) -> list[str]:
     from eap import attribute
 
     gap = summary["completeness"]["gap"] if summary["completeness"] != "not applicable" else 0
-    warnings = [GAP_WARNING.format(gap, 2 * steps)] if gap > 0.05 else []
+    warnings, method = [], attribute.METHODS[args.method]
+    secant = "NAP-secant" if method.nodes else "secant"
+    if gap > 0.05:
+        warnings.append(
+            GAP_WARNING.format(gap, secant, 2 * steps)
+            if method.quadrature
+            else ROUNDING_WARNING.format(gap, args.method)
+        )
     if args.ig_steps == "auto" and SMALL_GAP <= gap <= 0.05:
         warnings.append(
             f"note: the completeness gap is {gap:.1%} with {steps} points, "
@@ -452,8 +471,8 @@ def warnings_of(args, summary: dict, steps: int) -> list[str]:
                 else "the most that --ig_steps auto takes"
             )
         )
-    if attribute.METHODS[args.method].flat and args.metric in ("kl", "js"):
-        warnings.append(FLAT_WARNING.format(args.metric, args.method))
+    if method.flat and args.metric in ("kl", "js"):
+        warnings.append(FLAT_WARNING.format(args.metric, args.method, secant))
     for warning in warnings:
         runs.warn(warning)
     return warnings
@@ -891,7 +910,15 @@ def add_bootstrap(args, circuit, per_example) -> None:
     runs.say(args, bootstrap.sentence(circuit.metadata["bootstrap"]))
     goal = args.until_stable or bootstrap.STABLE
     about = stability.summarise(circuit, per_example, goal, args.seed)
-    circuit.metadata["stability"] = about | {"sentences": stability.sentences(about)}
+    said, until = stability.sentences(about), circuit.metadata.get("until_stable")
+    if until and not until["reached"]:
+        overlap = circuit.metadata["bootstrap"]["noise_floor"]["mean"]
+        said.insert(
+            0,
+            f"the {until['pairs']} pairs ended before resamples overlapped by more than {goal:g} in "
+            f"the mean: {overlap:.3f}",
+        )
+    circuit.metadata["stability"] = about | {"sentences": said}
     runs.say(args, "\n".join(circuit.metadata["stability"]["sentences"]))
 
 

@@ -236,11 +236,18 @@ def stability_html(name: str, about: dict | None) -> str:
 
 
 def stable_sizes(about: dict | None) -> str | None:
-    """The smallest and the largest size at which a circuit is stable, as shares of all edges."""
+    """The smallest and the largest size at which a circuit is stable, as shares of all edges, and
+    those between them at which it is not.
+    """
     if about is None:
         return None
     span = about["stable_sizes"]
-    return f"{span['smallest']:.1%} to {span['largest']:.1%}" if span else "none"
+    if span is None:
+        return "none"
+    if span["smallest"] == span["largest"]:
+        return f"{span['smallest']:.1%}"
+    but = ", ".join(f"{size:.1%}" for size in span.get("but", ()))
+    return f"{span['smallest']:.1%} to {span['largest']:.1%}" + (f", not {but}" if but else "")
 
 
 def difference_rows(measures: dict) -> list[dict]:

@@ -70,7 +70,8 @@ def _faithfulness(axis, rows, shown: dict) -> None:
     )
     axis.set_xticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
     axis.minorticks_off()
-    if len(curves) == 2:
+    ours = [row for row in rows if row["way"] == list(shown)[-1]]
+    if len(curves) == 2 and _is_apart(ours[0]["mean"]["f"]):
         _saved_edges(axis, *(curves[way] for way in shown))
 
 
@@ -94,6 +95,17 @@ def _arrow(axis, start: float, end: float, height: float, words: str) -> None:
     axis.annotate("", (end, height), (start, height), arrowprops=style, zorder=4)
     corner = {"transform": axis.transAxes, "ha": "right", "va": "bottom"}
     axis.text(0.98, 0.03, words, fontsize=10, fontweight="bold", **corner)
+
+
+def _is_apart(points: list[dict]) -> bool:
+    """Whether the paired difference from the yardstick at `SIZE` % has an interval without zero."""
+    from eap.faithfulness import supports_claim
+
+    return any(
+        supports_claim(point["difference"])
+        for point in points
+        if abs(100 * point["fraction"] - SIZE) < 1e-9
+    )
 
 
 def _saved_edges(axis, theirs, mine) -> None:

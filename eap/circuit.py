@@ -294,9 +294,12 @@ def jaccard(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def chance_jaccard(size_a: int, size_b: int, total: int) -> float:
-    """The Jaccard index expected of two random choices: ab / (a + b - ab) in fractions, K / (2 - K) for equal sizes K."""
+    """The Jaccard index expected of two random choices: ab / (a + b - ab) in fractions, K / (2 - K) for equal sizes K.
+
+    0 for two empty ones, as for the overlaps beside which it stands.
+    """
     a, b = size_a / total, size_b / total
-    return a * b / (a + b - a * b) if a + b else 1.0
+    return a * b / (a + b - a * b) if a + b else 0.0
 
 
 def spearman(a: torch.Tensor, b: torch.Tensor) -> float:

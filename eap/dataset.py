@@ -253,6 +253,19 @@ def same_examples(a: dict, b: dict) -> bool:
     return a.get("example_ids") == b.get("example_ids")
 
 
+def shared_start(a: dict, b: dict) -> int:
+    """How many of the first examples of two circuits' metadata are the same, by what these hold, else by ids.
+
+    Circuits that were made until they were stable have taken more or fewer of the same pairs.
+    """
+    contents = [about.get("example_sha256") or {} for about in (a, b)]
+    names = [about.get("tokens") for about in contents]
+    if not all(names):
+        names = [about.get("example_ids") or [] for about in (a, b)]
+    alike = [mine == theirs for mine, theirs in zip(*names, strict=False)]
+    return (alike + [False]).index(False)
+
+
 def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:
     """The pair with only a random `share` of its differing tokens corrupted (rounded, at least one); the others are clean."""
     differing = [

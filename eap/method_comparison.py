@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eap import attribute, faithfulness
-from eap.circuit import Circuit, chance_jaccard, jaccard
+from eap.bootstrap import jaccards
+from eap.circuit import Circuit, chance_jaccard
 from eap.evaluate import FRACTIONS
 from eap.faithfulness_report import by_words
 from eap.selection import prune
@@ -58,7 +59,10 @@ def describe(name: str, circuit: Circuit) -> dict:
 
 
 def agreement(circuit: Circuit, other: Circuit) -> list[dict]:
-    """[{"fraction", "jaccard", "chance"}]: overlap of the two circuits, pruned, at the ten standard sizes."""
+    """[{"fraction", "jaccard", "chance"}]: overlap of the two circuits, pruned, at the ten standard sizes.
+
+    0 where pruning leaves nothing of either: that is no agreement.
+    """
     graph, rows = circuit.graph, []
     fractions = [fraction for fraction in FRACTIONS if fraction < 1]
     ends = [faithfulness.by_size(each, fractions) for each in (circuit, other)]
@@ -68,7 +72,7 @@ def agreement(circuit: Circuit, other: Circuit) -> list[dict]:
         rows.append(
             {
                 "fraction": mine.fraction,
-                "jaccard": jaccard(*kept),
+                "jaccard": float(jaccards(*kept)),
                 "chance": chance_jaccard(*sizes, graph.n_edges),
             }
         )

@@ -2,6 +2,7 @@
 
 from eap.faithfulness import supports_claim
 from eap.method_comparison import COMPARED, way
+from eap.stability_plots import legend
 from eap.style import COLOURS, subplots
 
 LOOKS = (("circuit", "o-"), ("base", "s--"))  # of the circuit in question and of the other one
@@ -14,7 +15,7 @@ def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str,
     "low", "high"} of faithfulness.json.
     """
     made, (faithful, stable, cost) = subplots(
-        1, 3, figsize=(11.4, 3.9), gridspec_kw={"width_ratios": [5, 5, 2]}
+        1, 3, figsize=(11.4, 4.9), gridspec_kw={"width_ratios": [5, 5, 2]}
     )
     names = [way(circuit) for circuit in about["circuits"]]
     _faithful(faithful, rows, curves, names)
@@ -32,7 +33,7 @@ def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str,
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("edges kept before pruning (%)")
-        axis.legend(fontsize=7)
+        legend(axis, columns=1)
     _cost(cost, about)
     return made
 

@@ -119,7 +119,8 @@ def chance(size_a: int, size_b: int, total: int) -> dict[str, float]:
 def pair(a: Circuit, b: Circuit, per_example, resamples: int, seed: int) -> dict:
     """Two circuits: Jaccard with its chance level, Spearman of all scores; with scores of the same examples, an interval and a test.
 
-    `per_example` is (scores of a, scores of b) or None. `different` is `bootstrap.permutation_test`: is 1 - Jaccard of the equally many
+    `per_example` is (scores of a, scores of b) or None; of those examples that both were found on. Where one was found on more, there is
+    a test but no interval. `different` is `bootstrap.permutation_test`: is 1 - Jaccard of the equally many
     strongest edges larger than where the two models' labels are swapped example by example?
     """
     sizes, nodes = (
@@ -140,14 +141,17 @@ def pair(a: Circuit, b: Circuit, per_example, resamples: int, seed: int) -> dict
     }
     if per_example is None:
         return found
-    both = [
-        bootstrap.resampled(each.rule.values(scores), resamples, seed, bootstrap.by_rule(each))
-        for each, scores in zip((a, b), per_example, strict=True)
-    ]
-    span, n = floor(bootstrap.jaccards(*both)), min(asked_for(a), asked_for(b))
+    shared, n = len(per_example[0]), min(asked_for(a), asked_for(b))
+    if all(len(each.metadata.get("example_ids", ())) in (0, shared) for each in (a, b)):
+        both = [
+            bootstrap.resampled(each.rule.values(scores), resamples, seed, bootstrap.by_rule(each))
+            for each, scores in zip((a, b), per_example, strict=True)
+        ]
+        span = floor(bootstrap.jaccards(*both))
+        found |= {"low": span["low"], "high": span["high"]}
     values = [a.rule.values(scores) for scores in per_example]
     test = bootstrap.permutation_test(*values, n, a.rule.absolute, seed=seed)
-    return found | {"low": span["low"], "high": span["high"], "p": test["p"], "different": test}
+    return found | {"p": test["p"], "different": test}
 
 
 # ---------------------------------------------------------------- in words

@@ -312,8 +312,8 @@ def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: in
     """What a circuit's metadata says of its stability: {"examples", "goal", "sizes",
     "stable_sizes", "resamples", "disjoint"}.
 
-    `stable_sizes` is {"smallest", "largest"} as shares of all edges, or None; the two curves are
-    None for fewer than `FEWEST` examples.
+    `stable_sizes` is {"smallest", "largest", "but": sizes between them at which it is not} as shares
+    of all edges, or None; the two curves are None for fewer than `FEWEST` examples.
     """
     values, choose = circuit.rule.values(per_example).float(), bootstrap.by_rule(circuit)
     sizes = by_size(circuit, values, goal, seed)
@@ -323,9 +323,20 @@ def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: in
         "examples": len(values),
         "goal": goal,
         "sizes": sizes,
-        "stable_sizes": {"smallest": min(stable), "largest": max(stable)} if stable else None,
+        "stable_sizes": span_of(stable),
         **{kind: curve(kind, values, choose, goal, seed) if enough else None for kind in KINDS},
     }
+
+
+def span_of(stable: list[float]) -> dict | None:
+    """The `stable_sizes` of `summarise`: where small and large circuits are stable, those between
+    need not be.
+    """
+    if not stable:
+        return None
+    first, last = min(stable), max(stable)
+    but = [size for size in SIZES if first < size < last and size not in stable]
+    return {"smallest": first, "largest": last, "but": but}
 
 
 def sentences(about: dict) -> list[str]:
@@ -333,14 +344,18 @@ def sentences(about: dict) -> list[str]:
     takes to be.
     """
     sizes, goal = about["stable_sizes"], about["goal"]
+    stable = f"stable (over {goal:g} between resamples)"
     if sizes is None:
-        said = [f"stable at none of the sizes from {SIZES[0]:.1%} to {SIZES[-2]:.0%} of the edges"]
+        ends = f"{SIZES[0]:.1%} to {SIZES[-2]:.0%}"
+        said = [f"{stable} at none of the sizes from {ends} of the edges"]
     elif sizes["smallest"] == sizes["largest"]:
-        said = [f"stable at {sizes['smallest']:.1%} of the edges only"]
+        said = [f"{stable} at {sizes['smallest']:.1%} of the edges only"]
     else:
+        but = ", ".join(f"{size:.1%}" for size in sizes["but"])
         said = [
-            f"smallest size at which the circuit is stable (over {goal:g} between resamples): "
+            f"smallest size at which the circuit is {stable}: "
             f"{sizes['smallest']:.1%} of the edges, largest {sizes['largest']:.1%}"
+            + (f"; not stable between them at {but}" if but else "")
         ]
     for kind, words in (("resamples", "resamples"), ("disjoint", "disjoint samples")):
         said.append(

@@ -50,9 +50,9 @@ def _against_examples(axis, about: dict, own_fraction: float) -> None:
         axis.text(0.5, 0.5, "too few examples for a curve", transform=axis.transAxes, ha="center")
 
 
-def legend(axis) -> None:
+def legend(axis, columns: int = 2) -> None:
     """A legend below the axis: nothing that is drawn lies under it."""
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=7.5)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns, fontsize=7.5)
 
 
 def _measured(axis, points: list[dict], colour: str, marker: str, words: str) -> None:
@@ -107,7 +107,7 @@ def _goal_word(axis, goal: float) -> None:
     axis.text(
         0.01,
         goal + 0.01,
-        f"stable: over {goal:.2g} between resamples",
+        f"stable: over {goal:g} between resamples",
         transform=axis.get_yaxis_transform(),
         fontsize=7,
         va="bottom",

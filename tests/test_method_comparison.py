@@ -48,10 +48,33 @@ def test_passes_of_every_method_are_those_that_run(monkeypatch):
 def test_agreement_counts_the_edges_that_both_keep_after_pruning():
     ascending = torch.arange(1.0, SMALL.n_edges + 1)
     same = method_comparison.agreement(circuit(ascending), circuit(-ascending))
-    assert [row["jaccard"] for row in same] == [1.0] * 9  # ranked by |score|
+    assert same[-1]["jaccard"] == 1  # ranked by |score|
     # half of the edges: the upper half by number against the lower half, of which pruning leaves no common edge
     other = method_comparison.agreement(circuit(ascending), circuit(ascending.flip(0)))
     assert other[-1]["fraction"] == 0.5 and other[-1]["jaccard"] == 0.0
+
+
+@pytest.mark.parametrize(("low", "said"), [(0.01, 1), (-0.01, 0)])
+def test_the_benchmarks_figure_counts_saved_edges_only_where_f_is_told_apart(low, said):
+    from benchmarks import methods_figure
+
+    rows = []
+    for way, f in (("theirs", (0.1, 0.3, 0.5)), ("ours", (0.2, 0.4, 0.6))):
+        difference = {"mean": 0.1, "low": low, "high": 0.2, "n": 32}
+        points = [
+            {"fraction": size, "f": y, "low": y, "high": y, "difference": difference}
+            for size, y in zip((0.02, 0.05, 0.1), f, strict=True)
+        ]
+        mean = {"f": points, "disjoint": []}
+        rows.append({"model": "base", "way": way, "mean": mean, "seconds": 1.0})
+    axis = methods_figure.plot(rows, "theirs", "ours").axes[0]
+    assert sum("fewer edges" in text.get_text() for text in axis.texts) == said
+
+
+def test_two_circuits_of_which_pruning_leaves_nothing_do_not_agree():
+    scores = torch.arange(1.0, SMALL.n_edges + 1)  # the one strongest edge is no path by itself
+    row = method_comparison.agreement(circuit(scores), circuit(scores))[0]
+    assert row["jaccard"] == 0 and row["chance"] == 0
 
 
 def comparison():

@@ -10,6 +10,7 @@ from golden_cases import NAMES, golden
 from safetensors.torch import load_file
 from test_attribute import written
 
+import extract_summarization_circuit as extract
 from eap import InputError, attribute, hooks, metrics, rules
 from eap.attribute import completeness_gap, input_sums, node_scores, run
 from eap.dataset import Pair, collate
@@ -323,6 +324,29 @@ def test_spans_nodes_and_bfloat16():
 def test_an_ablation_without_a_run_of_its_own_is_refused(method, ablation):
     with pytest.raises(InputError, match="corrupted run"):
         attribute.check(method, "kl", "left", ablation, 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "cure"),
+    [
+        ("secant", "--dtype float32"),
+        ("secant-segments", "--dtype float32"),
+        ("EAP-IG-inputs", "--method secant, which has no gap, or --ig_steps 10"),
+        ("NAP-IG", "--method NAP-secant, which has no gap"),
+    ],
+)
+def test_a_completeness_gap_names_a_cure_that_is_one(method, cure):
+    args = SimpleNamespace(method=method, metric="kl", ig_steps=5, until_stable=0)
+    (warning,) = extract.warnings_of(args, {"completeness": {"gap": 0.2}}, 5)
+    assert "20.0%" in warning and cure in warning
+    assert method.startswith("secant") == ("--method" not in warning)
+
+
+@pytest.mark.parametrize(("method", "cure"), [("GIM", "secant"), ("NAP", "NAP-secant")])
+def test_a_metric_without_a_gradient_names_a_method_of_the_same_kind(method, cure):
+    args = SimpleNamespace(method=method, metric="kl", ig_steps=5, until_stable=0)
+    (warning,) = extract.warnings_of(args, {"completeness": "not applicable"}, 5)
+    assert warning.endswith(f"--method {cure}")
 
 
 # ---------------------------------------------------------------- relatives, against the definition

@@ -10,7 +10,7 @@ import torch
 import create_causal_summarization_data as create
 import extract_summarization_circuit as extract
 import make_report
-from eap import InputError, bootstrap, stability, stability_plots
+from eap import InputError, bootstrap, dataset, robustness, stability, stability_plots
 from eap.circuit import Circuit, chance_jaccard, load_circuit
 from eap.files import load_example_scores
 from eap.graph import Graph
@@ -138,6 +138,20 @@ def test_stable_sizes_are_those_over_the_goal_and_never_all_edges():
     assert half["chance"] == pytest.approx(share / (2 - share)) and not half["stable"]
 
 
+def test_sizes_between_stable_ones_that_are_not_stable_are_named():
+    span = stability.span_of([0.01, 0.02, 0.5])
+    assert span == {"smallest": 0.01, "largest": 0.5, "but": [0.05, 0.1, 0.2]}
+    told = {"stable_sizes": span, "goal": 0.975, "examples": 9, "resamples": None, "disjoint": None}
+    first, *_ = stability.sentences(told)
+    assert "over 0.975" in first and first.endswith("not stable between them at 5.0%, 10.0%, 20.0%")
+    assert make_report.stable_sizes(told) == "1.0% to 50.0%, not 5.0%, 10.0%, 20.0%"
+    for stable, words in (([], "0.1% to 50%"), ([0.1], "10.0% of the edges only")):
+        told["stable_sizes"] = stability.span_of(stable)
+        first, *_ = stability.sentences(told)
+        assert "over 0.975" in first and words in first
+    assert make_report.stable_sizes(told) == "10.0%"
+
+
 def test_the_figure_holds_both_curves_and_every_size():
     about = stability.summarise(circuit_of(world()(40)), world()(40), 0.6, 0)
     figure = stability_plots.figure(about, "C", 0.05)
@@ -160,6 +174,26 @@ def test_the_report_says_how_stable_a_circuit_is(tmp_path):
     assert all(html.escape(f"C_before: {sentence}") in text for sentence in said)
     span = about["stable_sizes"]
     assert f"{span['smallest']:.1%} to {span['largest']:.1%}" in text
+
+
+def test_circuits_of_more_and_of_fewer_of_the_same_pairs_are_tested_on_those_that_both_saw():
+    draw, other = world(0), world(1)
+    more, fewer = circuit_of(draw(24)), circuit_of(other(16))
+    for each, n in ((more, 24), (fewer, 16)):
+        names = [str(i) for i in range(n)]
+        each.metadata.update(example_ids=names, example_sha256={"tokens": names})
+    n = dataset.shared_start(more.metadata, fewer.metadata)
+    found = robustness.pair(more, fewer, (draw(24)[:n], other(16)), 10, 0)
+    assert n == found["different"]["examples"] == 16
+    assert found["p"] < 0.05 and found["low"] is None and found["high"] is None
+    alike = robustness.pair(fewer, fewer, (other(16), other(16)), 10, 0)
+    assert alike["low"] is not None
+
+    def shared(a, b):
+        return dataset.shared_start({"example_ids": a}, {"example_ids": b})
+
+    assert shared(["a", "b", "c"], ["a", "x", "c"]) == 1
+    assert shared(["b", "c"], ["a", "b"]) == shared([], ["a"]) == dataset.shared_start({}, {}) == 0
 
 
 # ---------------------------------------------------------------- extraction until stable
@@ -202,6 +236,7 @@ def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extract
     assert told["looks"][-1]["jaccard"] == easy.metadata["bootstrap"]["noise_floor"]["mean"] > 0.1
     hard = extraction(tmp_path / "hard", "--until_stable 0.999 --spans")
     assert not hard.metadata["until_stable"]["reached"]
+    assert "6 pairs ended before" in hard.metadata["stability"]["sentences"][0]
     assert [row["examples"] for row in hard.metadata["until_stable"]["looks"]] == [2, 4, 6]
     plain = extraction(tmp_path / "plain", "--spans")
     scores = [
@@ -311,6 +346,11 @@ def test_all_checkpoints_are_extracted_from_as_many_pairs_as_the_last_one(
 def test_flags_that_mean_nothing_are_refused(words, match):
     with pytest.raises(InputError, match=match):
         extract.check(extract.parse(words.split()))
+
+
+def test_one_pair_is_no_stable_circuit(extraction, tmp_path):
+    with pytest.raises(InputError, match="at least 2, got 1"):
+        extraction(tmp_path, "--until_stable --max_examples 1")
 
 
 def test_until_stable_without_a_number_is_what_stable_means():
