@@ -23,7 +23,7 @@ from peft import (
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from eap import InputError
+from eap import InputError, attribute, dataset, models
 from eap.circuit import load_circuit
 from summarization import adapters, examples, opening, prompt, weights
 
@@ -70,6 +70,7 @@ KINDS_OF_ADAPTERS = {
     "rank by layer": lora(rank_pattern={"h.0.attn.c_attn": 2}, alpha_pattern={"h.1": 3}),
     "rslora": lora(use_rslora=True),
     "dora": lora(use_dora=True),
+    "pissa": lora(init_lora_weights="pissa"),
     "all linear, whole norm": lora(target_modules="all-linear", modules_to_save=["ln_f"]),
     "unembedding": lora(target_modules=["c_attn", "lm_head"]),
     "embedding": lora(target_modules=["c_attn", "wte"]),
@@ -126,6 +127,47 @@ def test_embeddings_that_differ_in_the_file_stay_apart_whatever_the_config_says(
     again = opening.load_model(str(tmp_path / "plain"), torch.float32, "cpu")
     with torch.no_grad():
         torch.testing.assert_close(again(IDS).logits, logits, atol=1e-4, rtol=0)
+
+
+def drawn_pair() -> dataset.Pair:
+    """Tokens of which the first half is corrupted."""
+    ids = torch.randint(1, 900, (2, 12), generator=torch.Generator().manual_seed(0)).tolist()
+    return dataset.Pair("drawn", ids[0], ids[1][:6] + ids[0][6:], 9)
+
+
+NOT_MERGED = {
+    "lora": lora(),
+    "whole norm": lora(modules_to_save=["ln_f"]),
+    "ia3": KINDS_OF_ADAPTERS["ia3"],
+    "prefix": PrefixTuningConfig("CAUSAL_LM", num_virtual_tokens=4),
+    "prompt": PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=4),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_MERGED)
+def test_the_library_refuses_what_is_not_merged(kind, tiny_model_dir):
+    wrapped = get_peft_model(
+        GPT2LMHeadModel.from_pretrained(tiny_model_dir), copy.deepcopy(NOT_MERGED[kind])
+    )
+    for model in (wrapped, wrapped.get_base_model()):
+        if kind in ("prefix", "prompt") and model is not wrapped:
+            continue  # a plain model: the states stand in the wrapper
+        with pytest.raises(InputError, match="an adapter that is not merged .*merge_and_unload"):
+            attribute.attribute(model, [drawn_pair()], metric="kl")
+
+
+def test_the_library_takes_what_is_merged(tiny_model_dir):
+    model = GPT2LMHeadModel.from_pretrained(tiny_model_dir)
+    model.add_adapter(lora(init_lora_weights=False))
+    with pytest.raises(InputError, match="an adapter that is not merged"):
+        models.adapt(model)
+    wrapped = get_peft_model(
+        GPT2LMHeadModel.from_pretrained(tiny_model_dir), lora(init_lora_weights=False)
+    )
+    wrapped.merge_adapter()
+    found = attribute.attribute(wrapped, [drawn_pair()], metric="kl").edges
+    plain = attribute.attribute(wrapped.merge_and_unload(), [drawn_pair()], metric="kl").edges
+    torch.testing.assert_close(found, plain)
 
 
 def test_an_adapter_on_an_adapter_is_merged_into_both(tiny_model_dir, tmp_path):
@@ -231,6 +273,10 @@ def prefix_tuning(tiny, folder):
     with_adapter(tiny, folder, config=PrefixTuningConfig("CAUSAL_LM", num_virtual_tokens=4))
 
 
+def adapter_of_a_drawn_start(tiny, folder):
+    with_adapter(tiny, folder, config=lora(init_lora_weights="pissa_niter_4"))
+
+
 def adapter_of_other_weights(tiny, folder):
     with_adapter(tiny, folder)
     (folder / adapters.RECORD).write_text('{"format": 1, "weights_sha256": "0"}')
@@ -268,6 +314,7 @@ BROKEN_MODELS = {
     adapter_with_nan: "finite weights, got NaN",
     prompt_tuning: "an adapter that can be merged, as LoRA, got PROMPT_TUNING",
     prefix_tuning: "an adapter that can be merged, as LoRA, got PREFIX_TUNING",
+    adapter_of_a_drawn_start: "of pissa_niter_4, which takes part of it out by random numbers",
     adapter_of_other_weights: "the base model that the adapter was trained on",
     adapter_without_base: "found no base_model_name_or_path",
     adapter_of_itself: "got the adapter itself",
