@@ -197,6 +197,8 @@ def read_tokenizer(source: str, flag: str = "--model_path"):
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.backend_tokenizer.no_truncation()
+        if getattr(tokenizer.backend_tokenizer.model, "dropout", None):
+            tokenizer.backend_tokenizer.model.dropout = None  # it cuts texts at random
     tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 

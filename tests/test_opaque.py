@@ -452,6 +452,15 @@ def test_ids_of_every_kind(tmp_path):
     assert found == expected
 
 
+def test_ids_that_are_lists_are_refused(tmp_path):
+    import pandas
+
+    path = tmp_path / "lists.parquet"
+    pandas.DataFrame([{"id": [number], **row(number)} for number in range(2)]).to_parquet(path)
+    with pytest.raises(InputError, match="expected ids that are text or numbers in column id"):
+        corpus.load(str(path), "train")
+
+
 def test_a_changed_file_is_read_anew(tmp_path):
     for number in (1, 2):
         path = write_jsonl(tmp_path / "a.jsonl", [row(number)])

@@ -487,6 +487,10 @@ def an_edge_twice(content):
     content["edges"]["input->a0.h0"] = {"score": 1.0, "in_graph": True}
 
 
+def with_metadata(**values):
+    return lambda content: content["metadata"].update(values)
+
+
 BROKEN_CIRCUITS = {
     "text": (in_graph_as(str), 'true or false for input->a0.h0<q>, got "'),
     "null": (in_graph_as(lambda true: true or None), "got null"),
@@ -498,6 +502,14 @@ BROKEN_CIRCUITS = {
     "a score missing": (without_a_score, "a score for every listed edge or for none"),
     "an edge twice": (an_edge_twice, "every edge once"),
     "layers as text": (lambda content: content["cfg"].update(n_layers="2"), "cfg.n_layers"),
+    "sizes are a number": (with_metadata(sizes=5), "metadata.sizes"),
+    "sizes without a number": (with_metadata(sizes={}), "metadata.sizes"),
+    "unknown selection": (with_metadata(selection="best"), 'metadata.selection .*, got "best"'),
+    "threshold is null": (with_metadata(selection="threshold"), "metadata.threshold"),
+    "hashes are text": (with_metadata(example_sha256="ab"), "metadata.example_sha256"),
+    "hash is a list": (with_metadata(tokenizer_sha256=["ab"]), "metadata.tokenizer_sha256"),
+    "bootstrap is a number": (with_metadata(bootstrap=5), "metadata.bootstrap"),
+    "score is huge": (first_edge(score=10**400), "a finite number"),
     "ids are no list": (
         lambda content: content["metadata"].update(example_ids="made-1"),
         "metadata.example_ids",
@@ -546,6 +558,19 @@ def test_every_script_refuses_every_broken_circuit(
             tiny_model_dir,
             tmp_path / "o",
         )
+
+
+def test_an_edge_named_twice_is_refused_and_null_is_nothing(material, tmp_path):
+    text = (material / "C.json").read_text()
+    edge = '"input->a0.h0<q>": {"score": 1.0, "in_graph": false}, '
+    (tmp_path / "twice.json").write_text(text.replace('"edges": {', '"edges": {' + edge))
+    with pytest.raises(InputError, match="'input->a0.h0<q>' is there twice"):
+        load_circuit(tmp_path / "twice.json")
+    content = json.loads(text)
+    content["metadata"].update(sizes=None, example_sha256=None, bootstrap=None)
+    (tmp_path / "null.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    circuit = load_circuit(tmp_path / "null.json")
+    assert circuit.rule.n == int(circuit.in_graph.sum()) and not circuit.rule.prunes
 
 
 def test_booleans_of_other_tools_are_read_as_what_they_are(material, tmp_path):
@@ -688,6 +713,7 @@ def used(tiny: str, folder: Path) -> str:
     state = {"padding_side": "left", "truncation_side": "left", "model_max_length": 16}
     state |= {"clean_up_tokenization_spaces": True, "add_bos_token": True, "add_eos_token": True}
     edit(folder / "tokenizer_config.json", lambda content: content.update(state))
+    edit(folder / "tokenizer.json", lambda content: content["model"].update(dropout=0.5))
     raw = json.loads((folder / "tokenizer.json").read_text())
     assert raw["truncation"] and raw["padding"]
     return str(folder)
