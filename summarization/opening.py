@@ -52,6 +52,7 @@ def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
             attn_implementation=attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, in words that say which
             **PLAIN_OUTPUT,
         )
     except Exception as error:  # safetensors', torch's and quantizers' errors have no common kind
@@ -61,6 +62,12 @@ def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
         ) from error
     lacking, foreign = sorted(loading["missing_keys"]), sorted(loading["unexpected_keys"])
     foreign = [what for what in foreign if not what.endswith(OLD_BUFFERS)]
+    if wrong := sorted(loading["mismatched_keys"]):
+        what, saved, asked = wrong[0]
+        raise InputError(
+            f"{flag} {name}: expected weights of the shapes in its config.json, {len(wrong)} have "
+            f"others, as {what}: {tuple(saved)} instead of {tuple(asked)}; save the model again"
+        )
     if lacking:
         raise InputError(
             f"{flag} {name}: expected all weights, {len(lacking)} are missing, as {lacking[0]}; "

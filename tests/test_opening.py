@@ -246,6 +246,10 @@ def weights_of_more_layers(tiny, folder):
     with_weights(tiny, folder, lambda t: t.update({"transformer.h.2.ln_1.weight": torch.ones(48)}))
 
 
+def weights_of_another_shape(tiny, folder):
+    edit(copied(tiny, folder) / "config.json", lambda content: content.update(n_positions=7))
+
+
 def adapter_without_prefix(tiny, folder):
     with_adapter(
         tiny, folder, lambda t: {k.removeprefix("base_model.model."): v for k, v in t.items()}
@@ -308,6 +312,7 @@ BROKEN_MODELS = {
     nan_weights: "finite weights, got NaN or infinity in transformer.h.1.mlp.c_fc.weight",
     weights_missing: "1 are missing, as transformer.h.1.ln_1.weight",
     weights_of_more_layers: "belong to no module of it, as transformer.h.2.ln_1.weight",
+    weights_of_another_shape: "1 have others, as transformer.wpe.weight: .* instead of \\(7, 48\\)",
     adapter_without_prefix: "weights found no module",
     adapter_of_half: "modules found no weights",
     adapter_with_too_much: "weights found no module",
