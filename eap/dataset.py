@@ -325,6 +325,13 @@ def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
     return None
 
 
+def left_out(tokenizer) -> set[int]:
+    """The tokens that no text is given: special ones, but a word that is unknown stays there as such."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    kept = set() if unknown == getattr(tokenizer, "eos_token_id", None) else {unknown}
+    return set(tokenizer.all_special_ids) - kept
+
+
 def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
     """Whether the tokenizer makes `ids` of the summary, as pairs are made: after a space, special tokens left out.
 
@@ -333,7 +340,7 @@ def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
     coded = tokenizer(
         " " + summary.strip(), add_special_tokens=False, split_special_tokens=True, verbose=False
     )["input_ids"]
-    special = set(tokenizer.all_special_ids)
+    special = left_out(tokenizer)
     plain = [token for token in coded if token not in special]
     return bool(plain) and plain == [token for token in ids if token not in special]
 

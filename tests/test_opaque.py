@@ -614,6 +614,22 @@ def test_special_tokens_in_a_text_are_words_of_it(tiny_tokenizer):
         assert tiny_tokenizer.decode(ids) == text
 
 
+def test_unknown_words_stay_where_they_are():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words_ = ["<|endoftext|>", "[UNK]", "The", "council", "closes", "."]
+    raw = Tokenizer(models.WordLevel(dict(zip(words_, range(6), strict=True)), unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="[UNK]", eos_token="<|endoftext|>"
+    )
+    text = "The mayor closes kilns."
+    assert prompt.encode(tokenizer, text) == tokenizer(text)["input_ids"] == [2, 1, 4, 1, 5]
+    pair = dataset.Pair("a", [3, 2, 1, 4, 1, 5, 0], [4, 2, 1, 4, 1, 5, 0], 1, summary=text)
+    assert dataset.check_tokenizer([pair], tokenizer, "p") is None
+
+
 # ---------------------------------------------------------------- other scripts
 
 # language: (article, number of its sentences, words of the first, the same without its last word)
