@@ -17,6 +17,8 @@ PLAIN_OUTPUT = {"output_attentions": False, "output_hidden_states": False, "retu
 # Weights of these names are buffers that old versions of transformers saved beside GPT-2's weights.
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".crossattention.bias")
 
+LEAST_SHARE = 0.9  # of a model's vocabulary: padding it to a round number leaves fewer unused
+
 
 # ---------------------------------------------------------------- models
 
@@ -243,6 +245,11 @@ def require_agreement(config, tokenizer, name: str, flag: str = "--model_path") 
         raise InputError(
             f"{flag} {name}: expected a tokenizer of the model's {config.vocab_size} tokens, got "
             f"{token!r} as token {largest}; save the model's own tokenizer there"
+        )
+    if largest + 1 < LEAST_SHARE * config.vocab_size:
+        _warn_once(
+            f"note: {name}: its tokenizer has {largest + 1} tokens, the model {config.vocab_size}; "
+            "if it is another model's, every number is of other texts"
         )
     ends = config.eos_token_id
     ends = {end for end in (ends if isinstance(ends, list) else [ends]) if end is not None}

@@ -21,7 +21,7 @@ from peft import (
     get_peft_model,
 )
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from eap import InputError, attribute, dataset, models
 from eap.circuit import load_circuit
@@ -127,6 +127,13 @@ def test_embeddings_that_differ_in_the_file_stay_apart_whatever_the_config_says(
     again = opening.load_model(str(tmp_path / "plain"), torch.float32, "cpu")
     with torch.no_grad():
         torch.testing.assert_close(again(IDS).logits, logits, atol=1e-4, rtol=0)
+
+
+def test_a_tokenizer_of_far_fewer_tokens_is_said(tiny_tokenizer, capsys):
+    for size, said in ((1024, 0), (5000, 1)):
+        config = GPT2Config(vocab_size=size, eos_token_id=0)
+        opening.require_agreement(config, tiny_tokenizer, f"of {size}")
+        assert capsys.readouterr().err.count("its tokenizer has 1000 tokens, the model") == said
 
 
 def drawn_pair() -> dataset.Pair:
