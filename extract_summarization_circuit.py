@@ -14,7 +14,7 @@ Writes  the circuit (EAP-IG's JSON and metadata): --output, or with --all_checkp
 from pathlib import Path
 from typing import NamedTuple
 
-from eap import InputError
+from eap import MIN_EXAMPLES, InputError
 from summarization import blocks, checkpoints, flags, hub, opening, runs, shards, weights
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
@@ -716,7 +716,8 @@ def look(args, graph, seen: list) -> dict:
         overlap = bootstrap.noise_floor(graph, rule, per_example, resamples, args.seed)
         if overlap < args.until_stable - QUICK_MARGIN:
             break
-    stable = resamples == args.resamples and overlap > args.until_stable
+    enough = len(per_example) >= MIN_EXAMPLES  # fewer carry no claim
+    stable = enough and resamples == args.resamples and overlap > args.until_stable
     runs.say(args, f"{len(per_example)} pairs: mean Jaccard index {overlap:.3f} between resamples")
     return {
         "examples": len(per_example),

@@ -370,16 +370,31 @@ def require_whole(folder: Path) -> None:
             f"{folder}: expected the trainer_state.json of this checkpoint, got {problem}; go on "
             "from an earlier one"
         )
-    files = ("model.safetensors", *STATE_FILES)
-    torn = [name for name in files if not (folder / name).is_file()]
-    torn += [
-        name for name in STATE_FILES if name not in torn and not zipfile.is_zipfile(folder / name)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    random = ["rng_state.pth"]  # without it dropout goes on otherwise than in a run of one piece
+    if processes > 1:
+        random = [f"rng_state_{process}.pth" for process in range(processes)]
+    states = (*STATE_FILES, *random)
+    torn = [
+        name
+        for name in ("model.safetensors", "config.json", *states)
+        if not (folder / name).is_file()
     ]
+    torn += [name for name in states if name not in torn and not zipfile.is_zipfile(folder / name)]
+    if not torn and not _is_json(folder / "config.json"):
+        torn = ["config.json"]
     if torn:
         raise InputError(
             f"{folder}: expected a whole checkpoint, got one without a readable {torn[0]}; go on "
             "from an earlier one"
         )
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except ValueError:
+        return False
 
 
 def require_weights_of(folder: Path, model) -> None:

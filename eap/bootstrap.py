@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from eap import InputError
+from eap import MIN_EXAMPLES, InputError
 from eap.circuit import Circuit
 from eap.evolution import floor
 from eap.selection import bootstrap_means, sign_stability, strongest
@@ -149,7 +149,7 @@ def summarise(found: Bootstrap, n_examples: int, seed: int) -> dict:
         "noise_floor": noise,
         "noise_floor_nodes": floor(found.nodes_jaccard),
         "split_half": floor(found.halves_jaccard),
-        "stable": noise["mean"] > STABLE,
+        "stable": noise["mean"] > STABLE and n_examples >= MIN_EXAMPLES,
         "stable_above": STABLE,
         "sure_edges": int((found.frequency >= SURE).sum()),
         "selection_frequency": found.frequency.tolist(),

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,13 @@ import torch
 
 from eap import InputError
 from eap.graph import SLOTS, Graph
-from eap.selection import RANKS, Rule
+from eap.selection import RANKS, SELECTIONS, Rule
+
+# Metadata that are read again, and what each must be.
+KINDS = {
+    **dict.fromkeys(("tokenizer_sha256", "weights_sha256", "examples_sha256"), str),
+    **dict.fromkeys(("sizes", "example_sha256", "bootstrap", "stability"), dict),
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,8 @@ def load_circuit(path) -> Circuit:
     InputError naming the file and what is wrong.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_each_once)
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: expected a circuit JSON, found no such file; run extract_summarization_circuit.py first"
@@ -132,6 +140,15 @@ def load_circuit(path) -> Circuit:
         ) from error
 
 
+def _each_once(items: list[tuple]) -> dict:
+    """A JSON object; ValueError for a name that is there twice, of which json takes the last."""
+    content = dict(items)
+    if len(content) < len(items):
+        twice = next(name for name in content if [each for each, _ in items].count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return content
+
+
 def _parse(content: dict, path) -> Circuit:
     cfg, metadata = content["cfg"], _metadata(content, path)
     width = cfg.get("d_model")
@@ -153,8 +170,9 @@ def _metadata(content: dict, path) -> dict:
     format_ = metadata.pop("format", 1)
     if format_ != 1:
         raise InputError(
-            f"{path}: expected format 1, got {format_}; update this software or extract again"
+            f"{path}: expected format 1, got {format_!r}; update this software or extract again"
         )
+    _require_kinds(metadata, path)
     if "absolute" in metadata:
         metadata["absolute"] = _boolean(metadata["absolute"], "metadata.absolute", path)
     ids = metadata.get("example_ids")
@@ -165,6 +183,27 @@ def _metadata(content: dict, path) -> dict:
             )
         metadata["example_ids"] = [str(name) for name in ids]
     return metadata
+
+
+def _require_kinds(metadata: dict, path) -> None:
+    """Raise InputError for metadata of other kinds than ours; null is as if it was not there."""
+    for name in [name for name in KINDS if metadata.get(name, 0) is None]:
+        del metadata[name]
+    fine = {name: type(metadata[name]) is kind for name, kind in KINDS.items() if name in metadata}
+    if fine.get("example_sha256"):
+        lists = [metadata["example_sha256"].get(name) for name in ("tokens", "articles")]
+        fine["example_sha256"] = all(type(each) is list for each in lists)
+    if fine.get("sizes"):  # then we wrote it, and how edges were chosen is read from it
+        fine["sizes"] = type(metadata["sizes"].get("selected")) is int
+        selection = metadata.get("selection", "topn")
+        fine["selection"] = selection in (*SELECTIONS, "threshold")
+        if selection == "threshold":
+            fine["threshold"] = type(metadata.get("threshold")) in (int, float)
+    for name in (name for name, is_fine in fine.items() if not is_fine):
+        raise InputError(
+            f"{path}: expected metadata.{name} as this software writes it, got "
+            f"{json.dumps(metadata.get(name))[:40]}; leave it out, or extract the circuit again"
+        )
 
 
 def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -219,6 +258,8 @@ def _boolean(value, name: str, path, or_number: bool = True) -> bool:
 
 def _number(value, name: str, path) -> float:
     """A finite JSON number; not a text that spells one, nor a boolean."""
+    if type(value) is int and abs(value) > sys.float_info.max:
+        value = math.inf
     if type(value) in (int, float) and math.isfinite(value):
         return float(value)
     raise InputError(

@@ -128,6 +128,8 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
             raise TypeError("a line that is no JSON object")
         if isinstance(row.get("id"), list | dict):
             raise TypeError("an id that is neither text nor a number")
+        if not isinstance(row.get("summary"), str | None):
+            raise TypeError("a summary that is no text")
         for name in (
             "clean_ids",
             "corrupted_ids",
@@ -312,23 +314,35 @@ def stretches(labels: list[int], most: int) -> Iterator[tuple[int, slice]]:
 
 
 def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
-    """Raise InputError if `tokenizer` did not make the pairs, judged by the first row's summary; return a note if it cannot be judged."""
-    pair = pairs[0]
-    if tokenizer is None or pair.summary is None:
+    """Raise InputError if `tokenizer` did not make the pairs, judged by every summary that is there.
+
+    Returns a note where that cannot be judged, else None.
+    """
+    told = [pair for pair in pairs if pair.summary is not None]
+    if tokenizer is None or not told:
         missing = (
             "the model folder has no tokenizer"
             if tokenizer is None
             else f"{path} holds no summary texts"
         )
         return f"note: {missing}, so whether model and pairs share a tokenizer was not checked"
-    written = pair.clean_ids[pair.summary_start :]
-    decoded = tokenizer.decode(written, skip_special_tokens=True)
-    if decoded.split() != pair.summary.split() and not _encodes(tokenizer, pair.summary, written):
+    for pair in told:  # each: files of two tokenizers may have been joined
+        written = pair.clean_ids[pair.summary_start :]
+        decoded = tokenizer.decode(written, skip_special_tokens=True)
+        if decoded.split() == pair.summary.split() or _encodes(tokenizer, pair.summary, written):
+            continue
         raise InputError(
             f"{path}: expected pairs made with this model's tokenizer, got others (pair {pair.id} reads {decoded[:40]!r}); "
             "build the pairs with create_causal_summarization_data.py --model_path and this model"
         )
     return None
+
+
+def left_out(tokenizer) -> set[int]:
+    """The tokens that no text is given: special ones, but a word that is unknown stays there as such."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    kept = set() if unknown == getattr(tokenizer, "eos_token_id", None) else {unknown}
+    return set(tokenizer.all_special_ids) - kept
 
 
 def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
@@ -339,7 +353,7 @@ def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
     coded = tokenizer(
         " " + summary.strip(), add_special_tokens=False, split_special_tokens=True, verbose=False
     )["input_ids"]
-    special = set(tokenizer.all_special_ids)
+    special = left_out(tokenizer)
     plain = [token for token in coded if token not in special]
     return bool(plain) and plain == [token for token in ids if token not in special]
 

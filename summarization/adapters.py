@@ -140,6 +140,13 @@ def _config(folder: Path, label: str):
             f"{config.peft_type.value}, which puts states before the text; train a LoRA adapter "
             "instead"
         )
+    start = str(getattr(config, "init_lora_weights", None))
+    if start.startswith("pissa_niter"):
+        raise InputError(
+            f"{label}: expected an adapter that adds to its base as it lies there, got one of "
+            f"{start}, which takes part of it out by random numbers, others at each loading; save "
+            "it again with peft's path_initial_model_for_weight_conversion"
+        )
     return config
 
 

@@ -372,7 +372,13 @@ def _with_columns(table, dataset: str):
                 f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the file"
             )
     if getattr(table.features["id"], "dtype", None) != "string":  # a cast writes all rows anew
-        table = table.cast_column("id", Value("string"))
+        try:
+            table = table.cast_column("id", Value("string"))
+        except (TypeError, ValueError) as error:  # pyarrow's kinds are of both
+            raise InputError(
+                f"--dataset {dataset}: expected ids that are text or numbers in column "
+                f"{found['id']}, found {table.features['id']}; rename or mend it"
+            ) from error
     return _with_ids(table.select_columns(["id", "article", "highlights"]))
 
 

@@ -17,6 +17,8 @@ PLAIN_OUTPUT = {"output_attentions": False, "output_hidden_states": False, "retu
 # Weights of these names are buffers that old versions of transformers saved beside GPT-2's weights.
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".crossattention.bias")
 
+LEAST_SHARE = 0.9  # of a model's vocabulary: padding it to a round number leaves fewer unused
+
 
 # ---------------------------------------------------------------- models
 
@@ -52,6 +54,7 @@ def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
             attn_implementation=attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, in words that say which
             **PLAIN_OUTPUT,
         )
     except Exception as error:  # safetensors', torch's and quantizers' errors have no common kind
@@ -61,6 +64,12 @@ def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
         ) from error
     lacking, foreign = sorted(loading["missing_keys"]), sorted(loading["unexpected_keys"])
     foreign = [what for what in foreign if not what.endswith(OLD_BUFFERS)]
+    if wrong := sorted(loading["mismatched_keys"]):
+        what, saved, asked = wrong[0]
+        raise InputError(
+            f"{flag} {name}: expected weights of the shapes in its config.json, {len(wrong)} have "
+            f"others, as {what}: {tuple(saved)} instead of {tuple(asked)}; save the model again"
+        )
     if lacking:
         raise InputError(
             f"{flag} {name}: expected all weights, {len(lacking)} are missing, as {lacking[0]}; "
@@ -197,6 +206,8 @@ def read_tokenizer(source: str, flag: str = "--model_path"):
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.backend_tokenizer.no_truncation()
+        if getattr(tokenizer.backend_tokenizer.model, "dropout", None):
+            tokenizer.backend_tokenizer.model.dropout = None  # it cuts texts at random
     tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
@@ -234,6 +245,11 @@ def require_agreement(config, tokenizer, name: str, flag: str = "--model_path") 
         raise InputError(
             f"{flag} {name}: expected a tokenizer of the model's {config.vocab_size} tokens, got "
             f"{token!r} as token {largest}; save the model's own tokenizer there"
+        )
+    if largest + 1 < LEAST_SHARE * config.vocab_size:
+        _warn_once(
+            f"note: {name}: its tokenizer has {largest + 1} tokens, the model {config.vocab_size}; "
+            "if it is another model's, every number is of other texts"
         )
     ends = config.eos_token_id
     ends = {end for end in (ends if isinstance(ends, list) else [ends]) if end is not None}

@@ -85,6 +85,8 @@ def encode(tokenizer, text: str) -> list[int]:
 
 def encode_with_offsets(tokenizer, text: str) -> tuple[list[int], np.ndarray]:
     """(token ids, their [start, end) characters as an array of shape (tokens, 2)). Needs a fast tokenizer."""
+    from eap.dataset import left_out  # here: it imports torch, and scripts parse their flags first
+
     coded = tokenizer(
         text,
         add_special_tokens=False,
@@ -93,7 +95,7 @@ def encode_with_offsets(tokenizer, text: str) -> tuple[list[int], np.ndarray]:
         verbose=False,
     )
     offsets = np.array(coded["offset_mapping"], dtype=int).reshape(-1, 2)
-    special = set(tokenizer.all_special_ids)
+    special = left_out(tokenizer)
     keep = [index for index, token in enumerate(coded["input_ids"]) if token not in special]
     return [coded["input_ids"][index] for index in keep], offsets[keep]
 

@@ -550,6 +550,8 @@ class Run:
             before = json.loads(self.record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None, None
+        if not _is_record(before):
+            return None, None
         replaces = (
             {"record": before, "since": self.started}
             if before["complete"]
@@ -694,6 +696,18 @@ def _asks_for(identity: dict):
         for key, value in identity["arguments"].items()
     }
     return arguments, [(name(key), each["sha256"]) for key, each in identity["inputs"].items()]
+
+
+def _is_record(content) -> bool:
+    """Whether a JSON file's content is a record of ours; another's, or half of one, tells nothing."""
+    try:
+        _asks_for(content)
+        replaces = content.get("replaces")
+        if replaces is not None and not (replaces["since"] >= 0 and _is_record(replaces["record"])):
+            return False
+        return isinstance(content["complete"], bool)
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def differences(before: dict | None, wanted: dict) -> str:

@@ -110,4 +110,15 @@ def test_pairs_of_another_tokenizer_are_refused():
         dataset.check_tokenizer(
             [Pair("a", [0, 2, 1], [0, 0, 1], 1, summary="bc")], Letters(), "pairs.jsonl"
         )
+    joined = [Pair("0", [3], [3], 0), pair, Pair("b", [0, 2, 1], [0, 0, 1], 1, summary="bc")]
+    with pytest.raises(InputError, match="pair b reads"):  # two files in one, the first row untold
+        dataset.check_tokenizer(joined, Letters(), "pairs.jsonl")
     assert "not checked" in dataset.check_tokenizer([pair], None, "pairs.jsonl")
+    assert "not checked" in dataset.check_tokenizer(joined[:1], Letters(), "pairs.jsonl")
+
+
+def test_a_summary_that_is_no_text_is_refused(tmp_path):
+    row = {"clean_ids": [1, 2], "corrupted_ids": [3, 2], "summary_start": 1, "summary": 5}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match="row 1: .* a summary that is no text"):
+        dataset.read_pairs(tmp_path / "p.jsonl")

@@ -452,6 +452,15 @@ def test_ids_of_every_kind(tmp_path):
     assert found == expected
 
 
+def test_ids_that_are_lists_are_refused(tmp_path):
+    import pandas
+
+    path = tmp_path / "lists.parquet"
+    pandas.DataFrame([{"id": [number], **row(number)} for number in range(2)]).to_parquet(path)
+    with pytest.raises(InputError, match="expected ids that are text or numbers in column id"):
+        corpus.load(str(path), "train")
+
+
 def test_a_changed_file_is_read_anew(tmp_path):
     for number in (1, 2):
         path = write_jsonl(tmp_path / "a.jsonl", [row(number)])
@@ -603,6 +612,22 @@ def test_special_tokens_in_a_text_are_words_of_it(tiny_tokenizer):
         ids = prompt.encode(tiny_tokenizer, text)
         assert tiny_tokenizer.eos_token_id not in ids
         assert tiny_tokenizer.decode(ids) == text
+
+
+def test_unknown_words_stay_where_they_are():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words_ = ["<|endoftext|>", "[UNK]", "The", "council", "closes", "."]
+    raw = Tokenizer(models.WordLevel(dict(zip(words_, range(6), strict=True)), unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="[UNK]", eos_token="<|endoftext|>"
+    )
+    text = "The mayor closes kilns."
+    assert prompt.encode(tokenizer, text) == tokenizer(text)["input_ids"] == [2, 1, 4, 1, 5]
+    pair = dataset.Pair("a", [3, 2, 1, 4, 1, 5, 0], [4, 2, 1, 4, 1, 5, 0], 1, summary=text)
+    assert dataset.check_tokenizer([pair], tokenizer, "p") is None
 
 
 # ---------------------------------------------------------------- other scripts

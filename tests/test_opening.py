@@ -21,11 +21,10 @@ from peft import (
     get_peft_model,
 )
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from eap import InputError
+from eap import InputError, attribute, dataset, models
 from eap.circuit import load_circuit
-from eap.models import adapt
 from summarization import adapters, examples, opening, prompt, weights
 
 IDS = torch.arange(5, 60)[None]
@@ -71,6 +70,7 @@ KINDS_OF_ADAPTERS = {
     "rank by layer": lora(rank_pattern={"h.0.attn.c_attn": 2}, alpha_pattern={"h.1": 3}),
     "rslora": lora(use_rslora=True),
     "dora": lora(use_dora=True),
+    "pissa": lora(init_lora_weights="pissa"),
     "all linear, whole norm": lora(target_modules="all-linear", modules_to_save=["ln_f"]),
     "unembedding": lora(target_modules=["c_attn", "lm_head"]),
     "embedding": lora(target_modules=["c_attn", "wte"]),
@@ -127,6 +127,54 @@ def test_embeddings_that_differ_in_the_file_stay_apart_whatever_the_config_says(
     again = opening.load_model(str(tmp_path / "plain"), torch.float32, "cpu")
     with torch.no_grad():
         torch.testing.assert_close(again(IDS).logits, logits, atol=1e-4, rtol=0)
+
+
+def test_a_tokenizer_of_far_fewer_tokens_is_said(tiny_tokenizer, capsys):
+    for size, said in ((1024, 0), (5000, 1)):
+        config = GPT2Config(vocab_size=size, eos_token_id=0)
+        opening.require_agreement(config, tiny_tokenizer, f"of {size}")
+        assert capsys.readouterr().err.count("its tokenizer has 1000 tokens, the model") == said
+
+
+def drawn_pair() -> dataset.Pair:
+    """Tokens of which the first half is corrupted."""
+    ids = torch.randint(1, 900, (2, 12), generator=torch.Generator().manual_seed(0)).tolist()
+    return dataset.Pair("drawn", ids[0], ids[1][:6] + ids[0][6:], 9)
+
+
+NOT_MERGED = {
+    "lora": lora(),
+    "whole norm": lora(modules_to_save=["ln_f"]),
+    "ia3": KINDS_OF_ADAPTERS["ia3"],
+    "prefix": PrefixTuningConfig("CAUSAL_LM", num_virtual_tokens=4),
+    "prompt": PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=4),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_MERGED)
+def test_the_library_refuses_what_is_not_merged(kind, tiny_model_dir):
+    wrapped = get_peft_model(
+        GPT2LMHeadModel.from_pretrained(tiny_model_dir), copy.deepcopy(NOT_MERGED[kind])
+    )
+    for model in (wrapped, wrapped.get_base_model()):
+        if kind in ("prefix", "prompt") and model is not wrapped:
+            continue  # a plain model: the states stand in the wrapper
+        with pytest.raises(InputError, match="an adapter that is not merged .*merge_and_unload"):
+            attribute.attribute(model, [drawn_pair()], metric="kl")
+
+
+def test_the_library_takes_what_is_merged(tiny_model_dir):
+    model = GPT2LMHeadModel.from_pretrained(tiny_model_dir)
+    model.add_adapter(lora(init_lora_weights=False))
+    with pytest.raises(InputError, match="an adapter that is not merged"):
+        models.adapt(model)
+    wrapped = get_peft_model(
+        GPT2LMHeadModel.from_pretrained(tiny_model_dir), lora(init_lora_weights=False)
+    )
+    wrapped.merge_adapter()
+    found = attribute.attribute(wrapped, [drawn_pair()], metric="kl").edges
+    plain = attribute.attribute(wrapped.merge_and_unload(), [drawn_pair()], metric="kl").edges
+    torch.testing.assert_close(found, plain)
 
 
 def test_an_adapter_on_an_adapter_is_merged_into_both(tiny_model_dir, tmp_path):
@@ -205,6 +253,10 @@ def weights_of_more_layers(tiny, folder):
     with_weights(tiny, folder, lambda t: t.update({"transformer.h.2.ln_1.weight": torch.ones(48)}))
 
 
+def weights_of_another_shape(tiny, folder):
+    edit(copied(tiny, folder) / "config.json", lambda content: content.update(n_positions=7))
+
+
 def adapter_without_prefix(tiny, folder):
     with_adapter(
         tiny, folder, lambda t: {k.removeprefix("base_model.model."): v for k, v in t.items()}
@@ -230,6 +282,10 @@ def prompt_tuning(tiny, folder):
 
 def prefix_tuning(tiny, folder):
     with_adapter(tiny, folder, config=PrefixTuningConfig("CAUSAL_LM", num_virtual_tokens=4))
+
+
+def adapter_of_a_drawn_start(tiny, folder):
+    with_adapter(tiny, folder, config=lora(init_lora_weights="pissa_niter_4"))
 
 
 def adapter_of_other_weights(tiny, folder):
@@ -263,12 +319,14 @@ BROKEN_MODELS = {
     nan_weights: "finite weights, got NaN or infinity in transformer.h.1.mlp.c_fc.weight",
     weights_missing: "1 are missing, as transformer.h.1.ln_1.weight",
     weights_of_more_layers: "belong to no module of it, as transformer.h.2.ln_1.weight",
+    weights_of_another_shape: "1 have others, as transformer.wpe.weight: .* instead of \\(7, 48\\)",
     adapter_without_prefix: "weights found no module",
     adapter_of_half: "modules found no weights",
     adapter_with_too_much: "weights found no module",
     adapter_with_nan: "finite weights, got NaN",
     prompt_tuning: "an adapter that can be merged, as LoRA, got PROMPT_TUNING",
     prefix_tuning: "an adapter that can be merged, as LoRA, got PREFIX_TUNING",
+    adapter_of_a_drawn_start: "of pissa_niter_4, which takes part of it out by random numbers",
     adapter_of_other_weights: "the base model that the adapter was trained on",
     adapter_without_base: "found no base_model_name_or_path",
     adapter_of_itself: "got the adapter itself",
@@ -441,6 +499,10 @@ def an_edge_twice(content):
     content["edges"]["input->a0.h0"] = {"score": 1.0, "in_graph": True}
 
 
+def with_metadata(**values):
+    return lambda content: content["metadata"].update(values)
+
+
 BROKEN_CIRCUITS = {
     "text": (in_graph_as(str), 'true or false for input->a0.h0<q>, got "'),
     "null": (in_graph_as(lambda true: true or None), "got null"),
@@ -452,6 +514,14 @@ BROKEN_CIRCUITS = {
     "a score missing": (without_a_score, "a score for every listed edge or for none"),
     "an edge twice": (an_edge_twice, "every edge once"),
     "layers as text": (lambda content: content["cfg"].update(n_layers="2"), "cfg.n_layers"),
+    "sizes are a number": (with_metadata(sizes=5), "metadata.sizes"),
+    "sizes without a number": (with_metadata(sizes={}), "metadata.sizes"),
+    "unknown selection": (with_metadata(selection="best"), 'metadata.selection .*, got "best"'),
+    "threshold is null": (with_metadata(selection="threshold"), "metadata.threshold"),
+    "hashes are text": (with_metadata(example_sha256="ab"), "metadata.example_sha256"),
+    "hash is a list": (with_metadata(tokenizer_sha256=["ab"]), "metadata.tokenizer_sha256"),
+    "bootstrap is a number": (with_metadata(bootstrap=5), "metadata.bootstrap"),
+    "score is huge": (first_edge(score=10**400), "a finite number"),
     "ids are no list": (
         lambda content: content["metadata"].update(example_ids="made-1"),
         "metadata.example_ids",
@@ -500,6 +570,19 @@ def test_every_script_refuses_every_broken_circuit(
             tiny_model_dir,
             tmp_path / "o",
         )
+
+
+def test_an_edge_named_twice_is_refused_and_null_is_nothing(material, tmp_path):
+    text = (material / "C.json").read_text()
+    edge = '"input->a0.h0<q>": {"score": 1.0, "in_graph": false}, '
+    (tmp_path / "twice.json").write_text(text.replace('"edges": {', '"edges": {' + edge))
+    with pytest.raises(InputError, match="'input->a0.h0<q>' is there twice"):
+        load_circuit(tmp_path / "twice.json")
+    content = json.loads(text)
+    content["metadata"].update(sizes=None, example_sha256=None, bootstrap=None)
+    (tmp_path / "null.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    circuit = load_circuit(tmp_path / "null.json")
+    assert circuit.rule.n == int(circuit.in_graph.sum()) and not circuit.rule.prunes
 
 
 def test_booleans_of_other_tools_are_read_as_what_they_are(material, tmp_path):
@@ -642,6 +725,7 @@ def used(tiny: str, folder: Path) -> str:
     state = {"padding_side": "left", "truncation_side": "left", "model_max_length": 16}
     state |= {"clean_up_tokenization_spaces": True, "add_bos_token": True, "add_eos_token": True}
     edit(folder / "tokenizer_config.json", lambda content: content.update(state))
+    edit(folder / "tokenizer.json", lambda content: content["model"].update(dropout=0.5))
     raw = json.loads((folder / "tokenizer.json").read_text())
     assert raw["truncation"] and raw["padding"]
     return str(folder)
@@ -800,15 +884,3 @@ def test_a_config_that_asks_for_tuples_and_states_changes_nothing(tiny_model_dir
     with torch.no_grad():
         assert torch.equal(asks(IDS).logits, plain(IDS).logits)
         assert asks(IDS).hidden_states is None
-
-
-@pytest.mark.parametrize("config", [lora(), PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=4)])
-def test_an_unmerged_model_is_refused_by_the_library_and_a_merged_one_is_not(
-    config, tiny_model_dir
-):
-    base = GPT2LMHeadModel.from_pretrained(tiny_model_dir)
-    wrapped = get_peft_model(base, copy.deepcopy(config))
-    with pytest.raises(InputError, match="adapters apart from its weights"):
-        adapt(wrapped)
-    if hasattr(wrapped.base_model, "merge_and_unload"):
-        assert adapt(wrapped.merge_and_unload()).graph.n_layers == 2

@@ -163,6 +163,29 @@ def test_a_file_made_by_somebody_else_is_not_overwritten(tmp_path):
     assert json.loads((tmp_path / "out.json").read_text()) == "mine"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        "{}",
+        '{"complete": true}',
+        '{"complete": true, "arguments": [], "inputs": []}',
+        '{"complete": false, "arguments": {}, "inputs": {}, "replaces": 5}',
+        '{"complete": false, "arguments": {}, "inputs": {}, "replaces": {"record": []}}',
+        '{"complete": false, "arguments": {}, "inputs": {}, "replaces": {"since": 1, "record": 1}}',
+    ],
+)
+def test_a_record_of_somebody_else_tells_nothing(content, tmp_path):
+    source = tmp_path / "in.txt"
+    source.write_text("x")
+    run = make_run(tmp_path, source)
+    run.outputs[0].write_text("made")
+    run.record.write_text(content)
+    with pytest.raises(InputError, match="there is no record of how.*--overwrite"):
+        make_run(tmp_path, source)
+
+
 def test_pickled_weights_are_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(InputError, match="pickled"):

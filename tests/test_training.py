@@ -396,7 +396,13 @@ def test_a_torn_checkpoint_is_one_line_and_other_folders_are_no_checkpoints(
         "step": torn("step", "trainer_state.json", lambda c: c.replace(b'_step": 3', b'_step": 1')),
         "optimizer": torn("optimizer", "optimizer.pt", lambda content: content[:-100]),
         "weights": torn("weights", "model.safetensors", lambda content: content[:-100]),
+        "random": torn("random", "rng_state.pth", lambda content: content[:-100]),
+        "empty": torn("empty", "rng_state.pth", lambda content: b""),
+        "gone": torn("gone", "rng_state.pth", lambda content: content),
+        "config": torn("config", "config.json", lambda content: content[:100]),
     }.items():
+        if name == "gone":  # Trainer would go on with other dropout, in silence
+            (tmp_path / "gone" / "checkpoint-3" / "rng_state.pth").unlink()
         with pytest.raises(InputError, match="earlier one"):
             run(tmp_path / f"{name}-out", tiny_model_dir, *words)
     copy = tmp_path / "copy" / finished.name

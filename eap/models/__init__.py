@@ -26,12 +26,7 @@ def adapt(model, *, check: bool = True) -> Adapter:
     leaves the comparison out, for what looks at parts and takes no circuit from them. A model with
     peft's adapters apart from its weights is refused: what would be read are the base model's.
     """
-    wrapped = any(hasattr(module, "base_layer") for module in model.modules())
-    if wrapped or hasattr(model, "get_base_model"):
-        raise InputError(
-            "expected a plain model, got one with adapters apart from its weights; merge them "
-            "first, with peft's merge_and_unload()"
-        )
+    _require_merged(model)
     kind = getattr(model.config, "model_type", type(model).__name__)
     if kind not in ARCHITECTURES:
         raise InputError(
@@ -83,3 +78,15 @@ def _require_close(ours: torch.Tensor, theirs: torch.Tensor, what: str, kind: st
             f"expected a plain {kind}, got one in which {what} differs by {difference:.1e} from "
             "what its adapter in eap/models says; merge or remove what was added to the model"
         )
+
+
+def _require_merged(model) -> None:
+    """Raise InputError if peft's layers stand in a model unmerged, or its states before the text."""
+    for name, module in model.named_modules():
+        wrapped = hasattr(module, "base_layer") and not getattr(module, "merged", False)
+        kept_apart = hasattr(module, "original_module")  # of modules_to_save
+        if wrapped or kept_apart or hasattr(module, "prompt_encoder"):
+            raise InputError(
+                f"expected a plain model, got an adapter that is not merged (in {name or 'the model'}); "
+                "call merge_and_unload() and give what it returns"
+            )
