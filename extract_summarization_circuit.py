@@ -98,7 +98,7 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--output",
-        type=flags.text,
+        type=flags.file_name,
         default=OUTPUT,
         help="circuit file; its drawings lie beside it (default: %(default)s)",
     )
