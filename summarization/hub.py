@@ -243,6 +243,10 @@ PORTAL = Failure(
     "something else answers in the Hub's place",
     "open a web page to see whether this network wants a login, check HF_ENDPOINT and the proxy",
 )
+REPLACED = Failure(
+    "something else was sent in place of a file, of another size",
+    "see whether this network wants a login or its proxy keeps files out, then run it again",
+)
 FULL_DISK = Failure("no space is left on the disk", "make room, or set HF_HOME to a larger disk")
 NOUNS = {"model": "model", "dataset": "data set"}
 AGAIN = "what has arrived is kept: run the same command again"
@@ -253,6 +257,8 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
     for link in _chain(error):
         names = {each.__name__ for each in type(link).__mro__}
         status = getattr(getattr(link, "response", None), "status_code", None)
+        if status in (401, 403, 404) and not asking and not _is_gated(link.response):
+            return _refused_file(status, link.response)
         if status is not None:
             return _explain_status(status, link.response, NOUNS[kind])
         if "OfflineModeIsEnabled" in names:
@@ -261,7 +267,9 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
             return FULL_DISK
         if "FileMetadataError" in names:
             return PORTAL
-        if names & {"TransportError", "ConnectionError"} or "Consistency check" in str(link):
+        if "Consistency check" in str(link):
+            return REPLACED
+        if names & {"TransportError", "ConnectionError"}:
             if asking:
                 return Failure("the Hub cannot be reached from here", "check the network")
             return Failure(
@@ -280,6 +288,19 @@ def _chain(error: BaseException | None):
         error = error.__cause__ or error.__context__
 
 
+def _is_gated(response) -> bool:
+    return response.headers.get("X-Error-Code") == "GatedRepo"
+
+
+def _refused_file(status: int, response) -> Failure:
+    """Of a file that the Hub itself just named: neither name nor login can be what is wrong."""
+    host = response.url.host
+    return Failure(
+        f"the Hub has it, but {host} refuses one of its files (HTTP {status})",
+        f"try again later, and see whether this network's proxy lets {host} through",
+    )
+
+
 def _explain_status(status: int, response, kind: str) -> Failure:
     from huggingface_hub import get_token
 
@@ -287,7 +308,7 @@ def _explain_status(status: int, response, kind: str) -> Failure:
     json_sent = "json" in response.headers.get("Content-Type", "")
     if status < 500 and not (json_sent or code or "X-Error-Message" in response.headers):
         return PORTAL  # a proxy's page; the Hub would say more
-    if code == "GatedRepo":
+    if _is_gated(response):
         return Failure(
             f"the Hub wants its conditions accepted (HTTP {status})",
             "accept them on its page and log in with hf auth login",

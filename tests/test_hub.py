@@ -285,6 +285,27 @@ CAUSES = {
 }  # fmt: skip
 
 
+XML = (("Content-Type", "application/xml"),)  # as storage refuses a link that has run out
+REFUSED_FILES = {
+    "weights-403": ("weights", GPT2, Fault(WEIGHTS, status=403, headers=XML), "localhost refuses"),
+    "small-404": ("tokenizer", GPT2, Fault("/resolve/.*merges", status=404), "127.0.0.1 refuses"),
+    "data-404": ("data", CNN, Fault(SHARD, status=404), "localhost refuses"),
+    "weights-portal": ("weights", GPT2, Fault(WEIGHTS, portal=True), "in place of a file"),
+    "data-portal": ("data", CNN, Fault(SHARD, portal=True), "in place of a file"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_FILES)
+def test_a_file_that_is_refused_is_not_blamed_on_name_or_login(hub, client, kind):
+    what, name, fault, cause = REFUSED_FILES[kind]
+    hub.faults = [fault]
+    line = refuses(client, what, name)
+    assert cause in line and "proxy" in line
+    assert "this name" not in line and "log in" not in line
+    hub.faults = []
+    loads(client, what, name)
+
+
 @pytest.mark.parametrize("kind", CAUSES)
 def test_the_cause_is_named_with_the_advice_that_helps(hub, client, kind):
     name, fault, variables, cause, advice = CAUSES[kind]
