@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fnmatch
 import functools
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,6 +244,10 @@ PORTAL = Failure(
     "something else answers in the Hub's place",
     "open a web page to see whether this network wants a login, check HF_ENDPOINT and the proxy",
 )
+UNTRUSTED = Failure(
+    "the certificate of what answers as the Hub is not trusted on this machine",
+    "if this network's proxy reads along, name its certificate in SSL_CERT_FILE",
+)
 REPLACED = Failure(
     "something else was sent in place of a file, of another size",
     "see whether this network wants a login or its proxy keeps files out, then run it again",
@@ -270,8 +275,12 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
         if "Consistency check" in str(link):
             return REPLACED
         if names & {"TransportError", "ConnectionError"}:
+            if "CERTIFICATE_VERIFY_FAILED" in str(link):
+                return UNTRUSTED
             if asking:
-                return Failure("the Hub cannot be reached from here", "check the network")
+                return Failure(
+                    "the Hub cannot be reached from here", f"check the network{_and_endpoint()}"
+                )
             return Failure(
                 "the connection to the Hub broke off and the download is incomplete", AGAIN
             )
@@ -297,8 +306,15 @@ def _refused_file(status: int, response) -> Failure:
     host = response.url.host
     return Failure(
         f"the Hub has it, but {host} refuses one of its files (HTTP {status})",
-        f"try again later, and see whether this network's proxy lets {host} through",
+        f"try again later, and see whether this network's proxy lets {host} through"
+        + _and_endpoint(),
     )
+
+
+def _and_endpoint() -> str:
+    """The words that add HF_ENDPOINT to what is to be checked, where a user has set it."""
+    endpoint = os.environ.get("HF_ENDPOINT")
+    return f", and HF_ENDPOINT ({endpoint})" if endpoint else ""
 
 
 def _explain_status(status: int, response, kind: str) -> Failure:

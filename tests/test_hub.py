@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from imitation_hub import Fault, ImitationHub, commit_of, write_dataset, write_model
 
 from summarization import newsroom
+from summarization.hub import explain
 from summarization.runs import ROOT
 
 GPT2, CNN = "gpt2", "abisee/cnn_dailymail"
@@ -187,6 +189,7 @@ def test_without_a_network_an_empty_cache_is_one_line_within_ten_seconds(hub, cl
         for what, name in (("weights", GPT2), ("tokenizer", GPT2), ("check", CNN), ("data", CNN)):
             line = refuses(client, what, name)
             assert "cannot be reached" in line and "local path" in line
+            assert f"HF_ENDPOINT ({hub.url})" in line  # which may be what is wrong
     loads(client, "tokenizer", GPT2)
     with gone(hub):
         assert "it lacks model.safetensors" in refuses(client, "weights", GPT2)
@@ -283,6 +286,14 @@ CAUSES = {
     ),
     "portal": (GPT2, Fault("", portal=True), {}, "something else answers", "wants a login"),
 }  # fmt: skip
+
+
+def test_a_certificate_that_is_not_trusted_is_not_called_a_network_that_is_gone():
+    verify = ssl.SSLCertVerificationError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+    error = ConnectionError(str(verify))
+    error.__cause__ = verify
+    found = explain(error, "model", asking=True)
+    assert "certificate" in found.cause and "SSL_CERT_FILE" in found.advice
 
 
 XML = (("Content-Type", "application/xml"),)  # as storage refuses a link that has run out
