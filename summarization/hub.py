@@ -29,18 +29,19 @@ DEMO = ROOT / "demo" / "model"
 CONNECT_SECONDS = 5  # to open a connection; a Hub that cannot be reached is said within ten
 ANSWER_SECONDS = 20  # for an answer: mirrors and proxies can be slow
 # What tokenizer, shape and defaults of a model are read from; weights are downloaded after these.
+# The vocabulary comes last: where it is, the rest of a download that was cut is there too.
 SMALL_FILES = (
     "config.json",
     "adapter_config.json",
-    "tokenizer.json",
+    "generation_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
     "chat_template.jinja",
-    "generation_config.json",
+    "merges.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "tokenizer.json",
 )
 TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model")
 ONE_FILE = ("model.safetensors", "adapter_model.safetensors")

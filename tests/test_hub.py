@@ -204,6 +204,15 @@ def test_a_download_of_weights_that_was_cut_goes_on(hub, client):
     loads(client, "weights", GPT2)
 
 
+def test_a_tokenizer_of_which_settings_are_missing_is_not_read_without_a_network(hub, client):
+    hub.faults = [Fault(r"/resolve/.*tokenizer_config", status=404)]
+    refuses(client, "tokenizer", GPT2)
+    with gone(hub):
+        assert "it lacks tokenizer.json" in refuses(client, "tokenizer", GPT2)
+    hub.faults = []
+    loads(client, "tokenizer", GPT2)
+
+
 @pytest.mark.parametrize("what", [SHARD, r"GET /api/resolve-cache/.*README"])
 def test_a_download_of_data_that_was_cut_goes_on(hub, client, what):
     hub.faults = [Fault(what, cut=100)]
