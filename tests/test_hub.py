@@ -1,6 +1,7 @@
 """The Hub and its cache, with the real clients against an imitation: states, faults, the study."""
 
 import contextlib
+import importlib
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from imitation_hub import Fault, ImitationHub, commit_of, write_dataset, write_model
 
+from eap import InputError
 from summarization import newsroom
 from summarization.hub import explain
 from summarization.runs import ROOT
@@ -339,6 +341,17 @@ def test_what_the_hub_refuses_is_read_from_a_whole_cache_with_a_word(hub, client
     loads(client, "tokenizer", GPT2)
     hub.faults = [Fault("", portal=True)]
     assert "something else answers" in loads(client, "tokenizer", GPT2)["stderr"]
+
+
+@pytest.mark.parametrize(("script", "words"), [
+    ("extract_summarization_circuit", "--pairs none.jsonl"),
+    ("evaluate_faithfulness", "--circuit none.json"),
+    ("differential_analysis", "--finetuned_model_path ./none"),
+])  # fmt: skip
+def test_what_is_missing_here_is_said_before_anything_is_downloaded(script, words, monkeypatch):
+    monkeypatch.setattr("summarization.hub.ask", lambda name, kind: pytest.fail("asked the Hub"))
+    with pytest.raises(InputError, match="none"):
+        importlib.import_module(script).main(words.split())
 
 
 # ---------------------------------------------------------------- processes of their own
