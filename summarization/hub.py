@@ -255,7 +255,7 @@ REPLACED = Failure(
 )
 FULL_DISK = Failure("no space is left on the disk", "make room, or set HF_HOME to a larger disk")
 NOUNS = {"model": "model", "dataset": "data set"}
-AGAIN = "what has arrived is kept: run the same command again"
+AGAIN = "run the same command again: the files that arrived whole are kept"
 
 
 def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
