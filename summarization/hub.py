@@ -214,20 +214,16 @@ def require_dataset(name: str, flag: str, prepared) -> None:
 def ask(name: str, kind: str) -> Answer:
     """What the Hub says of a model or data set, once per process; retried as the clients retry."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
     if constants.is_offline_mode():
         return Answer(failure=OFFLINE)
     try:
-        response = http_backoff(
-            "GET",
-            f"{constants.ENDPOINT}/api/{kind}s/{name}",
-            headers=build_hf_headers(),
-            timeout=(CONNECT_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS),
-            retry_on_exceptions=(),  # without a network an answer is wanted at once
-            follow_redirects=True,
-        )
-        hf_raise_for_status(response)
+        try:
+            response = _question(name, kind)
+        except Exception as error:
+            if type(error).__name__ not in BROKEN_OFF:
+                raise
+            response = _question(name, kind)
     except Exception as error:  # the HTTP library's errors and the client's have no common kind
         return Answer(failure=explain(error, kind, asking=True))
     try:
@@ -238,6 +234,24 @@ def ask(name: str, kind: str) -> Answer:
         return Answer(failure=PORTAL)
 
 
+def _question(name: str, kind: str):
+    """The Hub's description of a repository. Raises what the client raises if there is none."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+    response = http_backoff(
+        "GET",
+        f"{constants.ENDPOINT}/api/{kind}s/{name}",
+        headers=build_hf_headers(),
+        timeout=(CONNECT_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS),
+        retry_on_exceptions=(),  # without a network an answer is wanted at once
+        follow_redirects=True,
+    )
+    hf_raise_for_status(response)
+    return response
+
+
+BROKEN_OFF = ("ReadError", "RemoteProtocolError")  # there is a network: it is asked once more
 OFFLINE = Failure(
     "offline mode is on (HF_HUB_OFFLINE)", "unset HF_HUB_OFFLINE so that it can be downloaded"
 )

@@ -275,7 +275,9 @@ def test_a_changed_repository_is_noticed(hub, client):
     Fault(r"/api/models", status=503, times=1, headers=AT_ONCE),
     Fault(r"/resolve/.*config", status=500, times=1, headers=AT_ONCE),
     Fault(r"/api/models/openai", delay=5),
-], ids=["429", "503", "500", "slow"])  # fmt: skip
+    Fault(r"/api/models", cut=0, times=1),
+    Fault(r"/api/models/openai", cut=50, times=1),
+], ids=["429", "503", "500", "slow", "dropped", "cut"])  # fmt: skip
 def test_a_hub_that_is_busy_or_slow_is_waited_for(hub, client, fault):
     hub.faults = [fault]
     loads(client, "tokenizer", GPT2)
