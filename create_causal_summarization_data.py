@@ -66,7 +66,7 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--output",
-        type=flags.text,
+        type=flags.file_name,
         default=OUTPUT,
         help="file for the pairs (default: %(default)s)",
     )

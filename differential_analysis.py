@@ -186,6 +186,7 @@ def main(argv=None):
     if args.run:
         follow_run(args)
         return
+    hub.resolve_model(args.finetuned_model_path, FINETUNED_FLAG)  # no download before it is there
     models = {
         "base": hub.model_source(args.base_model_path, "--base_model_path"),
         "finetuned": hub.model_source(args.finetuned_model_path, FINETUNED_FLAG),

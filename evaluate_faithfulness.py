@@ -134,9 +134,7 @@ def parse(argv=None):
 def main(argv=None):
     """Evaluate a circuit over sizes."""
     args = parse(argv)
-    inputs = {"model": hub.model_source(args.model_path)}
-    if args.other_model_path:
-        inputs["other_model"] = hub.model_source(args.other_model_path)
+    files = {}
     for name in ("circuit", "pairs", "other_circuit", "compare_circuit"):
         path = getattr(args, name)
         if path is None:
@@ -146,7 +144,11 @@ def main(argv=None):
                 f"--{name} {path}: expected a file, found none; extract_summarization_circuit.py and "
                 "create_causal_summarization_data.py make them, for instance with --model_path demo"
             )
-        inputs[name] = path
+        files[name] = path
+    inputs = {"model": hub.model_source(args.model_path)}  # after what takes no download to see
+    if args.other_model_path:
+        inputs["other_model"] = hub.model_source(args.other_model_path)
+    inputs |= files
     out = Path(args.output_dir)
     outputs = [out / "faithfulness.json", out / "faithfulness.png"]
     if args.compare_circuit:

@@ -105,7 +105,7 @@ def parse(argv=None):
     )
     parser.add_argument(
         "--output",
-        type=flags.text,
+        type=flags.file_name,
         default=OUTPUT,
         help="circuit file; its drawings lie beside it (default: %(default)s)",
     )
@@ -289,13 +289,13 @@ def main(argv=None):
     args = parse(argv)
     check(args)
     work = jobs(args)
-    for model_path, _ in work:
-        hub.resolve_model(model_path)
     if not Path(args.pairs).is_file():
         raise InputError(
             f"--pairs {args.pairs}: expected a file of pairs, found none; make it with create_causal_summarization_data.py, "
             "for instance with --dataset demo --model_path demo"
         )
+    for model_path, _ in work:
+        hub.resolve_model(model_path)
     if not args.until_stable:
         for number, (model_path, output) in enumerate(work):
             extract(args, model_path, output, n_circuits=1 + to_come(args, work[number + 1 :]))

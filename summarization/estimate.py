@@ -115,12 +115,13 @@ def on_a_gpu(new_tokens: int) -> Work:
 
 
 def in_hours(work: dict[str, Work], unit: Work) -> str:
-    """`about 3.0 hours: stage 2.0, stage 1.0`; days too, where it is days."""
-    hours = {stage: amount.seconds(unit) / 3600 for stage, amount in work.items()}
-    total = sum(hours.values())
-    days = f" ({total / 24:.0f} days)" if total > 48 else ""
-    return f"about {total:.1f} hours{days}: " + ", ".join(
-        f"{stage} {value:.1f}" for stage, value in hours.items()
+    """`about 3.0 hours: stage 2.0, stage 1.0`; in days too, or in minutes, where it is these."""
+    seconds = {stage: amount.seconds(unit) for stage, amount in work.items()}
+    total = sum(seconds.values())
+    name, size = ("hours", 3600) if total >= 5400 else ("minutes", 60)
+    days = f" ({total / 86400:.0f} days)" if total > 48 * 3600 else ""
+    return f"about {total / size:.1f} {name}{days}: " + ", ".join(
+        f"{stage} {value / size:.1f}" for stage, value in seconds.items()
     )
 
 

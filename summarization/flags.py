@@ -5,6 +5,7 @@ import contextlib
 import re
 import sys
 import textwrap
+from pathlib import PurePath
 
 VERSION = "0.1.0"
 DTYPES = ("float32", "bfloat16", "float64")
@@ -321,6 +322,11 @@ def gigabytes(value) -> float | None:
 def text(value) -> str:
     """`value`, which is text and not blank."""
     return value if isinstance(value, str) and value.strip() else _refuse("a name", value)
+
+
+def file_name(value) -> str:
+    """`value` as the name of a file to write: text whose last part is a name, unlike `.` or `/`."""
+    return value if PurePath(text(value)).name else _refuse("the name of a file", value)
 
 
 def text_or_none(value) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fnmatch
 import functools
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +29,19 @@ DEMO = ROOT / "demo" / "model"
 CONNECT_SECONDS = 5  # to open a connection; a Hub that cannot be reached is said within ten
 ANSWER_SECONDS = 20  # for an answer: mirrors and proxies can be slow
 # What tokenizer, shape and defaults of a model are read from; weights are downloaded after these.
+# The vocabulary comes last: where it is, the rest of a download that was cut is there too.
 SMALL_FILES = (
     "config.json",
     "adapter_config.json",
-    "tokenizer.json",
+    "generation_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
     "chat_template.jinja",
-    "generation_config.json",
+    "merges.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "tokenizer.json",
 )
 TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model")
 ONE_FILE = ("model.safetensors", "adapter_model.safetensors")
@@ -212,20 +214,16 @@ def require_dataset(name: str, flag: str, prepared) -> None:
 def ask(name: str, kind: str) -> Answer:
     """What the Hub says of a model or data set, once per process; retried as the clients retry."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
     if constants.is_offline_mode():
         return Answer(failure=OFFLINE)
     try:
-        response = http_backoff(
-            "GET",
-            f"{constants.ENDPOINT}/api/{kind}s/{name}",
-            headers=build_hf_headers(),
-            timeout=(CONNECT_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS),
-            retry_on_exceptions=(),  # without a network an answer is wanted at once
-            follow_redirects=True,
-        )
-        hf_raise_for_status(response)
+        try:
+            response = _question(name, kind)
+        except Exception as error:
+            if type(error).__name__ not in BROKEN_OFF:
+                raise
+            response = _question(name, kind)
     except Exception as error:  # the HTTP library's errors and the client's have no common kind
         return Answer(failure=explain(error, kind, asking=True))
     try:
@@ -236,6 +234,24 @@ def ask(name: str, kind: str) -> Answer:
         return Answer(failure=PORTAL)
 
 
+def _question(name: str, kind: str):
+    """The Hub's description of a repository. Raises what the client raises if there is none."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+    response = http_backoff(
+        "GET",
+        f"{constants.ENDPOINT}/api/{kind}s/{name}",
+        headers=build_hf_headers(),
+        timeout=(CONNECT_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS),
+        retry_on_exceptions=(),  # without a network an answer is wanted at once
+        follow_redirects=True,
+    )
+    hf_raise_for_status(response)
+    return response
+
+
+BROKEN_OFF = ("ReadError", "RemoteProtocolError")  # there is a network: it is asked once more
 OFFLINE = Failure(
     "offline mode is on (HF_HUB_OFFLINE)", "unset HF_HUB_OFFLINE so that it can be downloaded"
 )
@@ -243,9 +259,17 @@ PORTAL = Failure(
     "something else answers in the Hub's place",
     "open a web page to see whether this network wants a login, check HF_ENDPOINT and the proxy",
 )
+UNTRUSTED = Failure(
+    "the certificate of what answers as the Hub is not trusted on this machine",
+    "if this network's proxy reads along, name its certificate in SSL_CERT_FILE",
+)
+REPLACED = Failure(
+    "something else was sent in place of a file, of another size",
+    "see whether this network wants a login or its proxy keeps files out, then run it again",
+)
 FULL_DISK = Failure("no space is left on the disk", "make room, or set HF_HOME to a larger disk")
 NOUNS = {"model": "model", "dataset": "data set"}
-AGAIN = "what has arrived is kept: run the same command again"
+AGAIN = "run the same command again: the files that arrived whole are kept"
 
 
 def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
@@ -253,6 +277,8 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
     for link in _chain(error):
         names = {each.__name__ for each in type(link).__mro__}
         status = getattr(getattr(link, "response", None), "status_code", None)
+        if status in (401, 403, 404) and not asking and not _is_gated(link.response):
+            return _refused_file(status, link.response)
         if status is not None:
             return _explain_status(status, link.response, NOUNS[kind])
         if "OfflineModeIsEnabled" in names:
@@ -261,9 +287,15 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
             return FULL_DISK
         if "FileMetadataError" in names:
             return PORTAL
-        if names & {"TransportError", "ConnectionError"} or "Consistency check" in str(link):
+        if "Consistency check" in str(link):
+            return REPLACED
+        if names & {"TransportError", "ConnectionError"}:
+            if "CERTIFICATE_VERIFY_FAILED" in str(link):
+                return UNTRUSTED
             if asking:
-                return Failure("the Hub cannot be reached from here", "check the network")
+                return Failure(
+                    "the Hub cannot be reached from here", f"check the network{_and_endpoint()}"
+                )
             return Failure(
                 "the connection to the Hub broke off and the download is incomplete", AGAIN
             )
@@ -280,6 +312,26 @@ def _chain(error: BaseException | None):
         error = error.__cause__ or error.__context__
 
 
+def _is_gated(response) -> bool:
+    return response.headers.get("X-Error-Code") == "GatedRepo"
+
+
+def _refused_file(status: int, response) -> Failure:
+    """Of a file that the Hub itself just named: neither name nor login can be what is wrong."""
+    host = response.url.host
+    return Failure(
+        f"the Hub has it, but {host} refuses one of its files (HTTP {status})",
+        f"try again later, and see whether this network's proxy lets {host} through"
+        + _and_endpoint(),
+    )
+
+
+def _and_endpoint() -> str:
+    """The words that add HF_ENDPOINT to what is to be checked, where a user has set it."""
+    endpoint = os.environ.get("HF_ENDPOINT")
+    return f", and HF_ENDPOINT ({endpoint})" if endpoint else ""
+
+
 def _explain_status(status: int, response, kind: str) -> Failure:
     from huggingface_hub import get_token
 
@@ -287,7 +339,7 @@ def _explain_status(status: int, response, kind: str) -> Failure:
     json_sent = "json" in response.headers.get("Content-Type", "")
     if status < 500 and not (json_sent or code or "X-Error-Message" in response.headers):
         return PORTAL  # a proxy's page; the Hub would say more
-    if code == "GatedRepo":
+    if _is_gated(response):
         return Failure(
             f"the Hub wants its conditions accepted (HTTP {status})",
             "accept them on its page and log in with hf auth login",

@@ -117,6 +117,7 @@ def _fates(axis, summary):
     axis.invert_yaxis()
     axis.grid(visible=False)
     axis.set_xlim(right=1.15 * max(fates.values()))
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("rows")
 
 

@@ -102,7 +102,8 @@ def wrong_values(script, constant, value):
     if isinstance(value, list | tuple):
         return (None, 5, {}, [5], [None], [""], *([[]] if value else []))
     if constant in NAMES:
-        return (None, 5, True, [], *([""] if value else []))
+        no_file = (".", "/") if constant == "OUTPUT" else ()
+        return (None, 5, True, [], *([""] if value else []), *no_file)
     return (None, "", "nonsense", [], True, -1, {}, ["nonsense"])  # a choice, or several
 
 

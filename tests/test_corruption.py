@@ -9,7 +9,7 @@ import pytest
 import create_causal_summarization_data as script
 from eap import InputError
 from eap.dataset import read_pairs
-from summarization import corruption, newsroom, prompt, rouge
+from summarization import corruption, newsroom, pair_report, prompt, rouge
 
 SUMMARY_END = [7, 8, 9]
 
@@ -223,6 +223,8 @@ def test_the_script_writes_two_files_that_the_reader_takes(
         found["truncated"],
     ) == (1, 12, 12, 6, 0)
     assert found["by_position"][0]["salience"]["n"] == 12
+    _, fates = pair_report.figure(found | {"n_rows": 1, "n_kept": 1}).axes
+    assert all(tick == round(tick) for tick in fates.get_xticks())  # rows have no halves
 
 
 def test_a_tokenizer_without_weights_will_do_and_gives_the_same_bytes(

@@ -52,6 +52,11 @@ def test_words_name_hours_source_and_uncertainty_and_what_is_assumed_without_a_g
     assert "both assumptions: about" in said[2] and len(said) == 3
 
 
+def test_what_takes_no_hour_is_told_in_minutes():
+    said = estimate.in_hours({"a": Work(read=90), "b": Work(read=36)}, Work(0, 1, 0))
+    assert said == "about 2.1 minutes: a 1.5, b 0.6"
+
+
 def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to():
     said = estimate.lines({"a": Work(train=3600)}, Work(100, 1, 1), training_args(), 100)
     assert "about 100.0 hours (4 days)" in said[0] and "4.2 days of work" in said[2]

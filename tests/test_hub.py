@@ -1,10 +1,12 @@
 """The Hub and its cache, with the real clients against an imitation: states, faults, the study."""
 
 import contextlib
+import importlib
 import json
 import os
 import shlex
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -14,7 +16,9 @@ from pathlib import Path
 import pytest
 from imitation_hub import Fault, ImitationHub, commit_of, write_dataset, write_model
 
+from eap import InputError
 from summarization import newsroom
+from summarization.hub import explain
 from summarization.runs import ROOT
 
 GPT2, CNN = "gpt2", "abisee/cnn_dailymail"
@@ -187,6 +191,7 @@ def test_without_a_network_an_empty_cache_is_one_line_within_ten_seconds(hub, cl
         for what, name in (("weights", GPT2), ("tokenizer", GPT2), ("check", CNN), ("data", CNN)):
             line = refuses(client, what, name)
             assert "cannot be reached" in line and "local path" in line
+            assert f"HF_ENDPOINT ({hub.url})" in line  # which may be what is wrong
     loads(client, "tokenizer", GPT2)
     with gone(hub):
         assert "it lacks model.safetensors" in refuses(client, "weights", GPT2)
@@ -194,11 +199,21 @@ def test_without_a_network_an_empty_cache_is_one_line_within_ten_seconds(hub, cl
 
 def test_a_download_of_weights_that_was_cut_goes_on(hub, client):
     hub.faults = [Fault(WEIGHTS, cut=20_000)]
-    assert "the download is incomplete" in refuses(client, "weights", GPT2)
+    line = refuses(client, "weights", GPT2)
+    assert "the download is incomplete" in line and "arrived whole are kept" in line
     with gone(hub):
         assert "it lacks model.safetensors" in refuses(client, "weights", GPT2)
     hub.faults = []
     loads(client, "weights", GPT2)
+
+
+def test_a_tokenizer_of_which_settings_are_missing_is_not_read_without_a_network(hub, client):
+    hub.faults = [Fault(r"/resolve/.*tokenizer_config", status=404)]
+    refuses(client, "tokenizer", GPT2)
+    with gone(hub):
+        assert "it lacks tokenizer.json" in refuses(client, "tokenizer", GPT2)
+    hub.faults = []
+    loads(client, "tokenizer", GPT2)
 
 
 @pytest.mark.parametrize("what", [SHARD, r"GET /api/resolve-cache/.*README"])
@@ -260,7 +275,9 @@ def test_a_changed_repository_is_noticed(hub, client):
     Fault(r"/api/models", status=503, times=1, headers=AT_ONCE),
     Fault(r"/resolve/.*config", status=500, times=1, headers=AT_ONCE),
     Fault(r"/api/models/openai", delay=5),
-], ids=["429", "503", "500", "slow"])  # fmt: skip
+    Fault(r"/api/models", cut=0, times=1),
+    Fault(r"/api/models/openai", cut=50, times=1),
+], ids=["429", "503", "500", "slow", "dropped", "cut"])  # fmt: skip
 def test_a_hub_that_is_busy_or_slow_is_waited_for(hub, client, fault):
     hub.faults = [fault]
     loads(client, "tokenizer", GPT2)
@@ -285,6 +302,35 @@ CAUSES = {
 }  # fmt: skip
 
 
+def test_a_certificate_that_is_not_trusted_is_not_called_a_network_that_is_gone():
+    verify = ssl.SSLCertVerificationError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+    error = ConnectionError(str(verify))
+    error.__cause__ = verify
+    found = explain(error, "model", asking=True)
+    assert "certificate" in found.cause and "SSL_CERT_FILE" in found.advice
+
+
+XML = (("Content-Type", "application/xml"),)  # as storage refuses a link that has run out
+REFUSED_FILES = {
+    "weights-403": ("weights", GPT2, Fault(WEIGHTS, status=403, headers=XML), "localhost refuses"),
+    "small-404": ("tokenizer", GPT2, Fault("/resolve/.*merges", status=404), "127.0.0.1 refuses"),
+    "data-404": ("data", CNN, Fault(SHARD, status=404), "localhost refuses"),
+    "weights-portal": ("weights", GPT2, Fault(WEIGHTS, portal=True), "in place of a file"),
+    "data-portal": ("data", CNN, Fault(SHARD, portal=True), "in place of a file"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_FILES)
+def test_a_file_that_is_refused_is_not_blamed_on_name_or_login(hub, client, kind):
+    what, name, fault, cause = REFUSED_FILES[kind]
+    hub.faults = [fault]
+    line = refuses(client, what, name)
+    assert cause in line and "proxy" in line
+    assert "this name" not in line and "log in" not in line
+    hub.faults = []
+    loads(client, what, name)
+
+
 @pytest.mark.parametrize("kind", CAUSES)
 def test_the_cause_is_named_with_the_advice_that_helps(hub, client, kind):
     name, fault, variables, cause, advice = CAUSES[kind]
@@ -298,6 +344,17 @@ def test_what_the_hub_refuses_is_read_from_a_whole_cache_with_a_word(hub, client
     loads(client, "tokenizer", GPT2)
     hub.faults = [Fault("", portal=True)]
     assert "something else answers" in loads(client, "tokenizer", GPT2)["stderr"]
+
+
+@pytest.mark.parametrize(("script", "words"), [
+    ("extract_summarization_circuit", "--pairs none.jsonl"),
+    ("evaluate_faithfulness", "--circuit none.json"),
+    ("differential_analysis", "--finetuned_model_path ./none"),
+])  # fmt: skip
+def test_what_is_missing_here_is_said_before_anything_is_downloaded(script, words, monkeypatch):
+    monkeypatch.setattr("summarization.hub.ask", lambda name, kind: pytest.fail("asked the Hub"))
+    with pytest.raises(InputError, match="none"):
+        importlib.import_module(script).main(words.split())
 
 
 # ---------------------------------------------------------------- processes of their own
