@@ -10,7 +10,7 @@ import torch
 import create_causal_summarization_data as create
 import extract_summarization_circuit as extract
 import make_report
-from eap import InputError, bootstrap, dataset, robustness, stability, stability_plots
+from eap import MIN_EXAMPLES, InputError, bootstrap, dataset, robustness, stability, stability_plots
 from eap.circuit import Circuit, chance_jaccard, load_circuit
 from eap.files import load_example_scores
 from eap.graph import Graph
@@ -214,6 +214,7 @@ def extraction(pairs, tiny_model_dir, monkeypatch):
     circuit.
     """
     monkeypatch.setattr(extract, "BLOCK", 2)
+    monkeypatch.setattr(extract, "MIN_EXAMPLES", 2)  # or six pairs would be too few for any word
 
     def run(folder, words: str) -> Circuit:
         common = f"--model_path {tiny_model_dir} --pairs {pairs} --output {folder}/C.json --quiet"
@@ -226,6 +227,16 @@ def extraction(pairs, tiny_model_dir, monkeypatch):
 
 def files(folder) -> dict:
     return {path.name: path.read_bytes() for path in folder.glob("C.*") if "run" not in path.name}
+
+
+def test_nothing_is_called_stable_that_fewer_than_eight_pairs_say(
+    extraction, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(extract, "MIN_EXAMPLES", MIN_EXAMPLES)
+    metadata = extraction(tmp_path, "--until_stable 0.1").metadata
+    assert MIN_EXAMPLES == 8 and metadata["until_stable"]["pairs"] == 6
+    assert metadata["bootstrap"]["noise_floor"]["mean"] > 0.1
+    assert not metadata["until_stable"]["reached"] and not metadata["bootstrap"]["stable"]
 
 
 def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extraction, tmp_path):
