@@ -19,6 +19,8 @@ KINDS = {
     **dict.fromkeys(("sizes", "example_sha256", "bootstrap", "stability"), dict),
 }
 
+MOST = {"n_layers": 1000, "n_heads": 1000, "d_model": 10**6}  # in a file
+
 
 @dataclass(frozen=True)
 class Circuit:
@@ -269,11 +271,11 @@ def _number(value, name: str, path) -> float:
 
 
 def _whole(value, name: str, path) -> int:
-    """A whole JSON number above 0."""
-    if type(value) is int and value > 0:
+    """A whole JSON number above 0, and no larger than any model's: a graph is built from it."""
+    if type(value) is int and 0 < value <= MOST[name]:
         return value
     raise InputError(
-        f"{path}: expected a whole number above 0 as cfg.{name}, got {json.dumps(value)[:40]}; "
+        f"{path}: expected a whole number from 1 to {MOST[name]} as cfg.{name}, got {json.dumps(value)[:40]}; "
         "write there what the model's config.json says"
     )
 

@@ -12,7 +12,7 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "base_model.json"  # beside an adapter of ours: which weights it was trained on
 PROBE_TOKENS = 64  # on so many tokens the merged model is compared with the unmerged one
-TOLERANCE = 1e-3  # of the largest logit: merging rounds in float32, a wrong merge is far beyond
+TOLERANCE = 1e-4  # of the largest logit: merging rounds in float32, a wrong merge is far beyond
 EMBEDDINGS = ("wte", "lm_head")  # of GPT-2: one tensor where they are tied
 
 

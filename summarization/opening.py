@@ -35,6 +35,11 @@ def load_model(
     silence_transformers()
     source = model_folder(name, flag)
     if adapters.is_adapter(source):
+        if weights.of_a_model(source):
+            raise InputError(
+                f"{flag} {name}: expected a model or an adapter, found the weights of a whole model "
+                f"beside {adapters.CONFIG}; move one of the two into a folder of its own"
+            )
         model = _merged(source, name, dtype, attn_implementation, flag)
     else:
         model = _plain(source, name, dtype, attn_implementation, flag)

@@ -55,6 +55,11 @@ def _model_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
 
 
+def of_a_model(folder: Path) -> bool:
+    """Whether a folder holds the weights of a whole model."""
+    return any(folder.glob("model*.safetensors"))
+
+
 def _stamp(file: Path) -> tuple[str, int, int]:
     """A file's place, size and time of change: while these stay, so does its SHA-256."""
     about = file.stat()

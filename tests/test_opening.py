@@ -513,6 +513,7 @@ BROKEN_CIRCUITS = {
     "score is NaN": (first_edge(score=float("nan")), "a finite number"),
     "a score missing": (without_a_score, "a score for every listed edge or for none"),
     "an edge twice": (an_edge_twice, "every edge once"),
+    "layers no model has": (lambda content: content["cfg"].update(n_layers=10**9), "cfg.n_layers"),
     "layers as text": (lambda content: content["cfg"].update(n_layers="2"), "cfg.n_layers"),
     "sizes are a number": (with_metadata(sizes=5), "metadata.sizes"),
     "sizes without a number": (with_metadata(sizes={}), "metadata.sizes"),
@@ -884,3 +885,12 @@ def test_a_config_that_asks_for_tuples_and_states_changes_nothing(tiny_model_dir
     with torch.no_grad():
         assert torch.equal(asks(IDS).logits, plain(IDS).logits)
         assert asks(IDS).hidden_states is None
+
+
+def test_an_adapter_in_the_folder_of_a_whole_model_is_neither(tiny_model_dir, tmp_path):
+    folder = tmp_path / "both"
+    shutil.copytree(tiny_model_dir, folder)
+    wrapped = get_peft_model(GPT2LMHeadModel.from_pretrained(tiny_model_dir), lora())
+    wrapped.save_pretrained(folder)
+    with pytest.raises(InputError, match="a model or an adapter"):
+        opening.load_model(str(folder), torch.float32, "cpu")
