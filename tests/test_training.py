@@ -563,7 +563,7 @@ def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
     broken = damaged("broken", "config.json", lambda content: content[:20])
     for folder, message in (
         (cut, "SafetensorError"),
-        (other, "fits its config"),
+        (other, "of the shapes in its config"),
         (opt, "type gpt2, llama, qwen2, qwen3, gpt_neox, got opt"),
         (broken, "config.json"),
     ):
