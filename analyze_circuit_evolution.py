@@ -30,7 +30,7 @@ RESAMPLES = 100  # extractions on resampled examples per checkpoint, 0.03 s each
 TRAJECTORIES = 8  # at most so many edges' scores are drawn over the checkpoints: those that changed most beyond noise
 
 # what every script has
-MAX_EXAMPLES = "all"  # pairs and examples of each circuit
+MAX_EXAMPLES = "all"  # pairs on which circuits are run; of the stored scores all are used
 BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
 SEED = 0  # of every random choice
 DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
@@ -156,28 +156,27 @@ def models_of(args, paths: list[Path], training: Path | None) -> list[Path]:
     return folders
 
 
-def load_checkpoints(paths: list[Path], max_examples: int | None):
+def load_checkpoints(paths: list[Path]):
     """A `Checkpoint` for every file. Raises InputError for circuits of different models or tokenizers (guard 25)."""
     from eap.evolution_report import Checkpoint
 
     circuits, names = opening.load_circuits(paths), [path.stem for path in paths]
     readers = [
-        per_example_reader(path, circuit, max_examples)
-        for path, circuit in zip(paths, circuits, strict=True)
+        per_example_reader(path, circuit) for path, circuit in zip(paths, circuits, strict=True)
     ]
     return [
         Checkpoint(*row) for row in zip(names, map(step_of, paths), circuits, readers, strict=True)
     ]
 
 
-def per_example_reader(path: Path, circuit, max_examples: int | None):
+def per_example_reader(path: Path, circuit):
     """A function that reads the (examples, edges) scores beside a circuit, or None.
 
     Raises InputError at once for scores that are not the circuit's.
     """
     if opening.example_scores(path, circuit) is None:
         return None
-    return lambda: opening.example_scores(path, circuit)[:max_examples]
+    return lambda: opening.example_scores(path, circuit)
 
 
 # ---------------------------------------------------------------- faithfulness
@@ -305,7 +304,7 @@ def main(argv=None):
 
     from eap import evolution_report
 
-    checkpoints = load_checkpoints(paths, args.max_examples)
+    checkpoints = load_checkpoints(paths)
     if models:
         require_own_models(args, checkpoints, models)
     with one_thread():

@@ -69,7 +69,7 @@ DEMO = Preset(
     extract="--method secant --until_stable --fraction .02",
     beside="--fraction .02 --max_examples 160",
     faithful="--cross_fractions .05,.2 --random_fractions .01,.05,.1",
-    robust="--variants mask,swap:1,control,nll,EAP-IG-inputs,EAP --max_examples 96",
+    robust="--variants mask,swap:1,control,nll,EAP-IG-inputs,EAP --max_examples 64",
 )
 PRESETS = {
     "demo": DEMO,
