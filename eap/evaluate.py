@@ -314,7 +314,10 @@ class Curve(NamedTuple):
 
 def faithfulness(circuit, full, empty):
     """f = (mean m(C) - mean m(empty)) / (mean m(full) - mean m(empty)) over the last axis, the examples."""
-    return (circuit.mean(-1) - empty.mean(-1)) / (full.mean(-1) - empty.mean(-1))
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # not finite where corruption changes nothing
+        return (circuit.mean(-1) - empty.mean(-1)) / (full.mean(-1) - empty.mean(-1))
 
 
 def areas(fractions, f) -> dict[str, float]:

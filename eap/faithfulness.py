@@ -201,8 +201,13 @@ def setting(measured: Measured, entries: list[Entry], metric: str) -> Setting:
 
 
 def interval(point, resampled: np.ndarray, n: int | None = None) -> dict[str, float]:
-    """{"mean", "low", "high"}: the value on all examples and the central 95 % of the resamples; "n", of how many examples, where told."""
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    """{"mean", "low", "high"}: the value on all examples and the central 95 % of the resamples; "n", of how many examples, where told.
+
+    A resample in which corruption changes nothing has no f, and is left out.
+    """
+    finite = resampled[np.isfinite(resampled)]
+    values = finite if len(finite) else np.array([point])
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return {"mean": float(point), "low": float(low), "high": float(high)} | (
         {} if n is None else {"n": n}
     )

@@ -191,3 +191,12 @@ def test_salient_sentences_are_corrupted_again_and_nothing_else():
     assert made[0].corrupted_ids[2:5] == [7, 7, 7]
     assert corruption.again(pairs, "mask", None, 0) is None
     assert corruption.again([Pair("a", [1, 2, 3], [1, 0, 3], 2)], "swap", [7], 0) is None
+
+
+def test_a_resample_without_an_effect_has_no_f_and_no_nan_is_written():
+    # Of two examples only the first is changed by corruption: a resample of the second alone is 0 / 0.
+    entries = [faithfulness.Entry("circuit", 0.5, torch.ones(GRAPH.n_edges, dtype=torch.bool))]
+    here = faithfulness.Setting(entries, np.array([[0.25, 0.0]]), np.zeros(2), np.array([1.0, 0.0]))
+    rows = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    (row,) = faithfulness.table(here, GRAPH, rows)
+    assert (row["f"], row["low"], row["high"]) == (0.75, 0.75, 0.75)
