@@ -25,7 +25,7 @@ from eap import InputError
 from summarization import corpus, estimate, flags, forecast, hub, runs
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
-PRESET = "demo"  # demo: 13 minutes on two cores; demo-full: 45 minutes; gpt2-cnn: the study; smoke: does everything run, 2 minutes
+PRESET = "demo"  # demo: under 20 minutes on two cores; demo-full: larger; gpt2-cnn: the study; smoke: does everything run, 3 minutes
 OUTPUT_DIR = "outputs/<preset>"  # folder of everything; <preset> stands for its name
 # --------------------------------------------------------------------------------------------
 
