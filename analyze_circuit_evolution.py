@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, opening, runs
+from runs import console, devices, disk, flags, hub, opening, records
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUITS = [
@@ -158,7 +158,7 @@ def models_of(args, paths: list[Path], training: Path | None) -> list[Path]:
 
 def load_checkpoints(paths: list[Path]):
     """A `Checkpoint` for every file. Raises InputError for circuits of different models or tokenizers (guard 25)."""
-    from eap.evolution_report import Checkpoint
+    from study.evolution.content import Checkpoint
 
     circuits, names = opening.load_circuits(paths), [path.stem for path in paths]
     readers = [
@@ -189,10 +189,10 @@ def unseen_pairs(args, checkpoints, adapter, tokenizer):
     pairs = opening.read_pairs(args, adapter, tokenizer)
     found_on = [checkpoint.circuit.metadata for checkpoint in checkpoints]
     if note := dataset.by_ids(found_on, args.pairs):
-        runs.warn(note)
+        console.warn(note)
     unseen = dataset.unseen(pairs, found_on, args.pairs)
     chosen = unseen[: args.max_examples]
-    runs.say(
+    console.say(
         args,
         f"faithfulness on {len(chosen)} of {len(unseen)} unseen pairs; {len(pairs) - len(unseen)} that extraction saw left out",
     )
@@ -201,10 +201,11 @@ def unseen_pairs(args, checkpoints, adapter, tokenizer):
 
 def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     """f of every checkpoint's own circuit and of the last circuit in every checkpoint: what evolution.json holds of them."""
-    from eap import attribute, evolution_faithfulness
+    from eap import attribute
+    from study.evolution import faithfulness as evolution_faithfulness
 
-    runs.seed_everything(args.seed)
-    runs.say_circuit_dtype(args)
+    devices.seed_everything(args.seed)
+    devices.say_circuit_dtype(args)
     names, final = args.metrics, checkpoints[-1].circuit
     ablation = final.metadata.get("ablation", "patching")
     for name in names:
@@ -226,7 +227,7 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
         if batches is None:
             pairs = unseen_pairs(args, checkpoints, adapter, tokenizer)
             batches = plan(args, adapter, pairs)
-            bar = runs.progress(
+            bar = console.progress(
                 None, args, "running circuits", len(batches) * sum(map(len, wanted))
             )
         means = attribute.mean_activations(adapter, batches) if ablation == "mean" else None
@@ -254,7 +255,7 @@ def plan(args, adapter, pairs):
     from eap import dataset, memory
 
     size = args.batch_size or memory.plan_batch_size(
-        adapter, pairs, 5, memory.free_bytes(runs.torch_device(args)) // 2
+        adapter, pairs, 5, memory.free_bytes(devices.torch_device(args)) // 2
     )
     return dataset.batches(pairs, size)
 
@@ -296,23 +297,23 @@ def main(argv=None):
     ]
     given = [Path(path) for path in (training, args.pairs) if path]
     files = [*paths, *filter(Path.is_file, map(examples_beside, paths)), *given, *models]
-    run = runs.Run(
-        args, runs.record_in(folder, __file__), outputs, {str(path): path for path in files}
+    run = records.Run(
+        args, records.record_in(folder, __file__), outputs, {str(path): path for path in files}
     )
     if run.up_to_date:
         return
 
-    from eap import evolution_report
+    from study.evolution import content as evolution_report
 
     checkpoints = load_checkpoints(paths)
     if models:
         require_own_models(args, checkpoints, models)
     with one_thread():
         found = evolution_report.evolve(checkpoints, args.resamples, args.trajectories, args.seed,
-                                        lambda items: runs.progress(items, args, "resampling"))  # fmt: skip
+                                        lambda items: console.progress(items, args, "resampling"))  # fmt: skip
     content = {"format": 1, "seed": args.seed, **found}
     if training:
-        log = runs.read_json(training, "training.json")
+        log = disk.read_json(training, "training.json")
         content["training"] = {name: log.get(name, []) for name in ("loss", "validation")}
     content["faithfulness"] = faithfulness(args, checkpoints, models) if models else None
     write(args, content)
@@ -321,8 +322,10 @@ def main(argv=None):
 
 def write(args, content) -> None:
     """The JSON files, the plots, and the tables on stdout."""
-    from eap import evolution_faithfulness, evolution_plots, evolution_words
-    from summarization import layers
+    from study import layers
+    from study.evolution import faithfulness as evolution_faithfulness
+    from study.evolution import figures as evolution_plots
+    from study.evolution import words as evolution_words
 
     folder, found = Path(args.output_dir), content["faithfulness"]
     tables = (
@@ -333,20 +336,20 @@ def write(args, content) -> None:
         ]
     )
     content["sentences"] += evolution_faithfulness.sentences(found) if found else []
-    runs.write_json(folder / "evolution.json", content)
+    disk.write_json(folder / "evolution.json", content)
     layers.write_layers(folder / "layers.evolution.json", "evolution", content["layers"])
     known = [name for name in ("trajectories", "faithfulness") if content[name]]
     for name in (*PLOTS, *known):
         make = getattr(evolution_plots, f"{name}_figure")
-        runs.save_figure(lambda make=make: make(content), folder / f"evolution.{name}.png")
+        disk.save_figure(lambda make=make: make(content), folder / f"evolution.{name}.png")
     if content["moved"]:
-        runs.drawn(
+        disk.drawn(
             lambda path: evolution_plots.moved_drawing(content, path),
             folder / "evolution.moved.png",
         )
-    runs.say(args, "\n".join([*tables, "", *evolution_words.lines(content)]))
-    runs.say(args, f"written: {folder / 'evolution.json'}, layers.evolution.json and plots")
+    console.say(args, "\n".join([*tables, "", *evolution_words.lines(content)]))
+    console.say(args, f"written: {folder / 'evolution.json'}, layers.evolution.json and plots")
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

@@ -13,7 +13,8 @@ Writes  the pairs: half to X.jsonl, half to X_eval.jsonl (--output X.jsonl); sal
 from pathlib import Path
 
 from eap import InputError
-from summarization import adapters, corpus, flags, hub, opening, runs
+from runs import adapters, console, disk, flags, hub, opening, records
+from summarization import corpus
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
@@ -124,11 +125,11 @@ def make_pairs(args, tokenizer, max_length, rows):
             f"--mask_text {args.mask_text!r}: expected text of at least one token, got none; use '.'"
         )
     examples, dropped = corruption.prepare_all(
-        tokenizer, runs.progress(rows, args, "finding salient sentences"), max_length
+        tokenizer, console.progress(rows, args, "finding salient sentences"), max_length
     )
     fill = corruption.CORRUPTIONS[args.corruption](examples, mask_ids)
     kept, pairs = [], []
-    for number, example in enumerate(runs.progress(examples, args, "corrupting")):
+    for number, example in enumerate(console.progress(examples, args, "corrupting")):
         try:
             pairs.append(corruption.pair(example, number, fill, args.seed))
             kept.append(example)
@@ -177,16 +178,17 @@ def main(argv=None):
         : 2 if args.eval_fraction else 1
     ]
     outputs = [*files, folder / "salience.json", folder / "salience.png"]
-    run = runs.Run(
+    run = records.Run(
         args,
-        runs.record_beside(output),
+        records.record_beside(output),
         outputs,
         {"tokenizer": model, **corpus.inputs(args.dataset)},
     )
     if run.up_to_date:
         return
 
-    from summarization import pair_report, words
+    from study import pairs as pair_report
+    from summarization import words
 
     tokenizer, config = reader(args.model_path)
     max_length = row_length(args, tokenizer, config)
@@ -194,7 +196,7 @@ def main(argv=None):
     examples, pairs, dropped = make_pairs(args, tokenizer, max_length, rows)
     parts = split_pairs(pairs, args.eval_fraction, args.seed)
     for file, part in zip(files, parts, strict=False):
-        runs.write_jsonl(file, part)
+        disk.write_jsonl(file, part)
     summary = {
         "format": 1,
         "dataset": corpus.label(args.dataset),
@@ -210,12 +212,12 @@ def main(argv=None):
         **pair_report.summarise(examples, pairs, dropped, args.seed),
     }
     summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_words"])
-    runs.write_json(folder / "salience.json", summary)
-    runs.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
-    runs.say(args, "\n".join(summary["lines"]))
-    runs.say(args, f"written: {', '.join(map(str, outputs))}")
+    disk.write_json(folder / "salience.json", summary)
+    disk.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
+    console.say(args, "\n".join(summary["lines"]))
+    console.say(args, f"written: {', '.join(map(str, outputs))}")
     run.finish()
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

@@ -15,7 +15,8 @@ Writes  differential.json, layers.differential.json, differential.{similarity,la
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, hub, opening, runs
+from runs import console, devices, disk, flags, hub, opening, records
+from summarization import corpus
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 BASE_MODEL_PATH = "gpt2"  # the model before fine-tuning: Hub id, folder, or demo
@@ -83,9 +84,9 @@ def parse(argv=None):
 
 def load_pair(args):
     """(base, fine-tuned, tokenizer) on the device, with eager attention: only that one hands out its weights (guard 6)."""
-    from summarization import internals
+    from study.differential import two_models as internals
 
-    device, dtype = runs.torch_device(args), runs.torch_dtype(args)
+    device, dtype = devices.torch_device(args), devices.torch_dtype(args)
     names = (args.base_model_path, args.finetuned_model_path)
     base, ours = opening.open_model(names[0], dtype, device, "eager", "--base_model_path")
     finetuned, theirs = opening.open_model(names[1], dtype, device, "eager", FINETUNED_FLAG)
@@ -134,49 +135,51 @@ def _left_out(args) -> str:
 
 def compare(args, base, finetuned, sequences):
     """The per-text measures of both models, batch by batch."""
-    from summarization.internals import Comparison, plan_batches
+    from study.differential.two_models import Comparison, plan_batches
 
     comparison = Comparison(base, finetuned, len(sequences))
     batches = plan_batches([len(ids) for ids in sequences], base.config.n_head, args.batch_size)
-    for rows in runs.progress(batches, args, "comparing"):
+    for rows in console.progress(batches, args, "comparing"):
         comparison.add(rows, [sequences[row] for row in rows])
     return comparison
 
 
 def write(args, summary):
     """The JSON files and the plots."""
-    from summarization import differential_plots, layers
+    from study import layers
+    from study.differential import figures as differential_plots
 
     folder = Path(args.output_dir)
-    runs.write_json(folder / "differential.json", {"format": 1, **summary})
+    disk.write_json(folder / "differential.json", {"format": 1, **summary})
     scores = {name: change["scores"] for name, change in summary["changes"].items()}
     layers.write_layers(folder / "layers.differential.json", "differential", scores)
     for name in PLOTS:
         make = getattr(differential_plots, f"{name}_figure")
-        runs.save_figure(lambda make=make: make(summary), folder / f"differential.{name}.png")
+        disk.save_figure(lambda make=make: make(summary), folder / f"differential.{name}.png")
 
 
 def follow_run(args) -> None:
     """Write how far each checkpoint of a run is from its base model, layer by layer, from the saved latents alone."""
-    from summarization import differential_plots, differential_run
+    from study.differential import figures as differential_plots
+    from study.differential import over_a_run as differential_run
 
     folder, found = Path(args.output_dir), differential_run.files(args.run)
     outputs = [folder / f"differential.latents.{kind}" for kind in ("json", "png")]
-    run = runs.Run(
+    run = records.Run(
         args,
-        runs.record_in(folder, "differential_latents"),
+        records.record_in(folder, "differential_latents"),
         outputs,
         {path.name: path for _, path in found},
     )
     if run.up_to_date:
         return
     summary = differential_run.follow(
-        found, args.seed, lambda items: runs.progress(items, args, "checkpoints")
+        found, args.seed, lambda items: console.progress(items, args, "checkpoints")
     )
-    runs.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
-    runs.save_figure(lambda: differential_plots.run_figure(summary), outputs[1])
-    runs.say(args, "\n".join(differential_run.lines(summary)))
-    runs.say(args, f"written: {outputs[0]} and {outputs[1].name}")
+    disk.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
+    disk.save_figure(lambda: differential_plots.run_figure(summary), outputs[1])
+    console.say(args, "\n".join(differential_run.lines(summary)))
+    console.say(args, f"written: {outputs[0]} and {outputs[1].name}")
     run.finish()
 
 
@@ -201,21 +204,21 @@ def main(argv=None):
             *(f"differential.{p}.png" for p in PLOTS),
         )
     ]
-    run = runs.Run(
+    run = records.Run(
         args,
-        runs.record_in(folder, "differential_analysis"),
+        records.record_in(folder, "differential_analysis"),
         outputs,
         {**models, **corpus.inputs(args.dataset)},
     )
     if run.up_to_date:
         return
 
-    from summarization import differential_report
+    from study.differential import content as differential_report
 
-    runs.seed_everything(args.seed)
+    devices.seed_everything(args.seed)
     base, finetuned, tokenizer = load_pair(args)
     sequences, dropped = prompts(args, base.config, tokenizer)
-    runs.say(
+    console.say(
         args,
         f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "
         f"{dropped} left out whose summary does not fit{_left_out(args)}",
@@ -232,8 +235,8 @@ def main(argv=None):
         **differential_report.summarise(comparison, args.seed),
     }
     write(args, summary)
-    runs.say(args, "\n".join(differential_report.lines(summary)))
-    runs.say(
+    console.say(args, "\n".join(differential_report.lines(summary)))
+    console.say(
         args,
         f"written: {folder / 'differential.json'}, layers.differential.json and {len(PLOTS)} plots",
     )
@@ -241,4 +244,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

@@ -14,7 +14,7 @@ Writes  faithfulness.json and faithfulness.png in --output_dir
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, opening, runs
+from runs import console, devices, disk, flags, hub, opening, records
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUIT = "C_before_summarization.json"  # from extract_summarization_circuit.py, or EAP-IG's JSON
@@ -153,22 +153,24 @@ def main(argv=None):
     outputs = [out / "faithfulness.json", out / "faithfulness.png"]
     if args.compare_circuit:
         outputs.append(out / "faithfulness.methods.png")
-    run = runs.Run(args, runs.record_in(out, __file__), outputs, inputs)
+    run = records.Run(args, records.record_in(out, __file__), outputs, inputs)
     if run.up_to_date:
         return
-    from eap import faithfulness_plots, faithfulness_report, method_comparison_plots
+    from study.faithfulness import figures as faithfulness_plots
+    from study.faithfulness import methods_figure as method_comparison_plots
+    from study.faithfulness import words as faithfulness_report
 
-    runs.seed_everything(args.seed)
-    runs.say_circuit_dtype(args)
+    devices.seed_everything(args.seed)
+    devices.say_circuit_dtype(args)
     result = {"format": 1, **evaluate(args)}
     methods = result["methods"]
     more = methods["sentences"] if methods else []
     result["sentences"] = faithfulness_report.sentences(result) + more
-    runs.say(args, "\n".join(faithfulness_report.lines(result) + more))
-    runs.write_json(out / "faithfulness.json", result)
-    runs.save_figure(lambda: faithfulness_plots.figure(result), out / "faithfulness.png")
+    console.say(args, "\n".join(faithfulness_report.lines(result) + more))
+    disk.write_json(out / "faithfulness.json", result)
+    disk.save_figure(lambda: faithfulness_plots.figure(result), out / "faithfulness.png")
     if methods:
-        runs.save_figure(
+        disk.save_figure(
             lambda: method_comparison_plots.of_result(result), out / "faithfulness.methods.png"
         )
     run.finish()
@@ -201,10 +203,10 @@ def load(args):
     seen_by = [*circuits.values(), *([beside.circuits[1]] if beside else [])]
     found_on = [] if args.allow_same_examples else [circuit.metadata for circuit in seen_by]
     if note := dataset.by_ids(found_on, args.pairs):
-        runs.warn(note)
+        console.warn(note)
     unseen = dataset.unseen(pairs, found_on, args.pairs)
     used, unused = unseen[: args.max_examples], []
-    runs.say(
+    console.say(
         args,
         f"{len(used)} of {len(unseen)} examples that extraction did not see; {len(pairs) - len(unseen)} that it saw left out",
     )
@@ -222,7 +224,7 @@ def comparison_circuit(args):
 
     Raises InputError unless both were found in the weights of --model_path.
     """
-    from eap.method_comparison import Compared
+    from study.faithfulness.methods import Compared
 
     if not args.compare_circuit:
         return None
@@ -255,8 +257,8 @@ def require_own_models(args, circuits: dict) -> None:
 
 def evaluate(args) -> dict:
     """Every number of faithfulness.json. One model is in memory at a time."""
-    from eap import faithfulness
-    from summarization import statistics
+    from eap import resampling as statistics
+    from study.faithfulness import numbers as faithfulness
 
     circuits, pairs, unused, own = in_own_model(args)
     plan, main, control_pairs, sizes, control = own
@@ -295,9 +297,10 @@ def evaluate(args) -> dict:
 
 def compared_methods(args, plan, main, rows) -> dict | None:
     """What stands beside the circuit of --compare_circuit; None without one."""
-    from eap import faithfulness, method_comparison
-    from eap.faithfulness import excludes_zero
-    from summarization import statistics
+    from eap import resampling as statistics
+    from study.faithfulness import methods as method_comparison
+    from study.faithfulness import numbers as faithfulness
+    from study.faithfulness.numbers import excludes_zero
 
     beside = comparison_circuit(args)
     if beside is None:
@@ -318,7 +321,7 @@ def in_own_model(args):
     The last is (the entries that were run, their `Measured`, which pairs have a control, the
     control's sizes, its `Measured` or None).
     """
-    from eap import faithfulness
+    from study.faithfulness import numbers as faithfulness
 
     adapter, circuits, pairs, unused = load(args)
     plan = entries(args, circuits)
@@ -347,8 +350,8 @@ def entries(args, circuits: dict) -> list:
     """What is run in the circuit's own model: the file's choice, the sizes, their nulls, the other circuit's sizes."""
     import torch
 
-    from eap import method_comparison
-    from eap.faithfulness import Entry, by_size, nulls
+    from study.faithfulness import methods as method_comparison
+    from study.faithfulness.numbers import Entry, by_size, nulls
 
     circuit, *others = circuits.values()
     selected = circuit.metadata.get("sizes", {}).get("selected") or int(circuit.in_graph.sum())
@@ -369,7 +372,7 @@ def entries(args, circuits: dict) -> list:
 
 def cross_entries(args, circuits: dict) -> list:
     """What is run in the other model: every circuit's sizes."""
-    from eap.faithfulness import by_size
+    from study.faithfulness.numbers import by_size
 
     kinds = ("circuit", "other circuit")
     return [
@@ -381,20 +384,24 @@ def cross_entries(args, circuits: dict) -> list:
 
 def run(args, adapter, pairs, chosen, what: str, *, n_later: int = 0):
     """The `Measured` of the chosen circuits; `n_later` more will be run after them."""
-    from eap import attribute, dataset, faithfulness, memory
-    from summarization import forecast
+    from eap import attribute, dataset, memory
+    from runs import forecast
+    from study.faithfulness import numbers as faithfulness
 
     batches = dataset.batches(
         pairs,
-        args.batch_size or memory.plan_batch_size(adapter, pairs, 5, runs.memory_budget(args) // 2),
+        args.batch_size
+        or memory.plan_batch_size(adapter, pairs, 5, devices.memory_budget(args) // 2),
     )
     means = (
-        attribute.mean_activations(adapter, batches, runs.warn) if args.ablation == "mean" else None
+        attribute.mean_activations(adapter, batches, console.warn)
+        if args.ablation == "mean"
+        else None
     )
     ahead = forecast.Ahead(steps=len(batches) * (len(chosen) + n_later))
-    bar = runs.progress(range(len(batches) * len(chosen)), args, what, ahead=ahead)
+    bar = console.progress(range(len(batches) * len(chosen)), args, what, ahead=ahead)
     found = faithfulness.measure(
-        adapter, batches, chosen, args.metrics, args.ablation, means, bar.update, runs.warn
+        adapter, batches, chosen, args.metrics, args.ablation, means, bar.update, console.warn
     )
     bar.close()
     return found
@@ -405,8 +412,8 @@ def run(args, adapter, pairs, chosen, what: str, *, n_later: int = 0):
 
 def describe(args, here, graph, rows) -> dict:
     """One metric of the circuit in its own model."""
-    from eap import faithfulness
-    from summarization import statistics
+    from eap import resampling as statistics
+    from study.faithfulness import numbers as faithfulness
 
     return {
         "full": float(here.full.mean()),
@@ -422,8 +429,8 @@ def describe(args, here, graph, rows) -> dict:
 
 def controlled(args, here, control, which, sizes, metric, graph) -> dict | None:
     """The causal control: the same circuit on the same pairs with other sentences corrupted, against the salient ones (guard 16)."""
-    from eap import faithfulness
-    from summarization import statistics
+    from eap import resampling as statistics
+    from study.faithfulness import numbers as faithfulness
 
     if control is None:
         return None
@@ -447,8 +454,8 @@ def controlled(args, here, control, which, sizes, metric, graph) -> dict | None:
 
 def crossed(args, here, there, names, graph, rows) -> list[dict]:
     """Cross-faithfulness (guard 11): each circuit in the other model, and by how much it falls short of the circuit found there."""
-    from eap import faithfulness
-    from summarization import statistics
+    from eap import resampling as statistics
+    from study.faithfulness import numbers as faithfulness
 
     kinds, found = ("circuit", "other circuit")[: len(names)], []
     for setting, model, native in (
@@ -562,4 +569,4 @@ def label(model_path: str) -> str:
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, hub, opening, runs, weights
+from runs import console, devices, disk, flags, hub, opening, records, weights
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUITS = ("C_before_summarization.json", "C_after_summarization.json")  # every two are compared
@@ -128,13 +128,14 @@ def main(argv=None):
             : 3 if args.model_path else 2
         ]
     ]
-    run = runs.Run(args, runs.record_in(out, __file__), outputs, inputs)
+    run = records.Run(args, records.record_in(out, __file__), outputs, inputs)
     if run.up_to_date:
         return
-    from eap import robustness, robustness_plots
+    from study.robustness import figures as robustness_plots
+    from study.robustness import numbers as robustness
 
-    runs.seed_everything(args.seed)
-    runs.say_circuit_dtype(args)
+    devices.seed_everything(args.seed)
+    devices.say_circuit_dtype(args)
     circuits = load(args)
     result = {
         "format": 1,
@@ -153,11 +154,11 @@ def main(argv=None):
         }
     )
     result["sentences"] = robustness.lines(result)
-    runs.say(args, "\n".join(result["sentences"]))
-    runs.write_json(out / "robustness.json", result)
-    runs.save_figure(lambda: robustness_plots.overlap(result), out / "robustness.png")
+    console.say(args, "\n".join(result["sentences"]))
+    disk.write_json(out / "robustness.json", result)
+    disk.save_figure(lambda: robustness_plots.overlap(result), out / "robustness.png")
     if args.model_path:
-        runs.save_figure(
+        disk.save_figure(
             lambda: robustness_plots.matrix(result["agreement"]), out / "robustness.matrix.png"
         )
     run.finish()
@@ -178,7 +179,7 @@ def load(args) -> list:
 
 def describe(args, name, circuit, per_example) -> dict:
     """Size, and what resampling the examples does to the circuit."""
-    from eap import bootstrap
+    from study.stability import bootstrap
 
     about = bootstrap.of_circuit(circuit, per_example, args.seed)
     shown = (
@@ -204,7 +205,8 @@ def compare(args, circuits) -> list[dict]:
     """Every pair of circuits; the interval where both were found on the same examples, the test on those that both saw."""
     from itertools import combinations
 
-    from eap import dataset, robustness
+    from eap import dataset
+    from study.robustness import numbers as robustness
 
     rows = []
     for (name_a, a, scores_a), (name_b, b, scores_b) in combinations(circuits, 2):
@@ -222,7 +224,7 @@ def compare(args, circuits) -> list[dict]:
 
 def extract_again(args, run, circuit, per_example) -> dict:
     """{"perturbation", "agreement", "left_out"}: the circuit from perturbed inputs, and by other corruptions, metrics and methods."""
-    from eap import robustness
+    from study.robustness import numbers as robustness
 
     opening.require_own_weights(args, circuit, args.circuits[0], args.model_path)
     adapter, tokenizer = opening.open_adapted(args, args.model_path, {args.circuits[0]: circuit})
@@ -242,7 +244,7 @@ def extract_again(args, run, circuit, per_example) -> dict:
     )
     sizes = {key: batch_size(args, adapter, *job) for key, job in jobs.items()}
     ticks = sum(n_ticks(adapter, *job, sizes[key]) for key, job in jobs.items())
-    bar = runs.progress(None, args, "extracting again", ticks)
+    bar = console.progress(None, args, "extracting again", ticks)
     found = {
         key: extract(args, adapter, *job, batch_size=sizes[key], tick=bar.update)
         for key, job in jobs.items()
@@ -307,7 +309,7 @@ def batch_size(args, adapter, pairs, chosen: dict) -> int:
     from eap import memory
 
     return args.batch_size or memory.plan_batch_size(
-        adapter, pairs, chosen["steps"], runs.memory_budget(args)
+        adapter, pairs, chosen["steps"], devices.memory_budget(args)
     )
 
 
@@ -329,7 +331,7 @@ def extract(args, adapter, pairs, chosen: dict, *, batch_size: int, tick):
         adapter.model,
         pairs,
         batch_size=batch_size,
-        autocast=runs.autocast_dtype(args),
+        autocast=devices.autocast_dtype(args),
         tick=tick,
         **chosen,
     ).edges.float()
@@ -376,4 +378,4 @@ def variants(args, own: dict, pairs, tokenizer) -> tuple[dict, list[str]]:
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eap import MIN_EXAMPLES, InputError
-from summarization import blocks, checkpoints, flags, hub, opening, runs, shards, weights
+from runs import checkpoints, console, devices, disk, flags, hub, opening, records, shards, weights
+from study.extraction import blocks
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder, or demo; with --all_checkpoints a run's folder
@@ -339,9 +340,9 @@ def extract(
         *((stability_plot,) if args.resamples > 1 else ()),
         *((spans_beside(output), span_plot) if args.spans else ()),
     ]
-    run = runs.Run(
+    run = records.Run(
         args,
-        runs.record_beside(output),
+        records.record_beside(output),
         outputs,
         {"model": hub.model_source(model_path), "pairs": args.pairs}
         | ({"pairs as in": as_many_as} if as_many_as else {}),
@@ -349,9 +350,10 @@ def extract(
     if run.up_to_date:
         blocks.discard(blocks.folder_beside(output))  # of a run that ended just before it did so
         return
-    from eap import dataset, stability_plots, visualization
+    from eap import dataset, visualization
+    from study.stability import figures as stability_plots
 
-    runs.seed_everything(args.seed)
+    devices.seed_everything(args.seed)
     adapter, tokenizer = opening.open_adapted(args, model_path, {})
     if args.top_n and args.top_n > adapter.graph.n_edges:
         raise InputError(
@@ -371,12 +373,12 @@ def extract(
             f"--selection sign-consistent: expected at least 2 pairs, got {len(pairs)}"
         )
     if as_many_as:
-        pairs = pairs[: len(runs.read_json(as_many_as)["metadata"]["example_ids"])]
+        pairs = pairs[: len(disk.read_json(as_many_as)["metadata"]["example_ids"])]
     in_blocks = args.until_stable and not as_many_as
-    if not runs.is_main_process():
+    if not console.is_main_process():
         (score_in_blocks if in_blocks else score)(args, adapter, pairs, None)
         return
-    with runs.atomic(examples_beside(output)) as scores_file:
+    with disk.atomic(examples_beside(output)) as scores_file:
         if in_blocks:
             key = f"{run.known_by()}, {BLOCK} pairs a block"
             finished = blocks.Blocks(blocks.folder_beside(output), key)
@@ -390,7 +392,7 @@ def extract(
     circuit.metadata.update(
         pairs_sha256=run.identity["inputs"]["pairs"]["sha256"],
         weights_sha256=weights.sha256(model_path),
-        examples_sha256=runs.sha256(examples_beside(output).resolve()),
+        examples_sha256=records.sha256(examples_beside(output).resolve()),
         tokenizer_sha256=opening.tokenizer_sha256(tokenizer),
         **dataset.contents(used),
     )
@@ -398,30 +400,30 @@ def extract(
         circuit.metadata["weights_commit"] = run.identity["inputs"]["model"]["commit"]
     if as_many_as:
         circuit.metadata["as_many_pairs_as"] = as_many_as.name
-    runs.write_json(output, circuit.to_json())
+    disk.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(used)}"
     if args.spans:
-        with runs.atomic(spans_beside(output)) as path:
+        with disk.atomic(spans_beside(output)) as path:
             save_span_scores(by_span, dataset.SPANS, path)
-    runs.drawn(
+    disk.drawn(
         lambda path: visualization.draw_circuit(
             circuit.graph, circuit.scores, circuit.in_graph, path, title
         ),
         drawing,
     )
     unit = "logits" if args.metric == "logit_diff" else "nats"
-    runs.save_figure(
+    disk.save_figure(
         lambda: visualization.heat_map(circuit.graph, circuit.scores, title, unit), map_
     )
     if args.resamples > 1:
         sizes = circuit.metadata["sizes"]
         own = sizes["selected"] / sizes["edges"]
-        runs.save_figure(
+        disk.save_figure(
             lambda: stability_plots.figure(circuit.metadata.get("stability"), output.stem, own),
             stability_plot,
         )
     if args.spans:
-        runs.save_figure(
+        disk.save_figure(
             lambda: visualization.span_bars(
                 circuit.graph, by_span, circuit.metadata["spans"]["tokens"], title
             ),
@@ -474,7 +476,7 @@ def warnings_of(args, summary: dict, steps: int) -> list[str]:
     if method.flat and args.metric in ("kl", "js"):
         warnings.append(FLAT_WARNING.format(args.metric, args.method, secant))
     for warning in warnings:
-        runs.warn(warning)
+        console.warn(warning)
     return warnings
 
 
@@ -517,12 +519,12 @@ def plan(args, adapter, pairs, steps: int) -> int:
     """How many pairs each process attributes at a time, the same in all; says so."""
     from eap import memory
 
-    free, points = runs.memory_budget(args), points_of(args, adapter, steps)
+    free, points = devices.memory_budget(args), points_of(args, adapter, steps)
     batch_size = shards.from_first(
         args.batch_size or memory.plan_batch_size(adapter, pairs, points, free)
     )
     shown = f" in each of {shards.count()} processes" if shards.count() > 1 else ""
-    runs.say(
+    console.say(
         args,
         f"plan: {len(pairs)} pairs, {points} points each, {batch_size} at a time{shown}, {free / 1e9:.3g} GB to use",
     )
@@ -540,7 +542,7 @@ def points_of(args, adapter, steps: int) -> int:
 def attributed(args, adapter, pairs, work: Work):
     """Yield the `Scores` of every batch of the pairs, of all processes and in each of them."""
     from eap import attribute, dataset
-    from summarization import forecast
+    from runs import forecast
 
     steps, means = work.steps, work.means
     mine = shards.share(dataset.batches(pairs, work.batch_size))
@@ -550,7 +552,7 @@ def attributed(args, adapter, pairs, work: Work):
         written_bytes=work.parts * len(pairs) * adapter.graph.n_edges * 4,
         folder=str(Path(args.output).parent),
     )
-    bar = runs.progress(None, args, "attributing", ticks, ahead=ahead)
+    bar = console.progress(None, args, "attributing", ticks, ahead=ahead)
     found = attribute.attribute_batches(
         adapter,
         mine,
@@ -560,9 +562,9 @@ def attributed(args, adapter, pairs, work: Work):
         args.ig_rule,
         args.ablation,
         means_of(args, adapter, pairs) if means is None else means,
-        runs.autocast_dtype(args),
+        devices.autocast_dtype(args),
         args.spans,
-        runs.warn,
+        console.warn,
         bar.update,
     )
     yield from shards.gathered(found)
@@ -708,7 +710,7 @@ def look(args, graph, seen: list) -> dict:
     """
     import torch
 
-    from eap import bootstrap
+    from study.stability import bootstrap
 
     per_example = torch.cat(seen)
     rule = rule_of(args, graph, per_example)
@@ -718,7 +720,9 @@ def look(args, graph, seen: list) -> dict:
             break
     enough = len(per_example) >= MIN_EXAMPLES  # fewer carry no claim
     stable = enough and resamples == args.resamples and overlap > args.until_stable
-    runs.say(args, f"{len(per_example)} pairs: mean Jaccard index {overlap:.3f} between resamples")
+    console.say(
+        args, f"{len(per_example)} pairs: mean Jaccard index {overlap:.3f} between resamples"
+    )
     return {
         "examples": len(per_example),
         "jaccard": overlap,
@@ -771,9 +775,9 @@ def means_of(args, adapter, pairs):
     if args.ablation != "mean":
         return None
     batch_size = args.batch_size or memory.plan_batch_size(
-        adapter, pairs, 1, runs.memory_budget(args)
+        adapter, pairs, 1, devices.memory_budget(args)
     )
-    return attribute.mean_activations(adapter, dataset.batches(pairs, batch_size), runs.warn)
+    return attribute.mean_activations(adapter, dataset.batches(pairs, batch_size), console.warn)
 
 
 def spans_summary(pairs, by_span) -> dict:
@@ -842,7 +846,7 @@ def choose(args, adapter, pairs, scores_file, summary: dict):
         )
     gap = summary["completeness"]["gap"] if summary["completeness"] != "not applicable" else None
     shown = f"; completeness gap {gap:.2%}" if gap is not None else ""
-    runs.say(
+    console.say(
         args,
         f"circuit: {sizes['selected']} of {edges.n_edges} edges chosen, {sizes['pruned']} after pruning{shown}",
     )
@@ -895,7 +899,8 @@ def rule_of(args, graph, per_example):
 
 def add_bootstrap(args, circuit, per_example) -> None:
     """Put into the metadata what resampling the examples does to the circuit, when there are two examples or more."""
-    from eap import bootstrap, stability
+    from study.stability import bootstrap
+    from study.stability import curves as stability
 
     if args.resamples < 2 or len(per_example) < 2:
         return
@@ -905,10 +910,10 @@ def add_bootstrap(args, circuit, per_example) -> None:
         per_example,
         args.resamples,
         args.seed,
-        lambda chunks: runs.progress(chunks, args, "resampling examples", total),
+        lambda chunks: console.progress(chunks, args, "resampling examples", total),
     )
     circuit.metadata["bootstrap"] = bootstrap.summarise(found, len(per_example), args.seed)
-    runs.say(args, bootstrap.sentence(circuit.metadata["bootstrap"]))
+    console.say(args, bootstrap.sentence(circuit.metadata["bootstrap"]))
     goal = args.until_stable or bootstrap.STABLE
     about = stability.summarise(circuit, per_example, goal, args.seed)
     said, until = stability.sentences(about), circuit.metadata.get("until_stable")
@@ -920,7 +925,7 @@ def add_bootstrap(args, circuit, per_example) -> None:
             f"the mean: {overlap:.3f}",
         )
     circuit.metadata["stability"] = about | {"sentences": said}
-    runs.say(args, "\n".join(circuit.metadata["stability"]["sentences"]))
+    console.say(args, "\n".join(circuit.metadata["stability"]["sentences"]))
 
 
 def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
@@ -933,7 +938,7 @@ def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
     chosen = pairs[:EXACT_PAIRS]
     work = dataset.batches(
         chosen,
-        args.batch_size or memory.plan_batch_size(adapter, chosen, 1, runs.memory_budget(args)),
+        args.batch_size or memory.plan_batch_size(adapter, chosen, 1, devices.memory_budget(args)),
     )
 
     def patch(batch):
@@ -941,15 +946,15 @@ def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
         return evaluate.exact_patching(
             runner,
             args.metric,
-            runs.progress(edges, args, f"patching exactly, {len(batch.rows)} pairs"),
+            console.progress(edges, args, f"patching exactly, {len(batch.rows)} pairs"),
         )
 
     with hooks.frozen(adapter.model):
         means = means_of(args, adapter, pairs)
-        exact = torch.cat(list(memory.halving(work, patch, runs.warn))).mean(0)
+        exact = torch.cat(list(memory.halving(work, patch, console.warn))).mean(0)
     approximate = per_example[: len(chosen), edges].mean(0)
     pearson = float(torch.corrcoef(torch.stack([exact.double(), approximate.double()]))[0, 1])
-    runs.say(
+    console.say(
         args,
         f"exact patching of the {len(edges)} strongest edges on {len(chosen)} pairs: Pearson {pearson:.3f}",
     )
@@ -964,4 +969,4 @@ def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

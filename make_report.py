@@ -14,7 +14,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from eap import InputError
-from summarization import flags, report, runs
+from runs import console, disk, flags, records
+from study import page as report
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 OUTPUT_DIR = "outputs"  # the folder whose stages are gathered, and where report.html is written
@@ -156,7 +157,7 @@ def section_html(section: Section, files: list[Path], root: Path) -> str:
             if len(folders) > 1
             else ""
         )
-        contents = {file: runs.read_json(file) for file in here if file.suffix == ".json"}
+        contents = {file: disk.read_json(file) for file in here if file.suffix == ".json"}
         for content in contents.values():
             text += report.bullets(
                 next(
@@ -274,17 +275,17 @@ def by_step(item):
 
 def start(args, folder: Path, files: list[Path]):
     """The run. A report of its own making is renewed without --overwrite: it is a view of the folder, and nothing is lost."""
-    record = runs.record_in(folder, __file__)
+    record = records.record_in(folder, __file__)
     times = {section.times for section in SECTIONS}
     inputs = {os.path.relpath(file, folder): file for file in files if file.name not in times}
     described = record, [folder / "report.html"], inputs
     try:
-        return runs.Run(args, *described)
+        return records.Run(args, *described)
     except InputError:
         if not record.is_file():
             raise
         args.overwrite = True
-        return runs.Run(args, *described)
+        return records.Run(args, *described)
 
 
 def main(argv=None):
@@ -309,15 +310,15 @@ def main(argv=None):
     missing = [section.title.lower() for section, found in shown if not found]
     introduction = "Every number stands in the JSON file of its stage; arguments, seed, versions and times stand in run.*.json beside it."
     introduction += f" Not there yet: {', '.join(missing)}." if missing else ""
-    runs.write_text(
+    disk.write_text(
         folder / "report.html",
         report.page("How the model learned to summarize", introduction, sections),
     )
-    runs.say(
+    console.say(
         args, f"written: {folder / 'report.html'} ({', '.join(title for title, _ in sections)})"
     )
     run.finish()
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

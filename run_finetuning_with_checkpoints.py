@@ -3,7 +3,7 @@
 Reads   a causal language model and a data set (train and validation split; without splits a part is held out)
 Writes  <output_dir>/checkpoint-N/   weights, tokenizer and Trainer's state at each scheduled step; step 0 and the last always
         <output_dir>/                the final model itself
-        <output_dir>/latents/checkpoint-N.safetensors   residual streams of a probe set (keys: summarization/latents.py)
+        <output_dir>/latents/checkpoint-N.safetensors   residual streams of a probe set (keys: study/differential/latents.py)
         <output_dir>/training.json, training.png        training loss and validation NLL along the schedule
 
 The loss falls on the summary and its end-of-text only. NLL: nats per summary token, mean over examples of the example's mean.
@@ -20,7 +20,8 @@ import zipfile
 from pathlib import Path
 
 from eap import InputError
-from summarization import checkpoints, corpus, flags, hub, opening, runs
+from runs import checkpoints, console, devices, disk, flags, hub, opening, records
+from summarization import corpus
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # what is trained on what
@@ -274,7 +275,7 @@ def parse(argv=None):
 
 def main(argv=None):
     args = parse(argv)
-    runs.only_this_gpu(args)
+    devices.only_this_gpu(args)
     model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     output_dir = Path(args.output_dir)
@@ -283,22 +284,23 @@ def main(argv=None):
     identity = identity_of(args)
     inputs = {"model": model, **corpus.inputs(args.dataset)}
     asked = checkpoint_asked_for(args, identity, inputs)
-    run = runs.Run(
+    run = records.Run(
         identity,
-        record=runs.record_in(output_dir, __file__),
+        record=records.record_in(output_dir, __file__),
         outputs=outputs + kept,
         inputs=inputs,
     )
     if run.up_to_date:
         return
-    from summarization import shards, training
+    from runs import shards
+    from summarization import training
 
     trainer, facts = prepare(args)
     run.facts["matrix_products"] = facts["matrix_products"]
     resume = where_to_start(args, run, trainer, asked, output_dir)
     log = training.fine_tune(trainer, resume, args.early_stopping_patience)
     trainer.save_final(output_dir)
-    if runs.is_main_process():
+    if console.is_main_process():
         report(args, output_dir, log, facts)
         run.finish()
     del trainer
@@ -323,13 +325,13 @@ def checkpoint_asked_for(args, identity, inputs: dict) -> Path | None:
         return None
     last = checkpoints.complete_checkpoints(output_dir) or [output_dir / "checkpoint-N"]
     folder = last[-1] if path == "last" else Path(path)
-    record = runs.record_in(folder.parent, __file__)
+    record = records.record_in(folder.parent, __file__)
     if not (folder / "trainer_state.json").is_file() or not record.is_file():
         raise InputError(
             "--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found "
             f"none at {folder}"
         )
-    content = runs.read_json(record, "record of a run")
+    content = disk.read_json(record, "record of a run")
     if content.get("starts_over"):  # what lies there is still of the run that it replaces
         content = (content.get("replaces") or {}).get("record") or {}
     require_same_run(folder, content, identity, inputs)
@@ -344,11 +346,11 @@ def require_same_run(folder: Path, record: dict, identity, inputs: dict) -> None
     """
     told = record.get("arguments", {})
     asked = json.loads(json.dumps(vars(identity), default=str))
-    names = sorted((set(told) | set(asked)) - FREE_TO_CHANGE - runs.COSMETIC - runs.PLACES)
+    names = sorted((set(told) | set(asked)) - FREE_TO_CHANGE - records.COSMETIC - records.PLACES)
     other = [f"--{name} {told.get(name)}" for name in names if told.get(name) != asked.get(name)]
     sources = record.get("inputs", {})
     for name, source in inputs.items():
-        if sources.get(name, {}).get("sha256") != runs.fingerprint(source):
+        if sources.get(name, {}).get("sha256") != records.fingerprint(source):
             other.append("another model" if name == "model" else "another data set")
     if other:
         raise InputError(
@@ -430,8 +432,8 @@ def prepare(args):
     settings = training.settings(
         args, args.output_dir, args.seed, per_device_eval_batch_size=args.per_device_eval_batch_size
     )
-    runs.seed_everything(args.seed)
-    model, tokenizer = opening.open_for_texts(args.model_path, runs.torch_dtype(args), "cpu")
+    devices.seed_everything(args.seed)
+    model, tokenizer = opening.open_for_texts(args.model_path, devices.torch_dtype(args), "cpu")
     train, validation = encoded(args, tokenizer, prompt.context_length(model.config, tokenizer))
     facts = {
         "model": Path(args.model_path).name,
@@ -459,7 +461,7 @@ def prepare(args):
     )
     trainer.add_callback(
         training.Bar(
-            lambda total: runs.progress(
+            lambda total: console.progress(
                 None, args, "training", total, ahead=ahead(args, model, schedule, total)
             )
         )
@@ -469,7 +471,8 @@ def prepare(args):
 
 def ahead(args, model, schedule, last: int):
     """The forecast.Ahead of training to step `last`: a checkpoint holds weights and two moments."""
-    from summarization import forecast, training
+    from runs import forecast
+    from summarization import training
 
     folder = Path(args.output_dir)
     steps = training.checkpoint_steps(schedule, last, args.num_checkpoints)
@@ -489,7 +492,7 @@ def encoded(args, tokenizer, length: int):
         args.dataset, "validation", n_train, args.validation_size, args.seed
     )
     if note:
-        runs.say(args, note)
+        console.say(args, note)
     made = []
     for what, rows in zip(("training", "validation"), parts, strict=True):
         made.append(
@@ -497,16 +500,16 @@ def encoded(args, tokenizer, length: int):
                 rows,
                 tokenizer,
                 length,
-                lambda rows, what=what: runs.progress(rows, args, f"{what} tokens"),
+                lambda rows, what=what: console.progress(rows, args, f"{what} tokens"),
             )
         )
-        runs.say(args, made[-1].describe(what))
+        console.say(args, made[-1].describe(what))
     return made
 
 
 def latents_writer(args, validation):
     """A function of (step, model) that saves the probe set's residual streams; None if `--probe_examples` is 0."""
-    from summarization import latents
+    from study.differential import latents
 
     if not args.probe_examples:
         return None
@@ -527,7 +530,7 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
     start = broadcast_object_list([start])[
         0
     ]  # only the first process knows whether the record was there before
-    if start is None and runs.is_main_process():
+    if start is None and console.is_main_process():
         for leftover in [*found, output_dir / "latents"]:
             shutil.rmtree(leftover, ignore_errors=True)
         run.cleared()
@@ -535,7 +538,7 @@ def where_to_start(args, run, trainer, asked: Path | None, output_dir: Path) -> 
     if start is not None:
         require_whole(start)
         require_weights_of(start, trainer.model)
-        runs.say(args, f"going on from {start}")
+        console.say(args, f"going on from {start}")
     return start
 
 
@@ -559,7 +562,7 @@ def report(args, output_dir: Path, log: list[dict], facts: dict) -> None:
     settings = {
         name: vars(args)[name]
         for name in sorted(vars(args))
-        if name not in runs.COSMETIC | NOT_SETTINGS
+        if name not in records.COSMETIC | NOT_SETTINGS
     }
     content = {
         "format": 1,
@@ -571,19 +574,19 @@ def report(args, output_dir: Path, log: list[dict], facts: dict) -> None:
         "loss": loss,
         "validation": validation,
     }
-    runs.write_json(output_dir / "training.json", content)
-    runs.save_figure(lambda: draw(content), output_dir / "training.png")
+    disk.write_json(output_dir / "training.json", content)
+    disk.save_figure(lambda: draw(content), output_dir / "training.png")
     n_validation = facts["examples"]["validation"]["kept"]
-    runs.say(
+    console.say(
         args,
         f"{'step':>8}  validation NLL (nats per summary token, {n_validation} examples, 95 % interval)",
     )
     for row in validation:
-        runs.say(
+        console.say(
             args,
             f"{row['step']:>8}  {row['nll_nats_per_token']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]",
         )
-    runs.say(
+    console.say(
         args, f"the final model is in {output_dir}, the loss curve in {output_dir / 'training.png'}"
     )
 
@@ -637,4 +640,4 @@ def draw(content: dict):
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

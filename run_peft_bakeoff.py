@@ -15,8 +15,10 @@ same configuration is not run again. Adapters load with peft and as --model_path
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, generation, hub, layers, opening, runs
-from summarization.lora import Arm
+from runs import console, devices, disk, flags, hub, opening, records
+from study import layers
+from study.bakeoff.lora import Arm
+from summarization import corpus, generation
 
 FULL = "a full fine-tune, compared with the base model"
 CIRCUITS = "a full fine-tune with its checkpoints, and a circuit of each"
@@ -322,7 +324,7 @@ def budget(value) -> str:
 def main(argv=None):
     """Train and judge every arm with every seed, then compare."""
     args = parse(argv)
-    runs.only_this_gpu(args)
+    devices.only_this_gpu(args)
     model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     arms, left_out = arms_with_files(args)
@@ -332,25 +334,26 @@ def main(argv=None):
         for name, path in (("observed", args.layers_observed), ("circuit", args.layers_circuit))
         if Path(path).is_file()
     }
-    run = runs.Run(
+    run = records.Run(
         args,
-        runs.record_in(folder, __file__),
+        records.record_in(folder, __file__),
         [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")],
         {"model": model, **corpus.inputs(args.dataset), **files},
     )
     if run.up_to_date:
         return
-    from summarization import bakeoff, training
+    from study.bakeoff import trials as bakeoff
+    from summarization import training
 
     run.facts["matrix_products"] = training.matrix_products(args)
     data, shapes = prepare(args, run.identity["inputs"])
     budget = budget_of(args, shapes)
     trials = plan_trials(args, arms, left_out, data, shapes, budget)
     for name, why in left_out.items():
-        runs.say(args, f"left out: {name}: {why}")
+        console.say(args, f"left out: {name}: {why}")
     bakeoff.require_unchanged(trials, args.overwrite)
     for number, this in enumerate(trials, start=1):
-        runs.say(
+        console.say(
             args,
             f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}"
             + (": finished before" if this.done else ""),
@@ -416,7 +419,7 @@ def layers_of(args, strategy, n_layers: int, seed: int) -> list[int]:
         chosen = layers.top_layers(
             args.layers_observed, args.measure_observed or None, args.top_k, n_layers
         )
-    elif "edges" in runs.read_json(args.layers_circuit, "layers file or a circuit"):
+    elif "edges" in disk.read_json(args.layers_circuit, "layers file or a circuit"):
         chosen = layers_of_circuit(args, strategy, n_layers)
     else:
         measure = args.measure_change if strategy == "change" else args.measure_circuit
@@ -431,7 +434,7 @@ def layers_of_circuit(args, strategy: str, n_layers: int) -> list[int]:
 
     Raises InputError if asked for change, and for a circuit of another model's layers.
     """
-    from eap import evolution
+    from study.evolution import numbers as evolution
 
     if strategy == "change":
         raise InputError(
@@ -454,9 +457,11 @@ def layers_of_circuit(args, strategy: str, n_layers: int) -> list[int]:
 
 def prepare(args, inputs: dict):
     """(the bakeoff.Data of all arms, shapes of the modules that can be wrapped); prints how much data there is."""
-    from summarization import bakeoff, examples, lora, prompt
+    from study.bakeoff import lora
+    from study.bakeoff import trials as bakeoff
+    from summarization import examples, prompt
 
-    model, tokenizer = opening.open_for_texts(args.model_path, runs.torch_dtype(args), "cpu")
+    model, tokenizer = opening.open_for_texts(args.model_path, devices.torch_dtype(args), "cpu")
     if model.config.model_type != "gpt2":
         raise InputError(
             f"--model_path {args.model_path}: expected a GPT-2, got {model.config.model_type}; no other is supported yet"
@@ -471,12 +476,12 @@ def prepare(args, inputs: dict):
     rows = load_rows(args)
     parts = {
         what: examples.encode(
-            part, tokenizer, length, lambda part: runs.progress(part, args, "tokens")
+            part, tokenizer, length, lambda part: console.progress(part, args, "tokens")
         )
         for what, part in rows.items()
     }
     for what, part in parts.items():
-        runs.say(args, part.describe(what))
+        console.say(args, part.describe(what))
     judged = rows["test"].select(parts["test"].rows)
     identity = {
         "model": Path(args.model_path).name,
@@ -503,13 +508,13 @@ def load_rows(args) -> dict:
     )
     rows, notes = examples.load_parts(args.dataset, args.subset_train_size, others, args.seed)
     for note in notes:
-        runs.say(args, note)
+        console.say(args, note)
     return rows
 
 
 def budget_of(args, shapes) -> int | None:
     """The trainable parameters that every LoRA arm is to have; None for each arm its own rank."""
-    from summarization import lora
+    from study.bakeoff import lora
 
     if args.budget == "all":
         everywhere = {lora.layer_of(name) for name in shapes}
@@ -524,7 +529,8 @@ def plan_trials(
     args, arms: list[Arm], left_out: dict[str, str], data, shapes, budget: int | None
 ) -> list:
     """Every arm with every seed, `none` once. An arm that the model has no layers for is left out, or an error if asked for by name."""
-    from summarization import bakeoff, lora
+    from study.bakeoff import lora
+    from study.bakeoff import trials as bakeoff
 
     n_layers = 1 + max(map(lora.layer_of, shapes))
     trials = []
@@ -555,7 +561,7 @@ def plan_trials(
 
 def choice_seconds(args, arm: Arm) -> float | None:
     """What the choice of an arm's layers took before the bake-off, by the run records behind its layers file; None if there are none."""
-    from summarization import bakeoff
+    from study.bakeoff import trials as bakeoff
 
     strategy = next(
         (strategy for strategy in (arm.layers, arm.critical) if strategy in MADE_BY), None
@@ -571,8 +577,11 @@ def report(
     args, folder: Path, trials: list, data, left_out: dict[str, str], budget: int | None
 ) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
-    from summarization import bakeoff, bakeoff_report, quality, words
-    from summarization.statistics import mean_interval
+    from eap.resampling import mean_interval
+    from study import quality
+    from study.bakeoff import content as bakeoff_report
+    from study.bakeoff import trials as bakeoff
+    from summarization import words
 
     found = [(this, *bakeoff.results(this)) for this in trials]
     numbers = [entry[:3] for entry in found]
@@ -606,8 +615,8 @@ def report(
     content["sentences"] = bakeoff_report.sentences(content) + words.sentences(
         content["rouge_words"]
     )
-    runs.write_json(folder / "bakeoff.json", content)
-    runs.save_figure(lambda: bakeoff_report.figure(content), folder / "bakeoff.png")
+    disk.write_json(folder / "bakeoff.json", content)
+    disk.save_figure(lambda: bakeoff_report.figure(content), folder / "bakeoff.png")
     records = {
         name: [record for this, _, _, record in found if this.arm.name == name]
         for name in content["arms"]
@@ -616,12 +625,12 @@ def report(
         name: cost(args, first_arm(trials, name), mine, sweeps[name][1])
         for name, mine in records.items()
     }
-    runs.write_json(
+    disk.write_json(
         folder / "costs.json",
         {"format": 1, "costs": {name: entry._asdict() for name, entry in costs.items()}},
     )
-    runs.say(args, "\n".join(bakeoff_report.lines(content, costs)))
-    runs.say(
+    console.say(args, "\n".join(bakeoff_report.lines(content, costs)))
+    console.say(
         args,
         f"written: {folder / 'bakeoff.json'}, bakeoff.png, costs.json, and a folder for each arm",
     )
@@ -634,7 +643,7 @@ def first_arm(trials: list, name: str) -> Arm:
 
 def cost(args, arm: Arm, records: list[dict], sweep_seconds: float):
     """The bakeoff_report.Cost of an arm from the records of its seeds."""
-    from summarization.bakeoff_report import Cost
+    from study.bakeoff.content import Cost
 
     seconds = sum(record["training_seconds"] for record in records) / len(records)
     return Cost(
@@ -647,4 +656,4 @@ def cost(args, arm: Arm, records: list[dict], sweep_seconds: float):
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

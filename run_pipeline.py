@@ -22,7 +22,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, estimate, flags, forecast, hub, runs
+from runs import console, disk, flags, forecast, hub, records
+from study import estimate
+from summarization import corpus
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 PRESET = "demo"  # demo: under 20 minutes on two cores; demo-full: larger; gpt2-cnn: the study; smoke: does everything run, 3 minutes
@@ -294,9 +296,9 @@ def left_to_do(chosen: list[list[str]], handed_on: list[str]) -> dict[str, float
             name, share = left_of_circuits(args)
             left[name] = share
         elif stage == "create_causal_summarization_data":
-            left[stage] = 1 - recorded(args, runs.record_beside(args.output))
+            left[stage] = 1 - recorded(args, records.record_beside(args.output))
         elif "--run" not in words:
-            left[stage] = 1 - recorded(args, runs.record_in(args.output_dir, stage))
+            left[stage] = 1 - recorded(args, records.record_in(args.output_dir, stage))
         if stage == "run_finetuning_with_checkpoints" and left[stage]:
             left[stage] -= trained_share(Path(args.output_dir))
         if stage == "run_peft_bakeoff" and left[stage]:
@@ -314,15 +316,15 @@ def left_of_circuits(args) -> tuple[str, float]:
         return "checkpoints", max(0, 1 - done / CHECKPOINTS)
     names = ("EAP-IG", "beside"), ("before", "before"), ("after", "after")
     name = next(name for part, name in names if part in Path(args.output).name)
-    return name, 1 - recorded(args, runs.record_beside(args.output))
+    return name, 1 - recorded(args, records.record_beside(args.output))
 
 
 def recorded(args, record: Path, but=frozenset()) -> bool:
     """Whether a complete run with these arguments is on record; with --overwrite none is."""
     if args.overwrite or not record.is_file():
         return False
-    about = runs.read_json(record, "record of a run")
-    ignored = runs.COSMETIC | runs.PLACES | set(but)
+    about = disk.read_json(record, "record of a run")
+    ignored = records.COSMETIC | records.PLACES | set(but)
     known = {name: value for name, value in about["arguments"].items() if name not in ignored}
     asked = json.loads(json.dumps(vars(args), default=str))
     same = all(name in asked and asked[name] == value for name, value in known.items())
@@ -331,7 +333,7 @@ def recorded(args, record: Path, but=frozenset()) -> bool:
 
 def trained_share(folder: Path) -> float:
     """How much of an unfinished training its last checkpoint holds."""
-    states = [runs.read_json(path) for path in folder.glob("checkpoint-*/trainer_state.json")]
+    states = [disk.read_json(path) for path in folder.glob("checkpoint-*/trainer_state.json")]
     return max((state["global_step"] / state["max_steps"] for state in states), default=0)
 
 
@@ -450,7 +452,7 @@ def main(argv=None):
         say_estimate(args, PRESETS[args.preset], chosen, out)
     started = time.time()
     for number, (script, *words) in enumerate(chosen, 1):
-        path = os.path.relpath(runs.ROOT / script)
+        path = os.path.relpath(records.ROOT / script)
         line = shlex.join([shown, path, *words, *passed_on(args)])
         print(
             f"\n[{number}/{len(chosen)}, {(time.time() - started) / 60:.1f} min] {line}"
@@ -490,4 +492,4 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

@@ -12,7 +12,8 @@ Writes  rouge.json, rouge.png, generated.<model>.jsonl in --output_dir
 from pathlib import Path
 
 from eap import InputError
-from summarization import corpus, flags, generation, hub, opening, runs
+from runs import console, devices, disk, flags, hub, opening, records
+from summarization import corpus, generation
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATHS = ("gpt2", "model_outputs/gpt2_20k_finetuned")  # differences are taken to the first
@@ -113,9 +114,10 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
 
     The model is the first of `n_models` to come.
     """
-    from summarization import examples, forecast
+    from runs import forecast
+    from summarization import examples
 
-    dtype, device = runs.torch_dtype(args), runs.torch_device(args)
+    dtype, device = devices.torch_dtype(args), devices.torch_device(args)
     model, tokenizer = opening.open_for_texts(path, dtype, device, flag="--model_paths")
     made = generation.generate(
         model,
@@ -125,7 +127,7 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
         args.batch_size,
         args.num_beams,
         args.min_new_tokens,
-        progress=lambda batches: runs.progress(
+        progress=lambda batches: console.progress(
             batches,
             args,
             f"{label}: generating",
@@ -141,7 +143,7 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
         encoded.data,
         tokenizer,
         args.batch_size or max(1, NLL_TOKENS // longest),
-        progress=lambda batches: runs.progress(batches, args, f"{label}: NLL"),
+        progress=lambda batches: console.progress(batches, args, f"{label}: NLL"),
     )
     nll = dict(zip(encoded.rows, found.tolist(), strict=True))
     return [
@@ -162,7 +164,7 @@ def model_system(label: str, written: list[dict]):
     """The `quality.System` of a model, from the rows of its file."""
     import numpy as np
 
-    from summarization import quality
+    from study import quality
 
     values = {
         "tokens": [row["n_tokens"] for row in written],
@@ -175,11 +177,12 @@ def model_system(label: str, written: list[dict]):
 
 def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     """Everything that stands in rouge.json, from the rows and what each model wrote."""
-    from summarization import quality, words
+    from study import quality
+    from summarization import words
 
     articles, references = list(rows["article"]), list(rows["highlights"])
     systems = [model_system(label, texts) for label, texts in written.items()]
-    systems += quality.yardsticks(runs.progress(rows, args, "yardsticks"), args.seed)
+    systems += quality.yardsticks(console.progress(rows, args, "yardsticks"), args.seed)
     quality.measure(systems, articles, references)
     extra = {
         name: quality.further(quality.load_metric(name), name, systems, references)
@@ -226,15 +229,15 @@ def main(argv=None):
     inputs = {f"model {label}": path for label, path in models.items()} | corpus.inputs(
         args.dataset
     )
-    run = runs.Run(args, runs.record_in(folder, "test_set_evaluation"), outputs, inputs)
+    run = records.Run(args, records.record_in(folder, "test_set_evaluation"), outputs, inputs)
     if run.up_to_date:
         return
 
-    from summarization import quality
+    from study import quality
 
     for name in args.metrics:
         quality.load_metric(name)  # before the hours of generation, not after
-    runs.seed_everything(args.seed)
+    devices.seed_everything(args.seed)
     rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
     if args.overwrite or not run.same:
         for file in (
@@ -245,17 +248,17 @@ def main(argv=None):
     for label, path in zip(labels, args.model_paths, strict=True):
         n_models = sum(not file.is_file() for file in texts.values())
         if not texts[label].is_file():
-            runs.write_jsonl(texts[label], summaries(args, path, label, rows, n_models=n_models))
-        written[label] = runs.read_jsonl(texts[label])
+            disk.write_jsonl(texts[label], summaries(args, path, label, rows, n_models=n_models))
+        written[label] = disk.read_jsonl(texts[label])
     result = evaluate(args, rows, written)
-    runs.write_json(folder / "rouge.json", result)
-    runs.save_figure(lambda: quality.figure(result), folder / "rouge.png")
+    disk.write_json(folder / "rouge.json", result)
+    disk.save_figure(lambda: quality.figure(result), folder / "rouge.png")
     from summarization import words
 
     said = words.sentences(result["rouge_words"])
-    runs.say(args, "\n".join([*quality.lines(result["systems"]), *said]))
+    console.say(args, "\n".join([*quality.lines(result["systems"]), *said]))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
-    runs.say(
+    console.say(
         args,
         f"n = {result['n']} articles of {result['dataset']} {args.split}; articles cut to fit: {cut}",
     )
@@ -263,14 +266,14 @@ def main(argv=None):
         label: sum(row["nll_nats"] is None for row in rows) for label, rows in written.items()
     }
     if any(without.values()):
-        runs.say(
+        console.say(
             args,
             "NLL leaves out articles whose highlights do not fit the context: "
             + ", ".join(f"{label} {count}" for label, count in without.items()),
         )
-    runs.say(args, f"written: {', '.join(map(str, outputs))}")
+    console.say(args, f"written: {', '.join(map(str, outputs))}")
     run.finish()
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common  # noqa: E402
-from summarization import flags, runs  # noqa: E402
+from runs import console, devices, disk, flags  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 TOKENS = "256,512,1024"
@@ -192,7 +192,7 @@ def cost(args, shape: str, dtype: str, tokens: int) -> dict:
 
 def measured(args, adapter, pairs, work: list[tuple], dtype: str) -> dict:
     """{(kind, method): median seconds}, in turn; the first round warms up."""
-    device, times = runs.torch_device(args), {key: [] for key in work}
+    device, times = devices.torch_device(args), {key: [] for key in work}
     for repeat in range(args.repeats + 1):
         for kind, name in work:
 
@@ -209,12 +209,12 @@ def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples
     """Peak memory in GB of a method, or of the bare passes: of a GPU's tensors, or of a process of
     its own.
     """
-    if runs.torch_device(args).type == "cuda":
+    if devices.torch_device(args).type == "cuda":
         import torch
 
         torch.cuda.reset_peak_memory_stats()
         repeated(args, name, adapter, tokens, examples, dtype)
-        return common.peak_gb(runs.torch_device(args))
+        return common.peak_gb(devices.torch_device(args))
     values = {
         "--only": name,
         "--tokens": tokens,
@@ -234,7 +234,7 @@ def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples
 
 def growth(args, shape: str, dtype: str, tokens: int, name: str) -> list[dict]:
     """Seconds and peak memory of attributing several examples of one length by a method."""
-    adapter, device, rows = common.random_gpt2(args, shape), runs.torch_device(args), []
+    adapter, device, rows = common.random_gpt2(args, shape), devices.torch_device(args), []
     size, most = args.batch_size or 1, max(args.examples)
     pairs = common.random_pairs(adapter, tokens, most, args.seed)
 
@@ -336,7 +336,7 @@ def say_costs(row: dict) -> None:
 def main(argv=None):
     """Measure every shape, precision and length."""
     args = parse(argv)
-    methods, device = methods_of(args), runs.torch_device(args)
+    methods, device = methods_of(args), devices.torch_device(args)
     if args.only:
         adapter = common.random_gpt2(args, args.shape[0])
         repeated(args, args.only, adapter, args.tokens[0], args.examples[0], args.dtypes[0])
@@ -359,9 +359,9 @@ def main(argv=None):
     numbers = {"format": 1, "device": common.device_name(device), "steps": args.steps}
     numbers |= {"batch_size": size, "rows": rows, "examples": grown}
     out = Path(args.output_dir)
-    runs.write_json(out / "attribution.json", numbers)
-    runs.save_figure(lambda: plot(rows, grown), out / "attribution.png")
+    disk.write_json(out / "attribution.json", numbers)
+    disk.save_figure(lambda: plot(rows, grown), out / "attribution.png")
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

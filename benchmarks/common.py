@@ -12,11 +12,11 @@ def random_gpt2(args, shape: str = "small"):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from eap.models import adapt
-    from summarization import runs
+    from runs import devices
 
     torch.manual_seed(args.seed)
     layers, heads, d_model = SHAPES[shape]
-    with torch.device(runs.torch_device(args)):
+    with torch.device(devices.torch_device(args)):
         return adapt(
             GPT2LMHeadModel(GPT2Config(n_layer=layers, n_head=heads, n_embd=d_model)).eval()
         )
@@ -67,12 +67,12 @@ def peak_gb(device) -> float:
     """Peak memory in GB: of the GPU's tensors, or of this process on a CPU."""
     import torch
 
-    from summarization import runs
+    from runs import devices
 
     return (
         torch.cuda.max_memory_allocated(device) / 1e9
         if device.type == "cuda"
-        else runs.peak_memory_gb()
+        else devices.peak_memory_gb()
     )
 
 

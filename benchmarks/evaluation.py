@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common  # noqa: E402
-from summarization import flags, runs  # noqa: E402
+from runs import console, devices, disk, flags  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 TOKENS = "256,512,1024"
@@ -50,7 +50,8 @@ def parse(argv=None):
 def demo_pairs(n: int, seed: int = 0):
     """n clean/corrupted pairs of the demo newsroom's validation split."""
     from eap.dataset import Pair
-    from summarization import corruption, opening
+    from runs import opening
+    from summarization import corruption
     from summarization.newsroom import articles
 
     tokenizer = opening.load_tokenizer("demo")
@@ -68,9 +69,9 @@ def demo_scores(args):
     import torch
 
     from eap.attribute import attribute
-    from summarization import opening
+    from runs import opening
 
-    device = runs.torch_device(args)
+    device = devices.torch_device(args)
     return (
         attribute(
             opening.load_model("demo", torch.float32, device),
@@ -89,7 +90,7 @@ def measure(args, adapter, circuits: dict, tokens: int) -> list[dict]:
     from eap.dataset import collate
     from eap.evaluate import CircuitRunner
 
-    device = runs.torch_device(args)
+    device = devices.torch_device(args)
     batch = collate([0], common.random_pairs(adapter, tokens, 1, args.seed)).to(device)
 
     def plain():
@@ -159,7 +160,7 @@ def main(argv=None):
         fraction: top_n(adapter.graph, scores, max(1, round(fraction * adapter.graph.n_edges)))
         for fraction in FRACTIONS
     }
-    rows, device = [], runs.torch_device(args)
+    rows, device = [], devices.torch_device(args)
     print(common.device_name(device), flush=True)
     for tokens in args.tokens:
         found = measure(args, adapter, circuits, tokens)
@@ -172,13 +173,13 @@ def main(argv=None):
             flush=True,
         )
     out = Path(args.output_dir)
-    runs.write_text(
+    disk.write_text(
         out / "evaluation.json",
         json.dumps({"format": 1, "device": common.device_name(device), "rows": rows}, indent=1)
         + "\n",
     )
-    runs.save_figure(lambda: plot(rows), out / "evaluation.png")
+    disk.save_figure(lambda: plot(rows), out / "evaluation.png")
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

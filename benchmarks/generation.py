@@ -20,7 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eap import InputError  # noqa: E402
-from summarization import corpus, flags, generation, hub, opening, runs  # noqa: E402
+from runs import console, devices, disk, flags, hub, opening  # noqa: E402
+from summarization import corpus, generation  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATH = "demo"  # Hub id, folder, checkpoint-N, LoRA adapter folder (merged), or demo
@@ -106,9 +107,9 @@ def summaries(args) -> dict:
     """Articles per second of both ways, their ratio, and how many texts differ, as ties and otherwise."""
     from summarization import prompt
 
-    runs.seed_everything(args.seed)
+    devices.seed_everything(args.seed)
     model, tokenizer = (
-        opening.load_model(args.model_path, runs.torch_dtype(args), runs.torch_device(args)),
+        opening.load_model(args.model_path, devices.torch_dtype(args), devices.torch_device(args)),
         opening.load_tokenizer(args.model_path),
     )
     articles = list(corpus.load(args.dataset, "test", args.max_examples, args.seed)["article"])
@@ -301,8 +302,8 @@ def main(argv=None):
         f"{scored['compared_pairs']} pairs; scores that are not equal to the last digit: {scored['unequal_scores']}"
     )
     out = Path(args.output_dir)
-    runs.write_text(out / "generation.json", json.dumps(content, indent=1) + "\n")
-    runs.save_figure(lambda: plot(content), out / "generation.png")
+    disk.write_text(out / "generation.json", json.dumps(content, indent=1) + "\n")
+    disk.save_figure(lambda: plot(content), out / "generation.png")
     if made["different"] or scored["unequal_scores"]:
         raise InputError(
             f"expected the same texts and scores, got {made['different']} different texts, {scored['unequal_scores']} scores; "
@@ -311,4 +312,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from summarization import flags, runs  # noqa: E402
+from runs import console, devices, disk, flags  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 METRIC = "kl"  # by which edges are scored and circuits judged
@@ -111,7 +111,7 @@ def marked(row: dict) -> str:
     """f with + or - behind it where the interval of its difference from the yardstick excludes
     zero.
     """
-    from eap.faithfulness import supports_claim
+    from study.faithfulness.numbers import supports_claim
 
     difference = row["difference"]
     sign = ("+" if difference["mean"] > 0 else "-") if supports_claim(difference) else " "
@@ -185,18 +185,18 @@ def main(argv=None):
             tuned = name == MODELS[1]
             some = [way for way in ways if tuned or not data.WAYS[way].slow]
             rows += data.on_model(args, name, path, some, many if tuned else [])
-    about = {"format": 1, "device": common.device_name(runs.torch_device(args))}
+    about = {"format": 1, "device": common.device_name(devices.torch_device(args))}
     about |= {"metric": args.metric, "examples": args.examples, "judges": args.judges}
     about |= {"overlap_sizes": data.OVERLAPS, "yardstick": data.YARDSTICK}
-    runs.write_json(out / "methods.json", {**about, "rows": rows, "planted": planted})
+    disk.write_json(out / "methods.json", {**about, "rows": rows, "planted": planted})
     print("\n".join(lines(rows, planted) + stable_lines(rows, args.examples)))
     if rows:
 
         def figure():
             return methods_figure.plot(rows, data.YARDSTICK, data.OURS)
 
-        runs.save_figure(figure, out / "methods.png")
+        disk.save_figure(figure, out / "methods.png")
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

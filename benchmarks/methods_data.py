@@ -11,13 +11,15 @@ from typing import NamedTuple
 import torch
 
 from benchmarks import common
-from eap import dataset, evaluate, faithfulness, hooks
+from eap import dataset, evaluate, hooks
+from eap import resampling as intervals
 from eap.attribute import METHODS, attribute, completeness_gap, input_sums
-from eap.bootstrap import jaccards, pairwise_jaccard, resampled, split_half
 from eap.dataset import Pair
 from eap.selection import RANKS, Rule, ranking, strongest
-from summarization import corruption, opening, runs
-from summarization import statistics as intervals
+from runs import console, devices, opening
+from study.faithfulness import numbers as faithfulness
+from study.stability.bootstrap import jaccards, pairwise_jaccard, resampled, split_half
+from summarization import corruption
 from summarization.newsroom import articles
 from tests import planted
 
@@ -123,7 +125,7 @@ def score(args, adapter, pairs: Pairs, way: Way, budget: float | None, many: boo
     It scores further pairs where two samples of `at_equal_time` pairs need them; all of them with
     `many`.
     """
-    device, n = runs.torch_device(args), len(pairs.finding)
+    device, n = devices.torch_device(args), len(pairs.finding)
     done = []
 
     def work():
@@ -255,7 +257,7 @@ def patch(args, adapter, pairs: list[Pair], edges: list[int]) -> torch.Tensor:
     """
     with hooks.frozen(adapter.model):
         runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(pairs))), pairs))
-        chosen = runs.progress(edges, args, "patching exactly")
+        chosen = console.progress(edges, args, "patching exactly")
         return evaluate.exact_patching(runner, args.metric, chosen).double().mean(0)
 
 
@@ -287,11 +289,13 @@ def on_model(args, name: str, path: str, ways: list[str], many: list[str]) -> li
     """
     from eap.models import adapt
 
-    device = runs.torch_device(args)
+    device = devices.torch_device(args)
     adapter = adapt(opening.load_model(path, torch.float32, device))
     pairs = demo_pairs(args.examples, args.judges, args.others, args.seed)
     scored, budget = {}, None
-    for way in runs.progress([YARDSTICK, *(way for way in ways if way != YARDSTICK)], args, name):
+    for way in console.progress(
+        [YARDSTICK, *(way for way in ways if way != YARDSTICK)], args, name
+    ):
         scored[way] = score(args, adapter, pairs, WAYS[way], budget, way in many)
         if way == YARDSTICK:
             budget = scored[way].seconds * (len(pairs.finding) // 4)
@@ -319,7 +323,9 @@ def on_planted_circuits(args, ways: list[str]) -> list[dict]:
             way for way in (*ways, EXACT) if size == min(planted.SIZES) or not known[way].slow
         ]
         areas = {way: [] for way in chosen}
-        for seed in runs.progress(range(args.seeds), args, f"planted circuits, {size} subspaces"):
+        for seed in console.progress(
+            range(args.seeds), args, f"planted circuits, {size} subspaces"
+        ):
             model, true, pairs = planted.planted(size, seed)
             for way, values in areas.items():
                 scores = _attribute(args, _Model(model), pairs, known[way])

@@ -99,7 +99,7 @@ def _arrow(axis, start: float, end: float, height: float, words: str) -> None:
 
 def _is_apart(points: list[dict]) -> bool:
     """Whether the paired difference from the yardstick at `SIZE` % has an interval without zero."""
-    from eap.faithfulness import supports_claim
+    from study.faithfulness.numbers import supports_claim
 
     return any(
         supports_claim(point["difference"])

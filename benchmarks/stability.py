@@ -1,7 +1,7 @@
 """How well do examples foretell the overlap of circuits that more of them would give?
 
 From a circuit extracted from many pairs, random samples of --examples are taken. Each foretells by
-`eap.stability` the overlap of circuits from more examples; beside it stands the overlap that
+`study.stability.curves` the overlap of circuits from more examples; beside it stands the overlap that
 circuits from so many examples have, drawn from all pairs.
 
 Reads   a circuit with its scores per example; at least eight times --examples of them
@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eap import InputError  # noqa: E402
-from summarization import flags, runs  # noqa: E402
+from runs import console, disk, flags  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUIT = "C_before_summarization.json"
@@ -40,7 +40,8 @@ def main(argv=None):
     """Foretell, look, write."""
     import torch
 
-    from eap import bootstrap, circuit, files
+    from eap import circuit, files
+    from study.stability import bootstrap
 
     args = parse(argv)
     chosen = circuit.load_circuit(args.circuit)
@@ -58,21 +59,21 @@ def main(argv=None):
     for kind, most in (("resamples", args.examples), ("disjoint", args.examples // 2)):
         rows += compare(args, kind, values, drawn, choose, most)
     for row in rows:
-        runs.say(args, sentence(row))
+        console.say(args, sentence(row))
     path = Path(args.output_dir) / "stability.json"
-    runs.write_json(path, {"format": 1, "examples": args.examples, "rows": rows})
+    disk.write_json(path, {"format": 1, "examples": args.examples, "rows": rows})
 
 
 def compare(args, kind: str, values, drawn: list, choose, most: int) -> list[dict]:
     """A row for twice and for four times the largest number of examples in the samples' curves."""
     import torch
 
-    from eap import stability
+    from study.stability import curves as stability
 
     overlaps, _ = stability.KINDS[kind]
     curves = [
         stability.curve(kind, sample, choose, GOAL, args.seed)
-        for sample in runs.progress(drawn, args, f"foretelling, {kind}")
+        for sample in console.progress(drawn, args, f"foretelling, {kind}")
     ]
     rows = []
     for times in (2, 4):
@@ -113,4 +114,4 @@ def sentence(row: dict) -> str:
 
 
 if __name__ == "__main__":
-    runs.run_script(main)
+    console.run_script(main)

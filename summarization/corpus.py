@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
-from summarization import hub, rows, runs
-from summarization.rows import EXPECTED, SYNONYMS
-from summarization.runs import Source
+from runs import errors, hub, rows
+from runs.records import Source
+from runs.rows import EXPECTED, SYNONYMS
 
 DEFAULT = "abisee/cnn_dailymail"
 HUB_CONFIGS = {DEFAULT: "3.0.0"}
@@ -56,7 +56,7 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
 
 
 def inputs(dataset: str) -> dict[str, str | Source]:
-    """The entry of `runs.Run(inputs=...)` for a data set; for `demo`, two files.
+    """The entry of `records.Run(inputs=...)` for a data set; for `demo`, two files.
 
     A Hub id has the SHA-256 of the rows of all its splits, and the commit they are of. Raises
     InputError as `load` does.
@@ -183,7 +183,7 @@ def _read_file(path: Path):
     except InputError:
         raise
     except Exception as error:  # datasets raises its own kinds and pyarrow's
-        if runs.outside(error) is not None:
+        if errors.outside(error) is not None:
             raise
         raise InputError(
             f"{path}: expected {EXPECTED}, got something unreadable "
@@ -199,7 +199,7 @@ def _naming_the_cache(dataset: str):
     try:
         yield
     except Exception as error:
-        reason = runs.outside(error)
+        reason = errors.outside(error)
         if isinstance(error, InputError) or reason is None or reason.errno is None:
             raise
         raise InputError(

@@ -17,9 +17,9 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from eap import InputError
-from summarization import opening, runs
+from eap.resampling import mean_interval
+from runs import devices, disk, opening
 from summarization.examples import SummaryCollator, summary_nll
-from summarization.statistics import mean_interval
 
 # Flags with the names of `TrainingArguments`; a script that has one hands it on.
 TRAINER_FLAGS = (
@@ -218,7 +218,7 @@ class SummaryTrainer(Trainer):
         if self.args.should_save:
             shutil.rmtree(self.staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        with runs.naming(final), _removed_if_broken_off(self.staging):
+        with disk.naming(final), _removed_if_broken_off(self.staging):
             super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
@@ -238,7 +238,7 @@ class SummaryTrainer(Trainer):
             return
         staging = Path(folder) / ".writing-final"
         shutil.rmtree(staging, ignore_errors=True)
-        with runs.naming(staging), _removed_if_broken_off(staging):
+        with disk.naming(staging), _removed_if_broken_off(staging):
             self.save_model(str(staging))
         (staging / NOT_OURS).unlink(missing_ok=True)
         for file in staging.iterdir():
@@ -248,7 +248,7 @@ class SummaryTrainer(Trainer):
 
 def uses_tf32(args) -> bool:
     """Whether training multiplies in TF32: asked for, in float32, on a GPU of capability 8 or up."""
-    device = runs.torch_device(args)
+    device = devices.torch_device(args)
     if not args.tf32 or args.dtype != "float32" or device.type != "cuda" or not torch.version.cuda:
         return False
     return torch.cuda.get_device_capability(device)[0] >= 8
@@ -290,7 +290,7 @@ def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
     Raises InputError for a combination that Trainer refuses.
     """
     opening.silence_transformers()  # notes on padding tokens concern what is set here on purpose, bars would break the training's own
-    device = runs.torch_device(args)
+    device = devices.torch_device(args)
     chosen = {name: getattr(args, name) for name in TRAINER_FLAGS if hasattr(args, name)}
     chosen["per_device_train_batch_size"] = args.batch_size or chosen.get(
         "per_device_train_batch_size", 8

@@ -28,7 +28,8 @@ def main() -> None:
 def answer_to(what: str, name: str, environment: dict | None = None, folder: str = "") -> dict:
     """What came of a command: numbers of what was loaded, or the error's line."""
     from eap import InputError
-    from summarization import corpus, hub
+    from runs import hub
+    from summarization import corpus
 
     for module in (corpus, hub):
         for function in vars(module).values():
@@ -57,7 +58,7 @@ def _is_offline() -> bool:
 
 
 def tokenizer(name: str, folder: str) -> dict:
-    from summarization import hub, opening
+    from runs import hub, opening
 
     source = hub.model_source(name, weights=False)
     tokenizer = opening.load_tokenizer(name)
@@ -69,7 +70,7 @@ def tokenizer(name: str, folder: str) -> dict:
 def weights(name: str, folder: str) -> dict:
     import torch
 
-    from summarization import hub, opening
+    from runs import hub, opening
 
     source = hub.model_source(name)
     model = opening.load_model(name, torch.float32, "cpu")

@@ -9,19 +9,13 @@ from transformers import AutoModelForCausalLM
 
 import run_peft_bakeoff as script
 from eap import InputError
-from summarization import (
-    adapters,
-    bakeoff,
-    bakeoff_report,
-    comparison,
-    examples,
-    hub,
-    layers,
-    lora,
-    opening,
-    runs,
-)
-from summarization.lora import Arm
+from runs import adapters, disk, hub, opening
+from study import layers
+from study.bakeoff import comparison, lora
+from study.bakeoff import content as bakeoff_report
+from study.bakeoff import trials as bakeoff
+from study.bakeoff.lora import Arm
+from summarization import examples
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -859,7 +853,7 @@ def write_record(path, seconds, inputs=(), **more):
         for name, source in dict(inputs).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_json(
+    disk.write_json(
         path, {"format": 1, "complete": True, "duration_seconds": seconds, "inputs": entries} | more
     )
 

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from eap import InputError, attribute, metrics, selection
-from summarization import flags
-from summarization.runs import ROOT
+from runs import flags
+from runs.records import ROOT
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 

@@ -9,7 +9,8 @@ import pytest
 import create_causal_summarization_data as script
 from eap import InputError
 from eap.dataset import read_pairs
-from summarization import corruption, newsroom, pair_report, prompt, rouge
+from study import pairs as pair_report
+from summarization import corruption, newsroom, prompt, rouge
 
 SUMMARY_END = [7, 8, 9]
 

@@ -11,7 +11,7 @@ from eap import dataset, hooks, metrics
 from eap.attribute import attribute, run
 from eap.models import adapt
 from run_pipeline import PRESETS
-from summarization import opening
+from runs import opening
 
 pytestmark = pytest.mark.slow
 

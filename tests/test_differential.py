@@ -12,11 +12,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import differential_analysis as script
 from eap import InputError
-from summarization import differential as measures
-from summarization import differential_report as report
-from summarization import differential_run, hub, latents
-from summarization.internals import Comparison, plan_batches, require_comparable
-from summarization.layers import top_layers
+from runs import hub
+from study.differential import content as report
+from study.differential import latents, measures
+from study.differential import over_a_run as differential_run
+from study.differential.two_models import Comparison, plan_batches, require_comparable
+from study.layers import top_layers
 
 
 def states(*shape, seed=0):

@@ -11,8 +11,9 @@ from transformers import GPT2Config
 
 import run_finetuning_with_checkpoints as training_script
 import run_pipeline as script
-from summarization import estimate, runs
-from summarization.estimate import Work
+from runs import devices, disk, records
+from study import estimate
+from study.estimate import Work
 
 
 def training_args(*words):
@@ -70,7 +71,7 @@ def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to():
 def test_on_a_gpu_the_estimate_names_what_training_multiplies_in(
     capability, words, products, monkeypatch
 ):
-    monkeypatch.setattr(runs, "torch_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(devices, "torch_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     said = estimate.lines({"a": Work(train=3600)}, Work(1, 1, 1), training_args(*words), 100)
@@ -124,13 +125,13 @@ def finish(command, folder, **record):
     name, *words = command
     args = importlib.import_module(name.removesuffix(".py")).parse(words)
     path = (
-        runs.record_beside(args.output)
+        records.record_beside(args.output)
         if name.startswith(("create", "extract"))
-        else runs.record_in(args.output_dir, name)
+        else records.record_in(args.output_dir, name)
     )
     arguments = {k: v for k, v in vars(args).items() if k != "resume_from_checkpoint"}
     content = {"format": 1, "complete": True, "arguments": arguments, **record}
-    runs.write_json(path, json.loads(json.dumps(content, default=str)))
+    disk.write_json(path, json.loads(json.dumps(content, default=str)))
 
 
 def test_what_is_on_record_is_left_out_of_the_estimate(commands_there, tmp_path):
@@ -148,7 +149,7 @@ def test_what_is_on_record_is_left_out_of_the_estimate(commands_there, tmp_path)
         words = ["--output", str(tmp_path / "circuits" / f"C_step{step}.json")]
         finish([*checkpoints, *words], tmp_path)
     for seed in range(7):
-        runs.write_json(tmp_path / f"run_peft_bakeoff/all/seed-{seed}/metrics.json", {})
+        disk.write_json(tmp_path / f"run_peft_bakeoff/all/seed-{seed}/metrics.json", {})
     left = script.left_to_do(commands_there, [])
     assert left["create_causal_summarization_data"] == left["run_finetuning_with_checkpoints"] == 0
     assert (left["before"], left["after"], left["checkpoints"]) == (0, 1, 0.7)
@@ -166,7 +167,7 @@ def test_an_unfinished_training_counts_from_its_last_checkpoint(commands_there, 
     folder = tmp_path / "model_outputs/finetuned"
     for step in (0, 1500):
         state = {"global_step": step, "max_steps": 7500}
-        runs.write_json(folder / f"checkpoint-{step}" / "trainer_state.json", state)
+        disk.write_json(folder / f"checkpoint-{step}" / "trainer_state.json", state)
     left = script.left_to_do(commands_there, [])
     assert left["run_finetuning_with_checkpoints"] == 0.8
 
@@ -219,7 +220,7 @@ def test_a_killed_pipeline_takes_its_stage_with_it():
         "print(child.pid, flush=True)\ntime.sleep(60)"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=runs.ROOT
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=records.ROOT
     )
     child = int(parent.stdout.readline())
     parent.kill()

@@ -12,20 +12,18 @@ from safetensors.torch import save_file
 from scipy.stats import ttest_rel
 
 import analyze_circuit_evolution as script
-from eap import (
-    InputError,
-    evolution,
-    evolution_faithfulness,
-    evolution_plots,
-    evolution_report,
-    evolution_words,
-)
+from eap import InputError
 from eap.circuit import Circuit, jaccard
 from eap.dataset import collate
 from eap.graph import Graph
 from eap.models import adapt
 from eap.selection import top_n
-from summarization.runs import fingerprint
+from runs.records import fingerprint
+from study.evolution import content as evolution_report
+from study.evolution import faithfulness as evolution_faithfulness
+from study.evolution import figures as evolution_plots
+from study.evolution import numbers as evolution
+from study.evolution import words as evolution_words
 
 GRAPH = Graph(3, 4, 16)
 N_5_PERCENT = Graph(6, 6, 8).n_edges // 20

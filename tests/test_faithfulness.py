@@ -5,13 +5,16 @@ import pytest
 import torch
 from golden_cases import golden
 
-from eap import InputError, bootstrap, faithfulness, selection
+from eap import InputError, selection
+from eap import resampling as statistics
 from eap.circuit import Circuit
 from eap.dataset import Pair, batches
 from eap.evaluate import CircuitRunner
 from eap.graph import Graph
 from eap.models import adapt
-from summarization import corruption, statistics
+from study.faithfulness import numbers as faithfulness
+from study.stability import bootstrap
+from summarization import corruption
 
 GRAPH = Graph(3, 2, 6)
 

@@ -182,7 +182,7 @@ def test_what_nodes_write_and_the_streams_they_add_up_to(cases, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_latents_are_the_streams_before_the_layers_and_the_final_norm(cases, family):
-    from summarization import latents
+    from study.differential import latents
 
     case, read = cases(family), {}
 
@@ -198,7 +198,7 @@ def test_latents_are_the_streams_before_the_layers_and_the_final_norm(cases, fam
 
 
 def test_the_arms_of_the_bakeoff_refuse_other_models_in_one_line(cases):
-    from summarization import lora
+    from study.bakeoff import lora
 
     assert lora.module_shapes(cases("gpt2").model)
     with pytest.raises(InputError, match="type gpt2.*got llama"):

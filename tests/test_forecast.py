@@ -2,8 +2,8 @@
 
 import pytest
 
-from summarization import forecast
-from summarization.forecast import Ahead, Forecast
+from runs import forecast
+from runs.forecast import Ahead, Forecast
 
 
 class Clock:

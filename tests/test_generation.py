@@ -9,8 +9,10 @@ import torch
 
 import test_set_evaluation as script
 from eap import InputError
-from summarization import generation, opening, prompt, quality
-from summarization.runs import ROOT
+from runs import opening
+from runs.records import ROOT
+from study import quality
+from summarization import generation, prompt
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from eap import InputError, circuit, faithfulness, selection
+from eap import InputError, circuit, selection
 from eap.graph import Graph
+from study.faithfulness import numbers as faithfulness
 
 ONE = Graph(1, 1, 4)  # input, a0.h0, m0, logits: 8 edges
 EDGES = (

@@ -14,29 +14,26 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import evaluate_faithfulness
 import extract_summarization_circuit as extraction
-from eap import (
-    InputError,
-    bootstrap,
-    dataset,
-    evolution,
-    faithfulness,
-    faithfulness_report,
-    metrics,
-    robustness,
-    selection,
-    visualization,
-)
+from eap import InputError, dataset, metrics, selection, visualization
+from eap import resampling as statistics
 from eap.attribute import attribute
 from eap.circuit import Circuit, jaccard, load_circuit
 from eap.dataset import Pair
-from eap.evolution_report import Checkpoint, evolve, layer_scores
-from eap.faithfulness_plots import figure as faithfulness_figure
 from eap.files import ScoreWriter
 from eap.graph import Graph
-from summarization import corruption, differential_run, latents, opening, statistics
-from summarization import differential as measures
-from summarization import differential_report as report
-from summarization.internals import Comparison, plan_batches
+from runs import opening
+from study.differential import content as report
+from study.differential import latents, measures
+from study.differential import over_a_run as differential_run
+from study.differential.two_models import Comparison, plan_batches
+from study.evolution import numbers as evolution
+from study.evolution.content import Checkpoint, evolve, layer_scores
+from study.faithfulness import numbers as faithfulness
+from study.faithfulness import words as faithfulness_report
+from study.faithfulness.figures import figure as faithfulness_figure
+from study.robustness import numbers as robustness
+from study.stability import bootstrap
+from summarization import corruption
 
 GPT2_SMALL = Graph(12, 12, 768)
 SMALL = Graph(2, 2, 8)

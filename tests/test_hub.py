@@ -17,9 +17,9 @@ import pytest
 from imitation_hub import Fault, ImitationHub, commit_of, write_dataset, write_model
 
 from eap import InputError
+from runs.hub import explain
+from runs.records import ROOT
 from summarization import newsroom
-from summarization.hub import explain
-from summarization.runs import ROOT
 
 GPT2, CNN = "gpt2", "abisee/cnn_dailymail"
 ROWS = {"train": 12, "validation": 12, "test": 6}
@@ -352,7 +352,7 @@ def test_what_the_hub_refuses_is_read_from_a_whole_cache_with_a_word(hub, client
     ("differential_analysis", "--finetuned_model_path ./none"),
 ])  # fmt: skip
 def test_what_is_missing_here_is_said_before_anything_is_downloaded(script, words, monkeypatch):
-    monkeypatch.setattr("summarization.hub.ask", lambda name, kind: pytest.fail("asked the Hub"))
+    monkeypatch.setattr("runs.hub.ask", lambda name, kind: pytest.fail("asked the Hub"))
     with pytest.raises(InputError, match="none"):
         importlib.import_module(script).main(words.split())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eap import InputError
-from summarization.layers import random_layers, top_layers, write_layers
+from study.layers import random_layers, top_layers, write_layers
 
 SCORES = {"kl": [0.1, 0.5, 0.5, 0.0], "cka": [4, 3, 2, 1]}
 

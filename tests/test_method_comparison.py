@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from eap import attribute, faithfulness, method_comparison, method_comparison_plots
+from eap import attribute
 from eap.circuit import Circuit
 from eap.dataset import batches
 from eap.graph import Graph
 from eap.models import adapt
+from study.faithfulness import methods as method_comparison
+from study.faithfulness import methods_figure as method_comparison_plots
+from study.faithfulness import numbers as faithfulness
 
 SMALL = Graph(1, 2, 8)  # 24 edges
 

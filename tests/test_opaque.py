@@ -21,8 +21,9 @@ import pytest
 
 from eap import InputError, dataset
 from eap.circuit import load_circuit
-from summarization import corpus, examples, prompt, runs, words
-from summarization.runs import ROOT
+from runs import console, disk, errors, records
+from runs.records import ROOT
+from summarization import corpus, examples, prompt, words
 
 STUDY = "st$dy_$x^{2}"  # between two dollar signs matplotlib would read mathematics
 MODEL = "mod$l_$y & <b>"
@@ -166,11 +167,11 @@ def test_texts_come_out_as_they_went_in(study):
     expected = [row(i, 200)["highlights"] for i in range(8)]
     for label in (MODEL, "r$n_$"):
         path = study / f"outputs/test_set_evaluation/generated.{label}.jsonl"
-        references = [each["reference"] for each in runs.read_jsonl(path)]
+        references = [each["reference"] for each in disk.read_jsonl(path)]
         assert sorted(references) == sorted(expected)  # rows of a file come in shuffled order
     arms = (study / "outputs/run_peft_bakeoff").rglob("texts.jsonl")
-    assert [len(runs.read_jsonl(path)) for path in arms] == [8, 8]
-    pairs = runs.read_jsonl(study / "p$irs_$.jsonl")
+    assert [len(disk.read_jsonl(path)) for path in arms] == [8, 8]
+    pairs = disk.read_jsonl(study / "p$irs_$.jsonl")
     articles = {row(i, 300)["article"] for i in range(16)}
     assert {pair["article"] for pair in pairs} <= articles
 
@@ -193,7 +194,7 @@ def test_the_users_splits_are_used_though_row_numbers_restart(study):
 
 
 def test_ids_that_are_null_or_repeat_do_no_harm(study):
-    parts = [runs.read_jsonl(study / name) for name in ("p$irs_$.jsonl", "p$irs_$_eval.jsonl")]
+    parts = [disk.read_jsonl(study / name) for name in ("p$irs_$.jsonl", "p$irs_$_eval.jsonl")]
     ids = [pair["id"] for part in parts for pair in part]
     assert len(set(ids)) == len(ids) == 16
     circuit = load_circuit(study / "circuits/C_$tep0.json")
@@ -251,7 +252,7 @@ def test_a_full_disk_is_one_line_that_names_the_place(study, name, monkeypatch, 
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *argv])
     before = {path: path.stat().st_mtime for path in study.rglob("*") if path.is_file()}
     with files_up_to(limit), pytest.raises(SystemExit) as stopped:
-        runs.run_script(lambda: run(name, argv))
+        console.run_script(lambda: run(name, argv))
     said = [line for line in capsys.readouterr().err.split("\n") if "error" in line]
     assert stopped.value.code == 2
     assert len(said) == 1 and "expected room to write" in said[0], said
@@ -281,11 +282,11 @@ def test_what_libraries_tell_of_in_words_is_a_full_disk_too(tmp_path):
         with (
             files_up_to(2000),
             pytest.raises(OSError) as error,
-            runs.atomic(tmp_path / "y") as path,
+            disk.atomic(tmp_path / "y") as path,
         ):
             write(path)
         assert error.value.filename == str(tmp_path / "y")
-        assert "expected room to write" in runs.in_one_line(error.value)
+        assert "expected room to write" in errors.in_one_line(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -303,7 +304,7 @@ def test_an_oserror_is_one_line_with_or_without_a_name(error, words, capsys):
         raise error
 
     with pytest.raises(SystemExit) as stopped:
-        runs.run_script(main)
+        console.run_script(main)
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and said.count("\n") == 1 and words in said
 
@@ -316,14 +317,14 @@ def test_an_error_of_ours_is_not_taken_for_the_disks():
             raise KeyError("a fault") from None
 
     with pytest.raises(KeyError):
-        runs.run_script(main)
+        console.run_script(main)
 
 
 def test_a_figure_that_cannot_be_drawn_takes_nothing_with_it(tmp_path, capsys):
     def broken():
         raise ValueError("no font\nat all")
 
-    runs.save_figure(broken, tmp_path / "a.png")
+    disk.save_figure(broken, tmp_path / "a.png")
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "a.png is left out" in said and "no font at all" in said
     assert list(tmp_path.iterdir()) == []
@@ -388,10 +389,10 @@ def test_a_name_that_is_not_utf_8_is_kept_or_refused_before_the_work(tmp_path, c
     name = os.fsdecode(b"na\xffme")
     path = write_jsonl(tmp_path / f"{name}.jsonl", [row(1)])
     assert len(corpus.load(path, "train")) == 1
-    runs.write_json(tmp_path / "a.json", {"path": path})
-    assert runs.read_json(tmp_path / "a.json") == {"path": path}
+    disk.write_json(tmp_path / "a.json", {"path": path})
+    assert disk.read_json(tmp_path / "a.json") == {"path": path}
     with pytest.raises(InputError, match="a name in UTF-8"):
-        runs.require_utf8([tmp_path / name / "C.json"])
+        records.require_utf8([tmp_path / name / "C.json"])
 
 
 # ---------------------------------------------------------------- rows of files

@@ -25,7 +25,8 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from eap import InputError, attribute, dataset, models
 from eap.circuit import load_circuit
-from summarization import adapters, examples, opening, prompt, weights
+from runs import adapters, opening, weights
+from summarization import examples, prompt
 
 IDS = torch.arange(5, 60)[None]
 

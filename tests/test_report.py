@@ -8,7 +8,8 @@ import pytest
 
 import make_report
 from eap import InputError
-from summarization import report, runs
+from runs import disk, records
+from study import page as report
 
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
@@ -69,7 +70,7 @@ def outputs(tmp_path):
         "m/checkpoint-5/rouge.json": {"systems": {"hidden": {"rouge1": 1}}},
     }
     for name, content in files.items():
-        runs.write_json(tmp_path / name, content)
+        disk.write_json(tmp_path / name, content)
     for name in ("test/rouge.png", "circuits/C_step2.edges.png", "other.png"):
         (tmp_path / name).write_bytes(PIXEL)
     return tmp_path
@@ -133,7 +134,7 @@ def test_the_bake_offs_costs_and_paired_differences_are_tables_and_costs_alone_r
             "nll_nats": {"late": found | {"mean": 0.25, "p_holm": 0.75, "claim": None}},
         }
     }
-    runs.write_json(
+    disk.write_json(
         outputs / "bake" / "bakeoff.json",
         {"format": 1, "arms": {"late": {"method": "lora"}}, "differences": differences},
     )
@@ -144,7 +145,7 @@ def test_the_bake_offs_costs_and_paired_differences_are_tables_and_costs_alone_r
         "peak_gb": 0.75,
         "peak_of": "the process, this arm",
     }
-    runs.write_json(outputs / "bake" / "costs.json", {"format": 1, "costs": {"late": cost}})
+    disk.write_json(outputs / "bake" / "costs.json", {"format": 1, "costs": {"late": cost}})
     text = made(outputs)
     assert (
         "<td>late</td><td>-1.5 [-2.5, -0.5]</td><td>0.0123</td><td>worse</td><td>0.25 [-2.5, -0.5]</td><td>0.75</td><td></td>"
@@ -155,8 +156,8 @@ def test_the_bake_offs_costs_and_paired_differences_are_tables_and_costs_alone_r
         in text
     )
     assert "Paired differences to all" in text
-    runs.sha256.cache_clear()
-    runs.write_json(outputs / "bake" / "costs.json", {"format": 1, "costs": {}})
+    records.sha256.cache_clear()
+    disk.write_json(outputs / "bake" / "costs.json", {"format": 1, "costs": {}})
     assert made(outputs) == text
 
 
@@ -165,8 +166,8 @@ def test_renewed_when_results_change_and_up_to_date_otherwise(outputs):
     stamp = (outputs / "report.html").stat().st_mtime_ns
     assert made(outputs) == first
     assert (outputs / "report.html").stat().st_mtime_ns == stamp
-    runs.sha256.cache_clear()
-    runs.write_json(
+    records.sha256.cache_clear()
+    disk.write_json(
         outputs / "test" / "rouge.json", {"format": 1, "systems": {"new": {"rouge1": 1.25}}}
     )
     assert "1.25" in made(outputs)
@@ -182,9 +183,9 @@ def test_a_foreign_report_is_not_overwritten(outputs):
 def test_results_that_lie_elsewhere_are_gathered_when_named(outputs, tmp_path_factory):
     there = tmp_path_factory.mktemp("elsewhere")
     circuit = json.loads((outputs / "circuits/C_step2.json").read_text())
-    runs.write_json(there / "C_before.json", circuit)
-    runs.write_json(there / "C_other.json", circuit)
-    runs.write_json(there / "run" / "training.json", {"format": 1, "validation": [{"step": 777}]})
+    disk.write_json(there / "C_before.json", circuit)
+    disk.write_json(there / "C_other.json", circuit)
+    disk.write_json(there / "run" / "training.json", {"format": 1, "validation": [{"step": 777}]})
     for name in ("C_before.edges.png", "C_before.heatmap.png", "C_other.edges.png"):
         (there / name).write_bytes(PIXEL)
     text = made(outputs, "--also", str(there / "C_before.json"), str(there / "run"))

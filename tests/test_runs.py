@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from eap import InputError
-from summarization import flags, hub, runs
+from runs import console, disk, flags, hub, records
 
 
 def args(**options):
@@ -62,10 +62,10 @@ def test_converters(function, good, bad):
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
-    runs.write_json(path, {"x": 1})
+    disk.write_json(path, {"x": 1})
     with pytest.raises(ValueError, match="JSON"):
-        runs.write_json(path, {"x": float("nan")})
-    with pytest.raises(KeyError), runs.atomic(path) as temporary:
+        disk.write_json(path, {"x": float("nan")})
+    with pytest.raises(KeyError), disk.atomic(path) as temporary:
         temporary.write_text("half")
         raise KeyError
     assert json.loads(path.read_text()) == {"x": 1} and path.read_text().endswith("\n")
@@ -74,13 +74,13 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
 
 def test_an_unknown_format_is_refused(tmp_path):
     path = tmp_path / "a.json"
-    runs.write_json(path, {"format": 2})
+    disk.write_json(path, {"format": 2})
     with pytest.raises(InputError, match="format 1"):
-        runs.read_json(path)
+        disk.read_json(path)
 
 
 def make_run(tmp_path, source, **options):
-    return runs.Run(
+    return records.Run(
         args(**options), tmp_path / "run.json", [tmp_path / "out.json"], {"source": source}
     )
 
@@ -90,7 +90,7 @@ def test_a_run_is_up_to_date_until_an_input_or_an_argument_changes(tmp_path):
     source.write_text("1")
     run = make_run(tmp_path, source)
     assert not run.up_to_date
-    runs.write_json(tmp_path / "out.json", 1)
+    disk.write_json(tmp_path / "out.json", 1)
     run.finish()
     assert make_run(tmp_path, source).up_to_date
     assert make_run(tmp_path, source, quiet=False).up_to_date
@@ -105,7 +105,7 @@ def test_a_run_is_up_to_date_until_an_input_or_an_argument_changes(tmp_path):
 
 def test_a_run_is_the_same_under_another_spelling_and_in_another_place(tmp_path, monkeypatch):
     def start(folder):
-        return runs.Run(
+        return records.Run(
             args(circuits=[f"{folder}/a.json"], output_dir=str(folder)),
             folder / "run.json",
             [folder / "out.json"],
@@ -113,16 +113,16 @@ def test_a_run_is_the_same_under_another_spelling_and_in_another_place(tmp_path,
         )
 
     (tmp_path / "one").mkdir()
-    runs.write_json(tmp_path / "one" / "a.json", 1)
+    disk.write_json(tmp_path / "one" / "a.json", 1)
     run = start(tmp_path / "one")
-    runs.write_json(tmp_path / "one" / "out.json", 1)
+    disk.write_json(tmp_path / "one" / "out.json", 1)
     run.finish()
     monkeypatch.chdir(tmp_path)
     assert start(Path("one")).up_to_date and start(Path("one/../one")).up_to_date
     shutil.copytree("one", "moved/one")
     assert start(Path("moved/one")).up_to_date
-    runs.write_json("moved/one/a.json", 22)
-    runs.sha256.cache_clear()
+    disk.write_json("moved/one/a.json", 22)
+    records.sha256.cache_clear()
     with pytest.raises(InputError, match="other inputs"):
         start(Path("moved/one"))
 
@@ -131,7 +131,7 @@ def test_an_output_that_is_no_longer_what_was_written_is_named_and_kept(tmp_path
     source = tmp_path / "source.txt"
     source.write_text("1")
     run = make_run(tmp_path, source)
-    runs.write_json(tmp_path / "out.json", [1, 2, 3])
+    disk.write_json(tmp_path / "out.json", [1, 2, 3])
     run.finish()
     (tmp_path / "out.json").write_text("")
     with pytest.raises(
@@ -146,7 +146,7 @@ def test_an_interrupted_run_goes_on_and_counts_it(tmp_path):
     source = tmp_path / "source.txt"
     source.write_text("1")
     make_run(tmp_path, source)
-    runs.write_json(tmp_path / "out.json", 1)
+    disk.write_json(tmp_path / "out.json", 1)
     again = make_run(tmp_path, source)
     assert not again.up_to_date and again.resumed == 1
     again.finish()
@@ -157,7 +157,7 @@ def test_an_interrupted_run_goes_on_and_counts_it(tmp_path):
 def test_a_file_made_by_somebody_else_is_not_overwritten(tmp_path):
     source = tmp_path / "source.txt"
     source.write_text("1")
-    runs.write_json(tmp_path / "out.json", "mine")
+    disk.write_json(tmp_path / "out.json", "mine")
     with pytest.raises(InputError, match="--overwrite"):
         make_run(tmp_path, source)
     assert json.loads((tmp_path / "out.json").read_text()) == "mine"
@@ -203,9 +203,9 @@ def test_what_differs_from_the_run_on_record_is_named(tmp_path):
     source = tmp_path / "source.txt"
     source.write_text("1")
     make_run(tmp_path, source, seed=0, steps=5)
-    runs.write_json(tmp_path / "out.json", 1)
+    disk.write_json(tmp_path / "out.json", 1)
     source.write_text("2")
-    runs.sha256.cache_clear()
+    records.sha256.cache_clear()
     with pytest.raises(InputError, match="--steps 5, now 6; input source holds something else[)]"):
         make_run(tmp_path, source, seed=0, steps=6)
     with pytest.raises(InputError, match="--more not given, now true; input source"):
@@ -214,8 +214,8 @@ def test_what_differs_from_the_run_on_record_is_named(tmp_path):
 
 def test_a_commit_is_recorded_and_only_another_content_makes_another_run(tmp_path):
     def start(sha256, commit):
-        source = runs.Source("gpt2", sha256, commit)
-        return runs.Run(args(), tmp_path / "run.json", [tmp_path / "out"], {"model": source})
+        source = records.Source("gpt2", sha256, commit)
+        return records.Run(args(), tmp_path / "run.json", [tmp_path / "out"], {"model": source})
 
     first = start("a" * 64, "c0ffee")
     (tmp_path / "out").write_text("1")
@@ -229,18 +229,18 @@ def test_a_commit_is_recorded_and_only_another_content_makes_another_run(tmp_pat
 
 def test_fingerprint_sees_weights_and_not_optimizer_state(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"1")
-    before = runs.fingerprint(tmp_path)
+    before = records.fingerprint(tmp_path)
     (tmp_path / "optimizer.pt").write_bytes(b"x")
-    assert runs.fingerprint(tmp_path) == before
-    runs.sha256.cache_clear()
+    assert records.fingerprint(tmp_path) == before
+    records.sha256.cache_clear()
     (tmp_path / "model.safetensors").write_bytes(b"2")
-    assert runs.fingerprint(tmp_path) != before
+    assert records.fingerprint(tmp_path) != before
 
 
 def test_an_error_is_one_line_and_exit_code_2():
     code = "from summarization import runs\nfrom eap import InputError\ndef main(): raise InputError('a\\nb')\nruns.run_script(main)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=records.ROOT
     )
     assert (
         done.returncode == 2
@@ -253,7 +253,7 @@ def test_a_folder_is_never_replaced_by_a_file(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "kept.txt").write_text("kept")
     with pytest.raises(InputError, match="folder"):
-        runs.write_text(tmp_path / "data", "new")
+        disk.write_text(tmp_path / "data", "new")
     assert (tmp_path / "data" / "kept.txt").read_text() == "kept" and not list(
         tmp_path.glob(".writing-*")
     )
@@ -261,7 +261,7 @@ def test_a_folder_is_never_replaced_by_a_file(tmp_path):
 
 def test_an_interrupted_overwrite_never_goes_on_from_what_the_other_run_left(tmp_path):
     def start(**options):
-        return runs.Run(args(**options), tmp_path / "run.json", [tmp_path / "out"], {})
+        return records.Run(args(**options), tmp_path / "run.json", [tmp_path / "out"], {})
 
     first = start(steps=5)
     (tmp_path / "out").write_text("of 5 steps")
@@ -284,7 +284,7 @@ def test_a_path_that_cannot_be_written_is_one_line_and_exit_code_2(error, capsys
         raise error
 
     with pytest.raises(SystemExit) as stop:
-        runs.run_script(main)
+        console.run_script(main)
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -294,7 +294,7 @@ def test_an_overwrite_that_ends_before_it_writes_leaves_the_old_run_complete(tmp
     source.write_text("1")
     broken.write_text("2")
     run = make_run(tmp_path, source)
-    runs.write_json(tmp_path / "out.json", 1)
+    disk.write_json(tmp_path / "out.json", 1)
     run.finish()
     record = json.loads((tmp_path / "run.json").read_text())
     for _ in range(2):
@@ -306,12 +306,12 @@ def test_an_overwrite_that_ends_before_it_writes_leaves_the_old_run_complete(tmp
         and json.loads((tmp_path / "run.json").read_text()) == record
     )
     make_run(tmp_path, broken, overwrite=True, steps=7)
-    runs.write_json(tmp_path / "out.json", 2)  # as long as the old one
+    disk.write_json(tmp_path / "out.json", 2)  # as long as the old one
     with pytest.raises(InputError, match="other inputs or arguments"):
         make_run(tmp_path, source)
 
 
 def test_a_reader_that_has_read_enough_ends_a_script_quietly():
     command = f"{sys.executable} run_pipeline.py --preset demo-full --dry_run --output_dir {'x' * 9999} | head -c 10"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=runs.ROOT)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=records.ROOT)
     assert done.stdout and done.stderr == ""

@@ -17,8 +17,8 @@ from eap import InputError
 from eap.circuit import load_circuit
 from eap.dataset import read_pairs
 from eap.files import load_example_scores
-from summarization import opening
-from summarization.runs import ROOT
+from runs import opening
+from runs.records import ROOT
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 NINE = [name for name in SCRIPTS if name not in ("run_pipeline", "make_report")]

@@ -10,12 +10,16 @@ import torch
 import create_causal_summarization_data as create
 import extract_summarization_circuit as extract
 import make_report
-from eap import MIN_EXAMPLES, InputError, bootstrap, dataset, robustness, stability, stability_plots
+from eap import MIN_EXAMPLES, InputError, dataset
 from eap.circuit import Circuit, chance_jaccard, load_circuit
 from eap.files import load_example_scores
 from eap.graph import Graph
 from eap.selection import strongest
-from summarization.blocks import Blocks, discard
+from study.extraction.blocks import Blocks, discard
+from study.robustness import numbers as robustness
+from study.stability import bootstrap
+from study.stability import curves as stability
+from study.stability import figures as stability_plots
 
 GRAPH = Graph(4, 4, 16)
 SIZE = 60

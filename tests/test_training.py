@@ -15,7 +15,9 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import run_finetuning_with_checkpoints as script
 from eap import InputError
-from summarization import checkpoints, examples, latents, opening, prompt, training
+from runs import checkpoints, opening
+from study.differential import latents
+from summarization import examples, prompt, training
 
 
 @pytest.fixture(scope="module")
@@ -471,7 +473,7 @@ def test_a_gpu_by_number_becomes_the_only_one_that_trainer_sees(device, visible,
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     args = script.parse(["--device", device])
-    script.runs.only_this_gpu(args)
+    script.devices.only_this_gpu(args)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == now
     assert args.device == device.partition(":")[0]
 
@@ -482,7 +484,7 @@ def test_a_gpu_by_number_becomes_the_only_one_that_trainer_sees(device, visible,
 def test_a_gpu_that_cannot_be_had_is_refused(name, value, monkeypatch):
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="--device cuda:3: expected"):
-        script.runs.only_this_gpu(script.parse(["--device", "cuda:3"]))
+        script.devices.only_this_gpu(script.parse(["--device", "cuda:3"]))
 
 
 @pytest.mark.slow

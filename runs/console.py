@@ -1,0 +1,95 @@
+"""What a script says: one-line errors, lines, warnings, progress bars."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from eap import InputError
+from runs import errors
+
+
+def run_script(main) -> None:
+    """Run a script's `main`; what a user can mend becomes one line on stderr and exit code 2."""
+    _in_utf8()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's is set for its children too; we write files
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of any script, in any locale
+    try:
+        main()
+        sys.stdout.flush()
+    except InputError as error:
+        if "--verbose" in sys.argv:
+            raise
+        _stop(str(error))
+    except (
+        BrokenPipeError
+    ):  # what was printed went to a program that has read enough, as `head` does
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains once more when it exits
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(
+            f"{Path(sys.argv[0]).name}: interrupted; the same command goes on from here",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    except Exception as error:
+        reason = errors.outside(error)
+        if "--verbose" in sys.argv or reason is None:
+            raise
+        _stop(errors.in_one_line(reason))
+
+
+def _in_utf8() -> None:
+    """Start the script again in Python's UTF-8 mode where the locale has another encoding: names and texts are UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _stop(message: str):
+    """End the script with one line on stderr and code 2, also when stdout can take no more."""
+    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.exit(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(2)
+
+
+def say(args, *words) -> None:
+    """Print on stdout, unless `--quiet` or this process is not the first of a torchrun."""
+    if not args.quiet and is_main_process():
+        print(*words, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr, also with `--quiet`."""
+    if is_main_process():
+        print(message, file=sys.stderr, flush=True)
+
+
+def progress(items, args, what: str, total: int | None = None, *, ahead=None):
+    """`items` with a progress bar on stderr, there at once; none with `--quiet`.
+
+    Work of more than ten minutes is announced on stdout after its first steps; `ahead` is the
+    forecast.Ahead of what the bar does not tell.
+    """
+    from runs import forecast
+
+    return forecast.Bar(
+        items,
+        ahead or forecast.Ahead(),
+        desc=what,
+        total=total,
+        disable=args.quiet or not is_main_process(),
+        file=sys.stderr,
+        leave=False,
+    )
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files: true unless torchrun started it with another rank than 0."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,148 @@
+"""Files written in one step, and read: text, JSON, figures."""
+
+import contextlib
+import glob
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+from eap import InputError
+from runs import console, errors
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """A temporary name beside `path`, of the same suffix; renamed to `path` when the block ends well, removed otherwise.
+
+    A folder replaces a folder, a file a file. Raises InputError when `path` is a folder and a file was written, and OSError
+    that names `path` for whatever the outside world refuses in the block.
+    """
+    path = Path(path)
+    prefix = f".writing-{path.name}-"
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(
+            f"{glob.escape(prefix)}*"
+        ):  # by a process that was killed while it wrote this
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        try:
+            yield folder / path.name
+            if path.is_dir() and not (folder / path.name).is_dir():
+                raise InputError(
+                    f"{path}: expected the name of a file to write, got a folder; name a file in it"
+                )
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(folder / path.name, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """A block in which `path` is written: what the outside world refuses there comes out as an OSError that names it.
+
+    Libraries raise errors of their own for a full disk, and OSErrors without a name.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = errors.outside(error)
+        if reason is None or reason.errno is None:
+            raise
+        if reason.filename is not None and not _in_the_writing_of(path, reason.filename):
+            raise
+        raise OSError(reason.errno, reason.strerror or str(reason), str(path)) from error
+
+
+def _in_the_writing_of(path, name) -> bool:
+    """Whether `name` is `path`, a folder above it, or what stands for it until it is written."""
+    there = os.path.abspath(os.fsdecode(name))
+    path = os.path.abspath(path)
+    staging = os.path.join(os.path.dirname(path), f".writing-{os.path.basename(path)}")
+    return there.startswith((staging, path)) or path.startswith(there)
+
+
+def write_text(path, text: str) -> None:
+    """Write `text` to `path` in one step, in UTF-8. What of a file name is no character is escaped, as JSON does."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path, content) -> None:
+    """Write JSON in one step, with a final newline. Raises ValueError for NaN or infinity: they are not JSON."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path, rows) -> None:
+    """Write one JSON object a line, in one step."""
+    write_text(
+        path, "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows)
+    )
+
+
+def read_jsonl(path) -> list:
+    """The objects of a file of `write_jsonl`. Lines end at a newline only: texts may hold any other separator."""
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def read_json(path, what: str = "JSON file"):
+    """The content of a JSON file of `format` 1 or none. Raises InputError naming the file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: expected a {what}, found no such file; check the path, or run the script that writes it"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected a {what}, got something unreadable ({error}); write it again"
+        ) from error
+    found = content.get("format", 1) if isinstance(content, dict) else 1
+    if found != 1:
+        raise InputError(
+            f"{path}: expected format 1, got {found}; update this software or write the file again"
+        )
+    return content
+
+
+def save_figure(make, path) -> None:
+    """Write the matplotlib figure that `make()` returns as PNG in one step, byte-identical between runs.
+
+    `drawn` says what becomes of a figure that cannot be drawn.
+    """
+
+    def write(temporary) -> None:
+        options = {"dpi": 150, "bbox_inches": "tight", "metadata": {"Software": None}}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+            make().savefig(temporary, **options)
+
+    drawn(write, path)
+
+
+def drawn(write, path) -> None:
+    """Have `write(temporary)` draw a picture, put in its place in one step.
+
+    A picture that cannot be drawn is a warning: the numbers stand in their JSON, written before. A place that cannot be
+    written is an OSError as for any other file.
+    """
+    try:
+        with atomic(path) as temporary:
+            write(temporary)
+    except InputError:
+        raise
+    except Exception as error:  # matplotlib's, FreeType's and Graphviz's errors have no common kind
+        if isinstance(error, OSError) and error.filename == str(path):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        console.warn(
+            f"warning: {path} is left out, it could not be drawn ({reason}); its numbers are written"
+        )

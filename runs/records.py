@@ -1,0 +1,384 @@
+"""Fingerprints and run.json: what a run reads and writes, and whether that is there already."""
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from eap import InputError
+from runs import console, devices, disk
+from runs.flags import VERSION
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# Flags that cannot change a result: a run that differs only in these is up to date.
+COSMETIC = {"overwrite", "quiet", "verbose", "max_memory"}
+
+
+# Flags that say where something lies. It may lie elsewhere next time: a run is known by the names and what the inputs hold.
+PLACES = {
+    "output_dir",
+    "output",
+    "dataset",
+    "pairs",
+    "circuit",
+    "circuits",
+    "other_circuit",
+    "compare_circuit",
+    "model_path",
+    "model_paths",
+    "base_model_path",
+    "finetuned_model_path",
+    "other_model_path",
+    "training",
+    "run",
+    "layers_observed",
+    "layers_circuit",
+}
+
+
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "peft",
+    "accelerate",
+    "rouge-score",
+    "numpy",
+    "matplotlib",
+)
+
+
+# What a model folder is known by: weights, shape and tokenizer; optimizer state and logs are left out.
+MODEL_FILES = (
+    "*.safetensors",
+    "config.json",
+    "adapter_config.json",
+    "tokenizer*.json",
+    "vocab.json",
+    "merges.txt",
+    "generation_config.json",
+)
+
+
+@functools.cache
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that a run reads: path or Hub id, SHA-256 of what it holds, commit on the Hub."""
+
+    source: str
+    sha256: str
+    commit: str | None = None
+
+    def entry(self) -> dict[str, str]:
+        """What stands in the run record; a commit only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def as_source(value) -> Source:
+    """A path with its fingerprint; a Source as it is."""
+    return value if isinstance(value, Source) else Source(str(value), fingerprint(value))
+
+
+def fingerprint(source, patterns: tuple[str, ...] = MODEL_FILES) -> str:
+    """SHA-256 of a file, or of what a model or dataset folder holds.
+
+    Raises InputError for a path that is not there.
+    """
+    path = Path(source)
+    if path.is_file():
+        return sha256(path.resolve())
+    if not path.is_dir():
+        raise InputError(f"{source}: expected a file or folder to read, found none; check the path")
+    files = sorted({file for pattern in patterns for file in path.glob(pattern)})
+    files = files or sorted(file for file in path.rglob("*") if file.is_file())
+    listing = "".join(f"{file.relative_to(path)} {sha256(file.resolve())}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+class Run:
+    """One run of a script: what it reads and writes, whether that is there already, and its run.json.
+
+    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a
+    path or a Source.
+    The record is written when the run starts and again when it ends, so that an interrupted run is told from a foreign file.
+    Until then it keeps, under "replaces", the record of the run whose outputs are there: they stay that run's until they change.
+    """
+
+    def __init__(self, args, record, outputs, inputs):
+        self.args, self.record, self.outputs = (
+            args,
+            Path(record),
+            [Path(output) for output in outputs],
+        )
+        require_utf8([*self.outputs, *filter(os.path.isdir, map(str, inputs.values()))])
+        self.started = time.time()
+        self.facts = {}  # what else the record holds, besides what a run is known by
+        arguments = {
+            name: value for name, value in sorted(vars(args).items()) if name not in COSMETIC
+        }
+        self.identity = {
+            "arguments": json.loads(json.dumps(arguments, default=str)),
+            "inputs": {name: as_source(source).entry() for name, source in inputs.items()},
+        }
+        before, self.replaces = self._before()
+        self.same = self._asked_for(before)
+        self.up_to_date = (
+            self.same
+            and before["complete"]
+            and not args.overwrite
+            and all(out.exists() for out in self.outputs)
+        )
+        self.sizes = before.get("output_bytes", {}) if self.up_to_date else {}
+        self.resumed = (
+            before.get("times_resumed", 0) + 1 if self.same and not before["complete"] else 0
+        )
+        # Whether what is there was left by another run: it stays so, also after an interruption, until `cleared` is called.
+        self.starts_over = any(out.exists() for out in self.outputs) and (
+            not self.same or before.get("starts_over", False)
+        )
+        self._check_and_record(before)
+
+    def _before(self):
+        """(the record of the run before, {"record", "since"} of the complete run whose outputs this one replaces); None: there is none."""
+        try:
+            before = json.loads(self.record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None, None
+        if not _is_record(before):
+            return None, None
+        replaces = (
+            {"record": before, "since": self.started}
+            if before["complete"]
+            else before.get("replaces")
+        )
+        if (
+            replaces
+            and not self._asked_for(before)
+            and self._asked_for(replaces["record"])
+            and self._untouched(**replaces)
+        ):
+            before = replaces[
+                "record"
+            ]  # a run with other arguments began, and ended before it wrote anything
+            self._write_record(before)
+        return before, replaces
+
+    def _asked_for(self, before) -> bool:
+        return before is not None and _asks_for(before) == _asks_for(self.identity)
+
+    def _untouched(self, record: dict, since: float) -> bool:
+        """Whether the outputs of a complete run are what it wrote, and older than the first try to replace them."""
+        found = [
+            ((self.record.parent / name), size)
+            for name, size in record.get("output_bytes", {}).items()
+        ]
+        return bool(found) and all(
+            path.is_file() and path.stat().st_size == size and path.stat().st_mtime < since
+            for path, size in found
+        )
+
+    def _check_and_record(self, before):
+        if self.up_to_date:
+            for output in self.outputs:
+                expected, found = self.sizes.get(self._name(output)), output.stat().st_size
+                if expected not in (None, found):
+                    raise InputError(
+                        f"{output}: expected the {expected} bytes that this run wrote, found {found}; put the file back, or "
+                        "add --overwrite to make it again"
+                    )
+            console.say(self.args, f"up to date: {', '.join(map(str, self.outputs[:3]))}")
+            return
+        for output in self.outputs:
+            if output.is_dir() and (
+                output.suffix or output == Path(getattr(self.args, "output", None) or "")
+            ):
+                raise InputError(
+                    f"{output}: expected the name of a file to write, got a folder; name a file in it"
+                )
+        there = [output for output in self.outputs if output.exists()]
+        if there and not self.same and not self.args.overwrite:
+            raise InputError(
+                f"{there[0]} exists and was made from other inputs or arguments "
+                f"({differences(before, self.identity)}); add --overwrite or choose another place "
+                "for it (--output_dir, --output)"
+            )
+        for output in self.outputs:
+            output.parent.mkdir(
+                parents=True, exist_ok=True
+            )  # what cannot be made is said before the work, not after it
+        self._write(complete=False)
+
+    def known_by(self) -> str:
+        """A digest of arguments and inputs, the same wherever they lie: two runs with one digest do
+        the same work.
+        """
+        asked = json.dumps(_asks_for(self.identity), sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()
+
+    def cleared(self) -> None:
+        """Record that nothing of another run is left: from here on an interrupted run may go on with what it finds."""
+        self.starts_over, self.replaces = False, None
+        self._write(complete=False)
+
+    def finish(self) -> None:
+        """Record the run as complete; call when every output is written."""
+        self._write(complete=True)
+
+    def _write(self, complete: bool) -> None:
+        ended = (
+            {
+                "duration_seconds": round(time.time() - self.started, 2),
+                "peak_memory_gb": devices.peak_memory_gb(),
+                "output_bytes": {
+                    self._name(output): output.stat().st_size
+                    for output in self.outputs
+                    if output.is_file()
+                },
+            }
+            if complete
+            else {"replaces": self.replaces}
+            if self.replaces
+            else {}
+        )
+        self._write_record(
+            {
+                "format": 1,
+                "script": Path(sys.argv[0]).name,
+                "complete": complete,
+                "starts_over": self.starts_over and not complete,
+                **self.identity,
+                "seed": self.args.seed,
+                "versions": versions(),
+                "git_commit": git_commit(),
+                "times_resumed": self.resumed,
+                **self.facts,
+                **ended,
+            }
+        )
+
+    def _write_record(self, content: dict) -> None:
+        if console.is_main_process():
+            disk.write_json(self.record, content)
+
+    def _name(self, output: Path) -> str:
+        """An output's path as seen from its record, so that both can be moved together."""
+        return os.path.relpath(output, self.record.parent)
+
+
+def require_utf8(paths) -> None:
+    """Raise InputError for a result or a model folder whose name is not UTF-8: the libraries that read and write it refuse, late."""
+    for path in map(str, paths):
+        if any("\ud800" <= character <= "\udfff" for character in path):
+            raise InputError(
+                f"{path}: expected a name in UTF-8 for models and results, got other bytes; rename "
+                "it, or choose another place"
+            )
+
+
+def _asks_for(identity: dict):
+    """What two runs must share to be the same: arguments, of paths the last name only, and what their inputs hold, wherever they lie."""
+
+    def name(value):
+        return os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
+
+    arguments = {
+        key: value
+        if key not in PLACES
+        else [name(each) for each in value]
+        if isinstance(value, list)
+        else name(value)
+        for key, value in identity["arguments"].items()
+    }
+    return arguments, [(name(key), each["sha256"]) for key, each in identity["inputs"].items()]
+
+
+def _is_record(content) -> bool:
+    """Whether a JSON file's content is a record of ours; another's, or half of one, tells nothing."""
+    try:
+        _asks_for(content)
+        replaces = content.get("replaces")
+        if replaces is not None and not (replaces["since"] >= 0 and _is_record(replaces["record"])):
+            return False
+        return isinstance(content["complete"], bool)
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
+def differences(before: dict | None, wanted: dict) -> str:
+    """In which arguments and inputs a run on record and one that is asked for differ, in words."""
+    if before is None:
+        return "there is no record of how"
+    old_arguments, old_inputs = _asks_for(before)
+    new_arguments, new_inputs = _asks_for(wanted)
+    old = {f"--{name}": value for name, value in old_arguments.items()} | dict(old_inputs)
+    new = {f"--{name}": value for name, value in new_arguments.items()} | dict(new_inputs)
+    words = []
+    for name in dict.fromkeys([*new, *old]):
+        if old.get(name) == new.get(name):
+            continue
+        if name.startswith("--"):
+            words.append(f"{name} {_shown(old, name)}, now {_shown(new, name)}")
+        else:
+            words.append(f"input {name} holds something else")
+    rest = f"; and {len(words) - 4} more" if len(words) > 4 else ""
+    return "; ".join(words[:4]) + rest
+
+
+def _shown(values: dict, name: str) -> str:
+    """A value as it stands in JSON, shortened; `not given` where there is none."""
+    if name not in values:
+        return "not given"
+    text = json.dumps(values[name])
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def record_beside(output) -> Path:
+    """`outputs/C.json` -> `outputs/C.run.json`."""
+    return Path(output).with_suffix(".run.json")
+
+
+def record_in(output_dir, script: str) -> Path:
+    """The record of a script that fills a folder: `run.<script>.json`."""
+    return Path(output_dir) / f"run.{Path(script).stem}.json"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can change a number."""
+    found = {"python": platform.python_version(), "this": VERSION}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of this software's checkout, with `+changes` when files differ from it; None outside a repository."""
+    try:
+        command = [
+            "git",
+            "-C",
+            str(ROOT),
+            "describe",
+            "--always",
+            "--abbrev=40",
+            "--dirty=+changes",
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

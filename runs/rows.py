@@ -1,0 +1,184 @@
+"""The rows of a local .jsonl, .json or .csv file, exactly as they stand there, or one line that says which row is wrong."""
+
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from eap import InputError
+from runs.flags import VERSION
+
+SYNONYMS = {
+    "id": ("id", "guid", "key"),
+    "article": ("article", "document", "text", "dialogue", "source"),
+    "highlights": ("highlights", "summary", "abstract", "target"),
+}
+EXPECTED = "columns article and highlights (or document/text and summary), and if there is one id"
+
+
+def read(path: Path):
+    """A datasets.Dataset of text columns `id` (null where there is none), `article`, `highlights`.
+
+    Memory-mapped through the cache of `datasets`, where it is known by what the file holds.
+    Raises InputError naming the first row that cannot be read, OSError when the cache cannot be written.
+    """
+    import datasets
+
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    known_by = {"path": str(path.resolve()), "sha256": digest, "version": VERSION}
+    text = datasets.Value("string")
+    try:
+        return datasets.Dataset.from_generator(
+            _rows,
+            features=datasets.Features(dict.fromkeys(SYNONYMS, text)),
+            gen_kwargs=known_by,
+        )
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise (error.__cause__ or error) from None  # ours: it says which row is wrong
+
+
+def _rows(path: str, sha256: str, version: str) -> Iterator[dict]:
+    """Yield the rows. The other arguments are what the cache knows the file by."""
+    records = _csv if path.endswith(".csv") else _json
+    n = 0
+    try:
+        for n, (where, record) in enumerate(records(path), start=1):  # noqa: B007  counts
+            if n == 1:
+                names = _columns(path, record)
+            yield _row(path, where, record, names)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: expected text in UTF-8, got other bytes in line {_first_bad_line(path)}; "
+            "save it again as UTF-8"
+        ) from error
+    if n == 0:
+        raise InputError(f"{path}: expected {EXPECTED}, got no example in it; mend the file")
+
+
+# ---------------------------------------------------------------- records of a file
+
+
+def _csv(path: str) -> Iterator[tuple[str, dict]]:
+    """Yield (where, {column: text}). Every row must have as many fields as the header: none may move to another column."""
+    csv.field_size_limit(sys.maxsize)  # an article is longer than the 128 kB that it allows
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        number = 0
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(path, header)
+            for fields in filter(None, reader):
+                number += 1
+                if len(fields) != len(header):
+                    raise InputError(
+                        f"{path}: row {number} (line {reader.line_num}): expected {len(header)} "
+                        f"fields as in the header, got {len(fields)}; mend the row"
+                    )
+                yield f"row {number}", dict(zip(header, fields, strict=True))
+        except csv.Error as error:
+            raise InputError(
+                f"{path}: row {number + 1} (line {reader.line_num}): expected a row of CSV, "
+                f"got something unreadable ({error}); mend the row"
+            ) from error
+
+
+def _check_header(path: str, header: list[str]) -> None:
+    wanted = [name for names in SYNONYMS.values() for name in names]
+    twice = [name for name in wanted if header.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"{path}: expected each column once, got {twice[0]} {header.count(twice[0])} times; "
+            "rename one"
+        )
+
+
+def _json(path: str) -> Iterator[tuple[str, dict]]:
+    """Yield (where, object) of a file of one object a line, or of one array. Only a newline ends a line."""
+    with open(path, encoding="utf-8-sig", newline="\n") as file:
+        if path.endswith(".json") and _is_array(file):
+            yield from _array(path, file)
+            return
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f"line {number}", _parsed(path, f"line {number}", line)
+
+
+def _is_array(file) -> bool:
+    start = file.read(1)
+    while start and start.isspace():
+        start = file.read(1)
+    file.seek(0)
+    return start == "["
+
+
+def _array(path: str, file) -> Iterator[tuple[str, dict]]:
+    content = file.read().removeprefix("\ufeff")
+    for number, record in enumerate(_parsed(path, "the file", content, list), start=1):
+        if not isinstance(record, dict):
+            raise InputError(f"{path}: item {number} is no JSON object; mend the file")
+        yield f"item {number}", record
+
+
+def _parsed(path: str, where: str, text: str, kind=dict):
+    try:
+        record = json.loads(text.removeprefix("\ufeff"))
+    except ValueError as error:
+        raise InputError(f"{path}: {where} is not JSON: {error}; mend the file") from error
+    if not isinstance(record, kind):
+        raise InputError(f"{path}: {where} is no JSON object; mend the file")
+    return record
+
+
+def _first_bad_line(path: str) -> int:
+    """The number of the first line that is no UTF-8; looked for only after reading has failed."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _columns(path: str, record: dict) -> dict[str, str]:
+    """{"article", "highlights": their names in this file}, by its first row."""
+    there = {
+        column: next((name for name in SYNONYMS[column] if name in record), None)
+        for column in ("article", "highlights")
+    }
+    if None in there.values():
+        raise InputError(f"{path}: expected {EXPECTED}, found {', '.join(record)}; rename them")
+    return there
+
+
+def _row(path: str, where: str, record: dict, names: dict[str, str]) -> dict:
+    """{"id", "article", "highlights"}; None for what is not there. Raises InputError for an article that is no text."""
+    row = {"id": _id(record)}
+    for column, name in names.items():
+        text = record.get(name)
+        if text is not None and not isinstance(text, str):
+            raise InputError(
+                f"{path}: {where}: {name} is {type(text).__name__}, not text; mend the file"
+            )
+        if any("\ud800" <= character <= "\udfff" for character in text or ""):
+            raise InputError(
+                f"{path}: {where}: {name} holds half of a surrogate pair, which is no character"
+            )
+        row[column] = text
+    return row
+
+
+def _id(record: dict) -> str | None:
+    """The row's own id as text; None for none, null, NaN or blank ones."""
+    for name in SYNONYMS["id"]:
+        own = record.get(name)
+        if own is None or own != own or str(own).strip() == "":
+            continue
+        return str(own).encode("utf-8", "replace").decode()
+    return None

@@ -1,0 +1,1 @@
+"""The analyses of a study, a folder a stage: numbers, words, figures."""

@@ -1,0 +1,378 @@
+"""The bake-off in numbers, words and one figure, from the results of its trials."""
+
+import json
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from eap.resampling import mean_interval
+from study.bakeoff import comparison
+from study.bakeoff.lora import TOLERANCE
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number per text: how it is called, and whether more of it is better; None where neither is."""
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool | None = None
+
+
+MEASURES = (
+    Measure("rouge1", "ROUGE-1", "F1 in %", True),
+    Measure("rouge2", "ROUGE-2", "F1 in %", True),
+    Measure("rougeL", "ROUGE-L", "F1 in %", True),
+    Measure("rougeLsum", "ROUGE-Lsum", "F1 in %", True),
+    Measure("nll_nats", "NLL", "nats per summary token", False),
+    Measure("words", "words", "words"),
+    Measure("ended_percent", "ended", "% of texts the model ended itself"),
+    Measure("copied_percent", "copied", "% of runs of 4 words"),
+)
+COMPARED = [measure for measure in MEASURES if measure.higher_is_better is not None]
+PLACEMENTS = {  # how layers are chosen: (colour by its meaning, marker, words of the legend)
+    "none": ("base", "o", "no training"),
+    "full": ("finetuned", "o", "every parameter"),
+    "all": ("text", "o", "adapters in all layers"),
+    "random": ("random", "o", "adapters in random layers"),
+    "fixed": ("highlight", "^", "adapters in layers fixed beforehand"),
+    "measured": ("circuit", "s", "adapters by circuit or observed change"),
+}
+REFERENCES = ("all", "random")  # the arms that the others are compared with
+SPOKEN = (
+    "rouge1",
+    "nll_nats",
+)  # measures with a sentence each; the other differences stand in the JSON
+
+
+class Cost(NamedTuple):
+    """What an arm cost: mean seconds of training per seed, of its sweep, of what chose its layers (None: no record), peak memory."""
+
+    train_seconds: float
+    sweep_seconds: float
+    choice_seconds: float | None
+    peak_gb: float
+    peak_of: str
+
+
+def summarise(trials: list[tuple], sweeps: dict, seed: int) -> dict:
+    """{arm: {"seeds", "layers" of each seed, "trainable", ..., measure: {"mean", "low", "high", "n", "seeds": a mean per seed}}}.
+
+    `trials` are (trial, metrics, texts), `sweeps` what each arm's found. Intervals are over texts, of each text's mean over the seeds.
+    """
+    table = {}
+    for name, values in values_of(trials).items():
+        mine = [(trial, metrics) for trial, metrics, _ in trials if trial.arm.name == name]
+        (first, metrics), plan = mine[0], mine[0][0].plan
+        table[name] = {
+            "method": first.arm.method,
+            "placement": first.arm.placement,
+            "cost_of_choice": first.arm.cost,
+            "seeds": [trial.seed for trial, _ in mine],
+            "layers": [trial.plan.layers if trial.plan else None for trial, _ in mine],
+            "learning_rate": metrics["learning_rate"],
+            "sweep": sweeps.get(name),
+            "ranks": sorted(set(plan.ranks.values())) if plan else None,
+            "trainable": [metrics["trainable"] for _, metrics in mine],
+            "trainable_percent": metrics["trainable_percent"],
+            **{
+                measure: mean_interval(found.mean(0), seed) | {"seeds": found.mean(1).tolist()}
+                for measure, found in values.items()
+            },
+        }
+    return table
+
+
+def values_of(trials: list[tuple]) -> dict[str, dict[str, np.ndarray]]:
+    """{arm: {measure: array (seeds, texts)}}."""
+    rows = {}
+    for trial, _, texts in trials:
+        rows.setdefault(trial.arm.name, []).append(texts)
+    return {
+        name: {
+            measure.name: np.array([[row[measure.name] for row in texts] for texts in seeds])
+            for measure in MEASURES
+        }
+        for name, seeds in rows.items()
+    }
+
+
+def differences(trials: list[tuple], seed: int) -> dict:
+    """{reference: {measure: {arm: paired difference with "p_holm" and "claim"}}} for the references that took part.
+
+    A family of Holm's correction: all arms against one reference in one measure. "detectable" is None where no word is possible: where
+    even the smallest p of every member of the family leaves Holm's p at 5 % or more, as with few texts or no difference at all.
+    """
+    values, found = values_of(trials), {}
+    for reference in [name for name in REFERENCES if name in values]:
+        found[reference] = {}
+        for measure in COMPARED:
+            theirs = values[reference][measure.name]
+            family = {
+                name: comparison.paired(mine[measure.name], theirs, seed)
+                for name, mine in values.items()
+                if name != reference
+            }
+            p_holm, best = (
+                comparison.holm([entry[p] for entry in family.values()])
+                for p in ("p", "p_smallest")
+            )
+            for entry, adjusted, smallest in zip(family.values(), p_holm, best, strict=True):
+                entry["p_holm"] = adjusted
+                if smallest >= comparison.ALPHA:
+                    entry["detectable"] = None
+                entry["claim"] = comparison.claim(entry, measure.higher_is_better)
+            found[reference][measure.name] = family
+    return found
+
+
+# ---------------------------------------------------------------- in words
+
+
+def lines(content: dict, costs: dict[str, Cost]) -> list[str]:
+    """What each arm cost, how good its summaries are beside the yardsticks, and what may be said."""
+    arms = content["arms"]
+    width = max(map(len, [*arms, *content["yardsticks"]]))
+    rows = [
+        f"{'':{width}} {'layers':<10}{'trainable':>12}{'%':>7}{'ranks':>7}{'rate':>9}{'train s':>9}{'sweep s':>9}{'choice s':>10}"
+        f"{'peak GB':>9}"
+    ]
+    rows += [f"{name:{width}} {_cost_row(arm, costs[name])}" for name, arm in arms.items()]
+    rows.append(
+        "train s: mean of a seed; sweep s: choice of the learning rate, once; choice s: the scripts behind the choice of layers, "
+        f"once; peak: memory of {next(iter(costs.values())).peak_of}, up to the end of training"
+    )
+    rows += [
+        f"choice of the layers of {name}: {arm['cost_of_choice']}"
+        for name, arm in arms.items()
+        if arm["cost_of_choice"] != "nothing"
+    ]
+    heads = "".join(f"{measure.label:>{_width(measure)}}" for measure in MEASURES)
+    rows.append(f"{'':{width}} {heads}")
+    for name, entry in {**arms, **content["yardsticks"]}.items():
+        rows.append(
+            f"{name:{width}} "
+            + "".join(
+                f"{_number(measure, entry.get(measure.name)):>{_width(measure)}}"
+                for measure in MEASURES
+            )
+        )
+    return [*rows, *content["sentences"]]
+
+
+def _cost_row(arm: dict, cost: Cost) -> str:
+    ranks = (
+        "-"
+        if not arm["ranks"]
+        else "-".join(str(rank) for rank in sorted({arm["ranks"][0], arm["ranks"][-1]}))
+    )
+    rate = f"{arm['learning_rate']:.2g}" if arm["learning_rate"] else "-"
+    choice = "no record" if cost.choice_seconds is None else f"{cost.choice_seconds:.0f}"
+    return (
+        f"{layer_text(arm['layers']):<10}{int(np.mean(arm['trainable'])):>12,}{arm['trainable_percent']:>7.2f}{ranks:>7}{rate:>9}"
+        f"{cost.train_seconds:>9.0f}{cost.sweep_seconds:>9.0f}{choice:>10}{cost.peak_gb:>9.2f}"
+    )
+
+
+def _width(measure: Measure) -> int:
+    """Columns of a measure in the table; those that arms are compared in have intervals."""
+    return 25 if measure in COMPARED else 9
+
+
+def _number(measure: Measure, found: dict | None) -> str:
+    if found is None:
+        return "-"
+    digits = 3 if measure.name == "nll_nats" else 1
+    interval = (
+        f" [{found['low']:.{digits}f}, {found['high']:.{digits}f}]" if measure in COMPARED else ""
+    )
+    return f"{found['mean']:.{digits}f}{interval}"
+
+
+def layer_text(layers: list) -> str:
+    """The layers of an arm as in `2,3,5` or `0-11`; `drawn` if they differ between seeds."""
+    first = layers[0]
+    if first is None:
+        return "-"
+    if any(other != first for other in layers):
+        return "drawn"
+    whole = len(first) > 2 and first == list(range(first[0], first[-1] + 1))
+    return f"{first[0]}-{first[-1]}" if whole else ",".join(map(str, first))
+
+
+def sentences(content: dict) -> list[str]:
+    """What may be said: of the sweeps; per arm and reference, in the measures of SPOKEN, a claim where `comparison.claim` allows one."""
+    n_seeds = len(content["seeds"])
+    said = [
+        f"Intervals are over {content['n_texts']} texts, for {'this one seed' if n_seeds == 1 else f'these {n_seeds} seeds'}: "
+        + (
+            "there is no interval over seeds."
+            if n_seeds == 1
+            else "seeds are shown as points, they are too few for an interval."
+        )
+    ]
+    swept = [name for name, arm in content["arms"].items() if arm["sweep"]]
+    if not swept:
+        said.append("Learning rates were not swept: an arm that loses may have had the wrong one.")
+    said += [*same_layers(content), *one_draw(content)]
+    edge = [name for name in swept if content["arms"][name]["sweep"]["at_the_edge"]]
+    if edge:
+        said.append(
+            f"The best learning rate is the lowest or highest tried of {', '.join(edge)}: a better one may lie beyond it."
+        )
+    said += [*off_budget(content), *below_chance(content)]
+    for reference, measures in content["differences"].items():
+        for measure in (measure for measure in COMPARED if measure.name in SPOKEN):
+            said += [
+                _sentence(name, reference, measure, found)
+                for name, found in measures[measure.name].items()
+            ]
+    return said
+
+
+def _sentence(name: str, reference: str, measure: Measure, found: dict) -> str:
+    power = (
+        "too few texts differ for any word"
+        if found["detectable"] is None
+        else (
+            f"smallest difference that one test would detect, before Holm's correction: {found['detectable']:.2g}"
+        )
+    )
+    return (
+        f"{name} against {reference}, {measure.label}: {found['claim'] or 'no difference shown'}: {found['mean']:+.3f} "
+        f"[{found['low']:+.3f}, {found['high']:+.3f}], Holm p {found['p_holm']:.3f}; {power}"
+    )
+
+
+def same_layers(content: dict) -> list[str]:
+    """Which arms are one and the same training, by all that decides it and by its likelihoods: no two results."""
+    groups = {}
+    for name, arm in content["arms"].items():
+        same = [arm[key] for key in ("method", "layers", "ranks", "learning_rate", "trainable")]
+        groups.setdefault(json.dumps([same, arm["nll_nats"]]), []).append(name)
+    return [
+        f"{' and '.join(names)} have the same layers, {layer_text(content['arms'][names[0]]['layers'])}: one result told "
+        f"{len(names)} times."
+        for names in groups.values()
+        if len(names) > 1
+    ]
+
+
+def one_draw(content: dict) -> list[str]:
+    """That with one seed the random layers were drawn once (guard 9)."""
+    if "random" not in content["arms"] or len(content["seeds"]) > 1:
+        return []
+    drawn = layer_text(content["arms"]["random"]["layers"])
+    return [
+        f"random was drawn once, layers {drawn}: what is said against it is against these layers, not against random layers."
+    ]
+
+
+def off_budget(content: dict) -> list[str]:
+    """A sentence for every adapter arm that is further from the budget than the others may be (guard 8)."""
+    budget, said = content["budget_parameters"], []
+    for name, arm in content["arms"].items():
+        if budget is None or arm["method"] in ("none", "full"):
+            continue
+        furthest = max(arm["trainable"], key=lambda trainable: abs(trainable - budget))
+        if abs(furthest / budget - 1) > TOLERANCE:
+            said.append(
+                f"{name} has {furthest:,} trainable parameters, {furthest / budget - 1:+.1%} off the budget of {budget:,}: "
+                "its size differs from the other arms', not its method or placement alone."
+            )
+    return said
+
+
+def below_chance(content: dict) -> list[str]:
+    """A sentence if no arm reaches three sentences drawn at random in ROUGE-1."""
+    chance, arms = content["yardsticks"]["Random-3"]["rouge1"]["mean"], content["arms"].values()
+    if any(arm["rouge1"]["mean"] >= chance for arm in arms):
+        return []
+    return [
+        f"Every arm lies below Random-3 in ROUGE-1 ({chance:.1f}): none writes better summaries than three random sentences are, and "
+        "differences between arms are differences between poor summaries."
+    ]
+
+
+# ---------------------------------------------------------------- figure
+
+
+def figure(content: dict):
+    """ROUGE-1 and summary NLL against trainable parameters: means with intervals over texts, a small point for each of several seeds."""
+    from eap.style import subplots
+
+    made, axes = subplots(1, 2, figsize=(10, 5.0))
+    panels = [measure for measure in MEASURES if measure.name in SPOKEN]
+    order = sorted(content["arms"], key=lambda name: np.mean(content["arms"][name]["trainable"]))
+    for axis, measure in zip(axes, panels, strict=True):
+        for place, name in enumerate(order):
+            _draw_arm(axis, content["arms"][name], measure.name, place)
+        if measure.name == "rouge1":
+            axis.set_xlim(
+                right=len(order) + 0.3
+            )  # room for the yardsticks' names beside the last arm
+            for name, entry in content["yardsticks"].items():
+                axis.axhline(entry["rouge1"]["mean"], color="#666666", linewidth=0.8, linestyle=":")
+                axis.annotate(
+                    name,
+                    (1, entry["rouge1"]["mean"]),
+                    xycoords=("axes fraction", "data"),
+                    fontsize=7,
+                    va="bottom",
+                    ha="right",
+                )
+        counts = [f"{name} ({np.mean(content['arms'][name]['trainable']):,.0f})" for name in order]
+        axis.set_xticks(
+            range(len(order)), counts, rotation=40, ha="right", rotation_mode="anchor", fontsize=8
+        )
+        axis.set(
+            xlabel="arm (trainable parameters), fewest first",
+            ylabel=f"{measure.label} ({measure.unit})",
+        )
+        axis.grid(visible=False, axis="x")
+    n_seeds = len(content["seeds"])
+    made.suptitle(
+        f"{content['model']} on {content['dataset']}: mean and 95 % interval over {content['n_texts']} texts; "
+        + (f"small points: {n_seeds} seeds" if n_seeds > 1 else "one seed"),
+        fontsize=9,
+    )
+    _legend(made, [arm["placement"] for arm in content["arms"].values()])
+    return made
+
+
+def _draw_arm(axis, arm: dict, measure: str, place: float) -> None:
+    found, colour, marker = arm[measure], *_look(arm["placement"])
+    error = np.clip([[found["mean"] - found["low"]], [found["high"] - found["mean"]]], 0, None)
+    axis.errorbar(
+        [place], [found["mean"]], yerr=error, fmt=marker, color=colour, capsize=3, markersize=6
+    )
+    if len(found["seeds"]) > 1:
+        axis.plot(
+            np.full(len(found["seeds"]), place + 0.22),
+            found["seeds"],
+            ".",
+            color=colour,
+            markersize=4,
+        )
+
+
+def _look(placement: str) -> tuple[str, str]:
+    """(colour, marker) of a placement."""
+    from eap.style import COLOURS
+
+    colour, marker, _ = PLACEMENTS[placement]
+    return COLOURS[colour], marker
+
+
+def _legend(made, there: list[str]) -> None:
+    """What colours and markers mean, of the placements that are there, below the panels."""
+    from matplotlib.lines import Line2D
+
+    shown = [(_look(name), words) for name, (_, _, words) in PLACEMENTS.items() if name in there]
+    handles = [
+        Line2D([], [], linestyle="", color=colour, marker=marker, markersize=6, label=words)
+        for (colour, marker), words in shown
+    ]
+    made.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)

@@ -1,0 +1,298 @@
+"""LoRA where one chooses: arms, ranks that meet a budget, the wrapped model, and the proof that it is what was planned."""
+
+import math
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+
+from eap import InputError
+
+MODULES = (
+    "attn.c_attn",
+    "attn.c_proj",
+    "mlp.c_fc",
+    "mlp.c_proj",
+)  # in full: `c_proj` alone names two modules (guard 21)
+TOLERANCE = 0.005  # how far from its budget an arm may be, as a share (guard 8)
+METHODS = ("lora", "rslora", "dora", "adalora", "full", "none")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to fine-tune: which modules of which layers get adapters, which layers a larger rank, what choosing them cost beforehand.
+
+    `layers` and `critical` are layer numbers or a strategy: all, random, observed, circuit, change (`--layers_observed`,
+    `--layers_circuit`). Layers in `critical` get `boost` times the rank of the others.
+    """
+
+    name: str
+    layers: str | tuple[int, ...] = "all"
+    method: str = "lora"
+    critical: str | tuple[int, ...] = ()
+    boost: float = 2.0
+    modules: tuple[str, ...] = MODULES
+    rank: int | None = None  # with --budget none; None: --rank
+    alpha_over_r: float | None = None  # None: --alpha_over_r
+    learning_rate: float | None = (
+        None  # the middle of its sweep; None: --learning_rate, or --full_learning_rate for full
+    )
+    cost: str = "nothing"
+    by_default: bool = True
+
+    def __post_init__(self):
+        assert self.method in METHODS, self.method
+        assert set(self.modules) <= set(MODULES), self.modules
+
+    @property
+    def placement(self) -> str:
+        """How its layers are chosen: none, full, all, random, fixed, or measured (a circuit, or what a comparison of models observed)."""
+        if self.method in ("none", "full"):
+            return self.method
+        if isinstance(self.critical, str):
+            return "measured"
+        if isinstance(self.layers, tuple):
+            return "fixed"
+        return self.layers if self.layers in ("all", "random") else "measured"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained: a method and, for adapters, rank and alpha of each wrapped module by its name in the model."""
+
+    method: str
+    ranks: dict[str, int]
+    alphas: dict[str, float]
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers that get adapters."""
+        return sorted({layer_of(name) for name in self.ranks})
+
+    def scaling(self, module: str) -> float:
+        """The factor of a module's update: alpha / r, and alpha / sqrt(r) for rsLoRA."""
+        rank = self.ranks[module]
+        return self.alphas[module] / (math.sqrt(rank) if self.method == "rslora" else rank)
+
+
+def module_shapes(model) -> dict[str, tuple[int, int]]:
+    """(inputs, outputs) of every module that can be wrapped, by name, layer by layer. Conv1D keeps its weight as inputs x outputs."""
+    kind = model.config.model_type
+    if kind != "gpt2":
+        raise InputError(
+            f"--model_path: expected a model of type gpt2, whose modules the arms know, got {kind}; "
+            "fine-tune it with run_finetuning_with_checkpoints.py"
+        )
+    found = dict(model.named_modules())
+    names = [
+        f"transformer.h.{layer}.{module}"
+        for layer in range(model.config.n_layer)
+        for module in MODULES
+    ]
+    return {name: tuple(found[name].weight.shape) for name in names}
+
+
+def layer_of(module: str) -> int:
+    """The layer of a module named as in `module_shapes`."""
+    return int(module.split(".")[2])
+
+
+def kind_of(module: str) -> str:
+    """Which of MODULES a module named as in `module_shapes` is."""
+    return module.split(".", 3)[3]
+
+
+def parameters(shape: tuple[int, int], rank: int, method: str = "lora") -> int:
+    """Trainable parameters of one wrapped module: r (in + out), with DoRA's `out` magnitudes or AdaLoRA's r singular values."""
+    return rank * sum(shape) + {"dora": shape[1], "adalora": rank}.get(method, 0)
+
+
+def count(plan: Plan, shapes: dict[str, tuple[int, int]]) -> int:
+    """Trainable parameters of a plan's adapters, by formula."""
+    return sum(parameters(shapes[name], rank, plan.method) for name, rank in plan.ranks.items())
+
+
+def make_plan(
+    shapes, arm: Arm, layers, critical, rank: int, budget: int | None, alpha_over_r: float
+) -> Plan:
+    """The plan of an arm in `layers`, with `arm.boost` times the rank in `critical`; ranks meet `budget` unless it is None.
+
+    alpha / r is the same in all of an arm; rsLoRA, whose scaling is alpha / sqrt(r), keeps one alpha, that of its own rank.
+    """
+    rank, alpha_over_r = arm.rank or rank, arm.alpha_over_r or alpha_over_r
+    chosen = {
+        name: shape
+        for name, shape in shapes.items()
+        if layer_of(name) in set(layers) and kind_of(name) in arm.modules
+    }
+    weights = {name: arm.boost if layer_of(name) in set(critical) else 1.0 for name in chosen}
+    if budget is None:
+        ranks = {name: round(weight * rank) for name, weight in weights.items()}
+    elif arm.method == "adalora":  # takes one rank for all, and needs one to give away
+        ranks = dict.fromkeys(
+            chosen, max(2, budget // sum(sum(shape) + 1 for shape in chosen.values()))
+        )
+    else:
+        ranks = ranks_for_budget(chosen, weights, budget, arm)
+    alphas = {
+        name: alpha_over_r * (rank if arm.method == "rslora" else r) for name, r in ranks.items()
+    }
+    return Plan(arm.method, ranks, alphas)
+
+
+def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
+    """Ranks in proportion to `weights` whose parameters add up to `budget` within TOLERANCE, never above it.
+
+    Largest remainders: everything rounded down, then one rank more for the modules furthest below their due while the budget
+    lasts; of modules equally far below first one kind in all layers, these in the order of `spread`. Raises InputError if the
+    budget is too small for that.
+    """
+    fixed = sum(parameters(shape, 0, arm.method) for shape in shapes.values())
+    due = (budget - fixed) / sum(weight * sum(shapes[name]) for name, weight in weights.items())
+    ranks = {name: max(1, math.floor(due * weight + 1e-9)) for name, weight in weights.items()}
+    left = budget - fixed - sum(rank * sum(shapes[name]) for name, rank in ranks.items())
+    smallest = min(sum(shape) for shape in shapes.values())
+    place = spread([layer_of(name) for name in shapes])
+    evenly = sorted(ranks, key=lambda name: (MODULES.index(kind_of(name)), place[layer_of(name)]))
+    while left >= smallest:
+        for name in sorted(evenly, key=lambda name: ranks[name] - due * weights[name]):
+            if sum(shapes[name]) <= left:
+                ranks[name], left = ranks[name] + 1, left - sum(shapes[name])
+    if left < 0 or (
+        left > TOLERANCE * budget and arm.method != "dora"
+    ):  # DoRA's real count stands in the table
+        raise InputError(
+            f"--budget {budget}: arm {arm.name} cannot meet it within {TOLERANCE:.1%}, {budget - left} is the nearest; "
+            "ask for more, or for none"
+        )
+    return ranks
+
+
+def spread(layers) -> dict[int, int]:
+    """{layer: its place in an order of which every beginning is about evenly spaced}, the middle layer first.
+
+    The order is van der Corput's (1935): positions by their binary digits read backwards.
+    """
+    layers = sorted(set(layers))
+    bits = len(layers).bit_length()
+    backwards = sorted(
+        range(len(layers)), key=lambda position: int(f"{position:0{bits}b}"[::-1], 2)
+    )
+    return {
+        layers[(position + len(layers) // 2) % len(layers)]: place
+        for place, position in enumerate(backwards)
+    }
+
+
+def wrap(model, plan: Plan, total_steps: int):
+    """The peft model of a plan, checked against it. The caller seeds torch first: adapters start at random."""
+    from peft import AdaLoraConfig, LoraConfig, get_peft_model
+
+    rank, alpha = (
+        Counter(values.values()).most_common(1)[0][0] for values in (plan.ranks, plan.alphas)
+    )
+    options = {
+        "task_type": "CAUSAL_LM",
+        "fan_in_fan_out": True,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "target_modules": [module for module in MODULES if module in set(map(kind_of, plan.ranks))],
+        "layers_to_transform": plan.layers,
+        "layers_pattern": "h",
+    }
+    if plan.method == "adalora":
+        config = AdaLoraConfig(
+            init_r=rank, target_r=max(1, rank * 2 // 3), **adalora_schedule(total_steps), **options
+        )
+    else:
+        config = LoraConfig(
+            r=rank,
+            use_rslora=plan.method == "rslora",
+            use_dora=plan.method == "dora",
+            rank_pattern={name: r for name, r in plan.ranks.items() if r != rank},
+            alpha_pattern={name: a for name, a in plan.alphas.items() if a != alpha},
+            **options,
+        )
+    shapes = module_shapes(model)
+    with warnings.catch_warnings():  # peft still asks by a name that transformers has renamed
+        warnings.filterwarnings(
+            "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning
+        )
+        wrapped = get_peft_model(model, config)
+    require_as_planned(wrapped, plan, shapes)
+    return wrapped
+
+
+def adalora_schedule(total_steps: int, flags: str = "--max_steps") -> dict[str, int]:
+    """AdaLoraConfig's steps: all ranks in the first tenth, what is left after the last fifth but one step, a choice every twentieth.
+
+    Raises InputError, which names `flags` as what to raise, when no step is between.
+    """
+    first, last = total_steps // 10, total_steps // 5 + 1
+    if first >= total_steps - last:
+        raise InputError(
+            f"AdaLoRA gives ranks away between its first and its last steps: expected 2 steps or more, got {total_steps}; "
+            f"raise {flags}"
+        )
+    return {
+        "total_step": total_steps,
+        "tinit": first,
+        "tfinal": last,
+        "deltaT": max(1, total_steps // 20),
+    }
+
+
+def read_back(wrapped) -> dict[str, tuple[int, float]]:
+    """(rank, scaling) of every module that has an adapter, by its name in the unwrapped model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    prefix = "base_model.model."
+    return {
+        name.removeprefix(prefix): (layer.r["default"], float(layer.scaling["default"]))
+        for name, layer in wrapped.named_modules()
+        if isinstance(layer, BaseTunerLayer)
+    }
+
+
+def trainable_parameters(model) -> int:
+    """How many parameters of a model receive gradients."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def require_as_planned(wrapped, plan: Plan, shapes) -> None:
+    """Compare wrapped modules, ranks, scalings and the number of trainable parameters with the plan (guard 8). Raises RuntimeError."""
+    found = read_back(wrapped)
+    if set(found) != set(plan.ranks):
+        raise RuntimeError(
+            f"planned and wrapped modules differ: {sorted(set(found) ^ set(plan.ranks))[:4]}"
+        )
+    for name, (rank, scaling) in found.items():
+        if rank != plan.ranks[name]:
+            raise RuntimeError(f"{name}: planned rank {plan.ranks[name]}, found {rank}")
+        # AdaLoRA divides by the rank that is left, in its forward pass: its scaling is alpha
+        planned = plan.alphas[name] if plan.method == "adalora" else plan.scaling(name)
+        if not math.isclose(scaling, planned, rel_tol=1e-6):
+            raise RuntimeError(f"{name}: planned scaling {planned}, found {scaling}")
+    if trainable_parameters(wrapped) != count(plan, shapes):
+        raise RuntimeError(
+            f"planned {count(plan, shapes)} trainable parameters, found {trainable_parameters(wrapped)}"
+        )
+
+
+def save_adapter(wrapped, folder, base: str) -> None:
+    """Write an adapter that plain peft and `opening.load_model` load; `base` is the name under which its base model is found."""
+    from pathlib import Path
+
+    from runs.disk import read_json, write_json
+
+    wrapped.peft_config["default"].base_model_name_or_path = base
+    with (
+        warnings.catch_warnings()
+    ):  # AdaLoRA may leave a module no rank at all, which peft takes for a lost shard
+        warnings.filterwarnings("ignore", ".*LoRA tensor.s. have invalid shape")
+        wrapped.save_pretrained(folder, save_embedding_layers=False)
+    (Path(folder) / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    config = read_json(Path(folder) / "adapter_config.json")
+    config["target_modules"] = sorted(
+        config["target_modules"]
+    )  # peft keeps a set, in another order each run
+    write_json(Path(folder) / "adapter_config.json", config)

@@ -1,0 +1,517 @@
+"""One arm of the bake-off with one seed: train, write summaries, score, keep adapter, texts and numbers in a folder of its own.
+
+Before its first seed, an arm's learning rate is chosen by a sweep of short runs, judged on validation examples.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from eap import InputError
+from eap.resampling import mean_interval
+from runs import adapters, console, devices, disk, hub, opening, records
+from study import quality
+from study.bakeoff import lora
+from summarization import examples, generation, training
+
+SETTINGS = (
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "warmup_steps",
+    "weight_decay",
+    "lr_scheduler_type",
+    "bf16",
+    "tf32",
+    "dtype",
+    "max_new_tokens",
+    "min_new_tokens",
+    "num_beams",
+)
+# The scripts whose record stands in the folder of what they write, not beside each file.
+MADE_BY = {
+    "layers.differential.json": "differential_analysis",
+    "layers.evolution.json": "analyze_circuit_evolution",
+    "training.json": "run_finetuning_with_checkpoints",
+    "model": "run_finetuning_with_checkpoints",
+}
+
+
+class Data(NamedTuple):
+    """What every arm trains on and is judged on, and what of it stands in each arm's configuration.
+
+    `validation` is what learning rates are chosen on; None without a sweep.
+    """
+
+    train: examples.Encoded
+    validation: examples.Encoded | None
+    test: examples.Encoded
+    rows: object  # the test rows, as many as `test`
+    tokenizer: object
+    identity: dict
+
+
+class Trial(NamedTuple):
+    """An arm with a seed: what is trained how, where it is kept, and the configuration that tells whether it has been done."""
+
+    arm: lora.Arm
+    seed: int
+    plan: lora.Plan | None
+    folder: Path
+    config: dict
+
+    @property
+    def done(self) -> bool:
+        """Whether the folder holds the finished results of this very configuration."""
+        return self._configured() == self.config and (self.folder / "metrics.json").is_file()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the folder holds something of another configuration."""
+        return self._configured() not in (None, self.config)
+
+    def _configured(self):
+        path = self.folder / "config.json"
+        return disk.read_json(path, "configuration of an arm") if path.is_file() else None
+
+
+def trial(args, arm: lora.Arm, seed: int, plan: lora.Plan | None, data: Data) -> Trial:
+    """The trial of an arm and a seed with its full configuration; the learning rate stands there as the rates to choose from."""
+    adapters = {"layers": plan.layers, "ranks": plan.ranks, "alphas": plan.alphas} if plan else {}
+    config = {
+        "format": 1,
+        "arm": arm.name,
+        "seed": seed,
+        "method": arm.method,
+        "cost_of_choice": arm.cost,
+        **data.identity,
+        "learning_rates": rates(args, arm),
+        "sweep_steps": sweep_steps(args, data) if len(rates(args, arm)) > 1 else None,
+        **adapters,
+        "settings": {name: getattr(args, name) for name in SETTINGS}
+        | {"batch_size": args.batch_size},
+    }
+    return Trial(
+        arm,
+        seed,
+        plan,
+        Path(args.output_dir) / arm.name / f"seed-{seed}",
+        json.loads(json.dumps(config)),
+    )
+
+
+def digest(values) -> str:
+    """A short SHA-256 of a list of texts."""
+    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]
+
+
+def total_steps(args, n_examples: int) -> int:
+    """Optimizer steps of a training run on one device, as Trainer counts them."""
+    batch = (args.batch_size or args.per_device_train_batch_size) * args.gradient_accumulation_steps
+    return (
+        args.max_steps
+        if args.max_steps > 0
+        else math.ceil(args.num_train_epochs * math.ceil(n_examples / batch))
+    )
+
+
+# ---------------------------------------------------------------- learning rate
+
+
+def rates(args, arm: lora.Arm) -> list[float]:
+    """The learning rates that an arm's sweep tries, ascending; one means no sweep, none that nothing is trained."""
+    middle = arm.learning_rate or (
+        args.full_learning_rate if arm.method == "full" else args.learning_rate
+    )
+    return (
+        []
+        if arm.method == "none"
+        else sorted({float(f"{middle * factor:.3g}") for factor in args.lr_sweep or [1.0]})
+    )
+
+
+def sweep_steps(args, data: Data) -> int:
+    """Optimizer steps of each run of a sweep: a share of the training's, with a schedule of the same shape."""
+    return max(1, round(args.sweep_share * total_steps(args, len(data.train.data))))
+
+
+def require_schedule(args, arm: lora.Arm, data: Data) -> None:
+    """Raise InputError if an AdaLoRA arm's training, or each run of its sweep, has too few steps to give ranks away."""
+    lora.adalora_schedule(
+        total_steps(args, len(data.train.data)), "--max_steps, --num_train_epochs"
+    )
+    if len(rates(args, arm)) > 1:
+        lora.adalora_schedule(
+            sweep_steps(args, data), "--max_steps, --num_train_epochs, --sweep_share"
+        )
+
+
+def sweep_of(first: Trial) -> Trial:
+    """The sweep of an arm as a trial with a folder of its own; it takes the layers and the seed of the arm's first trial."""
+    return first._replace(folder=first.folder.parent / "sweep")
+
+
+def choose_rate(args, first: Trial, data: Data, ahead=None) -> float | None:
+    """The learning rate of an arm, from its sweep, which runs unless it is done. None for the arm that trains nothing."""
+    tried = first.config["learning_rates"]
+    if len(tried) < 2:
+        return tried[0] if tried else None
+    this = sweep_of(first)
+    if not this.done:
+        sweep(args, this, data, ahead)
+    return disk.read_json(this.folder / "metrics.json")["learning_rate"]
+
+
+def ahead(args, trials: list[Trial], data: Data):
+    """The forecast.Ahead of the trials that are not done: what they keep, and their steps.
+
+    Those of their sweeps are among them; the summaries are not.
+    """
+    from runs import forecast
+
+    steps = written = 0
+    for this in trials:
+        n_rates, folder = len(this.config["learning_rates"]), sweep_of(this).folder
+        if this.done or not n_rates:
+            continue
+        steps += total_steps(args, len(data.train.data))
+        if n_rates > 1 and this.seed == args.seed and not (folder / "metrics.json").is_file():
+            steps += n_rates * sweep_steps(args, data)
+        if this.arm.method == "full":
+            written += weights_bytes(args.model_path)
+    return forecast.Ahead(steps or None, written, args.output_dir)
+
+
+def weights_bytes(model_path: str) -> int:
+    """What the weights of a model take on disk; 0 for one that lies in no folder."""
+    files = Path(hub.resolve_model(model_path)).glob("*.safetensors")
+    return sum(file.stat().st_size for file in files)
+
+
+def sweep(args, this: Trial, data: Data, ahead=None) -> None:
+    """Train briefly with each rate; the one of the lowest mean validation NLL is written, with all NLLs, into the sweep's folder.
+
+    A rate whose loss becomes NaN or infinite has no NLL. Raises InputError if none is left.
+    """
+    begin(this)
+    started, tried, steps = time.time(), [], this.config["sweep_steps"]
+    for rate in this.config["learning_rates"]:
+        devices.seed_everything(this.seed)
+        nll = None
+        with contextlib.suppress(training.Diverged):
+            model, _ = train(
+                args,
+                this,
+                data,
+                rate,
+                f"{this.arm.name}, learning rate {rate:g}",
+                steps,
+                ahead=ahead,
+            )
+            nll = finite_nll(args, model, data.validation, data.tokenizer)
+        tried.append(
+            {
+                "learning_rate": rate,
+                "nll_nats": None if nll is None else mean_interval(nll, args.seed),
+            }
+        )
+    finite = [entry for entry in tried if entry["nll_nats"]]
+    if not finite:
+        raise InputError(
+            f"arm {this.arm.name}: every learning rate of its sweep diverges; lower --learning_rate, --full_learning_rate"
+        )
+    best = min(finite, key=lambda entry: entry["nll_nats"]["mean"])
+    disk.write_json(
+        this.folder / "run.json", {"format": 1, "sweep_seconds": round(time.time() - started, 2)}
+    )
+    disk.write_json(
+        this.folder / "metrics.json",
+        {
+            "format": 1,
+            "learning_rate": best["learning_rate"],
+            "tried": tried,
+            "steps": steps,
+            "at_the_edge": best in (tried[0], tried[-1]),
+        },
+    )
+
+
+# ---------------------------------------------------------------- a trial
+
+
+class PeakMemory:
+    """Peak memory in GB from its creation on: of the GPU, or of this process; where the system cannot start anew, since its start."""
+
+    def __init__(self):
+        self.of = "the GPU, this arm" if torch.cuda.is_available() else "the process, this arm"
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            try:
+                Path("/proc/self/clear_refs").write_text(
+                    "5"
+                )  # Linux: VmHWM starts anew from what is resident now
+            except OSError:
+                self.of = "the process so far"
+
+    def gb(self) -> float:
+        """The peak up to now."""
+        if self.of == "the GPU, this arm":
+            return round(torch.cuda.max_memory_allocated() / 1e9, 3)
+        return devices.peak_memory_gb()
+
+
+def begin(this: Trial) -> None:
+    """Write the configuration, after removing what an earlier one left: no result ever stands beside another configuration."""
+    for name in ("metrics.json", "run.json", "texts.jsonl"):
+        (this.folder / name).unlink(missing_ok=True)
+    for name in ("adapter", "model"):
+        shutil.rmtree(this.folder / name, ignore_errors=True)
+    disk.write_json(this.folder / "config.json", this.config)
+
+
+def run(args, this: Trial, data: Data, rate: float | None, *, ahead=None) -> None:
+    """Train the trial's model, judge it, and write its folder; metrics.json comes last and marks it as done.
+
+    Raises Diverged, which names arm and seed.
+    """
+    try:
+        _run(args, this, data, rate, ahead)
+    except training.Diverged as error:
+        raise training.Diverged(f"arm {this.arm.name}, seed {this.seed}: {error}") from error
+
+
+def _run(args, this: Trial, data: Data, rate: float | None, ahead) -> None:
+    """`run`, without the name on its errors."""
+    begin(this)
+    peak = PeakMemory()
+    devices.seed_everything(this.seed)
+    started = time.time()
+    if this.arm.method == "none":
+        model, trainable = (
+            opening.load_model(
+                args.model_path, devices.torch_dtype(args), devices.torch_device(args)
+            ),
+            0,
+        )
+    else:
+        what = f"{this.arm.name}, seed {this.seed}"
+        model, trainable = train(args, this, data, rate, what, ahead=ahead)
+    training_seconds, peak_gb = (
+        time.time() - started,
+        peak.gb(),
+    )  # before saving and judging, whose cache would be in the peak
+    if trainable:
+        keep(args, this, model, data)
+    trained = time.time()
+    texts = judge(args, this.arm.name, model.merge_and_unload() if this.plan else model, data)
+    disk.write_jsonl(this.folder / "texts.jsonl", texts)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    disk.write_json(
+        this.folder / "run.json",
+        {
+            "format": 1,
+            "training_seconds": round(training_seconds, 2),
+            "evaluation_seconds": round(time.time() - trained, 2),
+            "peak_memory_gb": peak_gb,
+            "peak_memory_is_of": peak.of,
+            "matrix_products": training.matrix_products(args),
+            "versions": records.versions(),
+            "git_commit": records.git_commit(),
+        },
+    )
+    means = {
+        name: float(np.mean([row[name] for row in texts]))
+        for name in texts[0]
+        if name not in ("id", "summary", "ended")
+    }
+    disk.write_json(
+        this.folder / "metrics.json",
+        {
+            "format": 1,
+            "learning_rate": rate,
+            "trainable": trainable,
+            "parameters": n_parameters,
+            "trainable_percent": 100 * trainable / n_parameters,
+            **means,
+        },
+    )
+
+
+def train(
+    args, this: Trial, data: Data, rate: float, what: str, max_steps: int | None = None, ahead=None
+):
+    """(the trained model, with its adapters; number of trainable parameters), after `max_steps` or all steps; `what` labels the bar."""
+    model = opening.load_model(args.model_path, devices.torch_dtype(args), "cpu")
+    steps = max_steps or total_steps(args, len(data.train.data))
+    if this.plan:
+        model = lora.wrap(model, this.plan, steps)
+    trainable = lora.trainable_parameters(model)
+    settings = training.settings(
+        args, this.folder, this.seed, learning_rate=rate, max_steps=max_steps or args.max_steps
+    )
+    trainer = training.SummaryTrainer(
+        model, data.tokenizer, settings, data.train.data, tf32=training.uses_tf32(args)
+    )
+    trainer.add_callback(
+        training.Bar(lambda total: console.progress(None, args, what, total, ahead=ahead))
+    )
+    if this.arm.method == "adalora":
+        trainer.add_callback(Allocate(model))
+    training.fine_tune(trainer)
+    return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False), trainable
+
+
+def keep(args, this: Trial, model, data: Data) -> None:
+    """Save the adapter, or the whole model with its tokenizer, in the trial's folder."""
+    with disk.atomic(this.folder / ("adapter" if this.plan else "model")) as folder:
+        if this.plan:
+            lora.save_adapter(model, folder, opening.base_name(args.model_path))
+            adapters.record_base(folder, args.model_path)
+        else:
+            model.save_pretrained(folder)
+            data.tokenizer.save_pretrained(folder)
+
+
+class Allocate(training.TrainerCallback):
+    """Moves AdaLoRA's ranks to where they matter, after each step, while the gradients are there."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self.model.base_model.update_and_allocate(state.global_step)
+
+
+def judge(args, name: str, model, data: Data) -> list[dict]:
+    """A row per test text: the summary, its ROUGE, length, end, copy rate, and the NLL of the reference summary."""
+    nll = finite_nll(args, model, data.test, data.tokenizer)
+    articles = list(data.rows["article"])
+    made = generation.generate(
+        model,
+        data.tokenizer,
+        articles,
+        args.max_new_tokens,
+        args.batch_size,
+        args.num_beams,
+        args.min_new_tokens,
+        progress=lambda batches: console.progress(batches, args, f"{name}: summaries"),
+    )
+    system = quality.System(name, "model", [one.text for one in made])
+    quality.measure([system], articles, list(data.rows["highlights"]))
+    values = system.values | {
+        "tokens": [one.n_tokens for one in made],
+        "ended_percent": [100 * one.ended for one in made],
+        "nll_nats": nll,
+    }
+    columns = {
+        measure: np.asarray(column, dtype=float).tolist() for measure, column in values.items()
+    }
+    return [
+        {"id": row["id"], "summary": one.text}
+        | {measure: column[index] for measure, column in columns.items()}
+        for index, (row, one) in enumerate(zip(data.rows, made, strict=True))
+    ]
+
+
+def finite_nll(args, model, part: examples.Encoded, tokenizer) -> np.ndarray:
+    """`examples.summary_nll` of a part of the data. Raises Diverged if a number is not finite: the last update can break a model."""
+    nll = examples.summary_nll(
+        model, part.data, tokenizer, args.batch_size or args.per_device_train_batch_size
+    )
+    if not np.isfinite(nll).all():
+        raise training.Diverged(
+            "the trained model's NLL is not finite; lower --learning_rate or --full_learning_rate"
+        )
+    return nll
+
+
+def results(this: Trial) -> tuple[dict, list[dict], dict]:
+    """(metrics, rows of texts, run record) of a finished trial."""
+    return (
+        disk.read_json(this.folder / "metrics.json"),
+        disk.read_jsonl(this.folder / "texts.jsonl"),
+        disk.read_json(this.folder / "run.json"),
+    )
+
+
+def sweep_results(first: Trial) -> tuple[dict | None, float]:
+    """(what an arm's sweep found, None without one; its seconds)."""
+    if len(first.config["learning_rates"]) < 2:
+        return None, 0.0
+    folder = sweep_of(first).folder
+    found = disk.read_json(folder / "metrics.json")
+    return {name: found[name] for name in ("tried", "steps", "at_the_edge")}, disk.read_json(
+        folder / "run.json"
+    )["sweep_seconds"]
+
+
+def seconds_behind(source, seen: set | None = None) -> float | None:
+    """Seconds that the scripts took whose outputs led to the file `source`, by their run records, each counted once.
+
+    None ("no record") as soon as a script's output on the way is gone, has no record, or has one of an unfinished run. What no script
+    here made (a model or data set that was given) counts nothing. A record of a resumed run holds its last part only.
+    """
+    seen, record = set() if seen is None else seen, record_of(Path(source))
+    if record is None:
+        return None
+    if record in seen:
+        return 0.0
+    seen.add(record)
+    content = disk.read_json(record, "run record")
+    if not content.get("complete") or "duration_seconds" not in content:
+        return None
+    behind = [input_seconds(name, entry, record, seen) for name, entry in content["inputs"].items()]
+    return None if None in behind else content["duration_seconds"] + sum(behind)
+
+
+def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | None:
+    """`seconds_behind` an input of a record; 0 for what may have been given and has no record of its own."""
+    made = name == "finetuned"  # someone's fine-tuning did cost something
+    if "commit" in entry:  # on the Hub
+        return None if made else 0.0
+    path = found_from(record, entry["source"])
+    if path is None:
+        return None
+    made = made or path.suffix in (".json", ".safetensors") or path.name.startswith("checkpoint-")
+    return seconds_behind(path, seen) if made or record_of(path) else 0.0
+
+
+def found_from(record: Path, source: str) -> Path | None:
+    """The path that a record names, which may be relative to the folder its script ran in: that is one above the record."""
+    return next(
+        (folder / source for folder in record.resolve().parents if (folder / source).exists()), None
+    )
+
+
+def record_of(path: Path) -> Path | None:
+    """The run record of the script that wrote a file or a model folder; None if there is none."""
+    path = path.resolve()
+    if path.is_dir():
+        folder = path.parent if path.name.startswith("checkpoint-") else path
+        candidates = [records.record_in(folder, MADE_BY["model"])]
+    elif path.name in MADE_BY:
+        candidates = [records.record_in(path.parent, MADE_BY[path.name])]
+    else:  # C.json and C.examples.safetensors have one record
+        candidates = [records.record_beside(path), records.record_beside(path.with_suffix(""))]
+    return next((record for record in candidates if record.is_file()), None)
+
+
+def require_unchanged(trials: list[Trial], overwrite: bool) -> None:
+    """Raise InputError if a folder holds a trial of another configuration and `--overwrite` was not given."""
+    first = {this.arm.name: this for this in reversed(trials)}  # a sweep has its arm's first seed
+    changed = [this for this in [*trials, *map(sweep_of, first.values())] if this.changed]
+    if changed and not overwrite:
+        raise InputError(
+            f"{changed[0].folder} holds an arm of another configuration; add --overwrite to run it again, "
+            "or choose another --output_dir"
+        )

@@ -1,0 +1,189 @@
+"""How far apart two models' insides are on the same tokens: pure functions on tensors, and tests over texts.
+
+States are (..., positions, d_model), attention weights (..., heads, queries, keys). Callers leave out padding and the first token's
+state: GPT-2 parks a huge, constant state there, which would dominate every mean (guard 4).
+"""
+
+import numpy as np
+import torch
+
+from eap.resampling import LEVEL, resample
+
+TINY = 1.2e-38  # about the smallest normal float32: a weight below it counts as this, so that no logarithm is infinite
+FALSE_DISCOVERY = 0.05  # share of false findings allowed among the heads that are called changed
+FLIPS = 10_000  # sign flips of the paired test: the smallest p is 1 in 10,001
+MASSIVE = 10.0  # a dimension is massive when its mean |activation| is this many times its layer's median dimension
+
+# ---------------------------------------------------------------- states: (..., positions, d_model) twice -> (...)
+
+
+def cosine(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Mean over positions of the cosine between the two models' states. Mostly shows a few massive dimensions; see `centred_cosine`."""
+    return torch.nn.functional.cosine_similarity(x, y, dim=-1).mean(-1)
+
+
+def centred(x: torch.Tensor) -> torch.Tensor:
+    """States without their mean over the text's positions, dimension by dimension."""
+    return x - x.mean(-2, keepdim=True)
+
+
+def centred_cosine(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The cosine after each model's own mean state over the text's positions has been taken out."""
+    return cosine(centred(x), centred(y))
+
+
+def relative_l2(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Mean over positions of |y - x| / |x|: x is the base model."""
+    return ((y - x).norm(dim=-1) / x.norm(dim=-1).clamp_min(TINY)).mean(-1)
+
+
+def cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Debiased linear CKA of the positions: 1 for equal geometry, 0 in expectation for independent states. Needs 4 positions.
+
+    With A, B the U-centred Gram matrices (zero diagonal): <A, B> / sqrt(<A, A> <B, B>). The plain CKA of n independent states in
+    d >> n dimensions is near 1 and says nothing. Source: Song et al. (2012), HSIC_1; Nguyen et al., arXiv 2010.15327.
+    """
+    a, b = _u_centred(x), _u_centred(y)
+    product = (a * b).sum((-2, -1))
+    return product / ((a * a).sum((-2, -1)) * (b * b).sum((-2, -1))).sqrt().clamp_min(TINY)
+
+
+def _u_centred(x: torch.Tensor) -> torch.Tensor:
+    """The Gram matrix of `x`, with a zero diagonal, its off-diagonal row and column effects taken out (Szekely and Rizzo, 2014)."""
+    x, n = (
+        centred(x),
+        x.shape[-2],
+    )  # centring changes nothing but the rounding: row effects go out below
+    gram = x @ x.mT
+    eye = torch.eye(n, dtype=torch.bool, device=x.device)
+    gram = gram.masked_fill(eye, 0.0)
+    rows = gram.sum(-1, keepdim=True)
+    total = rows.sum(-2, keepdim=True)
+    return (gram - (rows + rows.mT) / (n - 2) + total / ((n - 1) * (n - 2))).masked_fill(eye, 0.0)
+
+
+def rsa(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Spearman's correlation of the two models' dissimilarities between positions: 1 - cosine of centred states.
+
+    Source: Kriegeskorte et al. (2008). 0 when one model holds all positions equally far apart.
+    """
+    i, j = torch.triu_indices(x.shape[-2], x.shape[-2], 1, device=x.device)
+    a, b = _similarities(x)[..., i, j], _similarities(y)[..., i, j]
+    values = [
+        _pearson(_ranks(p), _ranks(q))
+        for p, q in zip(a.reshape(-1, len(i)), b.reshape(-1, len(i)), strict=True)
+    ]
+    return torch.stack(values).reshape(a.shape[:-1])
+
+
+def _similarities(x: torch.Tensor) -> torch.Tensor:
+    unit = torch.nn.functional.normalize(centred(x), dim=-1)
+    return unit @ unit.mT
+
+
+def _ranks(values: torch.Tensor) -> torch.Tensor:
+    """Ranks of a vector, ties at their mean rank."""
+    _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts - 1) / 2).to(values.dtype)[place]
+
+
+def _pearson(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    a, b = a - a.mean(), b - b.mean()
+    return (a @ b) / (a.norm() * b.norm()).clamp_min(TINY)
+
+
+def magnitude(x: torch.Tensor) -> torch.Tensor:
+    """Mean over positions of |x|, the Euclidean length of the state."""
+    return x.norm(dim=-1).mean(-1)
+
+
+# ---------------------------------------------------------------- attention: (..., heads, n, n) twice -> {measure: (..., heads)}
+
+
+def attention_measures(base: torch.Tensor, finetuned: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Means over queries of entropy (nats; and over the log of the number of keys), KL both ways and attention to the first token.
+
+    Weights are causal, without padding; queries start at the second token. Measures ending in `_rest` leave out the first token as a key
+    too: with S the weight on the others, H' = H_rest / S + log S and KL' = KL_rest / S_p - log S_p + log S_q, from the third token on,
+    since with one key left there is nothing to distribute. KL is summed over keys, in nats.
+    """
+    p, q = base[..., 1:, :].float(), finetuned[..., 1:, :].float()
+    log_p, log_q = p.clamp_min(TINY).log(), q.clamp_min(TINY).log()
+    distance = log_p - log_q
+    found = _entropies("base", p, log_p) | _entropies("finetuned", q, log_q)
+    found |= _divergences("kl_base_finetuned", p, q, distance) | _divergences(
+        "kl_finetuned_base", q, p, -distance
+    )
+    return found
+
+
+def _split_sum(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the first key's term, the sum over the other keys): kept apart, since the first often holds nearly all the weight."""
+    return terms[..., 0], terms[..., 1:].sum(-1)
+
+
+def _entropies(name: str, p: torch.Tensor, log_p: torch.Tensor) -> dict[str, torch.Tensor]:
+    first, rest = _split_sum(-p * log_p)
+    weight = p[..., 1:].sum(-1).clamp_min(TINY)
+    entropy, entropy_rest = first + rest, (rest / weight + weight.log())[..., 1:]
+    log_keys = (
+        torch.arange(2, p.shape[-1] + 1, device=p.device).float().log()
+    )  # the query at position i sees i + 1 keys
+    return {
+        f"entropy_{name}": entropy.mean(-1),
+        f"normalised_entropy_{name}": (entropy / log_keys).mean(-1),
+        f"entropy_rest_{name}": entropy_rest.mean(-1),
+        f"normalised_entropy_rest_{name}": (entropy_rest / log_keys[:-1]).mean(-1),
+        f"first_token_{name}": p[..., 0].mean(-1),
+    }
+
+
+def _divergences(
+    name: str, p: torch.Tensor, q: torch.Tensor, distance: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    first, rest = _split_sum(p * distance)
+    weight_p, weight_q = p[..., 1:].sum(-1).clamp_min(TINY), q[..., 1:].sum(-1).clamp_min(TINY)
+    without_first = (rest / weight_p - weight_p.log() + weight_q.log())[..., 1:]
+    # a KL is never negative; rounding makes some -1e-8
+    return {
+        name: (first + rest).clamp_min(0).mean(-1),
+        f"{name}_rest": without_first.clamp_min(0).mean(-1),
+    }
+
+
+# ---------------------------------------------------------------- over texts, in numpy: (texts, ...) -> (...)
+
+
+def over_texts(values: np.ndarray, seed: int) -> dict[str, list]:
+    """{"mean", "low", "high"} along the first axis, with bootstrap intervals over texts; the other axes stay, as nested lists."""
+    low, high = np.quantile(
+        resampled_means(values, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0
+    )
+    return {"mean": values.mean(0).tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    """(resamples, ...) means of texts drawn again with replacement: one product of counts with values."""
+    n = len(values)
+    counts = np.stack([np.bincount(rows, minlength=n) for rows in resample(n, seed)])
+    return (counts @ values.reshape(n, -1) / n).reshape(-1, *values.shape[1:])
+
+
+def sign_flip_p(differences: np.ndarray, seed: int, flips: int = FLIPS) -> np.ndarray:
+    """Two-sided p of "the mean difference is zero", for each column of (texts, columns), by flipping the signs of whole texts.
+
+    p = (1 + flips with |mean| at least the observed one) / (1 + flips). Source: Fisher (1935), the paired permutation test.
+    """
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(flips, len(differences)))
+    extreme = np.abs(signs @ differences) >= np.abs(differences.sum(0)) * (
+        1 - 1e-12
+    )  # equal up to rounding counts as equal
+    return (1 + extreme.sum(0)) / (1 + flips)
+
+
+def massive_dimensions(mean_absolute: np.ndarray) -> np.ndarray:
+    """Booleans (..., d_model): which dimensions' mean |activation| is at least MASSIVE times the median of their state.
+
+    Source: Sun et al., arXiv 2402.17762, who ask for 100 times and single activations; means over positions are milder.
+    """
+    return mean_absolute >= MASSIVE * np.median(mean_absolute, axis=-1, keepdims=True)

@@ -1,0 +1,156 @@
+"""Two models side by side on the same tokens: their residual streams and attention weights, reduced text by text.
+
+Memory holds one batch's states and one layer's attention weights: each layer of the fine-tuned model hands its weights to a hook,
+which asks the base model's layer for its own, reduces both and lets them go.
+"""
+
+import numpy as np
+import torch
+
+from eap import InputError
+from eap.hooks import hooked
+from study.differential import measures
+
+GEOMETRY_POSITIONS = (
+    256  # CKA and RSA compare pairs of positions: at most so many, evenly spaced, of each text
+)
+ATTENTION_BYTES = 16e6  # of one layer's weights of one model in a batch: larger ones leave the cache; a long text alone may need more
+STATES = {  # name -> function of (base, finetuned) states (states, positions, d_model)
+    "cosine": measures.cosine,
+    "centred_cosine": measures.centred_cosine,
+    "relative_l2": measures.relative_l2,
+    "update_relative_l2": lambda x, y: measures.relative_l2(_updates(x), _updates(y)),
+    "magnitude_base": lambda x, y: measures.magnitude(x),
+    "magnitude_finetuned": lambda x, y: measures.magnitude(y),
+    "log_magnitude_ratio": lambda x, y: (measures.magnitude(y) / measures.magnitude(x)).log(),
+}
+GEOMETRY = {
+    "cka": measures.cka,
+    "rsa": measures.rsa,
+}  # the same, on at most GEOMETRY_POSITIONS positions
+
+
+def _updates(states: torch.Tensor) -> torch.Tensor:
+    """What each block adds to the stream; the embeddings and the final norm, which add nothing, stand for themselves."""
+    return torch.cat([states[:1], states[1:-1] - states[:-2], states[-1:]])
+
+
+def require_comparable(base, finetuned, names: tuple[str, str]) -> None:
+    """Raise InputError unless both models are GPT-2s of one shape: position by position, head by head comparisons need that."""
+    for name, model in zip(names, (base, finetuned), strict=True):
+        if model.config.model_type != "gpt2":
+            raise InputError(
+                f"{name}: expected a GPT-2, got model_type {model.config.model_type}; no other architecture is supported yet"
+            )
+    for key in ("n_layer", "n_head", "n_embd", "vocab_size"):
+        ours, theirs = getattr(base.config, key), getattr(finetuned.config, key)
+        if ours != theirs:
+            raise InputError(
+                f"expected two models of one shape, got {key} {ours} ({names[0]}) and {theirs} ({names[1]}); compare a model "
+                "with its own fine-tune"
+            )
+
+
+def plan_batches(lengths: list[int], n_heads: int, batch_size: int | None) -> list[list[int]]:
+    """Row numbers in batches of similar length; a planned batch keeps one layer's attention weights under ATTENTION_BYTES."""
+    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    batches = []
+    while rows:
+        size = batch_size or max(1, int(ATTENTION_BYTES / (4 * n_heads * lengths[rows[0]] ** 2)))
+        batches.append(rows[:size])
+        rows = rows[size:]
+    return batches
+
+
+class Comparison:
+    """Per-text measures of two models, filled batch by batch: `states[name]` (texts, states), `heads[name]` (texts, layers, heads).
+
+    The states are the embeddings, the residual stream after each block (before any norm), and, last, the stream after the final norm
+    (`ln_f`): GPT-2's own `hidden_states[-1]` is that one, and comparing it as a layer shows the norm's weights (guard 3).
+    """
+
+    def __init__(self, base, finetuned, n_texts: int):
+        self.base, self.finetuned, config = base, finetuned, base.config
+        self.n_layers, n_states = config.n_layer, config.n_layer + 2
+        self.states = {
+            name: np.zeros((n_texts, n_states))
+            for name in [*STATES, *GEOMETRY, "first_base", "first_finetuned"]
+        }
+        self.heads, self.shape = {}, (n_texts, config.n_layer, config.n_head)
+        # per dimension, summed over texts: mean |x| and mean x^2 over positions
+        self.absolute, self.square = (np.zeros((2, n_states, config.n_embd)) for _ in range(2))
+
+    @torch.no_grad()
+    def add(self, rows: list[int], sequences: list[list[int]]) -> None:
+        """Run both models on `sequences` (token ids) and keep their measures as texts `rows`."""
+        lengths = [len(ids) for ids in sequences]
+        padded = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(ids) for ids in sequences], batch_first=True
+        ).to(self.base.device)
+        read, seen = [], []
+        x = _states(
+            self.base, padded, [(block.ln_1, read.append) for block in self.base.transformer.h]
+        )
+        causal = torch.full(
+            (padded.shape[1],) * 2,
+            torch.finfo(self.base.dtype).min,
+            dtype=self.base.dtype,
+            device=padded.device,
+        ).triu(1)
+
+        def reduce(layer, theirs):
+            ours = self.base.transformer.h[layer].attn.forward(read[layer], attention_mask=causal)[
+                1
+            ]
+            self._add_attention(layer, rows, lengths, ours, theirs)
+            seen.append(layer)
+
+        watched = [
+            (block.attn, lambda out, layer=layer: reduce(layer, out[1]))
+            for layer, block in enumerate(self.finetuned.transformer.h)
+        ]
+        y = _states(self.finetuned, padded, watched)
+        assert seen == list(range(self.n_layers)), f"attention weights came from layers {seen} only"
+        for place, row in enumerate(rows):
+            self._add_states(
+                row, x[:, place, : lengths[place]].float(), y[:, place, : lengths[place]].float()
+            )
+
+    def _add_attention(self, layer, rows, lengths, ours, theirs):
+        assert ours is not None and theirs is not None, (
+            "attention weights are missing: load with attn_implementation='eager'"
+        )
+        for place, (row, n) in enumerate(zip(rows, lengths, strict=True)):
+            for name, values in measures.attention_measures(
+                ours[place, :, :n, :n], theirs[place, :, :n, :n]
+            ).items():
+                self.heads.setdefault(name, np.zeros(self.shape))[row, layer] = values.cpu().numpy()
+
+    def _add_states(self, row, x, y):
+        for name, first in (("first_base", x[:, 0]), ("first_finetuned", y[:, 0])):
+            self.states[name][row] = first.norm(dim=-1).cpu().numpy()
+        x, y = x[:, 1:], y[:, 1:]
+        for name, measure in STATES.items():
+            self.states[name][row] = measure(x, y).cpu().numpy()
+        spaced = (
+            torch.linspace(0, x.shape[1] - 1, min(x.shape[1], GEOMETRY_POSITIONS))
+            .round()
+            .long()
+            .to(x.device)
+        )
+        for name, measure in GEOMETRY.items():
+            self.states[name][row] = measure(x[:, spaced], y[:, spaced]).cpu().numpy()
+        self.absolute += np.stack([states.abs().mean(1).cpu().numpy() for states in (x, y)])
+        self.square += np.stack([states.square().mean(1).cpu().numpy() for states in (x, y)])
+
+
+def _states(model, ids: torch.Tensor, watched: list) -> torch.Tensor:
+    """The states (states, texts, positions, d_model) of a run with `watched` hooks on. Padding is on the right: no mask is needed."""
+    states, stack = [], model.transformer
+    after = [*((block, states.append) for block in stack.h), (stack.ln_f, states.append), *watched]
+    with hooked(before=[(stack.h[0], states.append)], after=after):
+        stack(
+            input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
+        )  # a mask of ones: without one, transformers warns
+    assert len(states) == model.config.n_layer + 2, f"{len(states)} states came"
+    return torch.stack(states)

@@ -1,0 +1,124 @@
+"""Two circuits of one model, found by different methods: how faithful, how stable, how alike and how dear they are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eap import attribute
+from eap.circuit import Circuit, chance_jaccard
+from eap.evaluate import FRACTIONS
+from eap.selection import prune
+from study.faithfulness import numbers as faithfulness
+from study.faithfulness.words import by_words
+from study.stability.bootstrap import jaccards
+
+COMPARED = "compared circuit"  # what its entries are called
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The circuit in question and the one that it is compared with, and their names."""
+
+    names: tuple[str, str]
+    circuits: tuple[Circuit, Circuit]
+
+
+def about(compared: Compared) -> dict:
+    """What does not depend on a metric: {"circuits": how each was found, "agreement": overlap by size}."""
+    circuits = [
+        describe(name, circuit)
+        for name, circuit in zip(compared.names, compared.circuits, strict=True)
+    ]
+    return {"circuits": circuits, "agreement": agreement(*compared.circuits)}
+
+
+def describe(name: str, circuit: Circuit) -> dict:
+    """{"name", "method", "metric", "rank", "examples", "forward", "backward", "noise_floor", "stability"} of a circuit.
+
+    `forward` and `backward` are the passes that its method takes for each pair; None where the file does not
+    say the method. `stability` is {"sizes", "resamples"} of its metadata, None where it has none.
+    """
+    metadata = circuit.metadata
+    forward, backward = attribute.passes(
+        circuit.graph,
+        metadata.get("method"),
+        metadata.get("steps") or 1,
+        metadata.get("rule") or "left",
+    )
+    stability = metadata.get("stability")
+    return {
+        "name": name,
+        "method": metadata.get("method"),
+        "metric": metadata.get("metric"),
+        "rank": metadata.get("rank", "mean"),
+        "examples": len(metadata.get("example_ids", [])) or None,
+        "forward": forward,
+        "backward": backward,
+        "noise_floor": metadata.get("bootstrap", {}).get("noise_floor"),
+        "stability": stability and {key: stability[key] for key in ("sizes", "resamples")},
+    }
+
+
+def agreement(circuit: Circuit, other: Circuit) -> list[dict]:
+    """[{"fraction", "jaccard", "chance"}]: overlap of the two circuits, pruned, at the ten standard sizes.
+
+    0 where pruning leaves nothing of either: that is no agreement.
+    """
+    graph, rows = circuit.graph, []
+    fractions = [fraction for fraction in FRACTIONS if fraction < 1]
+    ends = [faithfulness.by_size(each, fractions) for each in (circuit, other)]
+    for mine, theirs in zip(*ends, strict=True):
+        kept = [prune(graph, entry.kept) for entry in (mine, theirs)]
+        sizes = [int(edges.sum()) for edges in kept]
+        rows.append(
+            {
+                "fraction": mine.fraction,
+                "jaccard": float(jaccards(*kept)),
+                "chance": chance_jaccard(*sizes, graph.n_edges),
+            }
+        )
+    return rows
+
+
+def by_size(here: faithfulness.Setting, rows: np.ndarray) -> list[dict]:
+    """[{"fraction", "f", "other_f", "difference"}] for each size of the compared circuit, paired over examples."""
+    sizes = {here.entries[i].fraction for i in here.rows_of(COMPARED)}
+    entries = [i for i in here.rows_of("circuit") if here.entries[i].fraction in sizes]
+    mine = here._replace(entries=[here.entries[i] for i in entries], values=here.values[entries])
+    return faithfulness.differences(mine, "circuit", here, COMPARED, rows)
+
+
+def sentences(about: dict, metrics: dict) -> list[str]:
+    """What the comparison says, each difference with its interval. `metrics` is {metric: rows of `by_size`}."""
+    first, second = about["circuits"]
+    lines = [f"{way(first)} and {way(second)}, two methods for one model:"]
+    for metric, rows in metrics.items():
+        if rows is None:
+            lines.append(f"  {metric}: corruption's effect includes zero, so f means nothing")
+        else:
+            lines.append(f"  {metric}: f of the first is {by_words(rows, 'higher', 'lower')}")
+    for circuit in (first, second):
+        if floor := circuit["noise_floor"]:
+            lines.append(
+                f"  {circuit['name']}: two resamples of its {circuit['examples']} examples overlap by "
+                f"{floor['mean']:.3f} [{floor['low']:.3f}, {floor['high']:.3f}]{_cost(circuit)}"
+            )
+    row = next(row for row in about["agreement"] if row["fraction"] == 0.05)
+    lines.append(
+        f"  at 5 % of the edges they overlap by {row['jaccard']:.3f} (chance {row['chance']:.3f})"
+    )
+    return lines
+
+
+def way(circuit: dict) -> str:
+    """`C_after (secant, kl)`."""
+    ranked = ", |score per example|" if circuit["rank"] == "example" else ""
+    return (
+        f"{circuit['name']} ({circuit['method'] or 'method unknown'}, {circuit['metric']}{ranked})"
+    )
+
+
+def _cost(circuit: dict) -> str:
+    if circuit["forward"] is None:
+        return ""
+    return f"; {circuit['forward']} forward and {circuit['backward']} backward passes a pair"

@@ -1,0 +1,239 @@
+"""How good summaries are: ROUGE beside its yardsticks, with intervals, paired differences, and what ROUGE does not see."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eap import MIN_EXAMPLES, InputError, style
+from eap.resampling import mean_interval
+from summarization import corpus, rouge, words
+
+ROUGE_LABELS = {
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+}
+BESIDE = {  # measure: (head of its column, number of decimals)
+    "words": ("words", 1),
+    "tokens": ("tokens", 1),
+    "ended_percent": ("ended %", 1),
+    "copied_percent": ("copied %", 1),
+    "nll_nats": ("NLL", 3),
+}
+REFERENCE = "reference"  # the highlights themselves: their length and copy rate are what the others' are compared with
+
+
+@dataclass
+class System:
+    """What wrote a summary for every article: a model or a yardstick. `values` holds a measure of each text by name, NaN for none."""
+
+    label: str
+    kind: str
+    texts: list[str]
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def yardsticks(rows, seed: int) -> list[System]:
+    """Lead-3, Random-3 and the extractive oracle (guard 10)."""
+    rng = np.random.default_rng(seed)
+    texts = {"Lead-3": [], "Random-3": [], "oracle": []}
+    for row in rows:
+        texts["Lead-3"].append(rouge.lead(row["article"]))
+        texts["Random-3"].append(rouge.random_sentences(row["article"], 3, rng))
+        texts["oracle"].append(rouge.oracle_summary(row["article"], row["highlights"]))
+    return [System(label, "yardstick", written) for label, written in texts.items()]
+
+
+def measure(systems: list[System], articles: list[str], references: list[str]) -> None:
+    """Add ROUGE, words and copy rate of every text to the systems' values."""
+    texts = [text for system in systems for text in system.texts]
+    scores = rouge.score_all(texts, references * len(systems))
+    for index, system in enumerate(systems):
+        part = slice(index * len(references), (index + 1) * len(references))
+        system.values |= {name: values[part] for name, values in scores.items()} | surface(
+            system.texts, articles
+        )
+
+
+def surface(texts: list[str], articles: list[str]) -> dict[str, np.ndarray]:
+    """Number of words, and the percentage of runs of 4 words copied from the article."""
+    copied = [
+        100 * rouge.copy_rate(text, article) for text, article in zip(texts, articles, strict=True)
+    ]
+    return {
+        "words": np.array([_length(text) for text in texts], dtype=float),
+        "copied_percent": np.array(copied),
+    }
+
+
+def _length(text: str) -> int:
+    """Words as white space parts them; those of `words.ANY` in other scripts, some of which have no spaces."""
+    kind = words.kind_of(text)
+    return len(text.split()) if kind == words.LATIN else len(words.words(text, kind))
+
+
+def summarise(systems: list[System], seed: int) -> dict[str, dict]:
+    """For every system its measures with intervals, and the paired differences to the first one.
+
+    {label: {"kind", measure: {mean, low, high, n}, ..., "minus_first": {measure: {..., "claim"}}}}; a claim is "higher" or "lower" when
+    the interval excludes zero over MIN_EXAMPLES texts or more, and None otherwise.
+    """
+    first = systems[0]
+    table = {}
+    for system in systems:
+        entry = {"kind": system.kind} | {
+            name: _mean(values, seed) for name, values in system.values.items()
+        }
+        if system is not first:
+            shared = [name for name in system.values if name in first.values]
+            entry["minus_first"] = {
+                name: difference(system.values[name], first.values[name], seed) for name in shared
+            }
+        table[system.label] = entry
+    return table
+
+
+def difference(values: np.ndarray, others: np.ndarray, seed: int) -> dict:
+    """The mean paired difference with its interval, and what may be claimed of it."""
+    found = _mean(values - others, seed)
+    if found is None:
+        return {"claim": None}
+    word = "higher" if found["low"] > 0 else "lower" if found["high"] < 0 else None
+    return found | {"claim": word if found["n"] >= MIN_EXAMPLES else None}
+
+
+def _mean(values: np.ndarray, seed: int) -> dict | None:
+    """`mean_interval` over the texts that have the measure; None if none has."""
+    values = values[~np.isnan(values)]
+    return mean_interval(values, seed) if len(values) else None
+
+
+# ---------------------------------------------------------------- further metrics
+
+
+def load_metric(name: str):
+    """A metric of the `evaluate` library. Raises InputError if neither its cache nor the Hub has it."""
+    import evaluate
+
+    try:
+        return evaluate.load(name)
+    except (
+        Exception
+    ) as error:  # the Hub's, the network's and the metric's own errors have no common kind
+        reason = str(error).split("\n")[0]
+        raise InputError(
+            f"--metrics {name}: expected a metric that `evaluate` can load (its code is on the Hub), got: {reason}"
+        ) from error
+
+
+def further(metric, name: str, systems: list[System], references: list[str]) -> dict[str, dict]:
+    """The numbers of a further metric by system; one number per text also goes to the systems' values, named `<metric>_<key>`."""
+    english = all(words.kind_of(text) == words.LATIN for text in references)
+    options = {"bertscore": {"lang": "en"}}.get(name, {})
+    if not english and name == "bertscore":
+        options = {"model_type": "bert-base-multilingual-cased"}  # as bert_score for most languages
+    if not english and name == "rouge":  # its own keeps a to z only
+        options = {"tokenizer": lambda text: words.words(text, words.ANY)}
+    table = {}
+    for system in systems:
+        found = metric.compute(predictions=system.texts, references=references, **options)
+        for key, value in found.items():
+            if isinstance(value, list) and len(value) == len(references):
+                system.values[f"{name}_{key}"] = np.array(value, dtype=float)
+        table[system.label] = {
+            key: float(value)
+            for key, value in found.items()
+            if isinstance(value, int | float | np.number)
+        }
+    return table
+
+
+# ---------------------------------------------------------------- table and figure
+
+
+def lines(table: dict[str, dict]) -> list[str]:
+    """The table in words: ROUGE with intervals and what stands beside it, then a sentence for each model that differs from the first."""
+    width = max(map(len, table))
+    beside = [name for name in BESIDE if any(entry.get(name) for entry in table.values())]
+    heads = [f"{label:>23}" for label in ROUGE_LABELS.values()] + [
+        f"{BESIDE[name][0]:>9}" for name in beside
+    ]
+    rows = [f"{'':{width}} " + "".join(heads)]
+    for label, entry in table.items():
+        cells = [f"{_cell(entry.get(name)):>23}" for name in ROUGE_LABELS]
+        cells += [
+            f"{entry[name]['mean']:>9.{BESIDE[name][1]}f}" if entry.get(name) else f"{'-':>9}"
+            for name in beside
+        ]
+        rows.append(f"{label:{width}} " + "".join(cells))
+    return rows + claims(table)
+
+
+def _cell(found: dict | None) -> str:
+    return f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]" if found else "-"
+
+
+def claims(table: dict[str, dict]) -> list[str]:
+    """A sentence for each ROUGE of every model but the first: what may be said of the paired difference to the first."""
+    first, *others = (label for label, entry in table.items() if entry["kind"] == "model")
+    said = []
+    for label in others:
+        for name, found in table[label]["minus_first"].items():
+            if name in ROUGE_LABELS and found["claim"]:
+                said.append(
+                    f"{ROUGE_LABELS[name]} of {label} is {found['claim']} than {first}'s, paired: {_cell(found)}"
+                )
+            elif name in ROUGE_LABELS:
+                said.append(
+                    f"{ROUGE_LABELS[name]} of {label} and {first}: no difference can be claimed, paired: {_cell(found)}"
+                )
+    return said
+
+
+def figure(result: dict):
+    """A panel for each ROUGE, a bar with its interval for each system; yardsticks grey and hatched."""
+    table = {
+        label: entry for label, entry in result["systems"].items() if entry["kind"] != REFERENCE
+    }
+    made, axes = style.subplots(1, 4, figsize=(11, 1.2 + 0.36 * len(table)), sharey=True)
+    colours = _colours(table)
+    for axis, (name, title) in zip(axes, ROUGE_LABELS.items(), strict=True):
+        mean, low, high = (
+            np.array([entry[name][part] for entry in table.values()])
+            for part in ("mean", "low", "high")
+        )
+        bars = axis.barh(
+            range(len(table)),
+            mean,
+            xerr=[(mean - low).clip(0), (high - mean).clip(0)],
+            color=colours,
+            capsize=2,
+            height=0.7,
+        )
+        for bar, entry in zip(bars, table.values(), strict=True):
+            bar.set_hatch("//" if entry["kind"] == "yardstick" else "")
+            bar.set_edgecolor("white")
+        for row, (value, top) in enumerate(zip(mean, high, strict=True)):
+            axis.text(top, row, f" {value:.1f}", va="center", fontsize=8)
+        axis.set_xlim(0, 1.25 * max(high.max(), 1))
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("F1 (%)")
+        axis.grid(visible=False, axis="y")
+    axes[0].set_yticks(range(len(table)), list(table))
+    axes[0].invert_yaxis()
+    made.suptitle(
+        f"{corpus.title(result)}, n = {result['n']} articles, 95 % bootstrap intervals", fontsize=9
+    )
+    return made
+
+
+def _colours(table: dict[str, dict]) -> list[str]:
+    """The first model in the base's colour, the others in the fine-tuned one's, yardsticks grey."""
+    models = [label for label, entry in table.items() if entry["kind"] == "model"]
+    return [
+        style.COLOURS[
+            "random" if label not in models else "base" if label == models[0] else "finetuned"
+        ]
+        for label in table
+    ]

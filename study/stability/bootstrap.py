@@ -1,0 +1,235 @@
+"""What the choice of examples does to a circuit: resampling them, from per-example scores alone, without running the model again.
+
+Bootstrap over examples (Efron 1979): examples are drawn with replacement, as many as there are; their mean scores give a circuit by the
+rule of extraction. The overlap between two resamples of one model is the *noise floor*: two circuits are told apart only below it. A
+circuit is *stable* when the mean of that overlap, the mean pairwise bootstrap Jaccard, is over 0.8 (arXiv 2510.00845). Resamples share
+the accidents of the examples there are, so where scores are noisy two extractions on new examples overlap less than this; disjoint halves
+of the examples share nothing, and overlap less still for being half as many. The truth lies between the two, and both are given.
+
+Permutation test over examples: if it does not matter which of two models scored an example, the two labels may be swapped example by
+example. The p value is the share of swappings whose two circuits lie at least as far apart as the real ones (Fisher 1935, section 21).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from eap import MIN_EXAMPLES, InputError
+from eap.circuit import Circuit
+from eap.selection import bootstrap_means, sign_stability, strongest
+from study.evolution.numbers import floor
+
+RESAMPLES = 1000
+STABLE = 0.8  # mean pairwise bootstrap Jaccard above which a circuit is called stable
+SURE = 0.95  # share of resamples in which an edge that one can count on is chosen
+PERMUTATIONS = 1000
+SPLITS = 200
+CHUNK = 200
+
+
+class Bootstrap(NamedTuple):
+    """Circuits of resampled examples."""
+
+    frequency: torch.Tensor  # (edges,) share of resamples whose circuit holds the edge
+    sign_stability: (
+        torch.Tensor
+    )  # (edges,) share of resamples whose mean score has the sign of the mean over all examples
+    sizes: np.ndarray  # (resamples,) edges after pruning
+    with_circuit: np.ndarray  # (resamples,) Jaccard index of edges with the circuit of all examples
+    edges_jaccard: np.ndarray  # (pairs of resamples,) Jaccard index of edges between two resamples
+    nodes_jaccard: np.ndarray  # (pairs of resamples,) the same of nodes
+    halves_jaccard: (
+        np.ndarray
+    )  # (splits,) Jaccard index of edges between two disjoint halves of the examples
+
+
+def bootstrap(
+    circuit: Circuit,
+    per_example: torch.Tensor,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress=lambda chunks: chunks,
+):
+    """The `Bootstrap` of a circuit from its per-example scores (examples, edges).
+
+    One matrix product of counts with scores for every `CHUNK` resamples. Raises InputError for fewer than 2 examples or resamples.
+    """
+    if len(per_example) < 2 or resamples < 2:
+        raise InputError(
+            f"expected at least 2 examples and 2 resamples, got {len(per_example)} and {resamples}; extract from more pairs"
+        )
+    values, choose = circuit.rule.values(per_example), by_rule(circuit)
+    kept = resampled(values, resamples, seed, choose, progress)
+    nodes = torch.cat([circuit.graph.nodes_kept(part) for part in kept.split(CHUNK)])
+    return Bootstrap(
+        kept.double().mean(0),
+        sign_stability(per_example, resamples, seed).double(),
+        kept.sum(1).double().numpy(),
+        jaccards(kept, circuit.in_graph),
+        pairwise_jaccard(kept),
+        pairwise_jaccard(nodes),
+        split_half(values, SPLITS, seed, choose),
+    )
+
+
+def resampled(
+    values: torch.Tensor, resamples: int, seed: int, choose, progress=lambda chunks: chunks
+) -> torch.Tensor:
+    """(resamples, edges) booleans: what `choose` (mean values, (chunk, edges), to booleans) takes
+    of resampled examples.
+    """
+    return torch.cat(
+        [choose(means) for means in progress(bootstrap_means(values, resamples, seed, CHUNK))]
+    )
+
+
+def noise_floor(graph, rule, per_example: torch.Tensor, resamples: int, seed: int) -> float:
+    """The mean Jaccard index between two resamples, of circuits taken by `rule`: what `summarise`
+    calls the noise floor's mean.
+    """
+    kept = resampled(
+        rule.values(per_example),
+        resamples,
+        seed,
+        lambda means: torch.stack([rule.take(graph, row) for row in means]),
+    )
+    return float(pairwise_jaccard(kept).mean())
+
+
+def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarray:
+    """(splits,) Jaccard index between what `choose` takes of one random half of the examples and of the other half."""
+    generator, n = torch.Generator().manual_seed(seed), len(values)
+    first = torch.stack(
+        [torch.randperm(n, generator=generator) < n // 2 for _ in range(splits)]
+    ).float()
+    halves = (rows @ values.float() / rows.sum(1, keepdim=True) for rows in (first, 1 - first))
+    return jaccards(*(choose(means) for means in halves))
+
+
+def by_rule(circuit: Circuit):
+    """A `choose` for `resampled`, from means of the rule's values: the circuit's own extraction,
+    pruning included.
+    """
+    rule = circuit.rule
+    return lambda means: torch.stack([rule.take(circuit.graph, row) for row in means])
+
+
+def jaccards(kept: torch.Tensor, others: torch.Tensor) -> np.ndarray:
+    """(circuits,) the Jaccard index of each row of `kept` with the same row of `others`, or with the one circuit `others`.
+
+    0 for two empty ones, as in `pairwise_jaccard`: where pruning leaves nothing, twice nothing is no agreement.
+    """
+    shared, union = (both.sum(-1).double() for both in (kept & others, kept | others))
+    return (shared / union.clamp_min(1)).numpy()
+
+
+def pairwise_jaccard(kept: torch.Tensor) -> np.ndarray:
+    """The Jaccard index of every two rows of `kept` (circuits, items): (circuits (circuits - 1) / 2,). 0 for two empty ones."""
+    rows = kept[:, kept.any(0)].float()
+    shared, sizes = (rows @ rows.T).double(), rows.sum(1).double()
+    union = sizes[:, None] + sizes - shared
+    values = shared / union.clamp_min(1)
+    first, second = torch.triu_indices(len(kept), len(kept), offset=1)
+    return values[first, second].numpy()
+
+
+def summarise(found: Bootstrap, n_examples: int, seed: int) -> dict:
+    """What a circuit's metadata says of its bootstrap: {"mean", "low", "high"} are the mean and the central 95 % of resamples.
+
+    `selection_frequency` and `sign_stability` have a number per edge, in the order of the file's edges.
+    """
+    noise = floor(found.edges_jaccard)
+    return {
+        "examples": n_examples,
+        "resamples": len(found.sizes),
+        "seed": seed,
+        "size": floor(found.sizes),
+        "jaccard_with_circuit": floor(found.with_circuit),
+        "noise_floor": noise,
+        "noise_floor_nodes": floor(found.nodes_jaccard),
+        "split_half": floor(found.halves_jaccard),
+        "stable": noise["mean"] > STABLE and n_examples >= MIN_EXAMPLES,
+        "stable_above": STABLE,
+        "sure_edges": int((found.frequency >= SURE).sum()),
+        "selection_frequency": found.frequency.tolist(),
+        "sign_stability": found.sign_stability.tolist(),
+    }
+
+
+def of_circuit(
+    circuit: Circuit, per_example: torch.Tensor | None, seed: int, progress=lambda chunks: chunks
+) -> dict | None:
+    """The bootstrap that the circuit's file holds, else one from its per-example scores; None where there are fewer than two."""
+    if "bootstrap" in circuit.metadata:
+        return circuit.metadata["bootstrap"]
+    if per_example is None or len(per_example) < 2:
+        return None
+    return summarise(
+        bootstrap(circuit, per_example, RESAMPLES, seed, progress), len(per_example), seed
+    )
+
+
+def sentence(about: dict | None) -> str:
+    """What a summary says, in words; None is a circuit without two per-example scores."""
+    if about is None:
+        return "no scores of two examples or more beside the file: no interval, and nothing is said about its stability"
+    size, noise = about["size"], about["noise_floor"]
+    return (
+        f"{about['resamples']} resamples of {about['examples']} examples: {size['mean']:.0f} [{size['low']:.0f}, {size['high']:.0f}] "
+        f"edges after pruning, {about['sure_edges']} of them in {SURE:.0%} of resamples; noise floor: Jaccard {noise['mean']:.3f} "
+        f"[{noise['low']:.3f}, {noise['high']:.3f}] between two resamples, {about['split_half']['mean']:.3f} between disjoint halves: "
+        f"{'stable' if about['stable'] else 'not stable'} (a mean over {about['stable_above']} between resamples is)"
+    )
+
+
+# ---------------------------------------------------------------- two circuits
+
+
+def permutation_test(
+    base: torch.Tensor,
+    other: torch.Tensor,
+    n: int,
+    absolute: bool = True,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> dict:
+    """Are two models' circuits different? Scores (examples, edges) of the same examples, labels swapped example by example.
+
+    Statistic: 1 - Jaccard of the `n` strongest edges of either, before pruning, so that both have one size. Scores are first divided by
+    their model's sum over edges of |mean score|: a larger metric is no other circuit. Returns {"distance", "null": {"mean", "low", "high"},
+    "p", "smallest_p", "permutations", "examples", "edges"}; with m examples no p value can be under 2^(1 - m). Raises InputError for
+    scores of other examples.
+    """
+    if base.shape != other.shape:
+        raise InputError(
+            f"expected per-example scores of the same examples, got {tuple(base.shape)} and {tuple(other.shape)}"
+        )
+    base, other = (
+        scores.double() / scores.double().mean(0).abs().sum().clamp_min(1e-300)
+        for scores in (base, other)
+    )
+    generator, examples = torch.Generator().manual_seed(seed), len(base)
+    swaps = torch.randint(2, (permutations, examples), generator=generator).double()
+    observed = float(_distances(base, other, torch.zeros(1, examples).double(), n, absolute)[0])
+    null = torch.cat(
+        [_distances(base, other, part, n, absolute) for part in swaps.split(CHUNK)]
+    ).numpy()
+    p = (1 + int((null >= observed - 1e-9).sum())) / (1 + permutations)
+    return {
+        "distance": observed,
+        "null": floor(null),
+        "p": p,
+        "smallest_p": max(1 / (1 + permutations), 2.0 ** (1 - examples)),
+        "permutations": permutations,
+        "examples": examples,
+        "edges": n,
+    }
+
+
+def _distances(base, other, swaps, n: int, absolute: bool) -> torch.Tensor:
+    """(permutations,) 1 - Jaccard of the two circuits when the examples with a 1 in `swaps` (permutations, examples) are swapped."""
+    first = base.mean(0) + swaps @ (other - base) / len(base)
+    second = base.mean(0) + other.mean(0) - first
+    shared = (strongest(first, n, absolute) & strongest(second, n, absolute)).sum(1).double()
+    return 1 - shared / (2 * n - shared)

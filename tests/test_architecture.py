@@ -1,0 +1,56 @@
+"""The rooms of this project, and which way imports point."""
+
+import ast
+
+import pytest
+
+from runs.records import ROOT
+
+FLOORS = ("eap", "runs", "summarization", "study")  # from the ground up; scripts stand on top
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for floor in FLOORS
+    for path in sorted((ROOT / floor).rglob("*.py"))
+}
+
+
+def imports(path, at_load: bool = False) -> set[str]:
+    """Names of our modules that a file imports; with `at_load` only those of its top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if at_load else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] in FLOORS}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name):
+    floor = FLOORS.index(name.split(".")[0])
+    above = {other for other in imports(MODULES[name]) if FLOORS.index(other.split(".")[0]) > floor}
+    assert not above
+
+
+def test_no_imports_go_round_in_a_circle():
+    graph = {
+        name: {other for other in imports(path, at_load=True) if other in MODULES}
+        for name, path in MODULES.items()
+    }
+    while leaves := [name for name, needed in graph.items() if not needed]:
+        for leaf in leaves:
+            del graph[leaf]
+        for needed in graph.values():
+            needed.difference_update(leaves)
+    assert not graph, "these import each other"
+
+
+def test_no_library_imports_a_script():
+    scripts = {path.stem for path in ROOT.glob("*.py")}
+    for path in MODULES.values():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not modules & scripts, path
