@@ -208,7 +208,9 @@ def main(argv=None):
         "seed": args.seed,
         "n_extraction": len(parts[0]),
         "n_evaluation": len(parts[1]),
-        "rouge_words": words.describe(example.summary for example in examples),
+        "rouge_words": words.describe(
+            [example.summary for example in examples], [example.article for example in examples]
+        ),
         **pair_report.summarise(examples, pairs, dropped, args.seed),
     }
     summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_words"])

@@ -588,6 +588,8 @@ def report(
     sweeps = {this.arm.name: bakeoff.sweep_results(this) for this in reversed(trials)}
     sticks = quality.yardsticks(data.rows, args.seed)
     quality.measure(sticks, list(data.rows["article"]), list(data.rows["highlights"]))
+    written = [[row["summary"] for row in texts] for _, _, texts, _ in found]
+    written += [stick.texts for stick in sticks]
     content = {
         "format": 1,
         **data.identity,
@@ -600,7 +602,7 @@ def report(
         "top_k": args.top_k,
         "settings": trials[0].config["settings"],
         "left_out": left_out,
-        "rouge_words": words.describe(data.rows["highlights"]),
+        "rouge_words": words.describe(data.rows["highlights"], *written),
         "arms": bakeoff_report.summarise(
             numbers, {name: entry for name, (entry, _) in sweeps.items()}, args.seed
         ),

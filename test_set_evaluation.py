@@ -192,7 +192,7 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
         quality.REFERENCE, quality.REFERENCE, references, quality.surface(references, articles)
     )
     table = quality.summarise([*systems, reference], args.seed)
-    described = words.describe(references)
+    described = words.describe(references, *(system.texts for system in systems))
     return {
         "format": 1,
         "dataset": corpus.label(args.dataset),

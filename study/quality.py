@@ -133,8 +133,9 @@ def further(metric, name: str, systems: list[System], references: list[str]) -> 
     options = {"bertscore": {"lang": "en"}}.get(name, {})
     if not english and name == "bertscore":
         options = {"model_type": "bert-base-multilingual-cased"}  # as bert_score for most languages
-    if not english and name == "rouge":  # its own keeps a to z only
-        options = {"tokenizer": lambda text: words.words(text, words.ANY)}
+    if name == "rouge":  # its own tokenizer keeps a to z only
+        kind = words.LATIN if english else words.ANY
+        options = {"tokenizer": lambda text: words.words(text, kind, stem=not english)}
     table = {}
     for system in systems:
         found = metric.compute(predictions=system.texts, references=references, **options)

@@ -93,7 +93,8 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
 def score(prediction: str, reference: str) -> dict[str, float]:
     """ROUGE-1, -2, -L and -Lsum of one text: F1 in percent, Porter stemmer, by `rouge_score`.
 
-    The words are `rouge_score`'s for a reference in Latin letters, and those of `words.ANY` for one in
+    The words are `rouge_score`'s for a reference in Latin letters, with those of other scripts in
+    either text beside them, and those of `words.ANY` for one in
     another script, which would score 0, or 100 by a number that is all that is left of it. Only
     rougeLsum sees sentences: both texts get one a line first (without, it would equal rougeL). An
     empty prediction scores 0.

@@ -689,11 +689,51 @@ def test_english_words_are_rouge_scores_whatever_else_the_data_hold(articles):
     from rouge_score.tokenize import tokenize
 
     for each in articles:
-        text = each["article"] + " Beyoncé’s naïve café — 3.5 % 中"
+        text = each["article"] + " Beyoncé’s naïve café Hawaiʻi — 3.5 % x²"
         assert words.kind_of(text) == words.LATIN
         assert words.words(text, words.LATIN, stem=False) == tokenize(text, None)
         plain = each["article"]
         assert words.words(plain, words.ANY) == words.words(plain, words.LATIN)
+        assert words.words(plain + " 中国", words.LATIN) == [
+            *words.words(plain, words.LATIN),
+            *"中国",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("summary", "reference", "expected"),
+    [  # F1 = 2 x common / (words of one + words of the other)
+        ("мэр mayor", "mayor", 100 * 2 / 3),
+        ("mayor", "мэр mayor", 100 * 2 / 3),
+        ("The mayor quit in Москва", "The mayor quit in Москва", 100),
+        ("The mayor quit in Москва", "The mayor quit in", 100 * 8 / 9),
+        ("市长 mayor", "mayor", 100 * 2 / 4),
+        ("ＭＡＹＯＲ mayor", "mayor", 100 * 2 / 3),
+        ("mayor ٣", "mayor", 100 * 2 / 3),
+        ("Мэр", "The mayor", 0),
+        ("mayor", "Мэр ушёл", 0),
+    ],
+)
+def test_words_of_every_script_of_both_sides_count(summary, reference, expected):
+    from summarization import rouge
+
+    assert rouge.score(summary, reference)["rouge1"] == pytest.approx(expected)
+
+
+def test_an_invented_word_of_another_script_is_not_copied():
+    from summarization import rouge
+
+    article = "The mayor of the city quit. It rained."
+    assert rouge.copy_rate("mayor of the city quit", article) == 1  # two runs of four words
+    assert rouge.copy_rate("mayor of the city мэр", article) == 1 / 2
+
+
+def test_words_of_other_scripts_in_summaries_are_named():
+    described = words.describe(["The mayor quit.", "It rained."], ["мэр mayor", "It rained."])
+    assert described["by_tokenizer"] == {words.MIXED: 1, words.LATIN: 1}
+    assert "1 of 2 references in Latin letters, or texts compared" in words.sentences(described)[0]
+    described = words.describe(["The mayor quit."], ["né à l'été"])
+    assert "letters of texts compared with them have accents" in words.sentences(described)[0]
 
 
 def test_the_tokenizers_are_named_and_what_they_miss_is_said():
