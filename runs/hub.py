@@ -1,4 +1,4 @@
-"""Where a model or data set lies: a folder, a checkpoint, an adapter folder, `demo`, or a Hub id.
+"""Where a model or data set lies: folder, checkpoint, adapter, `demo`, `smollm2`, or a Hub id.
 
 The rule for Hub ids: the Hub is asked first, as the plain clients do. Only if it gives no answer,
 and only if the local cache holds all that is needed, the cache is used. That is decided for one
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
+from runs import smollm2
 from runs.console import is_main_process, warn
 from runs.disk import read_json
 from runs.records import MODEL_FILES, ROOT, Source, fingerprint
@@ -70,6 +71,8 @@ def resolve_model(name: str, flag: str = "--model_path", *, weights: bool = True
     """
     if name == "demo":
         return str(DEMO)
+    if name == smollm2.NAME:
+        return str(smollm2.folder(flag))
     path = Path(name)
     if not path.is_dir():
         if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
