@@ -1,7 +1,10 @@
-"""The papers agree with the code: guards."""
+"""The papers agree with the code: guards, file lists, files and links that are named."""
 
 import ast
 import re
+from pathlib import Path
+
+import pytest
 
 from runs.records import ROOT
 
@@ -57,3 +60,57 @@ def test_every_test_of_a_guard_is_named_in_the_list():
         for name in functions_of(f"tests/{path.name}"):
             if number := re.match(r"test_guard_(\d+)_", name):
                 assert (f"tests/{path.name}", name) in named_tests(listed[int(number[1])]), name
+
+
+def listed_files() -> dict[str, str]:
+    """What the README's file list says of every file."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text.split("## The files\n\n```\n")[1].split("\n```")[0]
+    return dict(line.split(maxsplit=1) for line in block.splitlines() if line)
+
+
+def test_the_readme_lists_every_file_with_its_first_line():
+    listed = listed_files()
+    for path in sources():
+        name = str(path.relative_to(ROOT))
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        if name.startswith("tests/") or (path.name == "__init__.py" and name not in listed):
+            continue
+        assert name in listed, f"README's list of files lacks {name}"
+        assert doc.splitlines()[0].rstrip(".") == listed[name], name
+    missing = [name for name in listed if not (ROOT / name).is_file()]
+    assert not missing, "README lists files that are not there"
+
+
+PAPERS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: Path(paper).name)
+def test_every_file_that_a_paper_names_exists(paper):
+    text = (ROOT / paper).read_text(encoding="utf-8")
+    names = re.findall(
+        r"`((?:eap|runs|summarization|study|tests|docs|benchmarks|demo)/[\w/.-]*)", text
+    )
+    missing = [name for name in names if not (ROOT / name).exists()]
+    known = {path.name for path in sources()}
+    missing += [name for name in re.findall(r"`(\w+\.py)\b", text) if name not in known]
+    assert not missing
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: Path(paper).name)
+def test_every_link_of_a_paper_leads_somewhere(paper):
+    path = ROOT / paper
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        target, _, heading = link.partition("#")
+        if "://" in link:
+            continue
+        page = (path.parent / target).resolve() if target else path
+        assert page.exists(), f"{paper} links to {link}"
+        if heading:
+            assert heading in headings(page), f"{paper} links to {link}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
