@@ -3,7 +3,7 @@
 Both models read the same tokens (article, cue, reference summary); nothing is generated. The residual stream is compared before any
 norm, the state after the final norm separately; the first token and padding are left out.
 
-Reads   two GPT-2 models (folder, checkpoint, LoRA adapter or Hub id) and a dataset;
+Reads   two models of one shape (folder, checkpoint, LoRA adapter or Hub id) and a dataset;
         with --run only the latents of a fine-tuning run's checkpoints, no model
 Writes  differential.json, layers.differential.json, differential.{similarity,layers,attention,entropy}.png in --output_dir;
         with --run differential.latents.json and differential.latents.png: similarity to the base model at every checkpoint
@@ -83,13 +83,15 @@ def parse(argv=None):
 
 
 def load_pair(args):
-    """(base, fine-tuned, tokenizer) on the device, with eager attention: only that one hands out its weights (guard 6)."""
+    """(base, fine-tuned, tokenizer) on the device; the models as `eap` adapters."""
+    from eap.models import adapt
     from study.differential import two_models as internals
 
     device, dtype = devices.torch_device(args), devices.torch_dtype(args)
     names = (args.base_model_path, args.finetuned_model_path)
-    base, ours = opening.open_model(names[0], dtype, device, "eager", "--base_model_path")
-    finetuned, theirs = opening.open_model(names[1], dtype, device, "eager", FINETUNED_FLAG)
+    base, ours = opening.open_model(names[0], dtype, device, flag="--base_model_path")
+    finetuned, theirs = opening.open_model(names[1], dtype, device, flag=FINETUNED_FLAG)
+    base, finetuned = adapt(base), adapt(finetuned)
     internals.require_comparable(base, finetuned, names)
     return base, finetuned, shared_tokenizer(names, (ours, theirs))
 
@@ -138,7 +140,7 @@ def compare(args, base, finetuned, sequences):
     from study.differential.two_models import Comparison, plan_batches
 
     comparison = Comparison(base, finetuned, len(sequences))
-    batches = plan_batches([len(ids) for ids in sequences], base.config.n_head, args.batch_size)
+    batches = plan_batches([len(ids) for ids in sequences], base.graph.n_heads, args.batch_size)
     for rows in console.progress(batches, args, "comparing"):
         comparison.add(rows, [sequences[row] for row in rows])
     return comparison
@@ -217,7 +219,7 @@ def main(argv=None):
 
     devices.seed_everything(args.seed)
     base, finetuned, tokenizer = load_pair(args)
-    sequences, dropped = prompts(args, base.config, tokenizer)
+    sequences, dropped = prompts(args, base.model.config, tokenizer)
     console.say(
         args,
         f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "

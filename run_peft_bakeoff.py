@@ -462,10 +462,6 @@ def prepare(args, inputs: dict):
     from summarization import examples, prompt
 
     model, tokenizer = opening.open_for_texts(args.model_path, devices.torch_dtype(args), "cpu")
-    if model.config.model_type != "gpt2":
-        raise InputError(
-            f"--model_path {args.model_path}: expected a GPT-2, got {model.config.model_type}; no other is supported yet"
-        )
     length = prompt.context_length(model.config, tokenizer)
     room = length - len(prompt.encode(tokenizer, prompt.CUE)) - prompt.MIN_ARTICLE_TOKENS
     if args.max_new_tokens > room:

@@ -210,8 +210,8 @@ def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, scaling: fl
     middle = heads.mean(other)
 
     def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        log_p = _log_weights(heads, rows, scaling)
-        log_q = _log_weights(other, rows, scaling)
+        log_p = log_weights(heads, rows, scaling)
+        log_q = log_weights(other, rows, scaling)
         mean = exp_of_weights(log_p).add_(exp_of_weights(log_q)).mul_(0.5)
         return mean, log_mean(log_p, log_q, mean)
 
@@ -222,7 +222,7 @@ def attention_half(heads: Heads, other, grad: torch.Tensor, scaling: float) -> H
     """AttnLRP: the softmax's derivative; each product gives half to each of its factors."""
 
     def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        p = exp_of_weights(_log_weights(heads, rows, scaling))
+        p = exp_of_weights(log_weights(heads, rows, scaling))
         return p, p
 
     return _halved(_attention(heads, grad, scaling, weights))
@@ -232,8 +232,8 @@ def attention_warm(heads: Heads, other, grad: torch.Tensor, scaling: float) -> H
     """GIM: the softmax's derivative at temperature 2; each product gives half to each of its factors."""
 
     def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        warm = exp_of_weights(_log_weights(heads, rows, scaling / GIM_TEMPERATURE))
-        return exp_of_weights(_log_weights(heads, rows, scaling)), warm
+        warm = exp_of_weights(log_weights(heads, rows, scaling / GIM_TEMPERATURE))
+        return exp_of_weights(log_weights(heads, rows, scaling)), warm
 
     return _halved(_attention(heads, grad, scaling, weights))
 
@@ -243,7 +243,7 @@ def _halved(grads: Heads) -> Heads:
     return Heads(grads.q.mul_(0.25), grads.k.mul_(0.25), grads.v.mul_(0.5))
 
 
-def _log_weights(heads: Heads, rows: slice, scaling: float) -> torch.Tensor:
+def log_weights(heads: Heads, rows: slice, scaling: float) -> torch.Tensor:
     """(batch, heads, rows, keys): logarithms of the attention weights; finite where a row sees no key, too."""
     scores = (heads.q[..., rows, :] * scaling) @ heads.k[..., : rows.stop, :].transpose(-1, -2)
     n_rows = rows.stop - rows.start

@@ -13,7 +13,6 @@ WEIGHTS = "adapter_model.safetensors"
 RECORD = "base_model.json"  # beside an adapter of ours: which weights it was trained on
 PROBE_TOKENS = 64  # on so many tokens the merged model is compared with the unmerged one
 TOLERANCE = 1e-4  # of the largest logit: merging rounds in float32, a wrong merge is far beyond
-EMBEDDINGS = ("wte", "lm_head")  # of GPT-2: one tensor where they are tied
 
 
 def is_adapter(folder) -> bool:
@@ -98,7 +97,7 @@ def merge(folder: Path, base, label: str):
     config = _config(folder, label)
     saved = _saved(folder, label)
     tied = base.get_output_embeddings().weight is base.get_input_embeddings().weight
-    if tied and _changes_embeddings(saved):
+    if tied and _changes_embeddings(saved, base):
         _untie(base, config, label)
     with _one_line(label), _quiet():
         from peft import PeftModel
@@ -170,13 +169,15 @@ def _saved(folder: Path, label: str) -> dict:
     return saved
 
 
-def _changes_embeddings(saved: dict) -> bool:
+def _changes_embeddings(saved: dict, base) -> bool:
     """Whether an adapter has weights of its own for the tokens' embedding or the unembedding.
 
     Single tokens that are trained do not count: peft keeps these tied.
     """
+    ends = base.get_input_embeddings(), base.get_output_embeddings()
+    names = {name.split(".")[-1] for name, module in base.named_modules() if module in ends}
     others = [what for what in saved if "trainable_tokens" not in what]
-    return any(part in EMBEDDINGS for what in others for part in what.split("."))
+    return any(part in names for what in others for part in what.split("."))
 
 
 def _untie(base, config, label: str) -> None:

@@ -31,7 +31,9 @@ GPT2 = {
     f"transformer.h.{layer}.{module}": shape
     for layer in range(12)
     for module, shape in zip(
-        lora.MODULES, ((D, 3 * D), (D, D), (D, 4 * D), (4 * D, D)), strict=True
+        ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
+        ((D, 3 * D), (D, D), (D, 4 * D), (4 * D, D)),
+        strict=True,
     )
 }
 PER_RANK = 12 * 16 * D  # all layers: (1+3) + (1+1) + (1+4) + (4+1) = 16 widths a layer

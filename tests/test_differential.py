@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import differential_analysis as script
 from eap import InputError
+from eap.models import adapt
 from runs import hub
 from study.differential import content as report
 from study.differential import latents, measures
@@ -203,7 +204,6 @@ def base():
         bos_token_id=0,
         eos_token_id=0,
     )
-    config._attn_implementation = "eager"
     return GPT2LMHeadModel(config).eval()
 
 
@@ -214,7 +214,7 @@ def sequences(n=10, seed=0):
 
 def compared(base, finetuned, texts=None, batch_size=None):
     texts = texts or sequences()
-    comparison = Comparison(base, finetuned, len(texts))
+    comparison = Comparison(adapt(base), adapt(finetuned), len(texts))
     for rows in plan_batches([len(ids) for ids in texts], 4, batch_size):
         comparison.add(rows, [texts[row] for row in rows])
     return comparison
@@ -269,10 +269,13 @@ def test_change_in_one_block_starts_there(base):
 def test_states_and_attention_are_those_of_transformers(base):
     other, ids = changed(base, "h.0.attn"), sequences(1)[0]
     comparison = compared(base, other, [ids])
+    for each in (base, other):
+        each.set_attn_implementation("eager")
     runs = [
         m(torch.tensor([ids]), output_hidden_states=True, output_attentions=True)
         for m in (base, other)
     ]
+    base.set_attn_implementation("sdpa")
     for layer in range(3):
         wanted = measures.attention_measures(*(run.attentions[layer][0] for run in runs))
         for name, values in wanted.items():
@@ -405,11 +408,12 @@ def test_models_of_other_shape_or_kind_are_refused(base):
     other = GPT2LMHeadModel(
         GPT2Config(n_layer=2, n_head=4, n_embd=48, vocab_size=97, bos_token_id=0, eos_token_id=0)
     )
-    with pytest.raises(InputError, match="n_layer 3 .* 2"):
-        require_comparable(base, other, ("a", "b"))
+    adapters = adapt(base), adapt(other)
+    with pytest.raises(InputError, match="shape, got 3 layers .* 2 layers"):
+        require_comparable(*adapters, ("a", "b"))
     other.config.model_type = "llama"
-    with pytest.raises(InputError, match="b: expected a GPT-2, got model_type llama"):
-        require_comparable(base, other, ("a", "b"))
+    with pytest.raises(InputError, match=r"architecture, got gpt2 \(a\) and llama \(b\)"):
+        require_comparable(*adapters, ("a", "b"))
 
 
 def test_summary_is_strict_json(base):

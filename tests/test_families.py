@@ -197,12 +197,81 @@ def test_latents_are_the_streams_before_the_layers_and_the_final_norm(cases, fam
     close(latents.streams(case.model, ids).double(), torch.stack(expected), 1e-6)
 
 
-def test_the_arms_of_the_bakeoff_refuse_other_models_in_one_line(cases):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_states_and_attention_weights_are_transformers_own(family):
+    from study.differential.two_models import states
+
+    model = families.model(family)
+    adapter, pair = adapt(model), families.pairs()[0]
+    ids = torch.tensor([pair.clean_ids])
+    with torch.no_grad():
+        found = states(adapter, ids)
+        weights = [
+            adapter.attention_weights(layer, found[layer]) for layer in range(len(found) - 2)
+        ]
+        model.set_attn_implementation("eager")
+        run = model(ids, output_hidden_states=True, output_attentions=True)
+    assert len(run.attentions) == len(weights) == adapter.graph.n_layers
+    for ours, theirs in zip(weights, run.attentions, strict=True):
+        assert ours.shape == theirs.shape and ours.dtype == torch.float32
+        close(ours.double(), theirs.double(), 1e-6)
+    # transformers' last entry is after the final norm, and it has none before that
+    close(torch.cat([found[:-2], found[-1:]]), torch.stack(run.hidden_states), 1e-6)
+    close(model.lm_head(found[-1]), run.logits, 1e-6)
+
+
+# ---------------------------------------------------------------- adapters of LoRA
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_lora_arms_wrap_every_matrix_of_a_block_and_meet_their_budget(family, method):
     from study.bakeoff import lora
 
-    assert lora.module_shapes(cases("gpt2").model)
-    with pytest.raises(InputError, match="type gpt2.*got llama"):
-        lora.module_shapes(cases("llama").model)
+    model = families.model(family).float()
+    shapes, adapter = lora.module_shapes(model), adapt(model)
+    matrices = {
+        name.removesuffix(".weight"): parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 2 and any(part.isdigit() for part in name.split("."))
+    }
+    assert set(shapes) == set(matrices)
+    for name, (inputs, outputs) in shapes.items():
+        assert sorted((inputs, outputs)) == sorted(matrices[name].shape)
+        bias = getattr(model.get_submodule(name), "bias", None)
+        assert bias is None or len(bias) == outputs
+    budget = 60 * sum(map(sum, shapes.values())) + 17
+    arm = lora.Arm("some", layers=(0, 1), method=method)
+    plan = lora.make_plan(shapes, arm, (0, 1), (), 4, budget, 2.0)
+    ids = torch.arange(9)[None]
+    with torch.no_grad():
+        before = model(ids).logits
+        torch.manual_seed(0)
+        wrapped = lora.wrap(model, plan, 10)
+        close(wrapped(ids).logits, before, 1e-5)  # B starts at zero
+        trainable, _ = wrapped.get_nb_trainable_parameters()
+        assert trainable == lora.count(plan, shapes) and 0 <= budget - trainable < 0.01 * budget
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.02)
+        changed = wrapped(ids).logits
+        merged = wrapped.merge_and_unload()
+        assert (changed - before).abs().max() > 1e-3
+        close(merged(ids).logits, changed, 1e-4)
+    assert (
+        {lora.layer_of(name) for name in plan.ranks} == {0, 1} <= set(range(adapter.graph.n_layers))
+    )
+
+
+def test_arms_of_modules_that_a_model_lacks_are_refused_with_those_it_has():
+    from study.bakeoff import lora
+
+    shapes = lora.module_shapes(families.model("llama"))
+    kinds = "self_attn.q_proj, self_attn.k_proj, self_attn.v_proj, self_attn.o_proj, mlp.gate_proj"
+    with pytest.raises(InputError, match=f"arm own: .*{kinds}.*got attn.c_attn"):
+        lora.make_plan(shapes, lora.Arm("own", modules=("attn.c_attn",)), (0,), (), 4, None, 2.0)
+    plan = lora.make_plan(shapes, lora.Arm("own", modules=("mlp.up_proj",)), (1,), (), 4, None, 2.0)
+    assert plan.ranks == {"model.layers.1.mlp.up_proj": 4}
 
 
 # ---------------------------------------------------------------- circuits

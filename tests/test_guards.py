@@ -21,7 +21,7 @@ from eap.circuit import Circuit, jaccard, load_circuit
 from eap.dataset import Pair
 from eap.files import ScoreWriter
 from eap.graph import Graph
-from runs import opening
+from eap.models import adapt
 from study.differential import content as report
 from study.differential import latents, measures
 from study.differential import over_a_run as differential_run
@@ -629,7 +629,7 @@ def texts():
 
 
 def compare(base, finetuned, texts):
-    comparison = Comparison(base, finetuned, len(texts))
+    comparison = Comparison(adapt(base), adapt(finetuned), len(texts))
     for rows in plan_batches([len(ids) for ids in texts], N_HEADS, None):
         comparison.add(rows, [texts[row] for row in rows])
     return comparison
@@ -733,33 +733,30 @@ def test_guard_5_both_models_read_the_same_tokens(texts, monkeypatch):
     assert naive[N_LAYERS - 1] > 0.1
     read = [[], []]
     for each, seen in zip((base, tuned), read, strict=True):
-        each.transformer.register_forward_pre_hook(lambda module, args, kwargs, seen=seen: seen.append(kwargs["input_ids"]),
-                                                   with_kwargs=True)  # fmt: skip
+        each.transformer.wte.register_forward_pre_hook(
+            lambda module, inputs, seen=seen: seen.append(inputs[0])
+        )
         monkeypatch.setattr(each, "generate", None)  # anyone who generates fails
     summary = report.summarise(compare(base, tuned, texts), 0)
     assert summary["sentences"][0] == "No measure sees a change."
     assert read[0] and all(torch.equal(ours, theirs) for ours, theirs in zip(*read, strict=True))
 
 
-def test_guard_6_missing_attention_weights_stop_the_run(base, texts, tmp_path):
+def test_guard_6_attention_weights_come_from_every_layer_whatever_the_attention_function(
+    base, texts
+):
     """Under sdpa `output_attentions=True` gives none, silently: a mean over what came would be a mean over nothing."""
-    fused = model(attention="sdpa")
-    assert not any(
-        weights is not None
-        for weights in fused(torch.tensor([texts[0]]), output_attentions=True).attentions
-    )
-    for pair in ((fused, fused), (base, fused), (fused, base)):
-        with pytest.raises(
-            AssertionError,
-            match="attention weights are missing: load with attn_implementation='eager'",
-        ):
-            compare(*pair, texts)
-    fused.save_pretrained(tmp_path)
-    loaded = opening.load_model(
-        str(tmp_path), torch.float32, "cpu", attn_implementation="eager"
-    )  # as the script loads
-    heads = compare(loaded, noisy(loaded, "h.0"), texts).heads["kl_base_finetuned"]
-    assert heads.shape == (len(texts), N_LAYERS, N_HEADS) and (heads > 0).all()  # every layer came
+    fused, other = model(attention="sdpa"), noisy(base, "h.0")
+    ids = torch.tensor([texts[0]])
+    assert not any(weights is not None for weights in fused(ids, output_attentions=True).attentions)
+    heads = compare(fused, other, texts[:1]).heads
+    assert heads["kl_base_finetuned"].shape == (1, N_LAYERS, N_HEADS)
+    eager = [each(ids, output_attentions=True).attentions for each in (base, other)]
+    assert len(eager[0]) == N_LAYERS
+    for layer, weights in enumerate(zip(*eager, strict=True)):
+        wanted = measures.attention_measures(*(each[0].detach() for each in weights))
+        for name, values in wanted.items():
+            assert heads[name][0, layer] == pytest.approx(values.numpy(), abs=1e-6), name
 
 
 class Measured:

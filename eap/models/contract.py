@@ -70,6 +70,11 @@ class Block(NamedTuple):
     mlp_out: nn.Module  # its input is the activation's result times the factor
     head_norms: tuple[Norm, Norm] | None = None  # of every head's q and k
 
+    @property
+    def linear(self) -> tuple[nn.Module, ...]:
+        """The modules that multiply with a matrix, in the order in which they run."""
+        return (*self.projections, self.attn_out, *self.mlp_in, self.mlp_out)
+
 
 class Adapter(Protocol):
     """A decoder's parts under the names that the rest of `eap` uses.
@@ -88,6 +93,7 @@ class Adapter(Protocol):
     scaling: float  # of the products of queries and keys
     context_length: int
     vocabulary_size: int
+    inputs_first: bool  # whether linear modules keep weights as inputs x outputs
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Token embeddings (..., pos, d_model), without positions."""
@@ -145,3 +151,6 @@ class Adapter(Protocol):
 
     def attend(self, layer: int, q, k, v) -> torch.Tensor:
         """Causal attention of what the slots project, for any subset of the heads."""
+
+    def attention_weights(self, layer: int, stream: torch.Tensor) -> torch.Tensor:
+        """(batch, heads, pos, keys): the weights of a layer that reads `stream`, in float32."""

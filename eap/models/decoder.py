@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from eap.models.contract import Read
-from eap.rules import Heads
+from eap.rules import Heads, log_weights
 
 
 class Decoder:
@@ -14,6 +14,8 @@ class Decoder:
 
     Families override what differs. Constructors set what `Adapter` lists as attributes, and `trunk`.
     """
+
+    inputs_first = False
 
     def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The final norm's output (batch, pos, d_model), given token embeddings."""
@@ -133,6 +135,14 @@ class Decoder:
         """Causal attention of (batch, heads, pos, d_head) tensors, as the model computes it."""
         q, k, v = self.ready(layer, Heads(q, k, v))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scaling)
+
+    def attention_weights(self, layer: int, stream: torch.Tensor) -> torch.Tensor:
+        """(batch, heads, pos, keys) in float32, whatever attention function the model runs."""
+        block = self.blocks[layer]
+        read = block.attn_norm(stream)
+        slots = self.slots([module(read) for module in block.projections])
+        heads = self.ready(layer, self.split_heads(slots))
+        return log_weights(heads, slice(0, stream.shape[1]), self.scaling).float().exp()
 
 
 class Rotary(Decoder):

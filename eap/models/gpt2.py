@@ -14,6 +14,8 @@ UNSUPPORTED = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "ad
 class GPT2(Decoder):
     """GPT-2's parts under the names that the rest of `eap` uses."""
 
+    inputs_first = True  # its Conv1D
+
     def __init__(self, model):
         config = model.config
         if not config.scale_attn_weights:

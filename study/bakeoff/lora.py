@@ -1,18 +1,13 @@
 """LoRA where one chooses: arms, ranks that meet a budget, the wrapped model, and the proof that it is what was planned."""
 
 import math
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
 
 from eap import InputError
 
-MODULES = (
-    "attn.c_attn",
-    "attn.c_proj",
-    "mlp.c_fc",
-    "mlp.c_proj",
-)  # in full: `c_proj` alone names two modules (guard 21)
 TOLERANCE = 0.005  # how far from its budget an arm may be, as a share (guard 8)
 METHODS = ("lora", "rslora", "dora", "adalora", "full", "none")
 
@@ -30,7 +25,7 @@ class Arm:
     method: str = "lora"
     critical: str | tuple[int, ...] = ()
     boost: float = 2.0
-    modules: tuple[str, ...] = MODULES
+    modules: tuple[str, ...] = ()  # kinds, as `attn.c_attn` or `self_attn.q_proj`; empty: all
     rank: int | None = None  # with --budget none; None: --rank
     alpha_over_r: float | None = None  # None: --alpha_over_r
     learning_rate: float | None = (
@@ -41,7 +36,6 @@ class Arm:
 
     def __post_init__(self):
         assert self.method in METHODS, self.method
-        assert set(self.modules) <= set(MODULES), self.modules
 
     @property
     def placement(self) -> str:
@@ -75,30 +69,40 @@ class Plan:
 
 
 def module_shapes(model) -> dict[str, tuple[int, int]]:
-    """(inputs, outputs) of every module that can be wrapped, by name, layer by layer. Conv1D keeps its weight as inputs x outputs."""
-    kind = model.config.model_type
-    if kind != "gpt2":
-        raise InputError(
-            f"--model_path: expected a model of type gpt2, whose modules the arms know, got {kind}; "
-            "fine-tune it with run_finetuning_with_checkpoints.py"
-        )
-    found = dict(model.named_modules())
-    names = [
-        f"transformer.h.{layer}.{module}"
-        for layer in range(model.config.n_layer)
-        for module in MODULES
-    ]
-    return {name: tuple(found[name].weight.shape) for name in names}
+    """(inputs, outputs) of every module that can be wrapped, by name, layer by layer: all that
+    multiply with a matrix in a block.
+    """
+    from eap.models import adapt
+
+    adapter = adapt(model, check=False)
+    names, shapes = {module: name for name, module in model.named_modules()}, {}
+    for module in (module for block in adapter.blocks for module in block.linear):
+        sizes = tuple(module.weight.shape)
+        shapes[names[module]] = sizes if adapter.inputs_first else sizes[::-1]
+    return shapes
 
 
 def layer_of(module: str) -> int:
-    """The layer of a module named as in `module_shapes`."""
-    return int(module.split(".")[2])
+    """The layer of a module named as in `module_shapes`: the first number in its name."""
+    return int(_parts(module)[1])
 
 
 def kind_of(module: str) -> str:
-    """Which of MODULES a module named as in `module_shapes` is."""
-    return module.split(".", 3)[3]
+    """Which module of its block one named as in `module_shapes` is.
+
+    In full: GPT-2's `c_proj` alone names two modules (guard 21).
+    """
+    return _parts(module)[2]
+
+
+def _parts(module: str) -> tuple[str, str, str]:
+    """(the name of the list of blocks, the layer, the kind) of a module's name."""
+    return re.fullmatch(r"(?:.*?\.)?([^.]+)\.(\d+)\.(.+)", module).groups()
+
+
+def kinds_of(shapes) -> list[str]:
+    """The kinds of module that a model has, in the order in which they run in a block."""
+    return list(dict.fromkeys(map(kind_of, shapes)))
 
 
 def parameters(shape: tuple[int, int], rank: int, method: str = "lora") -> int:
@@ -119,10 +123,16 @@ def make_plan(
     alpha / r is the same in all of an arm; rsLoRA, whose scaling is alpha / sqrt(r), keeps one alpha, that of its own rank.
     """
     rank, alpha_over_r = arm.rank or rank, arm.alpha_over_r or alpha_over_r
+    kinds = kinds_of(shapes)
+    if foreign := set(arm.modules) - set(kinds):
+        raise InputError(
+            f"arm {arm.name}: expected modules out of {', '.join(kinds)}, got {sorted(foreign)[0]}; "
+            "name those of this model in its `modules`"
+        )
     chosen = {
         name: shape
         for name, shape in shapes.items()
-        if layer_of(name) in set(layers) and kind_of(name) in arm.modules
+        if layer_of(name) in set(layers) and kind_of(name) in (arm.modules or kinds)
     }
     weights = {name: arm.boost if layer_of(name) in set(critical) else 1.0 for name in chosen}
     if budget is None:
@@ -151,8 +161,8 @@ def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
     ranks = {name: max(1, math.floor(due * weight + 1e-9)) for name, weight in weights.items()}
     left = budget - fixed - sum(rank * sum(shapes[name]) for name, rank in ranks.items())
     smallest = min(sum(shape) for shape in shapes.values())
-    place = spread([layer_of(name) for name in shapes])
-    evenly = sorted(ranks, key=lambda name: (MODULES.index(kind_of(name)), place[layer_of(name)]))
+    place, kinds = spread([layer_of(name) for name in shapes]), kinds_of(shapes)
+    evenly = sorted(ranks, key=lambda name: (kinds.index(kind_of(name)), place[layer_of(name)]))
     while left >= smallest:
         for name in sorted(evenly, key=lambda name: ranks[name] - due * weights[name]):
             if sum(shapes[name]) <= left:
@@ -187,17 +197,19 @@ def wrap(model, plan: Plan, total_steps: int):
     """The peft model of a plan, checked against it. The caller seeds torch first: adapters start at random."""
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
+    from eap.models import adapt
+
     rank, alpha = (
         Counter(values.values()).most_common(1)[0][0] for values in (plan.ranks, plan.alphas)
     )
     options = {
         "task_type": "CAUSAL_LM",
-        "fan_in_fan_out": True,
+        "fan_in_fan_out": adapt(model, check=False).inputs_first,
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
-        "target_modules": [module for module in MODULES if module in set(map(kind_of, plan.ranks))],
+        "target_modules": kinds_of(plan.ranks),
         "layers_to_transform": plan.layers,
-        "layers_pattern": "h",
+        "layers_pattern": _parts(next(iter(plan.ranks)))[0],
     }
     if plan.method == "adalora":
         config = AdaLoraConfig(

@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from eap import InputError
-from eap.hooks import hooked
 from eap.models import adapt
 from runs.disk import atomic
+from study.differential.two_models import states
 
 
 class Probe(NamedTuple):
@@ -70,17 +70,9 @@ def probe(sequences: list[list[int]], per_example: int) -> Probe:
 @torch.no_grad()
 def streams(model, ids: list[int]) -> torch.Tensor:
     """Residual streams of one sequence, pre-norm, on the CPU: float32 (n_layers + 1, positions, d_model)."""
-    device, last = next(model.parameters()).device, []
-    with hooked(before=[(adapt(model, check=False).final_norm.module, last.append)]):
-        inputs = torch.tensor([ids], device=device)
-        out = model(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            output_hidden_states=True,
-            use_cache=False,
-            logits_to_keep=1,
-        )
-    return torch.cat([*out.hidden_states[:-1], last[0]]).float().cpu()
+    adapter = adapt(model, check=False)
+    inputs = torch.tensor([ids], device=next(model.parameters()).device)
+    return states(adapter, inputs)[:-1, 0].float().cpu()
 
 
 def save(path, model, chosen: Probe) -> None:

@@ -1,7 +1,6 @@
 """Two models side by side on the same tokens: their residual streams and attention weights, reduced text by text.
 
-Memory holds one batch's states and one layer's attention weights: each layer of the fine-tuned model hands its weights to a hook,
-which asks the base model's layer for its own, reduces both and lets them go.
+Memory holds one batch's states and one layer's attention weights, which are computed from what the layer read.
 """
 
 import numpy as np
@@ -36,18 +35,23 @@ def _updates(states: torch.Tensor) -> torch.Tensor:
 
 
 def require_comparable(base, finetuned, names: tuple[str, str]) -> None:
-    """Raise InputError unless both models are GPT-2s of one shape: position by position, head by head comparisons need that."""
-    for name, model in zip(names, (base, finetuned), strict=True):
-        if model.config.model_type != "gpt2":
+    """Raise InputError unless two adapters are of one kind and shape of model.
+
+    Comparisons position by position, head by head, need that.
+    """
+    ours, theirs = (
+        {
+            "architecture": adapter.model.config.model_type,
+            "shape": str(adapter.graph),
+            "vocabulary": adapter.vocabulary_size,
+        }
+        for adapter in (base, finetuned)
+    )
+    for key, value in ours.items():
+        if value != theirs[key]:
             raise InputError(
-                f"{name}: expected a GPT-2, got model_type {model.config.model_type}; no other architecture is supported yet"
-            )
-    for key in ("n_layer", "n_head", "n_embd", "vocab_size"):
-        ours, theirs = getattr(base.config, key), getattr(finetuned.config, key)
-        if ours != theirs:
-            raise InputError(
-                f"expected two models of one shape, got {key} {ours} ({names[0]}) and {theirs} ({names[1]}); compare a model "
-                "with its own fine-tune"
+                f"expected two models of one {key}, got {value} ({names[0]}) and {theirs[key]} "
+                f"({names[1]}); compare a model with its own fine-tune"
             )
 
 
@@ -63,22 +67,25 @@ def plan_batches(lengths: list[int], n_heads: int, batch_size: int | None) -> li
 
 
 class Comparison:
-    """Per-text measures of two models, filled batch by batch: `states[name]` (texts, states), `heads[name]` (texts, layers, heads).
+    """Per-text measures of two models, filled batch by batch.
 
-    The states are the embeddings, the residual stream after each block (before any norm), and, last, the stream after the final norm
-    (`ln_f`): GPT-2's own `hidden_states[-1]` is that one, and comparing it as a layer shows the norm's weights (guard 3).
+    `states[name]` (texts, states), `heads[name]` (texts, layers, heads). The states are the
+    embeddings, the residual stream after each block (before any norm), and, last, the stream after
+    the final norm: the last of transformers' own `hidden_states` is that one, and comparing it as a
+    layer shows the norm's weights (guard 3). Both models are given as `eap` adapters, which compute
+    attention weights from the streams, whatever attention function the models run (guard 6).
     """
 
     def __init__(self, base, finetuned, n_texts: int):
-        self.base, self.finetuned, config = base, finetuned, base.config
-        self.n_layers, n_states = config.n_layer, config.n_layer + 2
+        self.base, self.finetuned, graph = base, finetuned, base.graph
+        self.n_layers, n_states = graph.n_layers, graph.n_layers + 2
         self.states = {
             name: np.zeros((n_texts, n_states))
             for name in [*STATES, *GEOMETRY, "first_base", "first_finetuned"]
         }
-        self.heads, self.shape = {}, (n_texts, config.n_layer, config.n_head)
+        self.heads, self.shape = {}, (n_texts, graph.n_layers, graph.n_heads)
         # per dimension, summed over texts: mean |x| and mean x^2 over positions
-        self.absolute, self.square = (np.zeros((2, n_states, config.n_embd)) for _ in range(2))
+        self.absolute, self.square = (np.zeros((2, n_states, graph.d_model)) for _ in range(2))
 
     @torch.no_grad()
     def add(self, rows: list[int], sequences: list[list[int]]) -> None:
@@ -86,40 +93,18 @@ class Comparison:
         lengths = [len(ids) for ids in sequences]
         padded = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(ids) for ids in sequences], batch_first=True
-        ).to(self.base.device)
-        read, seen = [], []
-        x = _states(
-            self.base, padded, [(block.ln_1, read.append) for block in self.base.transformer.h]
-        )
-        causal = torch.full(
-            (padded.shape[1],) * 2,
-            torch.finfo(self.base.dtype).min,
-            dtype=self.base.dtype,
-            device=padded.device,
-        ).triu(1)
-
-        def reduce(layer, theirs):
-            ours = self.base.transformer.h[layer].attn.forward(read[layer], attention_mask=causal)[
-                1
-            ]
+        ).to(self.base.model.device)
+        x, y = states(self.base, padded), states(self.finetuned, padded)
+        for layer in range(self.n_layers):
+            ours = self.base.attention_weights(layer, x[layer])
+            theirs = self.finetuned.attention_weights(layer, y[layer])
             self._add_attention(layer, rows, lengths, ours, theirs)
-            seen.append(layer)
-
-        watched = [
-            (block.attn, lambda out, layer=layer: reduce(layer, out[1]))
-            for layer, block in enumerate(self.finetuned.transformer.h)
-        ]
-        y = _states(self.finetuned, padded, watched)
-        assert seen == list(range(self.n_layers)), f"attention weights came from layers {seen} only"
         for place, row in enumerate(rows):
             self._add_states(
                 row, x[:, place, : lengths[place]].float(), y[:, place, : lengths[place]].float()
             )
 
     def _add_attention(self, layer, rows, lengths, ours, theirs):
-        assert ours is not None and theirs is not None, (
-            "attention weights are missing: load with attn_implementation='eager'"
-        )
         for place, (row, n) in enumerate(zip(rows, lengths, strict=True)):
             for name, values in measures.attention_measures(
                 ours[place, :, :n, :n], theirs[place, :, :n, :n]
@@ -144,13 +129,13 @@ class Comparison:
         self.square += np.stack([states.square().mean(1).cpu().numpy() for states in (x, y)])
 
 
-def _states(model, ids: torch.Tensor, watched: list) -> torch.Tensor:
-    """The states (states, texts, positions, d_model) of a run with `watched` hooks on. Padding is on the right: no mask is needed."""
-    states, stack = [], model.transformer
-    after = [*((block, states.append) for block in stack.h), (stack.ln_f, states.append), *watched]
-    with hooked(before=[(stack.h[0], states.append)], after=after):
-        stack(
-            input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
-        )  # a mask of ones: without one, transformers warns
-    assert len(states) == model.config.n_layer + 2, f"{len(states)} states came"
-    return torch.stack(states)
+def states(adapter, ids: torch.Tensor) -> torch.Tensor:
+    """(states, texts, positions, d_model): what each layer reads, and the end before and after the
+    final norm. Padding is on the right: no mask is needed.
+    """
+    read = []
+    norms = [*(block.attn_norm for block in adapter.blocks), adapter.final_norm]
+    with hooked(before=[(norm.module, read.append) for norm in norms]):
+        end = adapter.hidden(adapter.embed(ids))
+    assert len(read) == adapter.graph.n_layers + 1, f"{len(read)} streams came"
+    return torch.stack([*read, end])

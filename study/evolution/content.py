@@ -64,6 +64,7 @@ def evolve(
             "n_layers": graph.n_layers,
             "n_heads": graph.n_heads,
             "d_model": graph.d_model,
+            "parallel_attn_mlp": graph.parallel,
             "edges": graph.n_edges,
             "nodes": len(graph.nodes),
         },

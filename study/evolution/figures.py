@@ -362,11 +362,10 @@ def moved_drawing(content: dict, path) -> None:
     Width grows with the change; mark, line and colour say its kind.
     """
     about, moved = content["graph"], content["moved"]
-    graph, drawn, looks = (
-        Graph(about["n_layers"], about["n_heads"], about["d_model"]),
-        moved["edges"][:DRAWN_EDGES],
-        {},
+    graph = Graph(
+        about["n_layers"], about["n_heads"], about["d_model"], parallel=about["parallel_attn_mlp"]
     )
+    drawn, looks = moved["edges"][:DRAWN_EDGES], {}
     for row in drawn:
         mark, colour, line = LOOKS[row["kind"]]
         looks[graph.edge_number[row["edge"]]] = {
