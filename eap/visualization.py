@@ -1,6 +1,7 @@
 """Drawings of circuits and plots of scores. Functions take plain data and return a Figure, or write a drawing to a path."""
 
 import contextlib
+import html
 import math
 import os
 import sys
@@ -12,7 +13,15 @@ from eap.dataset import SPANS
 from eap.graph import Graph
 from eap.style import COLOURS, SEQUENTIAL, drawable, subplots
 
-DRAWN_EDGES = 60  # more cannot be told apart on a page
+DRAWN_EDGES = 200  # more cannot be told apart on a page
+READS = {  # what an edge is read as: its words in the legend, its colour
+    "q": ("as query", COLOURS["base"]),
+    "k": ("as key", COLOURS["circuit"]),
+    "v": ("as value", COLOURS["finetuned"]),
+    "mlp": ("by an MLP", COLOURS["chance"]),
+    "logits": ("by the logits", COLOURS["text"]),
+}
+FILLS = {"a": "#e8f0f7", "m": "#fbe9dd"}  # of heads and MLPs
 SPAN_COLOURS = (
     "#000000",
     "#D55E00",
@@ -112,26 +121,43 @@ def draw_circuit(
     title: str,
     most: int = DRAWN_EDGES,
 ) -> list[str]:
-    """Write a drawing (.png or .svg) of the strongest kept edges; returns their names, strongest first.
+    """Write a drawing (.png, .svg or .pdf) of the strongest kept edges; returns their names, strongest first.
 
-    Width grows with |score|; a positive score (ablating the edge raises the metric) is orange, a negative one blue and dashed.
+    Width grows with |score|; the colour tells what an edge is read as. A positive score (ablating
+    the edge raises the metric) is solid, a negative one dashed.
     """
-    strongest = sorted(kept.nonzero()[:, 0].tolist(), key=lambda edge: -abs(float(scores[edge])))[
-        :most
-    ]
+    candidates = kept.nonzero()[:, 0].tolist()
+    strongest = sorted(candidates, key=lambda edge: -abs(float(scores[edge])))[:most]
     largest = max((abs(float(scores[edge])) for edge in strongest), default=1.0) or 1.0
     looks = {}
     for edge in strongest:
         score = float(scores[edge])
         looks[edge] = {
-            "color": COLOURS["finetuned"] if score >= 0 else COLOURS["base"],
+            "color": READS[read_as(graph, edge)][1],
             "style": "solid" if score >= 0 else "dashed",
             "penwidth": pen_width(score, largest),
         }
-    kept_words = f"the {len(strongest)} strongest of {int(kept.sum()):,} edges; width: |score|; q, k, v: what a head reads them as"
-    signs = "orange, solid: ablating the edge raises the metric; blue, dashed: lowers it"
-    draw_edges(graph, looks, path, f"{graphviz_text(title)}\n{kept_words}\n{signs}")
+    kept_words = f"the {len(strongest)} strongest of {int(kept.sum()):,} edges; width: |score|"
+    colours = " &nbsp; ".join(
+        f'<FONT COLOR="{colour}"><B>&#9473;</B> {words}</FONT>' for words, colour in READS.values()
+    )
+    signs = "solid: ablating the edge raises the metric; dashed: lowers it"
+    draw_edges(graph, looks, path, legend(html.escape(title), kept_words, f"read {colours}", signs))
     return [graph.edges[edge] for edge in strongest]
+
+
+def read_as(graph: Graph, edge: int) -> str:
+    """What an edge is read as: `q`, `k`, `v`, `mlp` or `logits`."""
+    reader, _, slot = graph.destinations[graph.edge_index[1][edge]].partition("<")
+    if slot:
+        return slot.rstrip(">")
+    return "logits" if reader == "logits" else "mlp"
+
+
+def legend(*lines: str) -> str:
+    """Lines of Graphviz's HTML, one below the other, as a label."""
+    rows = "".join(f"<TR><TD>{drawable(line)}</TD></TR>" for line in lines)
+    return f'<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="2">{rows}</TABLE>>'
 
 
 def pen_width(score: float, largest: float) -> str:
@@ -139,15 +165,11 @@ def pen_width(score: float, largest: float) -> str:
     return f"{0.6 + 3.4 * math.sqrt(abs(score / largest)):.2f}"
 
 
-def graphviz_text(text: str) -> str:
-    """`text` as a label of Graphviz that shows it as it is: its escapes and entities are taken from it."""
-    return drawable(text).replace("&", "&amp;").replace("\\", "\\\\")
-
-
 def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
-    """Write a drawing (.png or .svg) of some edges, input below, logits on top; `looks` maps an edge number to Graphviz attributes.
+    """Write a drawing (.png, .svg or .pdf) of some edges, input below, logits on top.
 
-    An edge is labelled with the slot it enters (q, k, v) and its `mark`, if `looks` gives one. A title in <...> is Graphviz's HTML.
+    `looks` maps an edge number to Graphviz attributes; a `mark` in it is written at the edge. The
+    rows are the model's layers, named on the left. `title` is a label of `legend`.
     """
     import pygraphviz
 
@@ -172,23 +194,15 @@ def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
     )
     src, dst = graph.edge_index
     for edge, look in looks.items():
-        reader, _, slot = graph.destinations[dst[edge]].partition("<")
         writer = graph.sources[src[edge]]
+        reader = graph.destinations[dst[edge]].partition("<")[0]
         for node in (writer, reader):
-            drawing.add_node(
-                node,
-                fillcolor="#e8f0f7"
-                if node.startswith("a")
-                else "#fbe9dd"
-                if node.startswith("m")
-                else "#eeeeee",
-            )
-        label = f"{slot.rstrip('>')} {look.get('mark', '')}".strip()
+            drawing.add_node(node, fillcolor=FILLS.get(node[0], "#eeeeee"))
         drawing.add_edge(
             writer,
             reader,
             key=str(edge),
-            label=label,
+            label=look.get("mark", ""),
             fontsize="9",
             fontname="Helvetica",
             arrowsize="0.5",
@@ -216,15 +230,22 @@ def _quiet_stderr():
 
 
 def _rank_by_layer(graph: Graph, drawing) -> None:
-    """One row per attention or MLP layer, in the order of the model: rows that are present are chained by invisible edges."""
-    order = (
-        ["input"]
-        + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
-        + ["logits"]
-    )
-    rows = [[node for node in drawing.nodes() if node.split(".")[0] == name] for name in order]
-    rows = [row for row in rows if row]
-    for row in rows:
-        drawing.add_subgraph(row, rank="same")
-    for lower, upper in zip(rows, rows[1:], strict=False):
-        drawing.add_edge(lower[0], upper[0], key="order", style="invis")
+    """One row per attention or MLP layer, in the model's order, with the layer's name on its left.
+
+    Rows that hold a node are chained by the invisible edges between their names.
+    """
+    layers = [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
+    nodes = drawing.nodes()
+    names, named = [], {"input", "logits"}
+    for layer in ["input", *layers, "logits"]:
+        row = [node for node in nodes if node.split(".")[0] == layer]
+        if not row:
+            continue
+        name = f"row {layer}"
+        words = "" if layer[1:] in named or layer in named else f"layer {layer[1:]}"
+        named.add(layer[1:])
+        drawing.add_node(name, shape="plaintext", style="", label=words, fontcolor="#666666")
+        drawing.add_subgraph([name, *row], rank="same")
+        names.append(name)
+    for lower, upper in zip(names, names[1:], strict=False):
+        drawing.add_edge(lower, upper, key="order", style="invis", weight="100")

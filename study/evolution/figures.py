@@ -7,7 +7,7 @@ import numpy as np
 
 from eap import style
 from eap.graph import Graph
-from eap.visualization import DRAWN_EDGES, draw_edges, pen_width
+from eap.visualization import DRAWN_EDGES, draw_edges, legend, pen_width, read_as
 from study.evolution import content as evolution_report
 from study.evolution import faithfulness as evolution_faithfulness
 from study.evolution import words as evolution_words
@@ -357,42 +357,45 @@ def _layer_floor(axis, layers, noise):
 
 
 def moved_drawing(content: dict, path) -> None:
-    """Write a drawing of the edges of the first or last circuit whose scores changed beyond noise, at most DRAWN_EDGES, most first.
+    """Write a drawing of the edges of the first or last circuit whose scores changed beyond noise.
 
-    Width grows with the change; mark, line and colour say its kind.
+    At most DRAWN_EDGES of them, most first. Width grows with the change; mark, line and colour say
+    its kind, a letter beside the mark what a head reads the edge as.
     """
     about, moved = content["graph"], content["moved"]
     graph = Graph(
         about["n_layers"], about["n_heads"], about["d_model"], parallel=about["parallel_attn_mlp"]
     )
-    drawn, looks = moved["edges"][:DRAWN_EDGES], {}
+    drawn = moved["edges"][:DRAWN_EDGES]
+    looks = {}
     for row in drawn:
         mark, colour, line = LOOKS[row["kind"]]
-        looks[graph.edge_number[row["edge"]]] = {
-            "mark": mark, "color": style.COLOURS[colour], "style": line, "penwidth": pen_width(row["change"], drawn[0]["change"]),
-        }  # fmt: skip
-    legend = " &nbsp; ".join(
+        edge = graph.edge_number[row["edge"]]
+        slot = read_as(graph, edge)
+        looks[edge] = {
+            "mark": f"{slot} {mark}" if slot in ("q", "k", "v") else mark,
+            "color": style.COLOURS[colour],
+            "style": line,
+            "penwidth": pen_width(row["change"], drawn[0]["change"]),
+        }
+    kinds = " &nbsp; ".join(
         f'<FONT COLOR="{style.COLOURS[colour]}"><B>{mark}</B>, {line}</FONT>: {kind} '
         f"({moved['counts'][kind]['in_a_circuit']:,})"
         for kind, (mark, colour, line) in LOOKS.items()
     )
     names = [checkpoint["name"] for checkpoint in content["checkpoints"]]
-    first, last = map(_shown, (names[0], names[-1]))
-    what = (
-        f"The {len(drawn)} largest of {len(moved['edges']):,} changes"
-        if drawn
-        else "No change beyond noise"
-    )
-    lines = (
-        f"{what} of edges of the first or last circuit, from {first} to {last}",
-        f"normalised scores, n = {moved['examples']} examples, false-discovery rate {100 * moved['false_discovery_rate']:.0f} %; "
+    what = "No change beyond noise"
+    if drawn:
+        what = f"The {len(drawn)} largest of {len(moved['edges']):,} changes"
+    rate = 100 * moved["false_discovery_rate"]
+    title = legend(
+        f"{what} of edges of the first or last circuit, from {_shown(names[0])} to "
+        f"{_shown(names[-1])}",
+        f"normalised scores, n = {moved['examples']} examples, false-discovery rate {rate:.0f} %; "
         "width: size of the change",
-        legend,
+        kinds,
     )
-    rows = "".join(f"<TR><TD>{line}</TD></TR>" for line in lines)
-    draw_edges(
-        graph, looks, path, f'<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="2">{rows}</TABLE>>'
-    )
+    draw_edges(graph, looks, path, title)
 
 
 def _shown(name: str) -> str:
