@@ -311,8 +311,8 @@ def left_to_do(chosen: list[list[str]], handed_on: list[str]) -> dict[str, float
 def left_of_circuits(args) -> tuple[str, float]:
     """(before, after, beside or checkpoints; the share of its circuits that are not there yet)."""
     if args.all_checkpoints:
-        records = Path(args.output_dir).glob("C_step*.run.json")
-        done = sum(recorded(args, record, but={"model_path", "output"}) for record in records)
+        written = Path(args.output_dir).glob("C_step*.run.json")
+        done = sum(recorded(args, record, but={"model_path", "output"}) for record in written)
         return "checkpoints", max(0, 1 - done / CHECKPOINTS)
     names = ("EAP-IG", "beside"), ("before", "before"), ("after", "after")
     name = next(name for part, name in names if part in Path(args.output).name)
@@ -344,19 +344,28 @@ def values_of(words: str) -> dict[str, list[str]]:
     }
 
 
-def bytes_to_write(preset: Preset, work: dict[str, estimate.Work], left: dict[str, float]) -> float:
+def bytes_to_write(
+    preset: Preset, work: dict[str, estimate.Work], left: dict[str, float], shape: estimate.Shape
+) -> float:
     """What the stages of `work` will keep: checkpoints, scores, the arm `full` of each seed."""
     half = preset.pairs // 2
     circuits = half * sum(
         left.get(name, 1) for name in ("before", "after", "beside")
     ) + CHECKPOINTS * min(preset.trajectory, half) * left.get("checkpoints", 1)
     amounts = {
-        "run_finetuning_with_checkpoints": (3 * CHECKPOINTS + 1) * estimate.WEIGHTS_BYTES,
-        "extract_summarization_circuit": circuits * estimate.SCORES_BYTES,
-        "run_peft_bakeoff": int(values_of(preset.arms)["seeds"][0]) * estimate.WEIGHTS_BYTES,
+        "run_finetuning_with_checkpoints": (3 * CHECKPOINTS + 1) * shape.weights_bytes,
+        "extract_summarization_circuit": circuits * shape.scores_bytes,
+        "run_peft_bakeoff": int(values_of(preset.arms)["seeds"][0]) * shape.weights_bytes,
     }
     shares = left | {"extract_summarization_circuit": 1}
     return sum(amount * shares.get(stage, 1) for stage, amount in amounts.items() if stage in work)
+
+
+def config_of(name: str):
+    """The transformers configuration of a model, without its weights."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(hub.model_folder(name, weights=False)))
 
 
 def say_estimate(args, preset: Preset, chosen: list[list[str]], out: Path) -> None:
@@ -376,12 +385,15 @@ def say_estimate(args, preset: Preset, chosen: list[list[str]], out: Path) -> No
         ["--device", args.device or "auto", "--dtype", args.dtype or "float32"]
     )
     print(
-        "Timing a few steps of GPT-2 small for an estimate of the hours (up to two minutes) ...",
+        f"Timing a few steps of {preset.model}'s shape for an estimate of the hours (up to two "
+        "minutes) ...",
         flush=True,
     )
-    unit = estimate.measure(training, new_tokens)
-    said = estimate.lines(work, unit, training, new_tokens)
-    disk = forecast.disk_in_words(bytes_to_write(preset, work, left), out).removeprefix("; ")
+    shape = estimate.shape_of(config_of(preset.model))
+    unit = estimate.measure(training, new_tokens, shape.config)
+    said = estimate.lines(work, unit, training, shape=shape, new_tokens=new_tokens)
+    written = bytes_to_write(preset, work, left, shape)
+    disk = forecast.disk_in_words(written, out).removeprefix("; ")
     finished = [stage for stage in amounts if stage in wanted and stage not in work]
     said += [f"Disk: {disk}, downloads not counted."] if disk else []
     said += (

@@ -1,4 +1,4 @@
-"""How long a study will take on this machine: a few timed steps of GPT-2 small's shape, multiplied by how many the stages need."""
+"""How long a study will take on this machine: a few timed steps of its model's shape, multiplied by how many the stages need."""
 
 import time
 from typing import NamedTuple
@@ -12,8 +12,6 @@ TIMED_TOKENS = 9  # new tokens in the timing of a summary
 LONG_FOR_A_PROCESSOR = 86_400  # seconds of work, from which on the demo is pointed to
 PART_ON_A_PROCESSOR = 4  # there a quarter of an article is timed, and counted four times
 LONG_STEP_SECONDS = 5  # a step that takes so long is timed once
-WEIGHTS_BYTES = 4 * 124.4e6  # of GPT-2 small in float32
-SCORES_BYTES = 4 * 32_491  # of an example's edge scores
 # An assumption, used where there is no GPU: what a step sustains on a data-centre GPU in float32
 # with TF32, which training turns on.
 TFLOPS_OF_A_GPU = 20.0
@@ -38,18 +36,51 @@ class Work(NamedTuple):
         return self.train * unit.train + self.read * unit.read + self.write * unit.write
 
 
-def measure(args, max_new_tokens: int, config=None, context: int = CONTEXT) -> Work:
+class Shape(NamedTuple):
+    """What the estimate needs of a model: its configuration and its sizes."""
+
+    config: object  # transformers' own
+    weights: int
+    layers: int
+    width: int
+    edges: int
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of the weights in float32."""
+        return 4 * self.weights
+
+    @property
+    def scores_bytes(self) -> int:
+        """Of an example's edge scores."""
+        return 4 * self.edges
+
+
+def shape_of(config) -> Shape:
+    """The shape of the model that a configuration describes, of which no weight is made."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from eap.models import adapt
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    graph = adapt(model, check=False).graph
+    weights = model.num_parameters()
+    return Shape(config, weights, graph.n_layers, graph.d_model, graph.n_edges)
+
+
+def measure(args, max_new_tokens: int, config, context: int = CONTEXT) -> Work:
     """Seconds of training on, reading and summarizing one article, timed on the device of `args` with random weights."""
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import AutoModelForCausalLM
 
     from runs import devices, opening
     from summarization import training
 
     opening.silence_transformers()
     device = devices.torch_device(args)
-    config = config or GPT2Config()
-    model = GPT2LMHeadModel(config).to(device, devices.torch_dtype(args))
+    model = AutoModelForCausalLM.from_config(config).to(device, devices.torch_dtype(args))
     on_gpu = device.type == "cuda"
     rows, part = (BATCH, 1) if on_gpu else (1, PART_ON_A_PROCESSOR)
     context //= part
@@ -102,16 +133,15 @@ def _seconds(work, device) -> float:
     return min(taken[1:])
 
 
-def training_flop(context: int = CONTEXT) -> float:
-    """Floating-point operations of training GPT-2 small on one article: 6 per weight and token (Kaplan et al., arXiv 2001.08361, 2.1),
+def training_flop(shape: Shape, context: int = CONTEXT) -> float:
+    """Floating-point operations of training on one article: 6 per weight and token (Kaplan et al., arXiv 2001.08361, 2.1),
     and 12 x layers x width x context per token for the attention scores."""
-    weights, layers, width = 124e6, 12, 768
-    return context * (6 * weights + 12 * layers * width * context)
+    return context * (6 * shape.weights + 12 * shape.layers * shape.width * context)
 
 
-def on_a_gpu(new_tokens: int) -> Work:
+def on_a_gpu(shape: Shape, new_tokens: int) -> Work:
     """Seconds of an article on a GPU by the two assumptions above: reading takes a third of training's operations (Kaplan et al.)."""
-    train = training_flop() / (TFLOPS_OF_A_GPU * 1e12)
+    train = training_flop(shape) / (TFLOPS_OF_A_GPU * 1e12)
     return Work(train, train / 3, train / 3 + new_tokens * GPU_SECONDS_PER_TOKEN)
 
 
@@ -126,7 +156,7 @@ def in_hours(work: dict[str, Work], unit: Work) -> str:
     )
 
 
-def lines(work: dict[str, Work], unit: Work, args, new_tokens: int) -> list[str]:
+def lines(work: dict[str, Work], unit: Work, args, *, shape: Shape, new_tokens: int) -> list[str]:
     """The estimate in words: hours of the whole and of each stage, whence, and how uncertain.
 
     `args` are those of a script that trains: its device, and what it multiplies matrices in.
@@ -137,7 +167,8 @@ def lines(work: dict[str, Work], unit: Work, args, new_tokens: int) -> list[str]
     device = devices.torch_device(args)
     said = [
         f"Estimate for this machine ({device}): {in_hours(work, unit)}",
-        "Scaled from steps timed just now, of GPT-2 small's shape with random weights, for "
+        f"Scaled from steps timed just now, of a {shape.config.model_type} of the study's shape "
+        f"({shape.weights / 1e6:.0f} million weights, random ones), for "
         f"{CONTEXT:,} tokens: an article takes {unit.train:.3g} s to train on (matrix products in "
         f"{training.matrix_products(args)}), {unit.read:.3g} to read and {unit.write:.3g} to "
         f"summarize (in {args.dtype}). Shorter articles make it less; "
@@ -149,7 +180,8 @@ def lines(work: dict[str, Work], unit: Work, args, new_tokens: int) -> list[str]
             "There is no GPU here to time: on this processor it is "
             f"{forecast.in_words(seconds)} of work. Estimate for one GPU that sustains "
             f"{TFLOPS_OF_A_GPU:.0f} TFLOP/s in float32 with TF32 and writes "
-            f"{1 / GPU_SECONDS_PER_TOKEN:,.0f} tokens a second, both assumptions: {in_hours(work, on_a_gpu(new_tokens))}"
+            f"{1 / GPU_SECONDS_PER_TOKEN:,.0f} tokens a second, both assumptions: "
+            f"{in_hours(work, on_a_gpu(shape, new_tokens))}"
         )
         if seconds > LONG_FOR_A_PROCESSOR:
             said.append(

@@ -5,9 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import families
 import pytest
 import torch
-from transformers import GPT2Config
+from transformers import AutoConfig, GPT2Config, LlamaConfig
 
 import run_finetuning_with_checkpoints as training_script
 import run_pipeline as script
@@ -19,6 +20,21 @@ from study.estimate import Work
 def training_args(*words):
     """The arguments of a script that trains."""
     return training_script.parse(["--device", "cpu", *words])
+
+
+@pytest.fixture(scope="module")
+def small():
+    """GPT-2 small's shape."""
+    return estimate.shape_of(GPT2Config())
+
+
+def test_shapes_of_models_by_hand(small):
+    assert (small.layers, small.width, small.edges) == (12, 768, 32_491)
+    assert small.weights == 124_439_808 and small.weights_bytes == 4 * 124_439_808
+    sizes = {"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3}
+    sizes |= {"num_hidden_layers": 30, "intermediate_size": 1536, "vocab_size": 49_152}
+    smol = estimate.shape_of(LlamaConfig(tie_word_embeddings=True, **sizes))
+    assert smol.weights == 134_515_008 and smol.scores_bytes == 4 * 123_211
 
 
 def test_the_work_of_the_study_by_hand():
@@ -43,12 +59,13 @@ def test_seconds_add_up():
     assert Work(10, 20, 30).seconds(Work(0.1, 0.01, 0.001)) == pytest.approx(1.23)
 
 
-def test_words_name_hours_source_and_uncertainty_and_what_is_assumed_without_a_gpu():
+def test_words_name_hours_source_and_uncertainty_and_what_is_assumed_without_a_gpu(small):
     work = {"a": Work(train=3600), "b": Work(write=7200)}
     args = training_args("--device", "cpu")
-    said = estimate.lines(work, Work(2.0, 0.0, 0.5), args, 100)
+    said = estimate.lines(work, Work(2.0, 0.0, 0.5), args, shape=small, new_tokens=100)
     assert said[0] == "Estimate for this machine (cpu): about 3.0 hours: a 2.0, b 1.0"
-    assert "timed just now" in said[1] and "factor of two" in said[1]
+    assert "timed just now, of a gpt2" in said[1] and "124 million weights" in said[1]
+    assert "factor of two" in said[1]
     assert "no GPU" in said[2] and "3.0 hours of work" in said[2]
     assert "both assumptions: about" in said[2] and len(said) == 3
 
@@ -58,8 +75,9 @@ def test_what_takes_no_hour_is_told_in_minutes():
     assert said == "about 2.1 minutes: a 1.5, b 0.6"
 
 
-def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to():
-    said = estimate.lines({"a": Work(train=3600)}, Work(100, 1, 1), training_args(), 100)
+def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to(small):
+    work = {"a": Work(train=3600)}
+    said = estimate.lines(work, Work(100, 1, 1), training_args(), shape=small, new_tokens=100)
     assert "about 100.0 hours (4 days)" in said[0] and "4.2 days of work" in said[2]
     assert "--preset demo" in said[3]
 
@@ -69,18 +87,19 @@ def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to():
     ((8, 0), ["--bf16"], "bfloat16"), ((9, 0), ["--dtype", "float64"], "float64"),
 ])  # fmt: skip
 def test_on_a_gpu_the_estimate_names_what_training_multiplies_in(
-    capability, words, products, monkeypatch
+    capability, words, products, small, monkeypatch
 ):
     monkeypatch.setattr(devices, "torch_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    said = estimate.lines({"a": Work(train=3600)}, Work(1, 1, 1), training_args(*words), 100)
+    args = training_args(*words)
+    said = estimate.lines({"a": Work(train=3600)}, Work(1, 1, 1), args, shape=small, new_tokens=100)
     assert f"(matrix products in {products})" in said[1] and len(said) == 2
 
 
-def test_a_gpus_hours_by_hand():
+def test_a_gpus_hours_by_hand(small):
     unit = estimate.on_a_gpu(
-        100
+        small, 100
     )  # 20 TFLOP/s: 6 operations per weight and token are 0.038 s, a third of it to read
     assert unit.train == pytest.approx(
         1024 * 6 * 124e6 / 20e12, rel=0.2
@@ -88,14 +107,17 @@ def test_a_gpus_hours_by_hand():
     assert unit.write == pytest.approx(unit.read + 100 * 0.01 / 16)
 
 
-def test_an_articles_training_flop_are_six_per_weight_and_token_and_the_attention():
-    assert estimate.training_flop(1024) == pytest.approx(1024 * 6 * 124e6, rel=0.2)
-    assert estimate.training_flop(1024) > 1024 * 6 * 124e6
+def test_an_articles_training_flop_are_six_per_weight_and_token_and_the_attention(small):
+    assert estimate.training_flop(small, 1024) == pytest.approx(1024 * 6 * 124e6, rel=0.2)
+    assert estimate.training_flop(small, 1024) > 1024 * 6 * 124e6
 
 
-def test_measured_seconds_are_positive_and_training_takes_longer_than_reading():
-    args = training_args("--device", "cpu")
-    tiny = GPT2Config(n_layer=2, n_head=2, n_embd=32, vocab_size=500, n_positions=96)
+@pytest.mark.parametrize("family", ["gpt2", "llama", "pythia"])
+def test_measured_seconds_are_positive_and_training_takes_longer_than_reading(family):
+    args, kind = training_args("--device", "cpu"), families.CONFIGS[family][0]
+    sizes = families.CONFIGS[family][1] | {"vocab_size": 500}
+    longest = "n_positions" if family == "gpt2" else "max_position_embeddings"
+    tiny = AutoConfig.for_model(kind, **sizes | {longest: 96})
     found = estimate.measure(args, 16, tiny, context=96)
     assert found.train > found.read > 0 and found.write > 0
 
@@ -193,6 +215,7 @@ def test_the_estimate_says_what_it_leaves_out_and_the_disk(
     commands_there, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(estimate, "measure", lambda *_: Work(1, 1, 1))
+    monkeypatch.setattr(script, "config_of", lambda _: GPT2Config())
     finish(commands_there[1], tmp_path)
     args = script.parse(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
     script.say_estimate(args, script.PRESETS["gpt2-cnn"], commands_there, tmp_path)
