@@ -288,7 +288,8 @@ def _rank_scores(edges: dict, rank: str, graph: Graph, path) -> torch.Tensor | N
         )
     if rank == "mean":
         return None
-    return torch.tensor([float(edges[name]["rank_score"]) for name in graph.edges]).double()
+    values = [float(edges[name]["rank_score"]) for name in graph.edges]
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
