@@ -114,3 +114,14 @@ def headings(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_what_is_made_from_the_code_is_current(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import make_docs
+
+    advice = "run `python docs/make_docs.py`"
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == make_docs.readme(), advice
+    for name in ("troubleshooting", "gallery"):
+        text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        assert text == getattr(make_docs, name)(), advice
