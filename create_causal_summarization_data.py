@@ -187,7 +187,7 @@ def main(argv=None):
     if run.up_to_date:
         return
 
-    from study import pairs as pair_report
+    from study.pairs import content as pair_report
     from summarization import words
 
     tokenizer, config = reader(args.model_path)

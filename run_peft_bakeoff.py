@@ -574,9 +574,9 @@ def report(
 ) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
     from eap.resampling import mean_interval
-    from study import quality
     from study.bakeoff import content as bakeoff_report
     from study.bakeoff import trials as bakeoff
+    from study.quality import content as quality
     from summarization import words
 
     found = [(this, *bakeoff.results(this)) for this in trials]

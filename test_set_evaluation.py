@@ -164,7 +164,7 @@ def model_system(label: str, written: list[dict]):
     """The `quality.System` of a model, from the rows of its file."""
     import numpy as np
 
-    from study import quality
+    from study.quality import content as quality
 
     values = {
         "tokens": [row["n_tokens"] for row in written],
@@ -177,7 +177,7 @@ def model_system(label: str, written: list[dict]):
 
 def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     """Everything that stands in rouge.json, from the rows and what each model wrote."""
-    from study import quality
+    from study.quality import content as quality
     from summarization import words
 
     articles, references = list(rows["article"]), list(rows["highlights"])
@@ -233,7 +233,7 @@ def main(argv=None):
     if run.up_to_date:
         return
 
-    from study import quality
+    from study.quality import content as quality
 
     for name in args.metrics:
         quality.load_metric(name)  # before the hours of generation, not after

@@ -9,7 +9,7 @@ import pytest
 import create_causal_summarization_data as script
 from eap import InputError
 from eap.dataset import read_pairs
-from study import pairs as pair_report
+from study.pairs import content as pair_report
 from summarization import corruption, newsroom, prompt, rouge
 
 SUMMARY_END = [7, 8, 9]

@@ -11,7 +11,7 @@ import test_set_evaluation as script
 from eap import InputError
 from runs import opening
 from runs.records import ROOT
-from study import quality
+from study.quality import content as quality
 from summarization import generation, prompt
 
 

@@ -18,8 +18,8 @@ import torch
 from eap import InputError
 from eap.resampling import mean_interval
 from runs import adapters, console, devices, disk, hub, opening, records
-from study import quality
 from study.bakeoff import lora
+from study.quality import content as quality
 from summarization import examples, generation, training
 
 SETTINGS = (

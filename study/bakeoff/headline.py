@@ -1,0 +1,123 @@
+"""bakeoff.json in a few lines: which arms are better or worse than `all` and than random layers."""
+
+from eap import MIN_EXAMPLES
+from study.bakeoff.content import (
+    REFERENCES,
+    SPOKEN,
+    below_chance,
+    layer_text,
+    off_budget,
+    one_draw,
+    same_layers,
+)
+from study.headline import Finding, Headline, Null, Number, Table, column, named, number
+
+LABELS = {"rouge1": "ROUGE-1", "nll_nats": "NLL"}
+BASELINES = ("Lead-3", "Random-3")
+
+
+def headline(content: dict, costs: dict | None = None) -> Headline:
+    """The `Headline` of a bake-off; `costs` is what costs.json holds under `costs`."""
+    seeds = len(content["seeds"])
+    budget = content["budget_parameters"]
+    title = (
+        f"{len(content['arms'])} arms on {content['model']}, {seeds} seed{'s' * (seeds > 1)}, "
+        f"{content['n_texts']} texts of {content['dataset']}"
+        + (f", {budget:,} trainable parameters" if budget else "")
+    )
+    return Headline(title, table(content, costs), findings(content), cautions(content))
+
+
+def table(content: dict, costs: dict | None) -> Table:
+    """A row for each arm and baseline: layers, two measures, the words that may be said, seconds."""
+    arms, sticks = content["arms"], content["yardsticks"]
+    baselines = {name: sticks[name] for name in BASELINES if name in sticks}
+    entries = [*arms.values(), *baselines.values()]
+    columns = {
+        "arm": [*arms, *baselines],
+        "layers": [*[layer_text(arm["layers"]) for arm in arms.values()], *["-"] * len(baselines)],
+    }
+    for measure, label in LABELS.items():
+        numbers = [number(entry[measure]) if measure in entry else None for entry in entries]
+        columns[label] = column(numbers)
+    for reference in content["differences"]:
+        words = [claims(content, name, reference) for name in arms]
+        columns[f"to {reference}"] = [*words, *[""] * len(baselines)]
+    if costs:
+        seconds = [f"{costs[name]['train_seconds']:,.0f} s" for name in arms]
+        columns["training"] = [*seconds, *[""] * len(baselines)]
+    note = "words: of ROUGE-1 and of NLL; . no clear difference" if content["differences"] else ""
+    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), note)
+
+
+def claims(content: dict, name: str, reference: str) -> str:
+    """`better, worse`: of ROUGE-1 and NLL against a reference; a dot where nothing may be said."""
+    if name == reference:
+        return "-"
+    found = [content["differences"][reference][measure].get(name) for measure in SPOKEN]
+    words = [one["claim"] or "." if one else "." for one in found]
+    return " ".join(words)
+
+
+def findings(content: dict) -> tuple[Finding, ...]:
+    """The arm by the circuit against random layers in both measures, where these took part.
+
+    Else the clearest difference to each reference: the smallest corrected p, then the largest gap.
+    """
+    differences = content["differences"]
+    if "circuit" in differences.get("random", {}).get(SPOKEN[0], {}):
+        return tuple(difference(content, "circuit", "random", measure) for measure in SPOKEN)
+    clearest = [
+        min(
+            (entry["p_holm"], -abs(entry["mean"]), name, measure)
+            for measure in SPOKEN
+            for name, entry in differences[reference][measure].items()
+        )
+        for reference in REFERENCES
+        if any(differences.get(reference, {}).get(measure) for measure in SPOKEN)
+    ]
+    references = [reference for reference in REFERENCES if reference in differences]
+    return tuple(
+        difference(content, name, reference, measure)
+        for (*_, name, measure), reference in zip(clearest, references, strict=True)
+    )
+
+
+def difference(content: dict, name: str, reference: str, measure: str) -> Finding:
+    """An arm against a reference in one measure, paired over the texts."""
+    entry = content["differences"][reference][measure][name]
+    kind = entry["claim"] or "no clear difference"
+    if entry["n"] < MIN_EXAMPLES:
+        kind = "no claim"
+    null = Null("detectable", Number(entry["detectable"])) if entry["detectable"] else None
+    return Finding(
+        kind,
+        f"{LABELS[measure]} of {name} minus {reference}",
+        number(entry, signed=True),
+        null,
+        f"Holm p {entry['p_holm']:.3f}",
+    )
+
+
+def cautions(content: dict) -> tuple[str, ...]:
+    """What a reader of the numbers must know now, in a few words each."""
+    said, arms = [], content["arms"]
+    if content["n_texts"] < MIN_EXAMPLES:
+        said.append(f"{content['n_texts']} texts carry no claim")
+    if len(content["seeds"]) == 1:
+        drawn = (
+            f", random layers {layer_text(arms['random']['layers'])}" if one_draw(content) else ""
+        )
+        said.append(f"one seed, so no spread over seeds{drawn}")
+    swept = [name for name, arm in arms.items() if arm["sweep"]]
+    if not swept:
+        said.append("learning rates not swept")
+    edge = [name for name in swept if arms[name]["sweep"]["at_the_edge"]]
+    if edge:
+        said.append(f"best rate at the edge of those tried: {named(edge, len(swept))}")
+    said += [line.split(":")[0] for line in same_layers(content)]
+    said += [line.split(":")[0] for line in off_budget(content)]
+    if below_chance(content):
+        said.append("every arm is below three random sentences in ROUGE-1")
+    said += [f"{name} left out" for name in content["left_out"]]
+    return tuple(said)

@@ -1,0 +1,181 @@
+"""differential.json and differential.latents.json in a few lines: which layers changed, and attention."""
+
+import numpy as np
+
+from eap import MIN_EXAMPLES
+from eap.resampling import LEVEL
+from study.headline import Finding, Headline, Null, Number, Table, column, number, percent
+
+ROWS = 6  # layers in the table, the most changed ones
+MEASURE = "centred_cosine"
+
+
+def headline(content: dict) -> Headline:
+    """The `Headline` of two models compared, or of a run followed over its checkpoints."""
+    if "standing" in content:
+        return run_headline(content)
+    tokens = content["tokens"] / content["texts"]
+    title = (
+        f"{content['base']} and {content['finetuned']} on {content['texts']} texts of "
+        f"{content['dataset']}, {tokens:,.0f} tokens on average"
+    )
+    made = (layer_finding(content), *attention_findings(content))
+    findings = tuple(finding for finding in made if finding is not None)
+    return Headline(title, table(content), findings, cautions(content))
+
+
+# ---------------------------------------------------------------- two models
+
+
+def table(content: dict) -> Table:
+    """The most changed layers, in their order: similarity, attention, its entropy."""
+    n_layers = len(content["states"]) - 2
+    shown = sorted(content["changes"][MEASURE]["order"][:ROWS])
+    hidden, attention = content["hidden"], content["attention"]["layers"]
+    entropy = content["entropy_change"]["entropy"]["layers"]
+    rows = zip(
+        map(str, shown),
+        column(at(hidden[MEASURE], layer + 1) for layer in shown),  # after the embeddings
+        column(at(attention["kl_base_finetuned"], layer) for layer in shown),
+        column(at(entropy, layer, signed=True) for layer in shown),
+        strict=True,
+    )
+    note = f"the {len(shown)} most changed of {n_layers} layers" if n_layers > len(shown) else ""
+    head = ("layer", "centred cosine", "attention KL", "entropy change, nats")
+    return Table(head, tuple(rows), note)
+
+
+def at(table: dict[str, list], index: int, *, signed: bool = False) -> Number:
+    """One number of {"mean", "low", "high": lists}."""
+    return number({key: table[key][index] for key in ("mean", "low", "high")}, signed=signed)
+
+
+def layer_finding(content: dict) -> Finding | None:
+    """The layer that changed most, and in how many resamples of the texts it does."""
+    changes = {
+        name: entry for name, entry in content["changes"].items() if max(entry["scores"]) > 0
+    }
+    if not changes:
+        return None
+    name = MEASURE if MEASURE in changes else next(iter(changes))
+    layer, share = changes[name]["order"][0], changes[name]["first_share"]
+    others = sorted({entry["order"][0] for entry in changes.values()} - {layer})
+    n_layers = len(content["states"]) - 2
+    return Finding(
+        layer_kind(share, content["texts"]),
+        f"layer {layer} most changed",
+        Number(100 * share, unit="% of resamples"),
+        Null("chance", Number(100 / n_layers, unit="%")),
+        f"by other measures {', '.join(map(str, others))}" if others else "by every measure",
+    )
+
+
+def layer_kind(share: float, texts: int) -> str:
+    """Whether it is settled which layer comes first: in LEVEL of the resamples, of enough texts."""
+    if texts < MIN_EXAMPLES:
+        return "no claim"
+    return "settled" if share >= LEVEL else "not settled"
+
+
+def attention_findings(content: dict) -> list[Finding]:
+    """Whether attention became more focused, and whether it left the first token."""
+    entropy, first = content["entropy_change"]["entropy"], content["first_token_change"]
+    share, few = entropy["share_of_heads_lower"], content["texts"] < MIN_EXAMPLES
+    kind = "no claim" if few else apart(share, 0.5)
+    rate = f"{100 * entropy['false_discovery_rate']:g} %"
+    changed = f"{entropy['heads_lower']} fell, {entropy['heads_higher']} rose"
+    return [
+        Finding(
+            kind,
+            "attention entropy fell in",
+            percent(share, unit="% of heads"),
+            Null("even 50 %"),
+            f"{changed} at a false-discovery rate of {rate}",
+        ),
+        Finding(
+            "no claim" if few else apart(first["overall"], 0.0),
+            "share of attention to the first token, change",
+            percent(first["overall"], signed=True, unit="%"),
+            Null("no change 0"),
+        ),
+    ]
+
+
+def apart(interval: dict, null: float) -> str:
+    """`higher` or `lower` than a number that the interval excludes."""
+    if interval["low"] > null:
+        return "higher"
+    return "lower" if interval["high"] < null else "no clear difference"
+
+
+def cautions(content: dict) -> tuple[str, ...]:
+    """What a reader of the numbers must know now."""
+    said = few_words(content)
+    if content["dropped"]:
+        said.append(f"{content['dropped']} texts left out whose summary does not fit")
+    massive = content["massive_dimensions"]
+    if massive:
+        named = ", ".join(str(entry["dimension"]) for entry in massive[:3])
+        said.append(f"{len(massive)} massive dimensions ({named}) weigh most in the raw cosine")
+    return tuple(said)
+
+
+def few_words(content: dict) -> list[str]:
+    """That too few texts carry no claim (guard 26)."""
+    few = content["texts"] < MIN_EXAMPLES
+    return [f"{content['texts']} texts carry no claim"] if few else []
+
+
+# ---------------------------------------------------------------- a run
+
+
+def run_headline(content: dict) -> Headline:
+    """The `Headline` of a run: how far its layers are from the base model at each checkpoint."""
+    title = (
+        f"{len(content['steps'])} checkpoints against the first, {content['texts']} texts, "
+        f"{content['positions']} positions each"
+    )
+    made = (farthest_finding(content), half_finding(content))
+    findings = tuple(finding for finding in made if finding is not None)
+    return Headline(title, run_table(content), findings, tuple(few_words(content)))
+
+
+def run_table(content: dict) -> Table:
+    """Centred cosine to the base at each step: embeddings, and four layers from first to last."""
+    similarity = content["measures"][MEASURE]
+    n_layers = len(content["states"]) - 1
+    layers = sorted({round(place) for place in np.linspace(0, n_layers - 1, min(3, n_layers))})
+    steps = range(1, len(content["steps"]))
+    columns = [[f"{content['steps'][t]:,}" for t in steps]]
+    for layer in layers:
+        cells = [
+            number({key: similarity[key][t][layer + 1] for key in ("mean", "low", "high")})
+            for t in steps
+        ]
+        columns.append(column(cells))
+    head = ("step", *[f"layer {layer}" for layer in layers])
+    return Table(head, tuple(zip(*columns, strict=True)), "centred cosine to the base model")
+
+
+def farthest_finding(content: dict) -> Finding | None:
+    """The layer that is farthest from the base at the end."""
+    standing = content["standing"].get(MEASURE)
+    if not standing:
+        return None
+    return Finding(
+        layer_kind(standing["share"], content["texts"]),
+        f"layer {standing['layer']} farthest at the last step",
+        Number(100 * standing["share"], unit="% of resamples"),
+        Null("chance", Number(100 / (len(content["states"]) - 1), unit="%")),
+    )
+
+
+def half_finding(content: dict) -> Finding | None:
+    """The step at which the layers have gone half of their way."""
+    standing = content["standing"].get(MEASURE)
+    if not standing or content["texts"] < MIN_EXAMPLES:
+        return None
+    half, last = standing["half"], content["steps"][-1]
+    value = Number(half["last"], half["low"], half["high"])
+    subject = "half of the way is gone in every layer by step"
+    return Finding("measured", subject, value, Null(f"evenly: step {last // 2}"))

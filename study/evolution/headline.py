@@ -1,0 +1,226 @@
+"""evolution.json in a few lines: how far the circuit moved at each checkpoint, beside what noise does."""
+
+from eap import MIN_EXAMPLES
+from study.evolution.faithfulness import FINAL, OWN, meaningful
+from study.evolution.numbers import FALSE_DISCOVERY, KINDS
+from study.faithfulness.numbers import excludes_zero
+from study.headline import (
+    Finding,
+    Headline,
+    Null,
+    Number,
+    Table,
+    column,
+    number,
+    p_words,
+    percent,
+    span,
+)
+
+BEYOND, DIFFER = "*", "+"
+
+
+def headline(content: dict) -> Headline:
+    """The `Headline` of how the circuits of a run moved."""
+    made = [
+        rate_finding(content),
+        similarity_finding(content),
+        arrival_finding(content),
+        moved_finding(content),
+    ]
+    findings = tuple(finding for finding in made if finding is not None)
+    return Headline(title(content), table(content), findings, cautions(content))
+
+
+def title(content: dict) -> str:
+    """How many checkpoints, of how many edges, on how many examples."""
+    sizes = rate_of(content)["sizes"]
+    edges = f"{sizes[0]:,}" if len(set(sizes)) == 1 else f"{min(sizes):,} to {max(sizes):,}"
+    examples = (
+        f"{content['examples']} examples" if content["examples"] else "scores without examples"
+    )
+    noise = "" if no_noise(content) else "; noise: two extractions on resampled examples"
+    return f"{len(content['checkpoints'])} checkpoints, {edges} edges each, {examples}{noise}"
+
+
+def rate_of(content: dict) -> dict:
+    """The change rates of circuits of one size where there are scores, else of the circuits."""
+    return content["rates"].get("edges_equal_size") or content["rates"]["edges"]
+
+
+def no_noise(content: dict) -> bool:
+    """Whether nothing is known of what resampling the examples alone changes."""
+    return rate_of(content)["floor"] is None
+
+
+def few(content: dict) -> bool:
+    """Whether there are too few examples for a claim (guard 26)."""
+    return content["examples"] is not None and content["examples"] < MIN_EXAMPLES
+
+
+def at(checkpoint: dict) -> str:
+    """A checkpoint's step, or its name where that tells none."""
+    return checkpoint["name"] if checkpoint["step"] is None else f"{checkpoint['step']:,}"
+
+
+# ---------------------------------------------------------------- the table
+
+
+def table(content: dict) -> Table:
+    """A row for each checkpoint: changed edges beside noise, changed nodes, f of two circuits."""
+    rate, marks = rate_of(content), []
+    columns = {
+        "step": [at(checkpoint) for checkpoint in content["checkpoints"]],
+        "edges changed": ["-", *changed_cells(content, rate)],
+        "noise alone": ["-", *noise_cells(rate)],
+        "nodes": [
+            "-",
+            *[f"{share:.0%}".replace("%", " %") for share in content["rates"]["nodes"]["of_first"]],
+        ],
+    }
+    if any(cell.endswith(BEYOND) for cell in columns["edges changed"]):
+        marks.append(f"{BEYOND} beyond noise")
+    faithfulness = content.get("faithfulness")
+    if faithfulness:
+        metric = next(iter(faithfulness["metrics"]))
+        rows = faithfulness["metrics"][metric]
+        columns[f"f own ({metric})"] = f_cells(rows, OWN)
+        columns["f final circuit"] = [
+            cell + mark
+            for cell, mark in zip(f_cells(rows, FINAL), differ(faithfulness, rows), strict=True)
+        ]
+        if any(cell.endswith(DIFFER) for cell in columns["f final circuit"]):
+            marks.append(f"{DIFFER} own and final differ (paired)")
+    note = "; ".join(["% of the first circuit's edges a step", *marks])
+    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), note)
+
+
+def changed_cells(content: dict, rate: dict) -> list[str]:
+    """`68 % *`: the share of edges that changed at each step, marked where it is beyond noise."""
+    beyond = rate["beyond_noise"] or [False] * len(rate["of_first"])
+    marks = [" " + BEYOND if one and not few(content) else "  " for one in beyond]
+    return [
+        f"{100 * share:.0f} %{mark}" for share, mark in zip(rate["of_first"], marks, strict=True)
+    ]
+
+
+def noise_cells(rate: dict) -> list[str]:
+    """`27-44 %` at each step; a dash where it is not known."""
+    floors = rate["floor"] or [None] * len(rate["of_first"])
+    return ["-" if floor is None else span(percent(floor)) for floor in floors]
+
+
+def f_cells(rows: list[dict], which: str) -> list[str]:
+    """f with its interval at each checkpoint; a dash where it is undefined."""
+    return column(number(row[which]) if defined(row, which) else None for row in rows)
+
+
+def defined(row: dict, which: str) -> bool:
+    """Whether f means something at a checkpoint: the effect it divides by is not zero."""
+    return meaningful(row) and row[which] is not None
+
+
+def differ(faithfulness: dict, rows: list[dict]) -> list[str]:
+    """A mark for each checkpoint at which f of its own circuit and of the last one differ."""
+    enough = faithfulness["examples"] >= MIN_EXAMPLES
+    marks = []
+    for row in rows:
+        shown = enough and defined(row, "own_minus_final")
+        marks.append(" " + DIFFER if shown and excludes_zero(row["own_minus_final"]) else "  ")
+    return marks
+
+
+# ---------------------------------------------------------------- what is found
+
+
+def rate_finding(content: dict) -> Finding:
+    """dS of edges beside what resampling the examples alone gives."""
+    rate = rate_of(content)
+    value, subject = Number(100 * rate["dS"], unit="%"), "edges changed a step"
+    floor = rate["dS_floor"]
+    if floor is None:
+        return Finding("no claim", subject, value, Null("noise unknown"))
+    kind = "beyond noise" if rate["dS"] > floor["high"] else "within noise"
+    steps = f"{sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps beyond"
+    if few(content):
+        kind, steps = "no claim", ""
+    return Finding(kind, subject, value, Null("noise alone", percent(floor)), steps)
+
+
+def similarity_finding(content: dict) -> Finding:
+    """The overlap of the first and the last circuit beside chance, and beside noise where known."""
+    similarity = content["similarity"]
+    value = Number(similarity["edges_jaccard"][0][-1])
+    chance = similarity["edges_chance"][0][-1]
+    subject, floor = "Jaccard of first and last", (similarity["edges_noise"] or [None])[-1]
+    if floor is None:
+        return Finding("no claim", subject, value, Null("chance", Number(chance)))
+    kind = "lower" if value.value < floor["low"] else "no clear difference"
+    null = Null(f"chance {chance:.2g}, last extracted twice", number(floor))
+    return Finding("no claim" if few(content) else kind, subject, value, null)
+
+
+def arrival_finding(content: dict) -> Finding | None:
+    """Whether the first checkpoint within noise of the last one differs from it on the same
+    examples.
+    """
+    test = content["arrival_test"]
+    if test is None or few(content):
+        return None
+    arrived = content["checkpoints"][content["similarity"]["arrival"]]
+    kind = "different" if test["p"] < FALSE_DISCOVERY else "not shown to differ"
+    if test["smallest_p"] >= FALSE_DISCOVERY:
+        kind = "no claim"
+    return Finding(
+        kind,
+        f"distance of step {at(arrived)}, near the last",
+        Number(test["distance"]),
+        Null(f"labels swapped, {p_words(test['p'])}:", number(test["null"])),
+    )
+
+
+def moved_finding(content: dict) -> Finding | None:
+    """How many edges' scores changed from the first to the last checkpoint; which layers moved."""
+    moved = content["moved"]
+    if moved is None or few(content):
+        return None
+    counts = moved["counts"]
+    total = sum(count["in_a_circuit"] for count in counts.values())
+    changed = total - counts[KINDS[0]]["in_a_circuit"]
+    rate = f"{100 * moved['false_discovery_rate']:g} %"
+    null = Null(f"at most {rate} by chance")
+    return Finding(
+        "measured",
+        "edges with a changed score",
+        Number(changed, unit=f"of {total:,}"),
+        null,
+        layers_words(content["layers_noise"]),
+    )
+
+
+def layers_words(noise: dict | None) -> str:
+    """`layers beyond noise: 9, 10, 11`."""
+    if noise is None:
+        return ""
+    return f"layers beyond noise: {', '.join(map(str, noise['beyond'])) or 'none'}"
+
+
+def cautions(content: dict) -> tuple[str, ...]:
+    """What a reader of the numbers must know now."""
+    said = []
+    if content["settings_that_differ"]:
+        said.append(f"the circuits differ in {', '.join(content['settings_that_differ'])}")
+    if few(content):
+        said.append(f"{content['examples']} examples carry no claim")
+    if no_noise(content):
+        said.append("noise unknown: it needs scores of several examples, and --resamples")
+    faithfulness = content.get("faithfulness")
+    if not faithfulness:
+        return (*said, "no faithfulness: give --training and --pairs")
+    for metric, rows in faithfulness["metrics"].items():
+        steps = [at(row) for row in rows if not meaningful(row)]
+        if steps:
+            said.append(
+                f"f by {metric} undefined at step {', '.join(steps)} (corruption has no clear effect)"
+            )
+    return tuple(said)

@@ -1,0 +1,76 @@
+"""training.json in a few lines: what was trained on what, and the validation loss at the checkpoints."""
+
+from eap import MIN_EXAMPLES
+from study.headline import Finding, Headline, Null, Number, Table, column, number
+
+NLL = "nll_nats_per_token"
+
+
+def headline(content: dict) -> Headline:
+    """The `Headline` of a fine-tuning run."""
+    kept = {what: part["kept"] for what, part in content["examples"].items()}
+    steps = content["validation"][-1]["step"] if content["validation"] else 0
+    title = (
+        f"{content['model']} fine-tuned on {kept['train']:,} articles of {content['dataset']}, "
+        f"{steps:,} steps; validation on {kept['validation']:,} others"
+    )
+    return Headline(title, table(content), findings(content), cautions(content))
+
+
+def table(content: dict) -> Table:
+    """Validation NLL and the training loss before it, a row for each checkpoint."""
+    rows = content["validation"]
+    numbers = column([number(row, key=NLL) for row in rows])
+    losses = column([loss_before(content["loss"], row["step"]) for row in rows])
+    return Table(
+        ("step", "validation NLL, nats per token", "training loss before"),
+        tuple(
+            (f"{row['step']:,}", nll, loss)
+            for row, nll, loss in zip(rows, numbers, losses, strict=True)
+        ),
+    )
+
+
+def loss_before(loss: list[dict], step: int) -> Number | None:
+    """The last training loss logged up to a step; None before the first."""
+    logged = [row["loss"] for row in loss if row["step"] <= step]
+    return Number(logged[-1]) if logged else None
+
+
+def findings(content: dict) -> tuple[Finding, ...]:
+    """Whether the last checkpoint's NLL is lower than the first one's: their intervals are apart."""
+    rows = content["validation"]
+    if len(rows) < 2:
+        return ()
+    first, last = rows[0], rows[-1]
+    null = Null(f"at step {first['step']}:", number(first, key=NLL))
+    subject = f"validation NLL at step {last['step']}"
+    kind = compared(last, first, content["examples"]["validation"]["kept"])
+    return (Finding(kind, subject, number(last, "nats per token", key=NLL), null),)
+
+
+def compared(row: dict, other: dict, examples: int) -> str:
+    """The kind of a finding about two checkpoints: a word only where their intervals are apart."""
+    if examples < MIN_EXAMPLES:
+        return "no claim"
+    if row["high"] < other["low"]:
+        return "lower"
+    return "higher" if row["low"] > other["high"] else "no clear difference"
+
+
+def cautions(content: dict) -> tuple[str, ...]:
+    """What a reader of the run must know now."""
+    said, rows = [], content["validation"]
+    examples = content["examples"]["validation"]["kept"]
+    best = min(rows, key=lambda row: row[NLL], default=None)
+    if best and compared(rows[-1], best, examples) == "higher":
+        said.append(f"the NLL is lowest at step {best['step']}: later checkpoints overfit")
+    if examples < MIN_EXAMPLES:
+        said.append(f"{examples} validation articles carry no claim")
+    for what, part in content["examples"].items():
+        if part["truncated"]:
+            said.append(
+                f"{part['truncated']:,} of {part['kept']:,} {what} articles shortened to fit"
+            )
+        said += [f"{count} {what} rows dropped: {why}" for why, count in part["dropped"].items()]
+    return tuple(said)
