@@ -575,6 +575,7 @@ def report(
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
     from eap.resampling import mean_interval
     from study.bakeoff import content as bakeoff_report
+    from study.bakeoff import figures as bakeoff_figures
     from study.bakeoff import trials as bakeoff
     from study.quality import content as quality
     from summarization import words
@@ -614,7 +615,7 @@ def report(
         content["rouge_words"]
     )
     disk.write_json(folder / "bakeoff.json", content)
-    disk.save_figure(lambda: bakeoff_report.figure(content), folder / "bakeoff.png")
+    disk.save_figure(lambda: bakeoff_figures.figure(content), folder / "bakeoff.png")
     records = {
         name: [record for this, _, _, record in found if this.arm.name == name]
         for name in content["arms"]

@@ -13,6 +13,7 @@ from runs import adapters, disk, hub, opening
 from study import layers
 from study.bakeoff import comparison, lora
 from study.bakeoff import content as bakeoff_report
+from study.bakeoff import figures as bakeoff_figures
 from study.bakeoff import trials as bakeoff
 from study.bakeoff.lora import Arm
 from summarization import examples
@@ -253,6 +254,35 @@ def test_no_detectable_difference_where_no_word_is_possible():
     )
 
 
+def test_the_figure_shows_what_differs_from_random_layers():
+    """Filled where the difference is claimed, hollow where it is not; the parameters once, in the title."""
+    value = {"mean": 20.0, "low": 19.0, "high": 21.0, "seeds": [20.0]}
+    arms = {
+        name: {"placement": placement, "trainable": [64], "layers": [[0, 2]]}
+        | dict.fromkeys(("rouge1", "nll_nats"), value)
+        for name, placement in (("all", "all"), ("random", "random"), ("circuit", "measured"))
+    }
+    differences = {"all": value | {"claim": None}, "circuit": value | {"claim": "better"}}
+    content = {
+        "arms": arms,
+        "differences": {"random": dict.fromkeys(("rouge1", "nll_nats"), differences)},
+        "yardsticks": {},
+        "seeds": [0],
+        "model": "m",
+        "dataset": "d",
+        "n_texts": 4,
+    }
+    made = bakeoff_figures.figure(content)
+    assert "64 trainable parameters in every arm" in made._suptitle.get_text()
+    below = made.axes[2]
+    assert [text.get_text() for text in below.get_yticklabels()] == [
+        "all: layers 0,2",
+        "circuit: layers 0,2",
+    ]
+    faces = [container.lines[0].get_markerfacecolor() for container in below.containers]
+    assert faces == ["white", "#009E73"]
+
+
 def test_the_placements_of_the_arms_and_the_figures_legend():
     """Circuit arms alone have the circuit's colour, and one seed no small point."""
     from eap.style import COLOURS
@@ -271,13 +301,14 @@ def test_the_placements_of_the_arms_and_the_figures_legend():
     assert {placements[name] for name in ("all", "rslora", "dora", "adalora")} == {"all"}
     value = {"mean": 20.0, "low": 19.0, "high": 21.0}
     arms = {
-        name: {"placement": placements[name], "trainable": [1]}
+        name: {"placement": placements[name], "trainable": [1], "layers": [[1, 2]]}
         | dict.fromkeys(("rouge1", "nll_nats"), value | {"seeds": seeds})
         for name, seeds in (("none", [20.0]), ("late", [19.0, 21.0]), ("circuit", [19.0, 21.0]))
     }
-    made = bakeoff_report.figure(
+    made = bakeoff_figures.figure(
         {
             "arms": arms,
+            "differences": {},
             "yardsticks": {},
             "seeds": [0, 1],
             "model": "m",

@@ -1,4 +1,4 @@
-"""The bake-off in numbers, words and one figure, from the results of its trials."""
+"""The bake-off in numbers and words, from the results of its trials."""
 
 import json
 from dataclasses import dataclass
@@ -32,14 +32,6 @@ MEASURES = (
     Measure("copied_percent", "copied", "% of runs of 4 words"),
 )
 COMPARED = [measure for measure in MEASURES if measure.higher_is_better is not None]
-PLACEMENTS = {  # how layers are chosen: (colour by its meaning, marker, words of the legend)
-    "none": ("base", "o", "no training"),
-    "full": ("finetuned", "o", "every parameter"),
-    "all": ("text", "o", "adapters in all layers"),
-    "random": ("random", "o", "adapters in random layers"),
-    "fixed": ("highlight", "^", "adapters in layers fixed beforehand"),
-    "measured": ("circuit", "s", "adapters by circuit or observed change"),
-}
 REFERENCES = ("all", "random")  # the arms that the others are compared with
 SPOKEN = (
     "rouge1",
@@ -297,82 +289,3 @@ def below_chance(content: dict) -> list[str]:
 
 
 # ---------------------------------------------------------------- figure
-
-
-def figure(content: dict):
-    """ROUGE-1 and summary NLL against trainable parameters: means with intervals over texts, a small point for each of several seeds."""
-    from eap.style import subplots
-
-    made, axes = subplots(1, 2, figsize=(10, 5.0))
-    panels = [measure for measure in MEASURES if measure.name in SPOKEN]
-    order = sorted(content["arms"], key=lambda name: np.mean(content["arms"][name]["trainable"]))
-    for axis, measure in zip(axes, panels, strict=True):
-        for place, name in enumerate(order):
-            _draw_arm(axis, content["arms"][name], measure.name, place)
-        if measure.name == "rouge1":
-            axis.set_xlim(
-                right=len(order) + 0.3
-            )  # room for the yardsticks' names beside the last arm
-            for name, entry in content["yardsticks"].items():
-                axis.axhline(entry["rouge1"]["mean"], color="#666666", linewidth=0.8, linestyle=":")
-                axis.annotate(
-                    name,
-                    (1, entry["rouge1"]["mean"]),
-                    xycoords=("axes fraction", "data"),
-                    fontsize=7,
-                    va="bottom",
-                    ha="right",
-                )
-        counts = [f"{name} ({np.mean(content['arms'][name]['trainable']):,.0f})" for name in order]
-        axis.set_xticks(
-            range(len(order)), counts, rotation=40, ha="right", rotation_mode="anchor", fontsize=8
-        )
-        axis.set(
-            xlabel="arm (trainable parameters), fewest first",
-            ylabel=f"{measure.label} ({measure.unit})",
-        )
-        axis.grid(visible=False, axis="x")
-    n_seeds = len(content["seeds"])
-    made.suptitle(
-        f"{content['model']} on {content['dataset']}: mean and 95 % interval over {content['n_texts']} texts; "
-        + (f"small points: {n_seeds} seeds" if n_seeds > 1 else "one seed"),
-        fontsize=9,
-    )
-    _legend(made, [arm["placement"] for arm in content["arms"].values()])
-    return made
-
-
-def _draw_arm(axis, arm: dict, measure: str, place: float) -> None:
-    found, colour, marker = arm[measure], *_look(arm["placement"])
-    error = np.clip([[found["mean"] - found["low"]], [found["high"] - found["mean"]]], 0, None)
-    axis.errorbar(
-        [place], [found["mean"]], yerr=error, fmt=marker, color=colour, capsize=3, markersize=6
-    )
-    if len(found["seeds"]) > 1:
-        axis.plot(
-            np.full(len(found["seeds"]), place + 0.22),
-            found["seeds"],
-            ".",
-            color=colour,
-            markersize=4,
-        )
-
-
-def _look(placement: str) -> tuple[str, str]:
-    """(colour, marker) of a placement."""
-    from eap.style import COLOURS
-
-    colour, marker, _ = PLACEMENTS[placement]
-    return COLOURS[colour], marker
-
-
-def _legend(made, there: list[str]) -> None:
-    """What colours and markers mean, of the placements that are there, below the panels."""
-    from matplotlib.lines import Line2D
-
-    shown = [(_look(name), words) for name, (_, _, words) in PLACEMENTS.items() if name in there]
-    handles = [
-        Line2D([], [], linestyle="", color=colour, marker=marker, markersize=6, label=words)
-        for (colour, marker), words in shown
-    ]
-    made.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)

@@ -7,7 +7,7 @@ import numpy as np
 
 from eap import style
 from eap.graph import Graph
-from eap.visualization import DRAWN_EDGES, draw_edges, legend, pen_width, read_as
+from eap.visualization import draw_edges, legend, pen_width, read_as
 from study.evolution import content as evolution_report
 from study.evolution import faithfulness as evolution_faithfulness
 from study.evolution import words as evolution_words
@@ -18,6 +18,7 @@ SETS = (
     ("edges", "edges", "^", "finetuned", "...."),
     ("edges_equal_size", "edges,\nequal-size circuits", "s", "circuit", "xxxx"),
 )
+MOVED_EDGES = 60  # in the drawing: each has a mark to read
 LOOKS = {  # kind of change -> (mark at the edge, colour, Graphviz line): told apart without colour by mark and line
     "added": ("new", "circuit", "solid"),
     "removed": ("gone", "base", "dotted"),
@@ -359,14 +360,14 @@ def _layer_floor(axis, layers, noise):
 def moved_drawing(content: dict, path) -> None:
     """Write a drawing of the edges of the first or last circuit whose scores changed beyond noise.
 
-    At most DRAWN_EDGES of them, most first. Width grows with the change; mark, line and colour say
+    At most MOVED_EDGES of them, most first. Width grows with the change; mark, line and colour say
     its kind, a letter beside the mark what a head reads the edge as.
     """
     about, moved = content["graph"], content["moved"]
     graph = Graph(
         about["n_layers"], about["n_heads"], about["d_model"], parallel=about["parallel_attn_mlp"]
     )
-    drawn = moved["edges"][:DRAWN_EDGES]
+    drawn = moved["edges"][:MOVED_EDGES]
     looks = {}
     for row in drawn:
         mark, colour, line = LOOKS[row["kind"]]
