@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from eap import InputError
+from eap import InputError, strict_json
 from eap.graph import SLOTS, Graph
 from eap.selection import RANKS, SELECTIONS, Rule
 
@@ -117,7 +117,7 @@ def load_circuit(path) -> Circuit:
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        content = json.loads(text, object_pairs_hook=_each_once)
+        content = strict_json.loads(text)
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: expected a circuit JSON, found no such file; run extract_summarization_circuit.py first"
@@ -140,15 +140,6 @@ def load_circuit(path) -> Circuit:
             f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), but {error!r} is wrong or missing; "
             "extract it again"
         ) from error
-
-
-def _each_once(items: list[tuple]) -> dict:
-    """A JSON object; ValueError for a name that is there twice, of which json takes the last."""
-    content = dict(items)
-    if len(content) < len(items):
-        twice = next(name for name in content if [each for each, _ in items].count(name) > 1)
-        raise ValueError(f"{twice!r} is there twice")
-    return content
 
 
 def _parse(content: dict, path) -> Circuit:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from eap import InputError
+from eap import InputError, strict_json
 
 # Where a token stands: the first, in a corrupted sentence, elsewhere in the article, between article and summary, in the summary.
 SPANS = ("first token", "salient sentences", "other article text", "cue", "summary so far")
@@ -87,6 +87,11 @@ def read_pairs(
                     break
                 if line.strip():
                     where = f"{path}, row {number}"
+                    if not pairs and (what := _not_by_lines(line, path)):
+                        raise InputError(
+                            f"{path}: expected one JSON object a line, got {what}; write each pair "
+                            "on a line of its own"
+                        )
                     pair = _pair(line, where, vocabulary_size, context_length)
                     pairs.append(_with_id(pair, number, ids))
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -102,6 +107,15 @@ def read_pairs(
             f"{path}: expected at least one pair, got an empty file; run create_causal_summarization_data.py again"
         )
     return pairs
+
+
+def _not_by_lines(first: str, path) -> str | None:
+    """What a file of pairs is whose first line is no JSON object, though it is JSON; else None."""
+    try:
+        whole = isinstance(json.loads(first), dict)
+    except ValueError:
+        whole = False
+    return None if whole else strict_json.not_by_lines(path)
 
 
 def _with_id(pair: Pair, number: int, ids: set[str]) -> Pair:
@@ -123,7 +137,7 @@ def repeated(pairs: list[Pair], path) -> str | None:
 
 def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
     try:
-        row = json.loads(line)
+        row = strict_json.loads(line)
         if not isinstance(row, dict):
             raise TypeError("a line that is no JSON object")
         if isinstance(row.get("id"), list | dict):
@@ -192,6 +206,12 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
     if context_length is not None and len(pair.clean_ids) > context_length:
         raise InputError(
             f"{where}: expected at most {context_length} tokens, got {len(pair.clean_ids)}; build the pairs for this model"
+        )
+    start = pair.summary_start
+    if any(ids[start:] != pair.clean_ids[start:] for ids in sequences):
+        raise InputError(
+            f"{where}: expected one summary, from summary_start on, in the clean, corrupted and "
+            "control input, got different ones; corrupt the article alone"
         )
     return pair
 

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from eap import InputError
+from eap import InputError, strict_json
 from runs import console, errors
 
 
@@ -90,13 +90,13 @@ def write_jsonl(path, rows) -> None:
 def read_jsonl(path) -> list:
     """The objects of a file of `write_jsonl`. Lines end at a newline only: texts may hold any other separator."""
     with open(path, encoding="utf-8", newline="\n") as lines:
-        return [json.loads(line) for line in lines]
+        return [strict_json.loads(line) for line in lines]
 
 
 def read_json(path, what: str = "JSON file"):
     """The content of a JSON file of `format` 1 or none. Raises InputError naming the file."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = strict_json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: expected a {what}, found no such file; check the path, or run the script that writes it"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from eap import InputError
+from eap import InputError, strict_json
 from runs.flags import VERSION
 
 SYNONYMS = {
@@ -101,9 +101,18 @@ def _json(path: str) -> Iterator[tuple[str, dict]]:
         if path.endswith(".json") and _is_array(file):
             yield from _array(path, file)
             return
+        first = True
         for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"line {number}", _parsed(path, f"line {number}", line)
+            if not line.strip():
+                continue
+            try:
+                record = _parsed(path, f"line {number}", line)
+            except InputError:
+                if first:
+                    _require_lines(path)
+                raise
+            first = False
+            yield f"line {number}", record
 
 
 def _is_array(file) -> bool:
@@ -115,21 +124,44 @@ def _is_array(file) -> bool:
 
 
 def _array(path: str, file) -> Iterator[tuple[str, dict]]:
-    content = file.read().removeprefix("\ufeff")
-    for number, record in enumerate(_parsed(path, "the file", content, list), start=1):
-        if not isinstance(record, dict):
-            raise InputError(f"{path}: item {number} is no JSON object; mend the file")
-        yield f"item {number}", record
-
-
-def _parsed(path: str, where: str, text: str, kind=dict):
+    number = 0
     try:
-        record = json.loads(text.removeprefix("\ufeff"))
+        for number, record in enumerate(strict_json.items(file.read().removeprefix("\ufeff")), 1):
+            _require_object(path, f"item {number}", record)
+            yield f"item {number}", record
+    except InputError:
+        raise
     except ValueError as error:
-        raise InputError(f"{path}: {where} is not JSON: {error}; mend the file") from error
-    if not isinstance(record, kind):
-        raise InputError(f"{path}: {where} is no JSON object; mend the file")
+        raise _not_json(path, f"item {number + 1}", error) from error
+
+
+def _parsed(path: str, where: str, text: str) -> dict:
+    try:
+        record = strict_json.loads(text.removeprefix("\ufeff"))
+    except ValueError as error:
+        raise _not_json(path, where, error) from error
+    _require_object(path, where, record)
     return record
+
+
+def _not_json(path: str, where: str, error: ValueError) -> InputError:
+    if isinstance(error, json.JSONDecodeError):
+        return InputError(f"{path}: {where} is not JSON: {error}; mend the file")
+    return InputError(f"{path}: {where}: {error}; keep the one that is meant")
+
+
+def _require_object(path: str, where: str, record) -> None:
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: {where} is no JSON object; mend the file")
+
+
+def _require_lines(path: str) -> None:
+    """Raise InputError for a file that is JSON, but not one object a line."""
+    if what := strict_json.not_by_lines(path):
+        raise InputError(
+            f"{path}: expected one JSON object a line, got {what}; write each row on a line of its "
+            "own, or all rows as one array into a file named .json"
+        )
 
 
 def _first_bad_line(path: str) -> int:

@@ -36,6 +36,8 @@ def test_reads_what_is_required_and_what_is_optional(tmp_path):
         ({"clean_ids": [1, 2, 3, -1]}, "at least 0, got -1"),
         ({"id": ["a"]}, "id that is neither"),
         ({"corrupted_ids": []}, "no list of tokens"),
+        ({"corrupted_ids": [1, 9, 3, 5]}, "row 2: expected one summary"),
+        ({"control_ids": [1, 2, 9, 4]}, "row 2: expected one summary"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, change, message):
@@ -44,10 +46,19 @@ def test_bad_rows_are_named(tmp_path, change, message):
         dataset.read_pairs(path, vocabulary_size=50)
 
 
+def test_a_name_that_is_twice_in_a_row_is_refused_by_number(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    twice = json.dumps(ROW | {"id": "b"})[:-1] + ', "corrupted_ids": [1, 8, 3, 4]}'
+    path.write_text(json.dumps(ROW) + "\n" + twice + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="row 2: .*'corrupted_ids' is there twice"):
+        dataset.read_pairs(path)
+
+
 def test_a_file_that_is_no_pairs_file_is_told_from_a_missing_one(tmp_path):
     path = tmp_path / "pairs.jsonl"
     for content, message in (
-        (b"[1]\n", "no JSON object"),
+        (b"[1]\n", "one JSON object a line, got an array"),
+        (json.dumps(ROW, indent=1).encode(), "a line, got an object over several lines"),
         (b"{", "not JSON"),
         ("\xff".encode("latin-1"), "UTF-8"),
     ):

@@ -416,6 +416,32 @@ def test_rows_of_csv_that_do_not_fit_are_refused_by_number(tmp_path, kind):
         corpus.load(str(tmp_path / "a.csv"), "train")
 
 
+TWICE = '{"article": "a", "highlights": "b", "article": "c"}'
+PLAIN = '{"article": "a", "highlights": "b"}'
+JSON = {
+    "a.jsonl": (f"{PLAIN}\n{TWICE}\n", "line 2: 'article' is there twice"),
+    "b.json": (f"[{PLAIN},\n {TWICE}]", "item 2: 'article' is there twice"),
+    "c.jsonl": (f"[{PLAIN},\n {PLAIN}]", "one JSON object a line, got an array"),
+    "d.jsonl": (f"[{PLAIN}]", "one JSON object a line, got an array"),
+    "e.jsonl": (PLAIN.replace(",", ",\n"), "got an object over several lines"),
+    "f.json": (PLAIN.replace(",", ",\n") * 2, "got an object over several lines"),
+    "g.json": (f"[{PLAIN}\n {PLAIN}]", "item 2 is not JSON: Expecting ','"),
+    "h.json": (f"[{PLAIN}, 5]", "item 2 is no JSON object"),
+    "i.json": (f"[{PLAIN},", "item 2 is not JSON"),
+    "j.json": (f"[{PLAIN}] {PLAIN}", "item 2 is not JSON: Extra data"),
+    "k.jsonl": (f"{PLAIN}\n{{", "line 2 is not JSON"),
+    "l.json": ("[]", "no example"),
+}
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_rows_of_json_that_are_not_what_they_seem_are_refused_by_number(tmp_path, name):
+    text, message = JSON[name]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        corpus.load(str(tmp_path / name), "train")
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 def test_bytes_that_are_not_utf_8_are_refused_by_line(tmp_path, name):
     rows_ = {"a.csv": "article,highlights\na,b\n", "a.jsonl": '{"article":"a","highlights":"b"}\n'}
