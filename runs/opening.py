@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from eap import InputError
-from runs import adapters, console, devices, records, weights
+from runs import adapters, console, devices, disk, records, weights
 from runs.hub import TOKENIZERS, model_folder, resolve_model
 
 # Whatever config.json asks for: what we want of a model, we ask for ourselves.
@@ -17,6 +17,7 @@ PLAIN_OUTPUT = {"output_attentions": False, "output_hidden_states": False, "retu
 # Weights of these names are buffers that old versions of transformers saved beside GPT-2's weights.
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".crossattention.bias")
 
+EPSILONS = ("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps")  # of the families' norms
 LEAST_SHARE = 0.9  # of a model's vocabulary: padding it to a round number leaves fewer unused
 
 
@@ -115,17 +116,9 @@ def require_architecture(name: str, source: Path, flag: str = "--model_path") ->
 
     Also when its config.json cannot be read.
     """
-    from transformers import AutoConfig
-
     from eap.models import ARCHITECTURES
 
-    try:
-        kind = AutoConfig.from_pretrained(str(source)).model_type
-    except Exception as error:  # transformers', the Hub's and json's errors have no common kind
-        raise InputError(
-            f"{flag} {name}: expected a config.json of a model, got {_first_words(error)}; "
-            "save it again with save_pretrained"
-        ) from error
+    kind = read_config(name, source, flag).model_type
     if kind not in ARCHITECTURES:
         raise InputError(
             f"{flag} {name}: expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; "
@@ -134,9 +127,42 @@ def require_architecture(name: str, source: Path, flag: str = "--model_path") ->
         )
 
 
+def read_config(name: str, source: Path, flag: str = "--model_path"):
+    """What a model's config.json says, as transformers reads it.
+
+    Raises InputError for one that cannot be read, names a thing twice, or has numbers with which
+    no model computes.
+    """
+    from transformers import AutoConfig
+
+    if (file := Path(source) / "config.json").is_file():
+        disk.read_json(file, "config.json of a model")
+    try:
+        config = AutoConfig.from_pretrained(str(source))
+    except Exception as error:  # transformers', the Hub's and json's errors have no common kind
+        raise InputError(
+            f"{flag} {name}: expected a config.json of a model, got {_first_words(error)}; "
+            "save it again with save_pretrained"
+        ) from error
+    for what in EPSILONS:
+        value = getattr(config, what, 0.0)
+        if not 0 <= value < float("inf"):
+            raise InputError(
+                f"{flag} {name}: expected a small number as {what} in config.json, got {value}; "
+                "mend it, or save the model again with save_pretrained"
+            )
+    return config
+
+
 def _first_words(error: Exception) -> str:
-    """An error's kind and the first line of what it says, 200 characters at most."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+    """An error's kind and the first line of what it says, 200 characters at most.
+
+    Two lines where the first one only announces the second.
+    """
+    first, _, rest = str(error).strip().partition("\n")
+    if first.endswith(":"):
+        first = f"{first} {rest.strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {first[:200]}"
 
 
 def fuse_gelu(model):
@@ -186,6 +212,8 @@ def load_tokenizer(name: str, flag: str = "--model_path"):
         if not adapters.is_adapter(source):
             return None
         return load_tokenizer(adapters.base_of_adapter(source / adapters.CONFIG), flag)
+    if (source / "config.json").is_file():  # which the tokenizer would be blamed for
+        read_config(name, source, flag)
     return read_tokenizer(str(source), flag)
 
 
