@@ -88,8 +88,6 @@ def parse(argv=None):
 
 def reader(model_path: str):
     """(tokenizer, config or None) of a model; a folder with a tokenizer and no weights will do. Raises InputError without a tokenizer."""
-    from transformers import AutoConfig
-
     folder = Path(model_path)
     if opening.holds_tokenizer(folder) and not adapters.is_adapter(folder):
         tokenizer, source = opening.read_tokenizer(str(folder)), folder
@@ -98,7 +96,7 @@ def reader(model_path: str):
     opening.require_tokenizer(tokenizer, model_path)
     if Path(source).is_dir() and not Path(source, "config.json").is_file():
         return tokenizer, None
-    config = AutoConfig.from_pretrained(str(source))
+    config = opening.read_config(model_path, Path(source))
     opening.require_agreement(config, tokenizer, model_path)
     return tokenizer, config
 

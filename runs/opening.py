@@ -212,8 +212,6 @@ def load_tokenizer(name: str, flag: str = "--model_path"):
         if not adapters.is_adapter(source):
             return None
         return load_tokenizer(adapters.base_of_adapter(source / adapters.CONFIG), flag)
-    if (source / "config.json").is_file():  # which the tokenizer would be blamed for
-        read_config(name, source, flag)
     return read_tokenizer(str(source), flag)
 
 
@@ -227,6 +225,8 @@ def read_tokenizer(source: str, flag: str = "--model_path"):
     from transformers import AutoTokenizer
 
     silence_transformers()
+    if Path(source, "config.json").is_file():  # for which the tokenizer would be blamed
+        read_config(source, Path(source), flag)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # json's, tokenizers' and transformers' errors have no common kind

@@ -316,6 +316,20 @@ def other_end_of_text(tiny, folder):
     edit(copied(tiny, folder) / "config.json", lambda content: content.update(eos_token_id=17))
 
 
+def end_of_text_that_is_no_token(tiny, folder):
+    edit(copied(tiny, folder) / "config.json", lambda content: content.update(eos_token_id="x"))
+
+
+def norms_without_a_number(tiny, folder):
+    bad = {"layer_norm_epsilon": float("nan")}
+    edit(copied(tiny, folder) / "config.json", lambda content: content.update(bad))
+
+
+def config_with_a_name_twice(tiny, folder):
+    file = copied(tiny, folder) / "config.json"
+    file.write_text(file.read_text().rstrip().removesuffix("}") + ', "n_head": 2}')
+
+
 BROKEN_MODELS = {
     nan_weights: "finite weights, got NaN or infinity in transformer.h.1.mlp.c_fc.weight",
     weights_missing: "1 are missing, as transformer.h.1.ln_1.weight",
@@ -333,6 +347,9 @@ BROKEN_MODELS = {
     adapter_of_itself: "got the adapter itself",
     tokenizer_of_more_tokens: "got '\\[PAD\\]' as token 1000",
     other_end_of_text: "expected one end of text, got token 0 by the tokenizer and 17",
+    end_of_text_that_is_no_token: "a config.json of a model, got .*'eos_token_id' with value 'x'",
+    norms_without_a_number: "layer_norm_epsilon in config.json, got nan",
+    config_with_a_name_twice: "config.json of a model, got .*'n_head' is there twice",
 }
 # What the pair builder reads of a model is its tokenizer and its config.
 OF_TOKENIZERS = {
@@ -340,6 +357,9 @@ OF_TOKENIZERS = {
     adapter_of_itself,
     tokenizer_of_more_tokens,
     other_end_of_text,
+    end_of_text_that_is_no_token,
+    norms_without_a_number,
+    config_with_a_name_twice,
 }
 
 
