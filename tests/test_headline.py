@@ -15,8 +15,9 @@ from study.pairs import headline as pairs
 from study.quality import headline as quality
 from study.robustness import headline as robustness
 from study.training import headline as training
+from summarization import words
 
-WORDS = {"by_tokenizer": {"rouge_score": 20}, "accented_percent": 0.0, "without_words": 0}
+WORDS = words.describe(["The council met."] * 20)
 
 
 def span(mean, low, high, n=20):
@@ -31,7 +32,7 @@ def kinds(made: Headline) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("number", "expected"),
     [
         (Number(0.7091, 0.6744, 0.7413), "0.71 [0.67, 0.74]"),  # width 0.067: one digit of it
         (Number(0.9521, 0.9399, 0.9628), "0.952 [0.940, 0.963]"),  # 0.023: two
@@ -49,8 +50,8 @@ def kinds(made: Headline) -> list[str]:
         (Number(0.0, places=2), "0.00"),
     ],
 )
-def test_a_number_is_rounded_to_what_its_interval_supports(number, words):
-    assert headline.text(number) == words
+def test_a_number_is_rounded_to_what_its_interval_supports(number, expected):
+    assert headline.text(number) == expected
 
 
 def test_a_column_has_equally_many_decimals():
