@@ -186,7 +186,7 @@ def unseen_pairs(args, checkpoints, adapter, tokenizer):
     """The pairs that no circuit was found on, at most `--max_examples`. Raises InputError if there is none."""
     from eap import dataset
 
-    pairs = opening.read_pairs(args, adapter, tokenizer)
+    pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=console.Console(args.quiet))
     found_on = [checkpoint.circuit.metadata for checkpoint in checkpoints]
     if note := dataset.by_ids(found_on, args.pairs):
         console.warn(note)
@@ -205,7 +205,7 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     from study.evolution import faithfulness as evolution_faithfulness
 
     devices.seed_everything(args.seed)
-    devices.say_circuit_dtype(args)
+    devices.of(args).say_circuit_dtype(console.Console(args.quiet))
     names, final = args.metrics, checkpoints[-1].circuit
     ablation = final.metadata.get("ablation", "patching")
     for name in names:
@@ -223,7 +223,9 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     rows, bar, batches = {name: [] for name in names}, None, None
     for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
         run_here = {checkpoint.name: checkpoint.circuit, checkpoints[-1].name: final}
-        adapter, tokenizer = opening.open_adapted(args, str(folder), run_here, "--training")
+        adapter, tokenizer = opening.open_adapted(
+            devices.of(args), str(folder), run_here, "--training"
+        )
         if batches is None:
             pairs = unseen_pairs(args, checkpoints, adapter, tokenizer)
             batches = plan(args, adapter, pairs)
@@ -246,7 +248,11 @@ def require_own_models(args, checkpoints, folders: list[Path]) -> None:
     """Raise InputError if a circuit was found in other weights than its checkpoint's."""
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         opening.require_own_weights(
-            args, checkpoint.circuit, checkpoint.name, str(folder), "--training"
+            checkpoint.circuit,
+            checkpoint.name,
+            str(folder),
+            "--training",
+            console=console.Console(args.quiet),
         )
 
 
@@ -255,7 +261,7 @@ def plan(args, adapter, pairs):
     from eap import dataset, memory
 
     size = args.batch_size or memory.plan_batch_size(
-        adapter, pairs, 5, memory.free_bytes(devices.torch_device(args)) // 2
+        adapter, pairs, 5, memory.free_bytes(devices.of(args).torch_device) // 2
     )
     return dataset.batches(pairs, size)
 
@@ -298,7 +304,10 @@ def main(argv=None):
     given = [Path(path) for path in (training, args.pairs) if path]
     files = [*paths, *filter(Path.is_file, map(examples_beside, paths)), *given, *models]
     run = records.Run(
-        args, records.record_in(folder, __file__), outputs, {str(path): path for path in files}
+        vars(args),
+        records.record_in(folder, __file__),
+        outputs,
+        {str(path): path for path in files},
     )
     if run.up_to_date:
         return

@@ -177,7 +177,7 @@ def main(argv=None):
     ]
     outputs = [*files, folder / "salience.json", folder / "salience.png"]
     run = records.Run(
-        args,
+        vars(args),
         records.record_beside(output),
         outputs,
         {"tokenizer": model, **corpus.inputs(args.dataset)},

@@ -87,7 +87,7 @@ def load_pair(args):
     from eap.models import adapt
     from study.differential import two_models as internals
 
-    device, dtype = devices.torch_device(args), devices.torch_dtype(args)
+    device, dtype = devices.of(args).torch_device, devices.of(args).torch_dtype
     names = (args.base_model_path, args.finetuned_model_path)
     base, ours = opening.open_model(names[0], dtype, device, flag="--base_model_path")
     finetuned, theirs = opening.open_model(names[1], dtype, device, flag=FINETUNED_FLAG)
@@ -168,7 +168,7 @@ def follow_run(args) -> None:
     folder, found = Path(args.output_dir), differential_run.files(args.run)
     outputs = [folder / f"differential.latents.{kind}" for kind in ("json", "png")]
     run = records.Run(
-        args,
+        vars(args),
         records.record_in(folder, "differential_latents"),
         outputs,
         {path.name: path for _, path in found},
@@ -207,7 +207,7 @@ def main(argv=None):
         )
     ]
     run = records.Run(
-        args,
+        vars(args),
         records.record_in(folder, "differential_analysis"),
         outputs,
         {**models, **corpus.inputs(args.dataset)},

@@ -153,7 +153,7 @@ def main(argv=None):
     outputs = [out / "faithfulness.json", out / "faithfulness.png"]
     if args.compare_circuit:
         outputs.append(out / "faithfulness.methods.png")
-    run = records.Run(args, records.record_in(out, __file__), outputs, inputs)
+    run = records.Run(vars(args), records.record_in(out, __file__), outputs, inputs)
     if run.up_to_date:
         return
     from study.faithfulness import figures as faithfulness_plots
@@ -161,7 +161,7 @@ def main(argv=None):
     from study.faithfulness import words as faithfulness_report
 
     devices.seed_everything(args.seed)
-    devices.say_circuit_dtype(args)
+    devices.of(args).say_circuit_dtype(console.Console(args.quiet))
     result = {"format": 1, **evaluate(args)}
     methods = result["methods"]
     more = methods["sentences"] if methods else []
@@ -198,8 +198,8 @@ def load(args):
         circuit.require_scores(name)
     require_own_models(args, circuits)
     beside = comparison_circuit(args)
-    adapter, tokenizer = opening.open_adapted(args, args.model_path, circuits)
-    pairs = opening.read_pairs(args, adapter, tokenizer)
+    adapter, tokenizer = opening.open_adapted(devices.of(args), args.model_path, circuits)
+    pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=console.Console(args.quiet))
     seen_by = [*circuits.values(), *([beside.circuits[1]] if beside else [])]
     found_on = [] if args.allow_same_examples else [circuit.metadata for circuit in seen_by]
     if note := dataset.by_ids(found_on, args.pairs):
@@ -236,7 +236,9 @@ def comparison_circuit(args):
             "--circuit, got the same; rename one"
         )
     circuits[1].require_scores(paths[1])
-    opening.require_own_weights(args, circuits[1], paths[1].stem, args.model_path, "--model_path")
+    opening.require_own_weights(
+        circuits[1], paths[1].stem, args.model_path, console=console.Console(args.quiet)
+    )
     return Compared(tuple(path.stem for path in paths), circuits)
 
 
@@ -249,7 +251,9 @@ def require_own_models(args, circuits: dict) -> None:
     flag_names = ("--model_path", "--other_model_path")
     for (label, circuit), name, flag in zip(circuits.items(), names, flag_names, strict=False):
         if name:
-            opening.require_own_weights(args, circuit, label, name, flag)
+            opening.require_own_weights(
+                circuit, label, name, flag, console=console.Console(args.quiet)
+            )
 
 
 # ---------------------------------------------------------------- what is run
@@ -341,8 +345,10 @@ def in_own_model(args):
 def in_other_model(args, circuits: dict, pairs, there):
     """The `Measured` of every circuit in the other model."""
     name, flag = args.other_model_path, "--other_model_path"
-    adapter, tokenizer = opening.open_adapted(args, name, circuits, flag)
-    opening.require_pairs_tokenizer(args, pairs, tokenizer)
+    adapter, tokenizer = opening.open_adapted(devices.of(args), name, circuits, flag)
+    opening.require_pairs_tokenizer(
+        pairs, args.pairs, tokenizer, console=console.Console(args.quiet)
+    )
     return run(args, adapter, pairs, there, "other model")
 
 
@@ -391,7 +397,7 @@ def run(args, adapter, pairs, chosen, what: str, *, n_later: int = 0):
     batches = dataset.batches(
         pairs,
         args.batch_size
-        or memory.plan_batch_size(adapter, pairs, 5, devices.memory_budget(args) // 2),
+        or memory.plan_batch_size(adapter, pairs, 5, devices.of(args).memory_budget // 2),
     )
     means = (
         attribute.mean_activations(adapter, batches, console.warn)

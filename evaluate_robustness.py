@@ -128,14 +128,14 @@ def main(argv=None):
             : 3 if args.model_path else 2
         ]
     ]
-    run = records.Run(args, records.record_in(out, __file__), outputs, inputs)
+    run = records.Run(vars(args), records.record_in(out, __file__), outputs, inputs)
     if run.up_to_date:
         return
     from study.robustness import figures as robustness_plots
     from study.robustness import numbers as robustness
 
     devices.seed_everything(args.seed)
-    devices.say_circuit_dtype(args)
+    devices.of(args).say_circuit_dtype(console.Console(args.quiet))
     circuits = load(args)
     result = {
         "format": 1,
@@ -226,9 +226,13 @@ def extract_again(args, run, circuit, per_example) -> dict:
     """{"perturbation", "agreement", "left_out"}: the circuit from perturbed inputs, and by other corruptions, metrics and methods."""
     from study.robustness import numbers as robustness
 
-    opening.require_own_weights(args, circuit, args.circuits[0], args.model_path)
-    adapter, tokenizer = opening.open_adapted(args, args.model_path, {args.circuits[0]: circuit})
-    there = opening.read_pairs(args, adapter, tokenizer)
+    opening.require_own_weights(
+        circuit, args.circuits[0], args.model_path, console=console.Console(args.quiet)
+    )
+    adapter, tokenizer = opening.open_adapted(
+        devices.of(args), args.model_path, {args.circuits[0]: circuit}
+    )
+    there = opening.read_pairs(args.pairs, adapter, tokenizer, console=console.Console(args.quiet))
     pairs = there[: args.max_examples]
     own = options(circuit)
     if own["ablation"] != "patching":
@@ -309,7 +313,7 @@ def batch_size(args, adapter, pairs, chosen: dict) -> int:
     from eap import memory
 
     return args.batch_size or memory.plan_batch_size(
-        adapter, pairs, chosen["steps"], devices.memory_budget(args)
+        adapter, pairs, chosen["steps"], devices.of(args).memory_budget
     )
 
 
@@ -331,7 +335,7 @@ def extract(args, adapter, pairs, chosen: dict, *, batch_size: int, tick):
         adapter.model,
         pairs,
         batch_size=batch_size,
-        autocast=devices.autocast_dtype(args),
+        autocast=devices.of(args).autocast_dtype,
         tick=tick,
         **chosen,
     ).edges.float()

@@ -341,7 +341,7 @@ def extract(
         *((spans_beside(output), span_plot) if args.spans else ()),
     ]
     run = records.Run(
-        args,
+        vars(args),
         records.record_beside(output),
         outputs,
         {"model": hub.model_source(model_path), "pairs": args.pairs}
@@ -354,12 +354,18 @@ def extract(
     from study.stability import figures as stability_plots
 
     devices.seed_everything(args.seed)
-    adapter, tokenizer = opening.open_adapted(args, model_path, {})
+    adapter, tokenizer = opening.open_adapted(devices.of(args), model_path, {})
     if args.top_n and args.top_n > adapter.graph.n_edges:
         raise InputError(
             f"--top_n {args.top_n}: expected at most the {adapter.graph.n_edges} edges of {adapter.graph}; ask for fewer"
         )
-    pairs = opening.read_pairs(args, adapter, tokenizer, args.max_examples)
+    pairs = opening.read_pairs(
+        args.pairs,
+        adapter,
+        tokenizer,
+        console=console.Console(args.quiet),
+        max_examples=args.max_examples,
+    )
     if args.spans:
         for pair in pairs:
             dataset.span_labels(pair)  # before the work: raises for a pair without sentences
@@ -519,7 +525,7 @@ def plan(args, adapter, pairs, steps: int) -> int:
     """How many pairs each process attributes at a time, the same in all; says so."""
     from eap import memory
 
-    free, points = devices.memory_budget(args), points_of(args, adapter, steps)
+    free, points = devices.of(args).memory_budget, points_of(args, adapter, steps)
     batch_size = shards.from_first(
         args.batch_size or memory.plan_batch_size(adapter, pairs, points, free)
     )
@@ -562,7 +568,7 @@ def attributed(args, adapter, pairs, work: Work):
         args.ig_rule,
         args.ablation,
         means_of(args, adapter, pairs) if means is None else means,
-        devices.autocast_dtype(args),
+        devices.of(args).autocast_dtype,
         args.spans,
         console.warn,
         bar.update,
@@ -775,7 +781,7 @@ def means_of(args, adapter, pairs):
     if args.ablation != "mean":
         return None
     batch_size = args.batch_size or memory.plan_batch_size(
-        adapter, pairs, 1, devices.memory_budget(args)
+        adapter, pairs, 1, devices.of(args).memory_budget
     )
     return attribute.mean_activations(adapter, dataset.batches(pairs, batch_size), console.warn)
 
@@ -938,7 +944,8 @@ def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
     chosen = pairs[:EXACT_PAIRS]
     work = dataset.batches(
         chosen,
-        args.batch_size or memory.plan_batch_size(adapter, chosen, 1, devices.memory_budget(args)),
+        args.batch_size
+        or memory.plan_batch_size(adapter, chosen, 1, devices.of(args).memory_budget),
     )
 
     def patch(batch):

@@ -280,12 +280,12 @@ def start(args, folder: Path, files: list[Path]):
     inputs = {os.path.relpath(file, folder): file for file in files if file.name not in times}
     described = record, [folder / "report.html"], inputs
     try:
-        return records.Run(args, *described)
+        return records.Run(vars(args), *described)
     except InputError:
         if not record.is_file():
             raise
         args.overwrite = True
-        return records.Run(args, *described)
+        return records.Run(vars(args), *described)
 
 
 def main(argv=None):

@@ -275,7 +275,7 @@ def parse(argv=None):
 
 def main(argv=None):
     args = parse(argv)
-    devices.only_this_gpu(args)
+    args.device = devices.only_this_gpu(args.device)
     model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     output_dir = Path(args.output_dir)
@@ -285,7 +285,7 @@ def main(argv=None):
     inputs = {"model": model, **corpus.inputs(args.dataset)}
     asked = checkpoint_asked_for(args, identity, inputs)
     run = records.Run(
-        identity,
+        vars(identity),
         record=records.record_in(output_dir, __file__),
         outputs=outputs + kept,
         inputs=inputs,
@@ -429,17 +429,23 @@ def prepare(args):
     """Everything that training needs. Returns (trainer, what stands in training.json about model and data)."""
     from summarization import prompt, training
 
+    precision = training.Precision(devices.of(args), args.bf16, args.tf32)
     settings = training.settings(
-        args, args.output_dir, args.seed, per_device_eval_batch_size=args.per_device_eval_batch_size
+        args.output_dir,
+        args.seed,
+        device=precision.device,
+        gradient_checkpointing=args.gradient_checkpointing,
+        per_device_eval_batch_size=args.per_device_eval_batch_size,
+        **training.options_of(vars(args)),
     )
     devices.seed_everything(args.seed)
-    model, tokenizer = opening.open_for_texts(args.model_path, devices.torch_dtype(args), "cpu")
+    model, tokenizer = opening.open_for_texts(args.model_path, devices.of(args).torch_dtype, "cpu")
     train, validation = encoded(args, tokenizer, prompt.context_length(model.config, tokenizer))
     facts = {
         "model": Path(args.model_path).name,
         "dataset": corpus.label(args.dataset),
         "seed": args.seed,
-        "matrix_products": training.matrix_products(args),
+        "matrix_products": precision.products,
         "examples": {"train": train.counts(), "validation": validation.counts()},
     }
     trainer = training.SummaryTrainer(
@@ -449,7 +455,7 @@ def prepare(args):
         train.data,
         validation.data,
         latents_writer(args, validation.data),
-        tf32=training.uses_tf32(args),
+        tf32=precision.uses_tf32,
     )
     schedule = args.checkpoint_steps or args.checkpoint_schedule
     trainer.add_callback(

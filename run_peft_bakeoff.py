@@ -307,7 +307,7 @@ def parse(argv=None):
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
     args = parser.parse_args(argv)
-    generation.check_lengths(args)
+    generation.check_lengths(args.min_new_tokens, args.max_new_tokens)
     return args
 
 
@@ -324,7 +324,7 @@ def budget(value) -> str:
 def main(argv=None):
     """Train and judge every arm with every seed, then compare."""
     args = parse(argv)
-    devices.only_this_gpu(args)
+    args.device = devices.only_this_gpu(args.device)
     model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
     arms, left_out = arms_with_files(args)
@@ -335,7 +335,7 @@ def main(argv=None):
         if Path(path).is_file()
     }
     run = records.Run(
-        args,
+        vars(args),
         records.record_in(folder, __file__),
         [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")],
         {"model": model, **corpus.inputs(args.dataset), **files},
@@ -343,9 +343,9 @@ def main(argv=None):
     if run.up_to_date:
         return
     from study.bakeoff import trials as bakeoff
-    from summarization import training
 
-    run.facts["matrix_products"] = training.matrix_products(args)
+    settings = bakeoff.Settings.of(vars(args), console.Console(args.quiet), devices.of(args))
+    run.facts["matrix_products"] = settings.precision.products
     data, shapes = prepare(args, run.identity["inputs"])
     budget = budget_of(args, shapes)
     trials = plan_trials(args, arms, left_out, data, shapes, budget)
@@ -359,9 +359,9 @@ def main(argv=None):
             + (": finished before" if this.done else ""),
         )
         if not this.done:
-            ahead = bakeoff.ahead(args, trials[number - 1 :], data)
-            rate = bakeoff.choose_rate(args, first_of(trials, this), data, ahead)
-            bakeoff.run(args, this, data, rate, ahead=ahead)
+            ahead = bakeoff.ahead(settings, trials[number - 1 :], data)
+            rate = bakeoff.choose_rate(settings, first_of(trials, this), data, ahead)
+            bakeoff.run(settings, this, data, rate, ahead=ahead)
     report(args, folder, trials, data, left_out, budget)
     run.finish()
 
@@ -461,7 +461,7 @@ def prepare(args, inputs: dict):
     from study.bakeoff import trials as bakeoff
     from summarization import examples, prompt
 
-    model, tokenizer = opening.open_for_texts(args.model_path, devices.torch_dtype(args), "cpu")
+    model, tokenizer = opening.open_for_texts(args.model_path, devices.of(args).torch_dtype, "cpu")
     length = prompt.context_length(model.config, tokenizer)
     room = length - len(prompt.encode(tokenizer, prompt.CUE)) - prompt.MIN_ARTICLE_TOKENS
     if args.max_new_tokens > room:
@@ -528,6 +528,7 @@ def plan_trials(
     from study.bakeoff import lora
     from study.bakeoff import trials as bakeoff
 
+    settings = bakeoff.Settings.of(vars(args), console.Console(args.quiet), devices.of(args))
     n_layers = 1 + max(map(lora.layer_of, shapes))
     trials = []
     for arm in arms:
@@ -535,7 +536,7 @@ def plan_trials(
             for seed in range(args.seed, args.seed + (1 if arm.method == "none" else args.seeds)):
                 plan = None
                 if arm.method == "adalora":
-                    bakeoff.require_schedule(args, arm, data)
+                    bakeoff.require_schedule(settings, arm, data)
                 if arm.method not in ("none", "full"):
                     where, critical = (
                         layers_of(args, strategy, n_layers, seed)
@@ -544,7 +545,7 @@ def plan_trials(
                     plan = lora.make_plan(
                         shapes, arm, where, critical, args.rank, budget, args.alpha_over_r
                     )
-                trials.append(bakeoff.trial(args, arm, seed, plan, data))
+                trials.append(bakeoff.trial(settings, arm, seed, plan, data))
         except InputError as error:
             if args.arms:
                 raise InputError(f"--arms {arm.name}: {error}") from error

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eap import InputError
-from runs import console, disk, flags, forecast, hub, records
+from runs import console, devices, disk, flags, forecast, hub, records
 from study import estimate
 from summarization import corpus
 
@@ -381,7 +381,7 @@ def say_estimate(args, preset: Preset, chosen: list[list[str]], out: Path) -> No
     if not work:
         return
     new_tokens = int(values_of(preset.arms)["max_new_tokens"][0])
-    training = importlib.import_module("run_finetuning_with_checkpoints").parse(
+    trained = importlib.import_module("run_finetuning_with_checkpoints").parse(
         ["--device", args.device or "auto", "--dtype", args.dtype or "float32"]
     )
     print(
@@ -390,8 +390,12 @@ def say_estimate(args, preset: Preset, chosen: list[list[str]], out: Path) -> No
         flush=True,
     )
     shape = estimate.shape_of(config_of(preset.model))
-    unit = estimate.measure(training, new_tokens, shape.config)
-    said = estimate.lines(work, unit, training, shape=shape, new_tokens=new_tokens)
+    from summarization import training
+
+    device = devices.Device(trained.device, trained.dtype)
+    precision = training.Precision(device, trained.bf16, trained.tf32)
+    unit = estimate.measure(precision, new_tokens, shape.config)
+    said = estimate.lines(work, unit, precision, shape=shape, new_tokens=new_tokens)
     written = bytes_to_write(preset, work, left, shape)
     disk = forecast.disk_in_words(written, out).removeprefix("; ")
     finished = [stage for stage in amounts if stage in wanted and stage not in work]

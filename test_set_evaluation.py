@@ -94,7 +94,7 @@ def parse(argv=None):
         help="further metrics of the evaluate library, as bertscore (default: none)",
     )
     args = parser.parse_args(argv)
-    generation.check_lengths(args)
+    generation.check_lengths(args.min_new_tokens, args.max_new_tokens)
     return args
 
 
@@ -117,7 +117,7 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
     from runs import forecast
     from summarization import examples
 
-    dtype, device = devices.torch_dtype(args), devices.torch_device(args)
+    dtype, device = devices.of(args).torch_dtype, devices.of(args).torch_device
     model, tokenizer = opening.open_for_texts(path, dtype, device, flag="--model_paths")
     made = generation.generate(
         model,
@@ -229,7 +229,7 @@ def main(argv=None):
     inputs = {f"model {label}": path for label, path in models.items()} | corpus.inputs(
         args.dataset
     )
-    run = records.Run(args, records.record_in(folder, "test_set_evaluation"), outputs, inputs)
+    run = records.Run(vars(args), records.record_in(folder, "test_set_evaluation"), outputs, inputs)
     if run.up_to_date:
         return
 

@@ -76,7 +76,7 @@ def parse(argv=None):
         help="for ROUGE (default: %(default)s)",
     )
     args = parser.parse_args(argv)
-    generation.check_lengths(args)
+    generation.check_lengths(args.min_new_tokens, args.max_new_tokens)
     return args
 
 
@@ -109,7 +109,9 @@ def summaries(args) -> dict:
 
     devices.seed_everything(args.seed)
     model, tokenizer = (
-        opening.load_model(args.model_path, devices.torch_dtype(args), devices.torch_device(args)),
+        opening.load_model(
+            args.model_path, devices.of(args).torch_dtype, devices.of(args).torch_device
+        ),
         opening.load_tokenizer(args.model_path),
     )
     articles = list(corpus.load(args.dataset, "test", args.max_examples, args.seed)["article"])

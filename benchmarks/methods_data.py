@@ -125,7 +125,7 @@ def score(args, adapter, pairs: Pairs, way: Way, budget: float | None, many: boo
     It scores further pairs where two samples of `at_equal_time` pairs need them; all of them with
     `many`.
     """
-    device, n = devices.torch_device(args), len(pairs.finding)
+    device, n = devices.of(args).torch_device, len(pairs.finding)
     done = []
 
     def work():
@@ -289,7 +289,7 @@ def on_model(args, name: str, path: str, ways: list[str], many: list[str]) -> li
     """
     from eap.models import adapt
 
-    device = devices.torch_device(args)
+    device = devices.of(args).torch_device
     adapter = adapt(opening.load_model(path, torch.float32, device))
     pairs = demo_pairs(args.examples, args.judges, args.others, args.seed)
     scored, budget = {}, None

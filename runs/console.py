@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
@@ -59,35 +60,50 @@ def _stop(message: str):
     sys.exit(2)
 
 
+@dataclass(frozen=True)
+class Console:
+    """Lines on stdout and progress bars on stderr; none with `quiet`, nor from a torchrun's others."""
+
+    quiet: bool = False
+
+    def say(self, *words) -> None:
+        """Print on stdout, unless quiet or this process is not the first of a torchrun."""
+        if not self.quiet and is_main_process():
+            print(*words, flush=True)
+
+    def progress(self, items, what: str, total: int | None = None, *, ahead=None):
+        """`items` with a progress bar on stderr, there at once; none if quiet.
+
+        Work of more than ten minutes is announced on stdout after its first steps; `ahead` is the
+        forecast.Ahead of what the bar does not tell.
+        """
+        from runs import forecast
+
+        return forecast.Bar(
+            items,
+            ahead or forecast.Ahead(),
+            desc=what,
+            total=total,
+            disable=self.quiet or not is_main_process(),
+            file=sys.stderr,
+            leave=False,
+        )
+
+
 def say(args, *words) -> None:
-    """Print on stdout, unless `--quiet` or this process is not the first of a torchrun."""
-    if not args.quiet and is_main_process():
-        print(*words, flush=True)
+    """`Console.say`, for scripts that make no Console yet."""
+    Console(args.quiet).say(*words)
+
+
+def progress(items, args, what: str, total: int | None = None, *, ahead=None):
+    """`Console.progress`, for scripts that make no Console yet."""
+    return Console(args.quiet).progress(items, what, total, ahead=ahead)
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr, also with `--quiet`."""
     if is_main_process():
         print(message, file=sys.stderr, flush=True)
-
-
-def progress(items, args, what: str, total: int | None = None, *, ahead=None):
-    """`items` with a progress bar on stderr, there at once; none with `--quiet`.
-
-    Work of more than ten minutes is announced on stdout after its first steps; `ahead` is the
-    forecast.Ahead of what the bar does not tell.
-    """
-    from runs import forecast
-
-    return forecast.Bar(
-        items,
-        ahead or forecast.Ahead(),
-        desc=what,
-        total=total,
-        disable=args.quiet or not is_main_process(),
-        file=sys.stderr,
-        leave=False,
-    )
 
 
 def is_main_process() -> bool:

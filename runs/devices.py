@@ -3,105 +3,122 @@
 import os
 import resource
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
-from runs import console
+from runs.console import Console
 
 
-def torch_device(args):
-    """The torch.device of `--device`; auto is cuda (under torchrun each process its own), then mps, then cpu.
+@dataclass(frozen=True)
+class Device:
+    """Where a script computes, in what precision and how much memory, as its flags say."""
 
-    Raises InputError for one that is not there.
+    name: str = "auto"  # of --device
+    dtype: str = "float32"  # of --dtype
+    max_memory: float | None = None  # of --max_memory, in GB; None: what is free
+
+    @property
+    def torch_device(self):
+        """The torch.device; auto is cuda (under torchrun each process its own), then mps, then cpu.
+
+        Raises InputError for one that this machine does not have.
+        """
+        import torch
+
+        if self.name == "auto" and torch.cuda.is_available():
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if self.name == "auto":
+            return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        try:
+            torch.empty(1, device=self.name)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(
+                f"--device {self.name}: expected a device of this machine; use --device auto or cpu"
+            ) from error
+        return torch.device(self.name)
+
+    @property
+    def torch_dtype(self):
+        """The torch.dtype."""
+        import torch
+
+        return getattr(torch, self.dtype)
+
+    @property
+    def circuit_dtype(self):
+        """The torch.dtype of a model in whose circuits are found or run: float64, else float32.
+
+        bfloat16 is for the matrix products of attribution alone (`autocast_dtype`): the residual
+        stream and differences between runs would lose what they are about.
+        """
+        import torch
+
+        return torch.float64 if self.dtype == "float64" else torch.float32
+
+    @property
+    def autocast_dtype(self):
+        """The torch.dtype of attribution's matrix products, bfloat16; None: the model's own."""
+        import torch
+
+        return torch.bfloat16 if self.dtype == "bfloat16" else None
+
+    @property
+    def memory_budget(self) -> int:
+        """Bytes to plan for: `max_memory`, else what is free there, in a torchrun on a CPU a share."""
+        from eap import memory
+        from runs import shards
+
+        if self.max_memory:
+            return int(self.max_memory * 1e9)
+        device = self.torch_device
+        return memory.free_bytes(device) // (shards.count() if device.type == "cpu" else 1)
+
+    def say_circuit_dtype(self, console: Console) -> None:
+        """Say what `--dtype bfloat16` does not change; nothing for other dtypes."""
+        if self.dtype == "bfloat16":
+            console.say(
+                "--dtype bfloat16: only the matrix products of attribution; models are loaded, "
+                "and circuits are run, in float32"
+            )
+
+
+def of(args) -> Device:
+    """The Device of a script's flags."""
+    return Device(args.device, args.dtype, getattr(args, "max_memory", None))
+
+
+def only_this_gpu(name: str) -> str:
+    """The `--device` to use in place of `name`: for cuda:N it is cuda, with every other GPU hidden.
+
+    Trainer takes the first GPU that it sees. Call it before torch meets a GPU. Raises InputError
+    under torchrun, which gives each process a GPU of its own, and for an N past those that
+    CUDA_VISIBLE_DEVICES allows.
     """
-    import torch
-
-    if args.device == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    if args.device == "auto":
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        torch.empty(1, device=args.device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--device {args.device}: expected a device of this machine; use --device auto or cpu"
-        ) from error
-    return torch.device(args.device)
-
-
-def only_this_gpu(args) -> None:
-    """Hide every GPU but the one of `--device cuda:N` and set `args.device` to cuda: Trainer takes the first GPU that it sees.
-
-    Call it before torch meets a GPU. Raises InputError under torchrun, which gives each process a GPU of its own, and for an N past
-    those that CUDA_VISIBLE_DEVICES allows.
-    """
-    kind, _, index = args.device.partition(":")
+    kind, _, index = name.partition(":")
     if kind != "cuda" or not index.isdigit():
-        return
+        return name
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError(
-            f"--device {args.device}: expected cuda or auto with torchrun, which gives each process a GPU of its own"
+            f"--device {name}: expected cuda or auto with torchrun, which gives each process a GPU "
+            "of its own"
         )
-    allowed = (
-        os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        if os.environ.get("CUDA_VISIBLE_DEVICES")
-        else None
-    )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    allowed = visible.split(",") if visible else None
     if allowed and int(index) >= len(allowed):
         raise InputError(
-            f"--device {args.device}: expected one of {len(allowed)} GPUs, counted from 0, by CUDA_VISIBLE_DEVICES"
+            f"--device {name}: expected one of {len(allowed)} GPUs, counted from 0, by "
+            "CUDA_VISIBLE_DEVICES"
         )
     os.environ["CUDA_VISIBLE_DEVICES"] = allowed[int(index)] if allowed else index
-    args.device = "cuda"
-
-
-def torch_dtype(args):
-    """The torch.dtype of `--dtype`."""
-    import torch
-
-    return getattr(torch, args.dtype)
-
-
-def circuit_dtype(args):
-    """The torch.dtype to load a model in whose circuits are found or run: float64 if asked for, else float32.
-
-    `--dtype bfloat16` is for the matrix products of attribution alone (`autocast_dtype`): the residual stream and differences between
-    runs would lose what they are about.
-    """
-    import torch
-
-    return torch.float64 if args.dtype == "float64" else torch.float32
-
-
-def autocast_dtype(args):
-    """What the matrix products of attribution run in: torch.bfloat16 if asked for; None, the model's own dtype, otherwise."""
-    import torch
-
-    return torch.bfloat16 if args.dtype == "bfloat16" else None
-
-
-def say_circuit_dtype(args) -> None:
-    """Say what `--dtype bfloat16` does not change; nothing for other dtypes."""
-    if args.dtype == "bfloat16":
-        console.say(
-            args,
-            "--dtype bfloat16: only the matrix products of attribution; models are loaded, and circuits are run, in float32",
-        )
-
-
-def memory_budget(args) -> int:
-    """Bytes that this process may plan for: `--max_memory`, else its share, in a torchrun, of what is free on its device."""
-    from eap import memory
-    from runs import shards
-
-    if args.max_memory:
-        return int(args.max_memory * 1e9)
-    device = torch_device(args)
-    return memory.free_bytes(device) // (shards.count() if device.type == "cpu" else 1)
+    return "cuda"
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch; called once, by a script. Fixes the number of threads too: MKL left to choose changes last digits."""
+    """Seed Python, numpy and torch; called once, by a script.
+
+    Fixes the number of threads too: MKL left to choose changes last digits.
+    """
     import torch
     from transformers import set_seed
 

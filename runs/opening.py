@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 
 from eap import InputError
-from runs import adapters, console, devices, disk, records, weights
+from runs import adapters, disk, records, weights
+from runs.console import Console, warn
+from runs.devices import Device
 from runs.hub import TOKENIZERS, model_folder, resolve_model
 
 # Whatever config.json asks for: what we want of a model, we ask for ourselves.
@@ -108,7 +110,7 @@ def _merged(source: Path, name: str, dtype, attn_implementation: str, flag: str)
 
 @functools.cache
 def _warn_once(note: str) -> None:
-    console.warn(note)
+    warn(note)
 
 
 def require_architecture(name: str, source: Path, flag: str = "--model_path") -> None:
@@ -322,7 +324,7 @@ def open_for_texts(
     return open_model(name, dtype, device, attn_implementation, flag)
 
 
-def open_adapted(args, name: str, circuits: dict, flag: str = "--model_path"):
+def open_adapted(device: Device, name: str, circuits: dict, flag: str = "--model_path"):
     """(eap's adapter, tokenizer or None) of a model in whose circuits are found or run.
 
     `circuits` maps a name to each circuit that will be run in it. Raises InputError as `open_model`
@@ -330,9 +332,7 @@ def open_adapted(args, name: str, circuits: dict, flag: str = "--model_path"):
     """
     from eap.models import adapt
 
-    model, tokenizer = open_model(
-        name, devices.circuit_dtype(args), devices.torch_device(args), flag=flag
-    )
+    model, tokenizer = open_model(name, device.circuit_dtype, device.torch_device, flag=flag)
     adapter, ours = adapt(model), tokenizer_sha256(tokenizer)
     for label, circuit in circuits.items():
         if not circuit.graph.fits(adapter.graph):
@@ -349,28 +349,28 @@ def open_adapted(args, name: str, circuits: dict, flag: str = "--model_path"):
     return adapter, tokenizer
 
 
-def read_pairs(args, adapter, tokenizer, max_examples: int | None = None) -> list:
-    """The pairs of `--pairs`, at most `max_examples`, of the model's tokenizer (guard 25).
+def read_pairs(
+    path, adapter, tokenizer, *, console: Console, max_examples: int | None = None
+) -> list:
+    """The pairs in a file, at most `max_examples`, of the model's tokenizer (guard 25).
 
     Says so where that cannot be judged. Raises InputError.
     """
     from eap import dataset
 
-    pairs = dataset.read_pairs(
-        args.pairs, adapter.vocabulary_size, adapter.context_length, max_examples
-    )
-    require_pairs_tokenizer(args, pairs, tokenizer)
-    if note := dataset.repeated(pairs, args.pairs):
-        console.warn(note)
+    pairs = dataset.read_pairs(path, adapter.vocabulary_size, adapter.context_length, max_examples)
+    require_pairs_tokenizer(pairs, path, tokenizer, console=console)
+    if note := dataset.repeated(pairs, path):
+        warn(note)
     return pairs
 
 
-def require_pairs_tokenizer(args, pairs, tokenizer) -> None:
+def require_pairs_tokenizer(pairs, path, tokenizer, *, console: Console) -> None:
     """Raise InputError if the tokenizer did not make the pairs; say so where that is unknown."""
     from eap import dataset
 
-    if note := dataset.check_tokenizer(pairs, tokenizer, args.pairs):
-        console.say(args, note)
+    if note := dataset.check_tokenizer(pairs, tokenizer, path):
+        console.say(note)
 
 
 # ---------------------------------------------------------------- circuits
@@ -385,7 +385,9 @@ def load_circuits(paths) -> list:
     return circuits
 
 
-def require_own_weights(args, circuit, label: str, name: str, flag: str = "--model_path") -> None:
+def require_own_weights(
+    circuit, label: str, name: str, flag: str = "--model_path", *, console: Console
+) -> None:
     """Raise InputError if a circuit was found in other weights than these.
 
     Says so where its file does not tell.
@@ -393,7 +395,7 @@ def require_own_weights(args, circuit, label: str, name: str, flag: str = "--mod
     told = circuit.metadata.get("weights_sha256")
     if not told or str(told).startswith("hub:"):
         unknown = f"{label} does not say in which weights it was found"
-        console.say(args, f"note: {unknown}, so whether {name} is its model was not checked")
+        console.say(f"note: {unknown}, so whether {name} is its model was not checked")
     elif not weights.are(told, name):
         raise InputError(
             f"{flag} {name}: expected the model that {label} was found in, got other weights; "

@@ -114,24 +114,20 @@ def fingerprint(source, patterns: tuple[str, ...] = MODEL_FILES) -> str:
 class Run:
     """One run of a script: what it reads and writes, whether that is there already, and its run.json.
 
-    `outputs` are the files that must exist for the run to be complete; `inputs` maps a name to a
-    path or a Source.
-    The record is written when the run starts and again when it ends, so that an interrupted run is told from a foreign file.
-    Until then it keeps, under "replaces", the record of the run whose outputs are there: they stay that run's until they change.
+    `flags` maps the name of every flag to its value; `outputs` are the files that must exist for
+    the run to be complete; `inputs` maps a name to a path or a Source.
+    The record is written when the run starts and again when it ends, so that an interrupted run is
+    told from a foreign file. Until then it keeps, under "replaces", the record of the run whose
+    outputs are there: they stay that run's until they change.
     """
 
-    def __init__(self, args, record, outputs, inputs):
-        self.args, self.record, self.outputs = (
-            args,
-            Path(record),
-            [Path(output) for output in outputs],
-        )
+    def __init__(self, flags: dict, record, outputs, inputs):
+        self.flags, self.record = flags, Path(record)
+        self.outputs = [Path(output) for output in outputs]
         require_utf8([*self.outputs, *filter(os.path.isdir, map(str, inputs.values()))])
         self.started = time.time()
         self.facts = {}  # what else the record holds, besides what a run is known by
-        arguments = {
-            name: value for name, value in sorted(vars(args).items()) if name not in COSMETIC
-        }
+        arguments = {name: flags[name] for name in sorted(flags) if name not in COSMETIC}
         self.identity = {
             "arguments": json.loads(json.dumps(arguments, default=str)),
             "inputs": {name: as_source(source).entry() for name, source in inputs.items()},
@@ -141,7 +137,7 @@ class Run:
         self.up_to_date = (
             self.same
             and before["complete"]
-            and not args.overwrite
+            and not flags["overwrite"]
             and all(out.exists() for out in self.outputs)
         )
         self.sizes = before.get("output_bytes", {}) if self.up_to_date else {}
@@ -202,17 +198,18 @@ class Run:
                         f"{output}: expected the {expected} bytes that this run wrote, found {found}; put the file back, or "
                         "add --overwrite to make it again"
                     )
-            console.say(self.args, f"up to date: {', '.join(map(str, self.outputs[:3]))}")
+            shown = ", ".join(map(str, self.outputs[:3]))
+            console.Console(self.flags["quiet"]).say(f"up to date: {shown}")
             return
         for output in self.outputs:
             if output.is_dir() and (
-                output.suffix or output == Path(getattr(self.args, "output", None) or "")
+                output.suffix or output == Path(self.flags.get("output") or "")
             ):
                 raise InputError(
                     f"{output}: expected the name of a file to write, got a folder; name a file in it"
                 )
         there = [output for output in self.outputs if output.exists()]
-        if there and not self.same and not self.args.overwrite:
+        if there and not self.same and not self.flags["overwrite"]:
             raise InputError(
                 f"{there[0]} exists and was made from other inputs or arguments "
                 f"({differences(before, self.identity)}); add --overwrite or choose another place "
@@ -263,7 +260,7 @@ class Run:
                 "complete": complete,
                 "starts_over": self.starts_over and not complete,
                 **self.identity,
-                "seed": self.args.seed,
+                "seed": self.flags["seed"],
                 "versions": versions(),
                 "git_commit": git_commit(),
                 "times_resumed": self.resumed,

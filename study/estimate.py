@@ -70,23 +70,26 @@ def shape_of(config) -> Shape:
     return Shape(config, weights, graph.n_layers, graph.d_model, graph.n_edges)
 
 
-def measure(args, max_new_tokens: int, config, context: int = CONTEXT) -> Work:
-    """Seconds of training on, reading and summarizing one article, timed on the device of `args` with random weights."""
+def measure(precision, max_new_tokens: int, config, context: int = CONTEXT) -> Work:
+    """Seconds of training on, reading and summarizing one article, timed with random weights.
+
+    `precision` is the training.Precision, with the device, of a script that trains.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    from runs import devices, opening
+    from runs import opening
     from summarization import training
 
     opening.silence_transformers()
-    device = devices.torch_device(args)
-    model = AutoModelForCausalLM.from_config(config).to(device, devices.torch_dtype(args))
+    device = precision.device.torch_device
+    model = AutoModelForCausalLM.from_config(config).to(device, precision.device.torch_dtype)
     on_gpu = device.type == "cuda"
     rows, part = (BATCH, 1) if on_gpu else (1, PART_ON_A_PROCESSOR)
     context //= part
     ids = torch.randint(config.vocab_size, (rows, context), device=device)
     optimizer = torch.optim.AdamW(model.parameters())
-    tf32 = training.uses_tf32(args)
+    tf32 = precision.uses_tf32
 
     def differentiate():
         with training.tf32_products(tf32):
@@ -156,22 +159,21 @@ def in_hours(work: dict[str, Work], unit: Work) -> str:
     )
 
 
-def lines(work: dict[str, Work], unit: Work, args, *, shape: Shape, new_tokens: int) -> list[str]:
+def lines(
+    work: dict[str, Work], unit: Work, precision, *, shape: Shape, new_tokens: int
+) -> list[str]:
     """The estimate in words: hours of the whole and of each stage, whence, and how uncertain.
 
-    `args` are those of a script that trains: its device, and what it multiplies matrices in.
+    `precision` is the training.Precision of a script that trains.
     """
-    from runs import devices
-    from summarization import training
-
-    device = devices.torch_device(args)
+    device = precision.device.torch_device
     said = [
         f"Estimate for this machine ({device}): {in_hours(work, unit)}",
         f"Scaled from steps timed just now, of a {shape.config.model_type} of the study's shape "
         f"({shape.weights / 1e6:.0f} million weights, random ones), for "
         f"{CONTEXT:,} tokens: an article takes {unit.train:.3g} s to train on (matrix products in "
-        f"{training.matrix_products(args)}), {unit.read:.3g} to read and {unit.write:.3g} to "
-        f"summarize (in {args.dtype}). Shorter articles make it less; "
+        f"{precision.products}), {unit.read:.3g} to read and {unit.write:.3g} to "
+        f"summarize (in {precision.device.dtype}). Shorter articles make it less; "
         "tokenising, ROUGE, drawings and saving are left out: good to a factor of two at best.",
     ]
     if device.type != "cuda":

@@ -74,11 +74,11 @@ def generate_ids(
     return made
 
 
-def check_lengths(args) -> None:
+def check_lengths(min_new_tokens: int, max_new_tokens: int) -> None:
     """Raise InputError when the flags ask for texts that are longer than they may be."""
-    if not 0 <= args.min_new_tokens <= args.max_new_tokens:
+    if not 0 <= min_new_tokens <= max_new_tokens:
         raise InputError(
-            f"--min_new_tokens {args.min_new_tokens}: expected 0 to --max_new_tokens {args.max_new_tokens}"
+            f"--min_new_tokens {min_new_tokens}: expected 0 to --max_new_tokens {max_new_tokens}"
         )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from eap import InputError
 from eap.resampling import mean_interval
-from runs import devices, disk, opening
+from runs import disk, opening
+from runs.devices import Device
 from summarization.examples import SummaryCollator, summary_nll
 
 # Flags with the names of `TrainingArguments`; a script that has one hands it on.
@@ -73,17 +75,17 @@ class Schedule(TrainerCallback):
     def __init__(self, trainer, choose_steps, patience: int):
         self.trainer, self.choose_steps, self.patience = trainer, choose_steps, patience
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, arguments, state, control, **kwargs):
         self.steps = set(self.choose_steps(state.max_steps))
-        if state.global_step == 0 and not (Path(args.output_dir) / "checkpoint-0").exists():
+        if state.global_step == 0 and not (Path(arguments.output_dir) / "checkpoint-0").exists():
             self.trainer.evaluate()
             self.trainer._save_checkpoint(self.trainer.model, trial=None)
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, arguments, state, control, **kwargs):
         if state.global_step in self.steps:
             control.should_log = control.should_evaluate = control.should_save = True
 
-    def on_evaluate(self, args, state, control, **kwargs):
+    def on_evaluate(self, arguments, state, control, **kwargs):
         control.should_training_stop |= stopped_early(state.log_history, self.patience)
 
 
@@ -94,7 +96,7 @@ class Diverged(InputError):
 class FiniteLoss(TrainerCallback):
     """Stops a run whose loss is NaN or infinite."""
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(self, arguments, state, control, logs=None, **kwargs):
         wrong = [
             name
             for name in ("loss", "grad_norm", "eval_nll")
@@ -112,18 +114,18 @@ class Bar(TrainerCallback):
     def __init__(self, make):
         self.make = make
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, arguments, state, control, **kwargs):
         self.bar = self.make(state.max_steps)
         self.bar.update(state.global_step)
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, arguments, state, control, **kwargs):
         self.bar.update()
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(self, arguments, state, control, logs=None, **kwargs):
         if "loss" in (logs or {}):
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, arguments, state, control, **kwargs):
         self.bar.close()
 
 
@@ -246,19 +248,30 @@ class SummaryTrainer(Trainer):
         staging.rmdir()
 
 
-def uses_tf32(args) -> bool:
-    """Whether training multiplies in TF32: asked for, in float32, on a GPU of capability 8 or up."""
-    device = devices.torch_device(args)
-    if not args.tf32 or args.dtype != "float32" or device.type != "cuda" or not torch.version.cuda:
-        return False
-    return torch.cuda.get_device_capability(device)[0] >= 8
+@dataclass(frozen=True)
+class Precision:
+    """What training multiplies matrices in: the device with its dtype, and what flags ask of it."""
 
+    device: Device
+    bf16: bool = False  # mixed precision in bfloat16
+    tf32: bool = True  # TF32 products where the device has them
 
-def matrix_products(args) -> str:
-    """What training multiplies matrices in: bfloat16, TF32, or the model's own dtype."""
-    if args.bf16:
-        return "bfloat16"
-    return "TF32" if uses_tf32(args) else args.dtype
+    @property
+    def uses_tf32(self) -> bool:
+        """Whether it is TF32: asked for, in float32, on a GPU of capability 8 or up."""
+        place = self.device.torch_device
+        if not self.tf32 or self.device.dtype != "float32":
+            return False
+        if place.type != "cuda" or not torch.version.cuda:
+            return False
+        return torch.cuda.get_device_capability(place)[0] >= 8
+
+    @property
+    def products(self) -> str:
+        """bfloat16, TF32, or the model's own dtype."""
+        if self.bf16:
+            return "bfloat16"
+        return "TF32" if self.uses_tf32 else self.device.dtype
 
 
 @contextlib.contextmanager
@@ -284,34 +297,41 @@ def _removed_if_broken_off(folder):
         raise
 
 
-def settings(args, output_dir, seed: int, **more) -> TrainingArguments:
-    """`TrainingArguments` from the flags of TRAINER_FLAGS that a script has; nothing is saved or printed by itself.
+def options_of(flags: dict) -> dict:
+    """Those of a script's flags that are `TrainingArguments`' own, as `settings` takes them."""
+    options = {name: flags[name] for name in TRAINER_FLAGS if name in flags}
+    usual = options.get("per_device_train_batch_size", 8)
+    return options | {"per_device_train_batch_size": flags["batch_size"] or usual}
+
+
+def settings(
+    output_dir, seed: int, *, device: Device, gradient_checkpointing: bool, **options
+) -> TrainingArguments:
+    """`TrainingArguments` with these options of theirs; nothing is saved or printed by itself.
 
     Raises InputError for a combination that Trainer refuses.
     """
-    opening.silence_transformers()  # notes on padding tokens concern what is set here on purpose, bars would break the training's own
-    device = devices.torch_device(args)
-    chosen = {name: getattr(args, name) for name in TRAINER_FLAGS if hasattr(args, name)}
-    chosen["per_device_train_batch_size"] = args.batch_size or chosen.get(
-        "per_device_train_batch_size", 8
-    )
-    chosen |= {
+    # Notes on padding tokens concern what is set here on purpose; bars would break our own.
+    opening.silence_transformers()
+    place = device.torch_device
+    options = {
         "output_dir": str(output_dir),
         "seed": seed,
-        "use_cpu": device.type == "cpu",
+        "use_cpu": place.type == "cpu",
         "logging_first_step": True,
         "save_strategy": "no",
         "disable_tqdm": True,
         "report_to": "none",
         "logging_nan_inf_filter": False,
-        "activation_checkpointing": args.gradient_checkpointing,
-        "dataloader_pin_memory": device.type == "cuda",
+        "activation_checkpointing": gradient_checkpointing,
+        "dataloader_pin_memory": place.type == "cuda",
         "log_level": "error",
         "log_level_replica": "error",
         "ddp_find_unused_parameters": False,
+        **options,
     }
     try:
-        return TrainingArguments(**chosen | more)
+        return TrainingArguments(**options)
     except ValueError as error:
         raise InputError(f"Trainer refuses these flags: {error}") from error
 

@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM
 import run_peft_bakeoff as script
 from eap import InputError
 from runs import adapters, disk, hub, opening
+from runs.console import Console
+from runs.devices import Device
 from study import layers
 from study.bakeoff import comparison, lora
 from study.bakeoff import content as bakeoff_report
@@ -537,15 +539,15 @@ def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(
     monkeypatch.setattr(
         bakeoff,
         "train",
-        lambda args, this, *more, **named: (
+        lambda settings, this, *more, **named: (
             bakeoff_arm.__setitem__(0, (this.arm.name, this.seed)),
-            train(args, this, *more),
+            train(settings, this, *more),
         )[1],
     )
     monkeypatch.setattr(
         bakeoff,
         "judge",
-        lambda args, name, model, data: [{"id": "a", "summary": "", "nll_nats": 0.0}],
+        lambda settings, name, model, data: [{"id": "a", "summary": "", "nll_nats": 0.0}],
     )
     monkeypatch.setattr(script, "report", lambda *_: None)
     monkeypatch.setattr(examples.SummaryCollator, "__call__", spy)
@@ -591,7 +593,16 @@ def test_adalora_gives_ranks_away_while_it_trains(model, tiny_tokenizer, tmp_pat
     )
     wrapped = lora.wrap(model, plan, 12)
     trainer = bakeoff.training.SummaryTrainer(
-        wrapped, tiny_tokenizer, bakeoff.training.settings(args, tmp_path, 0), data.data
+        wrapped,
+        tiny_tokenizer,
+        bakeoff.training.settings(
+            tmp_path,
+            0,
+            device=Device("cpu"),
+            gradient_checkpointing=False,
+            **bakeoff.training.options_of(vars(args)),
+        ),
+        data.data,
     )
     trainer.add_callback(bakeoff.Allocate(wrapped))
     log = bakeoff.training.fine_tune(trainer)
@@ -605,15 +616,21 @@ def test_adalora_gives_ranks_away_while_it_trains(model, tiny_tokenizer, tmp_pat
 # ---------------------------------------------------------------- the learning rate
 
 
+def settings(*words) -> bakeoff.Settings:
+    """The settings of the bake-off with these flags."""
+    args = script.parse(list(words))
+    return bakeoff.Settings.of(vars(args), Console(args.quiet), Device(args.device, args.dtype))
+
+
 def test_rates_are_factors_of_the_arms_own():
-    args = script.parse(
-        ["--lr_sweep", "0.3,1,3", "--learning_rate", "1e-3", "--full_learning_rate", "1e-4"]
+    swept = settings(
+        *("--lr_sweep", "0.3,1,3", "--learning_rate", "1e-3", "--full_learning_rate", "1e-4")
     )
-    assert bakeoff.rates(args, Arm("all")) == [3e-4, 1e-3, 3e-3]
-    assert bakeoff.rates(args, Arm("full", method="full")) == [3e-5, 1e-4, 3e-4]
-    assert bakeoff.rates(args, Arm("own", learning_rate=1e-2)) == [3e-3, 1e-2, 3e-2]
-    assert bakeoff.rates(args, Arm("none", method="none")) == []
-    assert bakeoff.rates(script.parse(["--lr_sweep", "none"]), Arm("all")) == [script.LEARNING_RATE]
+    assert bakeoff.rates(swept, Arm("all")) == [3e-4, 1e-3, 3e-3]
+    assert bakeoff.rates(swept, Arm("full", method="full")) == [3e-5, 1e-4, 3e-4]
+    assert bakeoff.rates(swept, Arm("own", learning_rate=1e-2)) == [3e-3, 1e-2, 3e-2]
+    assert bakeoff.rates(swept, Arm("none", method="none")) == []
+    assert bakeoff.rates(settings("--lr_sweep", "none"), Arm("all")) == [script.LEARNING_RATE]
 
 
 SWEPT = [
@@ -759,10 +776,10 @@ def test_an_interrupted_bake_off_goes_on_and_ends_as_an_uninterrupted_one(
 ):
     out, judge = tmp_path / "out", bakeoff.judge
 
-    def die(args, name, model, data):
+    def die(settings, name, model, data):
         if name == "full":
             raise KeyboardInterrupt
-        return judge(args, name, model, data)
+        return judge(settings, name, model, data)
 
     words = [*SWEPT, "--lr_sweep", "1e-6,1,1e30"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -1048,9 +1065,9 @@ def test_a_finished_arm_is_not_run_again_and_a_changed_one_only_with_overwrite(
     monkeypatch.setattr(
         bakeoff,
         "run",
-        lambda args, this, *more, **named: (
+        lambda settings, this, *more, **named: (
             trained.append(this.arm.name),
-            whole_run(args, this, *more, **named),
+            whole_run(settings, this, *more, **named),
         ),
     )
     run(finished, tiny_model_dir, *ARMS)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from eap import InputError, attribute, metrics, selection
-from runs import flags
+from runs import devices, flags
 from runs.records import ROOT
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
@@ -219,5 +219,11 @@ def test_a_name_that_only_trainer_knows_to_be_wrong_is_one_line(flag, tmp_path):
     script = importlib.import_module("run_finetuning_with_checkpoints")
     args = script.parse([f"--{flag}", "nonsense", "--device", "cpu"])
     with pytest.raises(InputError, match="nonsense") as refused:
-        training.settings(args, tmp_path, 0)
+        training.settings(
+            tmp_path,
+            0,
+            device=devices.Device("cpu"),
+            gradient_checkpointing=False,
+            **training.options_of(vars(args)),
+        )
     assert "\n" not in str(refused.value)

@@ -15,11 +15,13 @@ import run_pipeline as script
 from runs import devices, disk, records
 from study import estimate
 from study.estimate import Work
+from summarization import training
 
 
-def training_args(*words):
-    """The arguments of a script that trains."""
-    return training_script.parse(["--device", "cpu", *words])
+def precision(*words):
+    """What a script that trains with these flags multiplies in."""
+    args = training_script.parse(["--device", "cpu", *words])
+    return training.Precision(devices.Device(args.device, args.dtype), args.bf16, args.tf32)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,7 @@ def test_seconds_add_up():
 
 def test_words_name_hours_source_and_uncertainty_and_what_is_assumed_without_a_gpu(small):
     work = {"a": Work(train=3600), "b": Work(write=7200)}
-    args = training_args("--device", "cpu")
-    said = estimate.lines(work, Work(2.0, 0.0, 0.5), args, shape=small, new_tokens=100)
+    said = estimate.lines(work, Work(2.0, 0.0, 0.5), precision(), shape=small, new_tokens=100)
     assert said[0] == "Estimate for this machine (cpu): about 3.0 hours: a 2.0, b 1.0"
     assert "timed just now, of a gpt2" in said[1] and "124 million weights" in said[1]
     assert "factor of two" in said[1]
@@ -77,7 +78,7 @@ def test_what_takes_no_hour_is_told_in_minutes():
 
 def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to(small):
     work = {"a": Work(train=3600)}
-    said = estimate.lines(work, Work(100, 1, 1), training_args(), shape=small, new_tokens=100)
+    said = estimate.lines(work, Work(100, 1, 1), precision(), shape=small, new_tokens=100)
     assert "about 100.0 hours (4 days)" in said[0] and "4.2 days of work" in said[2]
     assert "--preset demo" in said[3]
 
@@ -89,11 +90,12 @@ def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to(small):
 def test_on_a_gpu_the_estimate_names_what_training_multiplies_in(
     capability, words, products, small, monkeypatch
 ):
-    monkeypatch.setattr(devices, "torch_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(devices.Device, "torch_device", torch.device("cuda"))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    args = training_args(*words)
-    said = estimate.lines({"a": Work(train=3600)}, Work(1, 1, 1), args, shape=small, new_tokens=100)
+    said = estimate.lines(
+        {"a": Work(train=3600)}, Work(1, 1, 1), precision(*words), shape=small, new_tokens=100
+    )
     assert f"(matrix products in {products})" in said[1] and len(said) == 2
 
 
@@ -114,11 +116,11 @@ def test_an_articles_training_flop_are_six_per_weight_and_token_and_the_attentio
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "pythia"])
 def test_measured_seconds_are_positive_and_training_takes_longer_than_reading(family):
-    args, kind = training_args("--device", "cpu"), families.CONFIGS[family][0]
+    kind = families.CONFIGS[family][0]
     sizes = families.CONFIGS[family][1] | {"vocab_size": 500}
     longest = "n_positions" if family == "gpt2" else "max_position_embeddings"
     tiny = AutoConfig.for_model(kind, **sizes | {longest: 96})
-    found = estimate.measure(args, 16, tiny, context=96)
+    found = estimate.measure(precision(), 16, tiny, context=96)
     assert found.train > found.read > 0 and found.write > 0
 
 

@@ -26,6 +26,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from eap import InputError, attribute, dataset, models
 from eap.circuit import load_circuit
 from runs import adapters, opening, weights
+from runs.console import Console
 from summarization import examples, prompt
 
 IDS = torch.arange(5, 60)[None]
@@ -725,12 +726,9 @@ def test_one_model_is_in_memory_at_a_time(script, material, tiny_model_dir, tmp_
 def test_a_circuit_without_a_record_of_its_weights_is_run_with_a_word(
     material, tiny_model_dir, capsys
 ):
-    from types import SimpleNamespace
-
-    args = SimpleNamespace(quiet=False)
     for name, note in (("C", ""), ("plain", "does not say in which weights it was found")):
         circuit = load_circuit(material / f"{name}.json")
-        opening.require_own_weights(args, circuit, name, tiny_model_dir)
+        opening.require_own_weights(circuit, name, tiny_model_dir, console=Console())
         assert note in capsys.readouterr().out
 
 

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,9 +13,7 @@ from runs import console, disk, flags, hub, records
 
 
 def args(**options):
-    return SimpleNamespace(
-        **{"seed": 0, "overwrite": False, "quiet": True, "verbose": False, "steps": 5} | options
-    )
+    return {"seed": 0, "overwrite": False, "quiet": True, "verbose": False, "steps": 5} | options
 
 
 def test_both_spellings_of_a_flag_work_and_abbreviations_do_not():
@@ -238,7 +235,10 @@ def test_fingerprint_sees_weights_and_not_optimizer_state(tmp_path):
 
 
 def test_an_error_is_one_line_and_exit_code_2():
-    code = "from summarization import runs\nfrom eap import InputError\ndef main(): raise InputError('a\\nb')\nruns.run_script(main)"
+    code = (
+        "from runs import console\nfrom eap import InputError\n"
+        "def main(): raise InputError('a\\nb')\nconsole.run_script(main)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=records.ROOT
     )

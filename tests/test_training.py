@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import run_finetuning_with_checkpoints as script
 from eap import InputError
-from runs import checkpoints, opening
+from runs import checkpoints, devices, opening
 from study.differential import latents
 from summarization import examples, prompt, training
 
@@ -156,7 +156,13 @@ def test_training_steps_alone_multiply_in_tf32(
         trainer = training.SummaryTrainer(
             opening.load_model(tiny_model_dir, torch.float32, "cpu"),
             tiny_tokenizer,
-            training.settings(args, tmp_path, 0),
+            training.settings(
+                tmp_path,
+                0,
+                device=devices.Device("cpu"),
+                gradient_checkpointing=False,
+                **training.options_of(vars(args)),
+            ),
             encoded.data,
             encoded.data,
             tf32=tf32,
@@ -473,9 +479,9 @@ def test_a_gpu_by_number_becomes_the_only_one_that_trainer_sees(device, visible,
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     args = script.parse(["--device", device])
-    script.devices.only_this_gpu(args)
+    given = script.devices.only_this_gpu(args.device)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == now
-    assert args.device == device.partition(":")[0]
+    assert given == device.partition(":")[0]
 
 
 @pytest.mark.parametrize(
@@ -484,7 +490,7 @@ def test_a_gpu_by_number_becomes_the_only_one_that_trainer_sees(device, visible,
 def test_a_gpu_that_cannot_be_had_is_refused(name, value, monkeypatch):
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="--device cuda:3: expected"):
-        script.devices.only_this_gpu(script.parse(["--device", "cuda:3"]))
+        script.devices.only_this_gpu("cuda:3")
 
 
 @pytest.mark.slow

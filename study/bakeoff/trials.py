@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import time
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +18,15 @@ import torch
 
 from eap import InputError
 from eap.resampling import mean_interval
-from runs import adapters, console, devices, disk, hub, opening, records
+from runs import adapters, devices, disk, hub, opening, records
+from runs.console import Console
+from runs.devices import Device
 from study.bakeoff import lora
 from study.quality import content as quality
 from summarization import examples, generation, training
 
-SETTINGS = (
+# Settings that stand in each arm's configuration, in this order.
+RECORDED = (
     "num_train_epochs",
     "max_steps",
     "per_device_train_batch_size",
@@ -36,6 +40,7 @@ SETTINGS = (
     "max_new_tokens",
     "min_new_tokens",
     "num_beams",
+    "batch_size",
 )
 # The scripts whose record stands in the folder of what they write, not beside each file.
 MADE_BY = {
@@ -44,6 +49,56 @@ MADE_BY = {
     "training.json": "run_finetuning_with_checkpoints",
     "model": "run_finetuning_with_checkpoints",
 }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every arm is trained and judged with: flags of run_peft_bakeoff.py, by their names."""
+
+    console: Console
+    device: Device
+    model_path: str
+    output_dir: str
+    seed: int  # the first of the seeds
+    batch_size: int | None  # overrides per_device_train_batch_size; None: as it says
+    learning_rate: float  # of adapters
+    full_learning_rate: float  # of the arm full
+    lr_sweep: list[float]  # factors that each arm tries; none: the two rates as they are
+    sweep_share: float  # of the training steps, for each factor
+    num_train_epochs: float
+    max_steps: int  # overrides the epochs if positive
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    warmup_steps: float
+    weight_decay: float
+    lr_scheduler_type: str
+    bf16: bool
+    tf32: bool
+    gradient_checkpointing: bool
+    max_new_tokens: int
+    min_new_tokens: int
+    num_beams: int
+
+    @classmethod
+    def of(cls, flags: dict, console: Console, device: Device) -> "Settings":
+        """The settings among a script's flags."""
+        names = {field.name for field in fields(cls)} - {"console", "device"}
+        return cls(console, device, **{name: flags[name] for name in names})
+
+    @property
+    def precision(self) -> training.Precision:
+        """What training multiplies in."""
+        return training.Precision(self.device, self.bf16, self.tf32)
+
+    @property
+    def rows_at_a_time(self) -> int:
+        """Articles in a step of one device, before accumulation."""
+        return self.batch_size or self.per_device_train_batch_size
+
+    def recorded(self) -> dict:
+        """Those that stand in each arm's configuration."""
+        known = vars(self) | {"dtype": self.device.dtype}
+        return {name: known[name] for name in RECORDED}
 
 
 class Data(NamedTuple):
@@ -84,7 +139,9 @@ class Trial(NamedTuple):
         return disk.read_json(path, "configuration of an arm") if path.is_file() else None
 
 
-def trial(args, arm: lora.Arm, seed: int, plan: lora.Plan | None, data: Data) -> Trial:
+def trial(
+    settings: Settings, arm: lora.Arm, seed: int, plan: lora.Plan | None, data: Data
+) -> Trial:
     """The trial of an arm and a seed with its full configuration; the learning rate stands there as the rates to choose from."""
     adapters = {"layers": plan.layers, "ranks": plan.ranks, "alphas": plan.alphas} if plan else {}
     config = {
@@ -94,17 +151,16 @@ def trial(args, arm: lora.Arm, seed: int, plan: lora.Plan | None, data: Data) ->
         "method": arm.method,
         "cost_of_choice": arm.cost,
         **data.identity,
-        "learning_rates": rates(args, arm),
-        "sweep_steps": sweep_steps(args, data) if len(rates(args, arm)) > 1 else None,
+        "learning_rates": rates(settings, arm),
+        "sweep_steps": sweep_steps(settings, data) if len(rates(settings, arm)) > 1 else None,
         **adapters,
-        "settings": {name: getattr(args, name) for name in SETTINGS}
-        | {"batch_size": args.batch_size},
+        "settings": settings.recorded(),
     }
     return Trial(
         arm,
         seed,
         plan,
-        Path(args.output_dir) / arm.name / f"seed-{seed}",
+        Path(settings.output_dir) / arm.name / f"seed-{seed}",
         json.loads(json.dumps(config)),
     )
 
@@ -114,44 +170,44 @@ def digest(values) -> str:
     return hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]
 
 
-def total_steps(args, n_examples: int) -> int:
+def total_steps(settings: Settings, n_examples: int) -> int:
     """Optimizer steps of a training run on one device, as Trainer counts them."""
-    batch = (args.batch_size or args.per_device_train_batch_size) * args.gradient_accumulation_steps
+    batch = settings.rows_at_a_time * settings.gradient_accumulation_steps
     return (
-        args.max_steps
-        if args.max_steps > 0
-        else math.ceil(args.num_train_epochs * math.ceil(n_examples / batch))
+        settings.max_steps
+        if settings.max_steps > 0
+        else math.ceil(settings.num_train_epochs * math.ceil(n_examples / batch))
     )
 
 
 # ---------------------------------------------------------------- learning rate
 
 
-def rates(args, arm: lora.Arm) -> list[float]:
+def rates(settings: Settings, arm: lora.Arm) -> list[float]:
     """The learning rates that an arm's sweep tries, ascending; one means no sweep, none that nothing is trained."""
     middle = arm.learning_rate or (
-        args.full_learning_rate if arm.method == "full" else args.learning_rate
+        settings.full_learning_rate if arm.method == "full" else settings.learning_rate
     )
     return (
         []
         if arm.method == "none"
-        else sorted({float(f"{middle * factor:.3g}") for factor in args.lr_sweep or [1.0]})
+        else sorted({float(f"{middle * factor:.3g}") for factor in settings.lr_sweep or [1.0]})
     )
 
 
-def sweep_steps(args, data: Data) -> int:
+def sweep_steps(settings: Settings, data: Data) -> int:
     """Optimizer steps of each run of a sweep: a share of the training's, with a schedule of the same shape."""
-    return max(1, round(args.sweep_share * total_steps(args, len(data.train.data))))
+    return max(1, round(settings.sweep_share * total_steps(settings, len(data.train.data))))
 
 
-def require_schedule(args, arm: lora.Arm, data: Data) -> None:
+def require_schedule(settings: Settings, arm: lora.Arm, data: Data) -> None:
     """Raise InputError if an AdaLoRA arm's training, or each run of its sweep, has too few steps to give ranks away."""
     lora.adalora_schedule(
-        total_steps(args, len(data.train.data)), "--max_steps, --num_train_epochs"
+        total_steps(settings, len(data.train.data)), "--max_steps, --num_train_epochs"
     )
-    if len(rates(args, arm)) > 1:
+    if len(rates(settings, arm)) > 1:
         lora.adalora_schedule(
-            sweep_steps(args, data), "--max_steps, --num_train_epochs, --sweep_share"
+            sweep_steps(settings, data), "--max_steps, --num_train_epochs, --sweep_share"
         )
 
 
@@ -160,18 +216,18 @@ def sweep_of(first: Trial) -> Trial:
     return first._replace(folder=first.folder.parent / "sweep")
 
 
-def choose_rate(args, first: Trial, data: Data, ahead=None) -> float | None:
+def choose_rate(settings: Settings, first: Trial, data: Data, ahead=None) -> float | None:
     """The learning rate of an arm, from its sweep, which runs unless it is done. None for the arm that trains nothing."""
     tried = first.config["learning_rates"]
     if len(tried) < 2:
         return tried[0] if tried else None
     this = sweep_of(first)
     if not this.done:
-        sweep(args, this, data, ahead)
+        sweep(settings, this, data, ahead)
     return disk.read_json(this.folder / "metrics.json")["learning_rate"]
 
 
-def ahead(args, trials: list[Trial], data: Data):
+def ahead(settings: Settings, trials: list[Trial], data: Data):
     """The forecast.Ahead of the trials that are not done: what they keep, and their steps.
 
     Those of their sweeps are among them; the summaries are not.
@@ -183,12 +239,12 @@ def ahead(args, trials: list[Trial], data: Data):
         n_rates, folder = len(this.config["learning_rates"]), sweep_of(this).folder
         if this.done or not n_rates:
             continue
-        steps += total_steps(args, len(data.train.data))
-        if n_rates > 1 and this.seed == args.seed and not (folder / "metrics.json").is_file():
-            steps += n_rates * sweep_steps(args, data)
+        steps += total_steps(settings, len(data.train.data))
+        if n_rates > 1 and this.seed == settings.seed and not (folder / "metrics.json").is_file():
+            steps += n_rates * sweep_steps(settings, data)
         if this.arm.method == "full":
-            written += weights_bytes(args.model_path)
-    return forecast.Ahead(steps or None, written, args.output_dir)
+            written += weights_bytes(settings.model_path)
+    return forecast.Ahead(steps or None, written, settings.output_dir)
 
 
 def weights_bytes(model_path: str) -> int:
@@ -197,7 +253,7 @@ def weights_bytes(model_path: str) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def sweep(args, this: Trial, data: Data, ahead=None) -> None:
+def sweep(settings: Settings, this: Trial, data: Data, ahead=None) -> None:
     """Train briefly with each rate; the one of the lowest mean validation NLL is written, with all NLLs, into the sweep's folder.
 
     A rate whose loss becomes NaN or infinite has no NLL. Raises InputError if none is left.
@@ -209,7 +265,7 @@ def sweep(args, this: Trial, data: Data, ahead=None) -> None:
         nll = None
         with contextlib.suppress(training.Diverged):
             model, _ = train(
-                args,
+                settings,
                 this,
                 data,
                 rate,
@@ -217,11 +273,11 @@ def sweep(args, this: Trial, data: Data, ahead=None) -> None:
                 steps,
                 ahead=ahead,
             )
-            nll = finite_nll(args, model, data.validation, data.tokenizer)
+            nll = finite_nll(settings, model, data.validation, data.tokenizer)
         tried.append(
             {
                 "learning_rate": rate,
-                "nll_nats": None if nll is None else mean_interval(nll, args.seed),
+                "nll_nats": None if nll is None else mean_interval(nll, settings.seed),
             }
         )
     finite = [entry for entry in tried if entry["nll_nats"]]
@@ -279,18 +335,18 @@ def begin(this: Trial) -> None:
     disk.write_json(this.folder / "config.json", this.config)
 
 
-def run(args, this: Trial, data: Data, rate: float | None, *, ahead=None) -> None:
+def run(settings: Settings, this: Trial, data: Data, rate: float | None, *, ahead=None) -> None:
     """Train the trial's model, judge it, and write its folder; metrics.json comes last and marks it as done.
 
     Raises Diverged, which names arm and seed.
     """
     try:
-        _run(args, this, data, rate, ahead)
+        _run(settings, this, data, rate, ahead)
     except training.Diverged as error:
         raise training.Diverged(f"arm {this.arm.name}, seed {this.seed}: {error}") from error
 
 
-def _run(args, this: Trial, data: Data, rate: float | None, ahead) -> None:
+def _run(settings: Settings, this: Trial, data: Data, rate: float | None, ahead) -> None:
     """`run`, without the name on its errors."""
     begin(this)
     peak = PeakMemory()
@@ -299,21 +355,21 @@ def _run(args, this: Trial, data: Data, rate: float | None, ahead) -> None:
     if this.arm.method == "none":
         model, trainable = (
             opening.load_model(
-                args.model_path, devices.torch_dtype(args), devices.torch_device(args)
+                settings.model_path, settings.device.torch_dtype, settings.device.torch_device
             ),
             0,
         )
     else:
         what = f"{this.arm.name}, seed {this.seed}"
-        model, trainable = train(args, this, data, rate, what, ahead=ahead)
+        model, trainable = train(settings, this, data, rate, what, ahead=ahead)
     training_seconds, peak_gb = (
         time.time() - started,
         peak.gb(),
     )  # before saving and judging, whose cache would be in the peak
     if trainable:
-        keep(args, this, model, data)
+        keep(settings, this, model, data)
     trained = time.time()
-    texts = judge(args, this.arm.name, model.merge_and_unload() if this.plan else model, data)
+    texts = judge(settings, this.arm.name, model.merge_and_unload() if this.plan else model, data)
     disk.write_jsonl(this.folder / "texts.jsonl", texts)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     disk.write_json(
@@ -324,7 +380,7 @@ def _run(args, this: Trial, data: Data, rate: float | None, ahead) -> None:
             "evaluation_seconds": round(time.time() - trained, 2),
             "peak_memory_gb": peak_gb,
             "peak_memory_is_of": peak.of,
-            "matrix_products": training.matrix_products(args),
+            "matrix_products": settings.precision.products,
             "versions": records.versions(),
             "git_commit": records.git_commit(),
         },
@@ -348,22 +404,38 @@ def _run(args, this: Trial, data: Data, rate: float | None, ahead) -> None:
 
 
 def train(
-    args, this: Trial, data: Data, rate: float, what: str, max_steps: int | None = None, ahead=None
+    settings: Settings,
+    this: Trial,
+    data: Data,
+    rate: float,
+    what: str,
+    max_steps: int | None = None,
+    ahead=None,
 ):
     """(the trained model, with its adapters; number of trainable parameters), after `max_steps` or all steps; `what` labels the bar."""
-    model = opening.load_model(args.model_path, devices.torch_dtype(args), "cpu")
-    steps = max_steps or total_steps(args, len(data.train.data))
+    model = opening.load_model(settings.model_path, settings.device.torch_dtype, "cpu")
+    steps = max_steps or total_steps(settings, len(data.train.data))
     if this.plan:
         model = lora.wrap(model, this.plan, steps)
     trainable = lora.trainable_parameters(model)
-    settings = training.settings(
-        args, this.folder, this.seed, learning_rate=rate, max_steps=max_steps or args.max_steps
+    options = training.options_of(vars(settings))
+    options |= {"learning_rate": rate, "max_steps": max_steps or settings.max_steps}
+    arguments = training.settings(
+        this.folder,
+        this.seed,
+        device=settings.device,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        **options,
     )
     trainer = training.SummaryTrainer(
-        model, data.tokenizer, settings, data.train.data, tf32=training.uses_tf32(args)
+        model,
+        data.tokenizer,
+        arguments,
+        data.train.data,
+        tf32=settings.precision.uses_tf32,
     )
     trainer.add_callback(
-        training.Bar(lambda total: console.progress(None, args, what, total, ahead=ahead))
+        training.Bar(lambda total: settings.console.progress(None, what, total, ahead=ahead))
     )
     if this.arm.method == "adalora":
         trainer.add_callback(Allocate(model))
@@ -371,12 +443,12 @@ def train(
     return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False), trainable
 
 
-def keep(args, this: Trial, model, data: Data) -> None:
+def keep(settings: Settings, this: Trial, model, data: Data) -> None:
     """Save the adapter, or the whole model with its tokenizer, in the trial's folder."""
     with disk.atomic(this.folder / ("adapter" if this.plan else "model")) as folder:
         if this.plan:
-            lora.save_adapter(model, folder, opening.base_name(args.model_path))
-            adapters.record_base(folder, args.model_path)
+            lora.save_adapter(model, folder, opening.base_name(settings.model_path))
+            adapters.record_base(folder, settings.model_path)
         else:
             model.save_pretrained(folder)
             data.tokenizer.save_pretrained(folder)
@@ -388,23 +460,23 @@ class Allocate(training.TrainerCallback):
     def __init__(self, model):
         self.model = model
 
-    def on_optimizer_step(self, args, state, control, **kwargs):
+    def on_optimizer_step(self, arguments, state, control, **kwargs):
         self.model.base_model.update_and_allocate(state.global_step)
 
 
-def judge(args, name: str, model, data: Data) -> list[dict]:
+def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
     """A row per test text: the summary, its ROUGE, length, end, copy rate, and the NLL of the reference summary."""
-    nll = finite_nll(args, model, data.test, data.tokenizer)
+    nll = finite_nll(settings, model, data.test, data.tokenizer)
     articles = list(data.rows["article"])
     made = generation.generate(
         model,
         data.tokenizer,
         articles,
-        args.max_new_tokens,
-        args.batch_size,
-        args.num_beams,
-        args.min_new_tokens,
-        progress=lambda batches: console.progress(batches, args, f"{name}: summaries"),
+        settings.max_new_tokens,
+        settings.batch_size,
+        settings.num_beams,
+        settings.min_new_tokens,
+        progress=lambda batches: settings.console.progress(batches, f"{name}: summaries"),
     )
     system = quality.System(name, "model", [one.text for one in made])
     quality.measure([system], articles, list(data.rows["highlights"]))
@@ -423,11 +495,9 @@ def judge(args, name: str, model, data: Data) -> list[dict]:
     ]
 
 
-def finite_nll(args, model, part: examples.Encoded, tokenizer) -> np.ndarray:
+def finite_nll(settings: Settings, model, part: examples.Encoded, tokenizer) -> np.ndarray:
     """`examples.summary_nll` of a part of the data. Raises Diverged if a number is not finite: the last update can break a model."""
-    nll = examples.summary_nll(
-        model, part.data, tokenizer, args.batch_size or args.per_device_train_batch_size
-    )
+    nll = examples.summary_nll(model, part.data, tokenizer, settings.rows_at_a_time)
     if not np.isfinite(nll).all():
         raise training.Diverged(
             "the trained model's NLL is not finite; lower --learning_rate or --full_learning_rate"
