@@ -31,7 +31,15 @@ PRESET = "demo"  # demo: under 20 minutes on two cores; demo-full: larger; gpt2-
 OUTPUT_DIR = "outputs/<preset>"  # folder of everything; <preset> stands for its name
 # --------------------------------------------------------------------------------------------
 
-HANDED_ON = ("seed", "device", "batch_size", "dtype", "max_examples")  # to every script, if given
+HANDED_ON = (  # to every script, if given
+    "seed",
+    "device",
+    "batch_size",
+    "dtype",
+    "max_examples",
+    "figure_format",
+    "figure_width",
+)
 
 
 @dataclass(frozen=True)

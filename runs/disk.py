@@ -4,9 +4,11 @@ import contextlib
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError, strict_json
@@ -113,36 +115,90 @@ def read_json(path, what: str = "JSON file"):
     return content
 
 
-def save_figure(make, path) -> None:
-    """Write the matplotlib figure that `make()` returns as PNG in one step, byte-identical between runs.
+@dataclass(frozen=True)
+class FigureOptions:
+    """How figures are written: PNG always, a further format if it is another, a width in inches."""
 
-    `drawn` says what becomes of a figure that cannot be drawn.
+    format: str = "png"
+    width: float | None = None
+
+    def paths(self, path: Path) -> list[Path]:
+        """The files of a figure whose PNG is `path`."""
+        further = path.with_suffix(f".{self.format}")
+        return [path] if further == path else [path, further]
+
+
+FIGURE_DPI = 200
+figures = FigureOptions()  # of this process: a script's Run sets them once
+
+
+def draw_with(options: FigureOptions) -> None:
+    """Let the figures of this process be written so."""
+    global figures
+    figures = options
+
+
+def save_figure(make, path) -> None:
+    """Write the matplotlib figure that `make()` returns as PNG, and in the format asked for.
+
+    Each file in one step, byte-identical between runs. `drawn` says what becomes of a figure that
+    cannot be drawn.
     """
 
     def write(temporary) -> None:
-        options = {"dpi": 150, "bbox_inches": "tight", "metadata": {"Software": None}}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
-            make().savefig(temporary, **options)
+        from matplotlib import rc_context
 
+        dated = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[temporary.suffix]
+        with warnings.catch_warnings(), rc_context({"svg.hashsalt": path.name}):
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+            make().savefig(temporary, dpi=FIGURE_DPI, bbox_inches="tight", metadata={dated: None})
+
+    path = Path(path)
     drawn(write, path)
 
 
 def drawn(write, path) -> None:
-    """Have `write(temporary)` draw a picture, put in its place in one step.
+    """Have `write(temporary)` draw a picture in each format, put in its place in one step.
 
-    A picture that cannot be drawn is a warning: the numbers stand in their JSON, written before. A place that cannot be
-    written is an OSError as for any other file.
+    A picture that cannot be drawn is a warning: the numbers stand in their JSON, written before.
+    A place that cannot be written is an OSError as for any other file.
     """
-    try:
-        with atomic(path) as temporary:
-            write(temporary)
-    except InputError:
-        raise
-    except Exception as error:  # matplotlib's, FreeType's and Graphviz's errors have no common kind
-        if isinstance(error, OSError) and error.filename == str(path):
+    for file in figures.paths(Path(path)):
+        try:
+            with atomic(file) as temporary:
+                write(temporary)
+                if figures.width is not None:
+                    fit(temporary, figures.width)
+        except InputError:
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        console.warn(
-            f"warning: {path} is left out, it could not be drawn ({reason}); its numbers are written"
-        )
+        except Exception as error:  # matplotlib's, FreeType's and Graphviz's have no common kind
+            if isinstance(error, OSError) and error.filename == str(file):
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            console.warn(
+                f"warning: {file} is left out, it could not be drawn ({reason}); its numbers are "
+                "written"
+            )
+
+
+def fit(path: Path, width: float) -> None:
+    """Let a picture be printed `width` inches wide: .png, .svg or .pdf, in place."""
+    if path.suffix == ".png":
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            picture.load()
+        picture.save(path, dpi=(picture.width / width,) * 2)
+    elif path.suffix == ".svg":
+        text = path.read_text(encoding="utf-8")
+        sizes = re.search(r'<svg[^>]*? width="([\d.]+)pt" height="([\d.]+)pt"', text)
+        inches = f'width="{width}in" height="{width * float(sizes[2]) / float(sizes[1]):.4f}in"'
+        old = f'width="{sizes[1]}pt" height="{sizes[2]}pt"'
+        path.write_text(text.replace(old, inches, 1), encoding="utf-8")
+    else:
+        from pypdf import PdfWriter
+
+        document = PdfWriter(clone_from=path)
+        page = document.pages[0]
+        page.scale_by(72 * width / float(page.mediabox.width))
+        document.write(path)

@@ -32,6 +32,7 @@ RULES = ("left", "midpoint", "gauss-legendre")
 ABLATIONS = ("patching", "zero", "mean")
 SELECTIONS = ("topn", "greedy", "sign-consistent")
 RANKS = ("mean", "example")
+FIGURE_FORMATS = ("png", "svg", "pdf")
 
 
 class _Marking:
@@ -178,6 +179,17 @@ def parser(
         type=planned,
         default=batch_size,
         help="examples at a time; auto: planned from the free memory (default: %(default)s)",
+    )
+    made.add_argument(
+        "--figure_format",
+        default="png",
+        choices=FIGURE_FORMATS,
+        help="write each figure in this format too, beside its PNG (default: %(default)s)",
+    )
+    made.add_argument(
+        "--figure_width",
+        type=positive_float,
+        help="width of figures in inches, 3.4 for a paper's column (default: each figure's own)",
     )
     made.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     made.add_argument("--quiet", action="store_true", help="no progress bars, no tables")

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 # Flags that cannot change a result: a run that differs only in these is up to date.
-COSMETIC = {"overwrite", "quiet", "verbose", "max_memory"}
+COSMETIC = {"overwrite", "quiet", "verbose", "max_memory", "figure_format", "figure_width"}
 
 
 # Flags that say where something lies. It may lie elsewhere next time: a run is known by the names and what the inputs hold.
@@ -125,6 +125,9 @@ class Run:
         self.flags, self.record = flags, Path(record)
         self.outputs = [Path(output) for output in outputs]
         require_utf8([*self.outputs, *filter(os.path.isdir, map(str, inputs.values()))])
+        disk.draw_with(
+            disk.FigureOptions(flags.get("figure_format", "png"), flags.get("figure_width"))
+        )
         self.started = time.time()
         self.facts = {}  # what else the record holds, besides what a run is known by
         arguments = {name: flags[name] for name in sorted(flags) if name not in COSMETIC}

@@ -4,7 +4,6 @@ import csv
 import json
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from unittest import mock
 
 import networkx
@@ -372,9 +371,9 @@ class RunRecord(RuleBasedStateMachine):
     def started(self, asked, overwrite: bool) -> records.Run:
         """The run of a script with these arguments."""
         steps, source = asked
-        args = SimpleNamespace(seed=0, overwrite=overwrite, quiet=True, verbose=False, steps=steps)
+        flags = {"seed": 0, "overwrite": overwrite, "quiet": True, "steps": steps}
         inputs = {"source": self.out.parent / source / "input.txt"}
-        return records.Run(args, self.out.parent / "run.json", [self.out], inputs)
+        return records.Run(flags, self.out.parent / "run.json", [self.out], inputs)
 
     @rule(steps=st.sampled_from([5, 6]), source=st.sampled_from("ab"), overwrite=st.booleans())
     def start(self, steps, source, overwrite):

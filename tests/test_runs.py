@@ -315,3 +315,47 @@ def test_a_reader_that_has_read_enough_ends_a_script_quietly():
     command = f"{sys.executable} run_pipeline.py --preset demo-full --dry_run --output_dir {'x' * 9999} | head -c 10"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=records.ROOT)
     assert done.stdout and done.stderr == ""
+
+
+def one_line():
+    from eap.style import subplots
+
+    figure, axis = subplots(figsize=(4.0, 2.0))
+    axis.plot([0, 1], [1, 0])
+    return figure
+
+
+def one_edge(path) -> None:
+    from eap.graph import Graph
+    from eap.visualization import draw_edges, legend
+
+    draw_edges(Graph(1, 1, 4), {0: {"mark": "x"}}, path, legend("title"))
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+@pytest.mark.parametrize("drawing", ["matplotlib", "Graphviz"])
+def test_figures_are_written_in_a_further_format_at_the_width_asked_for(
+    kind, drawing, tmp_path, monkeypatch
+):
+    """3.4 inches are 244.8 points; the PNG says how many of its dots make an inch."""
+    from PIL import Image
+    from pypdf import PdfReader
+
+    monkeypatch.setattr(disk, "figures", disk.FigureOptions(kind, 3.4))
+    contents = []
+    for path in (tmp_path / "first" / "plot.png", tmp_path / "again" / "plot.png"):
+        if drawing == "matplotlib":
+            disk.save_figure(one_line, path)
+        else:
+            disk.drawn(one_edge, path)
+        contents.append([path.read_bytes(), path.with_suffix(f".{kind}").read_bytes()])
+    assert sorted(file.suffix for file in path.parent.iterdir()) == sorted([".png", f".{kind}"])
+    with Image.open(path) as picture:
+        assert picture.width / picture.info["dpi"][0] == pytest.approx(3.4, abs=0.01)
+    if kind == "pdf":
+        page = PdfReader(path.with_suffix(".pdf")).pages[0]
+        assert float(page.mediabox.width) == pytest.approx(244.8, abs=0.01)
+    else:
+        assert 'width="3.4in"' in path.with_suffix(".svg").read_text()
+    if (kind, drawing) != ("pdf", "Graphviz"):  # Graphviz writes the date into its PDF
+        assert contents[0] == contents[1]
