@@ -1,4 +1,4 @@
-"""Which parts of the papers are made from the code and the demo: README's list of files, error messages, the gallery.
+"""Which parts of the papers are made from the code and the demo: lists of files, messages, contents, the gallery.
 
 python docs/make_docs.py                          # the lists
 python docs/make_docs.py --gallery outputs/demo   # and the gallery's pictures, from a run of the demo
@@ -147,6 +147,24 @@ def readme() -> str:
     return f"{head}## The files\n\n```\n{file_list()}\n```\n{tail}"
 
 
+def anchor(heading: str) -> str:
+    """The address of a heading in its page, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def method_notes() -> str:
+    """The method notes with their table of contents as it is now."""
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    lines = []
+    for marks, heading in re.findall(r"^(##+) (.*)$", text, flags=re.MULTILINE):
+        if heading != "Contents":
+            indent = "  " * (len(marks) - 2)
+            lines.append(f"{indent}- [{heading}](#{anchor(heading)})")
+    head, rest = text.split("## Contents\n\n", 1)
+    tail = rest[rest.index("\n\n") :]
+    return f"{head}## Contents\n\n" + "\n".join(lines) + tail
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--gallery", type=Path, help="folder of a finished demo")
@@ -154,7 +172,7 @@ def main() -> None:
     if args.gallery:
         copy_pictures(args.gallery)
     papers = {"README.md": readme, "docs/troubleshooting.md": troubleshooting}
-    papers["docs/gallery.md"] = gallery
+    papers |= {"docs/gallery.md": gallery, "docs/methods.md": method_notes}
     for name, make in papers.items():
         (ROOT / name).write_text(make(), encoding="utf-8")
 
