@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+from typing import Any
 
 COLOURS = {
     "base": "#0072B2",
@@ -32,7 +33,7 @@ STYLE = {
 }
 
 
-def subplots(rows: int = 1, columns: int = 1, *, figsize=None, **options):
+def subplots(rows: int = 1, columns: int = 1, *, figsize=None, **options) -> tuple[Any, Any]:
     """(figure, axes) in this project's style, made for a file: no display, no backend, no pyplot.
 
     `options` are those of `Figure.subplots`. Words in the figure are drawn as they are written.

@@ -5,6 +5,9 @@ several query heads share a key and value head: these slots then read through on
 projection, and the gradient that arrives at the unit is the sum over its slots.
 """
 
+# pyright: reportReturnType=false
+# The methods of a Protocol have a docstring for a body.
+
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -22,7 +25,7 @@ class Norm:
     Where it is not `centred` no mean is taken out, and the scale is the mean square's (RMSNorm).
     """
 
-    module: nn.Module
+    module: nn.LayerNorm  # or an RMSNorm
     epsilon: float
     centred: bool = True
 
@@ -61,8 +64,8 @@ class Block(NamedTuple):
     """Where one block reads and writes the residual stream, and its nonlinear parts."""
 
     attn_norm: Norm  # its input is what q, k and v of every head read
-    projections: tuple[nn.Module, ...]  # they put out q, k and v; see `Adapter.slots`
-    attn_out: nn.Module  # its input is the heads' results side by side
+    projections: tuple[nn.Linear, ...]  # they put out q, k and v; see `Adapter.slots`
+    attn_out: nn.Linear  # its input is the heads' results side by side
     mlp_norm: Norm  # its input is what the MLP reads
     mlp: nn.Module  # its output is what the MLP writes
     mlp_in: tuple[nn.Module, ...]  # what the activation takes, and a factor if any

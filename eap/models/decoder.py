@@ -1,11 +1,14 @@
 """What the adapters of all decoders share: slots, heads, rotation, constants of projections."""
 
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from eap.models.contract import Read
+from eap.graph import Graph
+from eap.models.contract import Block, Read
 from eap.rules import Heads, log_weights
 
 
@@ -16,6 +19,16 @@ class Decoder:
     """
 
     inputs_first = False
+    model: nn.Module
+    trunk: Any  # the model without its unembedding
+    graph: Graph
+    blocks: list[Block]
+    d_head: int
+    scaling: float
+
+    def reads(self, layer: int) -> tuple[Read, ...]:
+        """The projections of a layer, of which each family has its own."""
+        raise NotImplementedError
 
     def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The final norm's output (batch, pos, d_model), given token embeddings."""
@@ -87,7 +100,7 @@ class Decoder:
         for read in self.reads(layer):
             if read.bias is None and norm.bias is None:
                 return None
-            constants = 0 if read.bias is None else read.bias
+            constants = read.weight.new_zeros(()) if read.bias is None else read.bias
             if norm.bias is not None:
                 constants = constants + torch.tensordot(norm.bias, read.weight, 1)
             parts.append(constants.repeat_interleave(read.share, 0))
