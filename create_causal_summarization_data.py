@@ -26,6 +26,8 @@ OUTPUT = (
     "data/pairs.jsonl"  # pairs for extraction; X_eval.jsonl beside it gets those for evaluation
 )
 EVAL_FRACTION = 0.5  # of the pairs, kept from extraction so that a circuit is not judged on what it was found on; 0: all to one file
+PROMPT = "auto"  # plain, chat (the tokenizer's template), or auto: chat for an instruct model
+INSTRUCTION = ""  # of a chat prompt; empty: Summarize this news article in two sentences:
 MAX_LENGTH = 0  # tokens of a whole row at most; 0: the model's context. Shorter rows make every later stage faster
 
 # what every script has
@@ -77,17 +79,17 @@ def parse(argv=None):
         default=EVAL_FRACTION,
         help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)",
     )
-    parser.add_argument(
-        "--max_length",
-        type=flags.count,
-        default=MAX_LENGTH,
-        help="tokens per row at most; 0: the model's context (default: %(default)s)",
-    )
+    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     return parser.parse_args(argv)
 
 
 def reader(model_path: str):
-    """(tokenizer, config or None) of a model; a folder with a tokenizer and no weights will do. Raises InputError without a tokenizer."""
+    """(tokenizer, config or None, GenerationConfig or None) of a model.
+
+    A folder with a tokenizer and no weights will do. Raises InputError without a tokenizer.
+    """
+    from transformers import GenerationConfig
+
     folder = Path(model_path)
     if opening.holds_tokenizer(folder) and not adapters.is_adapter(folder):
         tokenizer, source = opening.read_tokenizer(str(folder)), folder
@@ -95,25 +97,15 @@ def reader(model_path: str):
         tokenizer, source = opening.load_tokenizer(model_path), adapters.root_of(model_path)
     opening.require_tokenizer(tokenizer, model_path)
     if Path(source).is_dir() and not Path(source, "config.json").is_file():
-        return tokenizer, None
+        return tokenizer, None, None
     config = opening.read_config(model_path, Path(source))
     opening.require_agreement(config, tokenizer, model_path)
-    return tokenizer, config
+    if not Path(source, "generation_config.json").is_file():
+        return tokenizer, config, None
+    return tokenizer, config, GenerationConfig.from_pretrained(str(source))
 
 
-def row_length(args, tokenizer, config) -> int:
-    """Tokens of a row at most. Raises InputError when --max_length is more than the model reads."""
-    from summarization import prompt
-
-    context = prompt.context_length(config, tokenizer)
-    if args.max_length > context:
-        raise InputError(
-            f"--max_length {args.max_length}: expected at most {args.model_path}'s context of {context} tokens"
-        )
-    return args.max_length or context
-
-
-def make_pairs(args, tokenizer, max_length, rows):
+def make_pairs(args, tokenizer, max_length, rows, template):
     """(examples, their pairs, dropped rows by reason), in the order of the rows."""
     from summarization import corruption, prompt
 
@@ -123,13 +115,14 @@ def make_pairs(args, tokenizer, max_length, rows):
             f"--mask_text {args.mask_text!r}: expected text of at least one token, got none; use '.'"
         )
     examples, dropped = corruption.prepare_all(
-        tokenizer, console.progress(rows, args, "finding salient sentences"), max_length
+        tokenizer, console.progress(rows, args, "finding salient sentences"), max_length, template
     )
     fill = corruption.CORRUPTIONS[args.corruption](examples, mask_ids)
     kept, pairs = [], []
     for number, example in enumerate(console.progress(examples, args, "corrupting")):
         try:
-            pairs.append(corruption.pair(example, number, fill, args.seed))
+            made = corruption.pair(example, number, fill, args.seed)
+            pairs.append(made | {"prompt": template.record()})
             kept.append(example)
         except corruption.Dropped as reason:
             dropped[str(reason)] += 1
@@ -186,12 +179,13 @@ def main(argv=None):
         return
 
     from study.pairs import content as pair_report
-    from summarization import words
+    from summarization import prompt, words
 
-    tokenizer, config = reader(args.model_path)
-    max_length = row_length(args, tokenizer, config)
+    tokenizer, config, generation = reader(args.model_path)
+    template = prompt.template(tokenizer, args.prompt, args.instruction, generation=generation)
+    max_length = prompt.row_length(args.max_length, config, tokenizer, args.model_path)
     rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
-    examples, pairs, dropped = make_pairs(args, tokenizer, max_length, rows)
+    examples, pairs, dropped = make_pairs(args, tokenizer, max_length, rows, template)
     parts = split_pairs(pairs, args.eval_fraction, args.seed)
     for file, part in zip(files, parts, strict=False):
         disk.write_jsonl(file, part)
@@ -203,6 +197,7 @@ def main(argv=None):
         "tokenizer": Path(args.model_path).name,
         "corruption": args.corruption,
         "max_length": max_length,
+        "prompt": template.record(),
         "seed": args.seed,
         "n_extraction": len(parts[0]),
         "n_evaluation": len(parts[1]),

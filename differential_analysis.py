@@ -25,6 +25,10 @@ DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_d
 RUN = ""  # folder of a fine-tuning run: follow its latents over the checkpoints instead of comparing two models; empty: compare
 SPLIT = "test"  # which part of the dataset: train, validation or test; texts the fine-tuning saw would overstate the change
 
+PROMPT = "auto"  # plain, chat (the tokenizer's template), or auto: chat for an instruct model
+INSTRUCTION = ""  # of a chat prompt; empty: Summarize this news article in two sentences:
+MAX_LENGTH = 0  # tokens of prompt and summary at most; 0: the model's context
+
 # what every script has
 MAX_EXAMPLES = 200  # texts; all: every one of the split, for CNN/DailyMail 11,490
 BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
@@ -79,6 +83,7 @@ def parse(argv=None):
         default=SPLIT,
         help="train, validation or test (default: %(default)s)",
     )
+    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     return parser.parse_args(argv)
 
 
@@ -97,34 +102,45 @@ def load_pair(args):
 
 
 def shared_tokenizer(names, tokenizers):
-    """The one tokenizer of both models; a folder without one takes the other's. Raises InputError if they differ or there is none."""
+    """The one tokenizer of both models: the fine-tuned one's, which may say what it was trained on.
+
+    A folder without one takes the other's. Raises InputError if they differ or there is none.
+    """
     found = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
-    first = found[0] if found else None
-    opening.require_tokenizer(first, names[0], "--base_model_path")
+    last = found[-1] if found else None
+    opening.require_tokenizer(last, names[0], "--base_model_path")
     if len({opening.tokenizer_sha256(tokenizer) for tokenizer in found}) > 1:
         raise InputError(
             f"expected one tokenizer for both models, got two different ones ({names[0]}, {names[1]}); "
             "compare a model with its own fine-tune"
         )
-    return first
+    return last
 
 
-def prompts(args, config, tokenizer):
-    """(token ids of every text that fits, how many did not fit). Both models are given exactly these tokens (guard 5)."""
+def prompts(args, model, tokenizer):
+    """(token ids of every text that fits, how many did not fit, the prompts' template).
+
+    Both models are given exactly these tokens (guard 5).
+    """
     from summarization import prompt
 
     rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
-    length, sequences, dropped = prompt.context_length(config, tokenizer), [], 0
+    length = prompt.row_length(args.max_length, model.config, tokenizer, args.base_model_path)
+    template = prompt.template(
+        tokenizer, args.prompt, args.instruction, generation=model.generation_config
+    )
+    sequences, dropped = [], 0
     for row in rows:
         try:
-            sequences.append(prompt.build(tokenizer, row["article"], row["highlights"], length).ids)
+            made = prompt.build(tokenizer, row["article"], row["highlights"], length, template)
+            sequences.append(made.ids)
         except prompt.TooLong:
             dropped += 1
     if not sequences:
         raise InputError(
             f"--dataset {args.dataset}: expected texts that fit in {length} tokens with their summary, got none"
         )
-    return sequences, dropped
+    return sequences, dropped, template
 
 
 def _left_out(args) -> str:
@@ -219,7 +235,7 @@ def main(argv=None):
 
     devices.seed_everything(args.seed)
     base, finetuned, tokenizer = load_pair(args)
-    sequences, dropped = prompts(args, base.model.config, tokenizer)
+    sequences, dropped, template = prompts(args, base.model, tokenizer)
     console.say(
         args,
         f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "
@@ -231,6 +247,7 @@ def main(argv=None):
         "finetuned": Path(args.finetuned_model_path).name,
         "dataset": corpus.label(args.dataset),
         "split": args.split,
+        "prompt": template.record(),
         "dropped": dropped,
         "tokens": sum(map(len, sequences)),
         "seed": args.seed,

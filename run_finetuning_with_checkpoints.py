@@ -31,6 +31,11 @@ SUBSET_TRAIN_SIZE = 20000  # training articles: the first of a seeded shuffle
 VALIDATION_SIZE = 200  # validation articles for the NLL along the schedule; each checkpoint's evaluation costs as many forward passes
 OUTPUT_DIR = "model_outputs/gpt2_20k_finetuned"
 
+# prompts
+PROMPT = "auto"  # plain, chat (the tokenizer's template), or auto: chat for an instruct model
+INSTRUCTION = ""  # of a chat prompt; empty: Summarize this news article in two sentences:
+MAX_LENGTH = 0  # tokens of prompt and summary at most; 0: the model's context
+
 # when a checkpoint is kept
 CHECKPOINT_SCHEDULE = (
     "log"  # log: 0 and steps in geometric progression from 1 to the last; even: equidistant
@@ -267,6 +272,7 @@ def parse(argv=None):
         default=LOGGING_STEPS,
         help="(default: %(default)s)",
     )
+    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
@@ -440,10 +446,16 @@ def prepare(args):
     )
     devices.seed_everything(args.seed)
     model, tokenizer = opening.open_for_texts(args.model_path, devices.of(args).torch_dtype, "cpu")
-    train, validation = encoded(args, tokenizer, prompt.context_length(model.config, tokenizer))
+    length = prompt.row_length(args.max_length, model.config, tokenizer, args.model_path)
+    template = prompt.template(
+        tokenizer, args.prompt, args.instruction, generation=model.generation_config
+    )
+    prompt.record_in(tokenizer, template)  # so that every checkpoint tells
+    train, validation = encoded(args, tokenizer, length, template)
     facts = {
         "model": Path(args.model_path).name,
         "dataset": corpus.label(args.dataset),
+        "prompt": template.record(),
         "seed": args.seed,
         "matrix_products": precision.products,
         "examples": {"train": train.counts(), "validation": validation.counts()},
@@ -489,7 +501,7 @@ def ahead(args, model, schedule, last: int):
     )
 
 
-def encoded(args, tokenizer, length: int):
+def encoded(args, tokenizer, length: int, template):
     """The training and the validation examples; prints how many articles were shortened and which rows dropped."""
     from summarization import examples
 
@@ -507,6 +519,7 @@ def encoded(args, tokenizer, length: int):
                 tokenizer,
                 length,
                 lambda rows, what=what: console.progress(rows, args, f"{what} tokens"),
+                template=template,
             )
         )
         console.say(args, made[-1].describe(what))

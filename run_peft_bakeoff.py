@@ -52,6 +52,11 @@ DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_d
 SUBSET_TRAIN_SIZE = 20000  # training articles
 SEEDS = 3  # how many, from --seed on; one seed allows no word on other seeds
 
+# prompts
+PROMPT = "auto"  # plain, chat (the tokenizer's template), or auto: chat for an instruct model
+INSTRUCTION = ""  # of a chat prompt; empty: Summarize this news article in two sentences:
+MAX_LENGTH = 0  # tokens of prompt and summary at most; 0: the model's context
+
 # adapters
 BUDGET = "all"  # trainable parameters of every LoRA arm: a number, all (as many as arm `all` has at --rank), or none (each arm's own rank)
 RANK = 8
@@ -303,6 +308,7 @@ def parse(argv=None):
         default=NUM_BEAMS,
         help="1 is greedy (default: %(default)s)",
     )
+    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)
@@ -462,17 +468,25 @@ def prepare(args, inputs: dict):
     from summarization import examples, prompt
 
     model, tokenizer = opening.open_for_texts(args.model_path, devices.of(args).torch_dtype, "cpu")
-    length = prompt.context_length(model.config, tokenizer)
-    room = length - len(prompt.encode(tokenizer, prompt.CUE)) - prompt.MIN_ARTICLE_TOKENS
+    length = prompt.row_length(args.max_length, model.config, tokenizer, args.model_path)
+    template = prompt.template(
+        tokenizer, args.prompt, args.instruction, generation=model.generation_config
+    )
+    prompt.record_in(tokenizer, template)  # so that the arm full tells
+    room = length - template.n_fixed - prompt.MIN_ARTICLE_TOKENS
     if args.max_new_tokens > room:
         raise InputError(
-            f"--max_new_tokens {args.max_new_tokens}: expected {room} at most, so that something of the article fits in the "
-            f"model's context of {length} tokens beside the summary"
+            f"--max_new_tokens {args.max_new_tokens}: expected {room} at most, so that something of "
+            f"the article fits in {length} tokens (the model's context, or --max_length) beside it"
         )
     rows = load_rows(args)
     parts = {
         what: examples.encode(
-            part, tokenizer, length, lambda part: console.progress(part, args, "tokens")
+            part,
+            tokenizer,
+            length,
+            lambda part: console.progress(part, args, "tokens"),
+            template=template,
         )
         for what, part in rows.items()
     }
@@ -482,6 +496,8 @@ def prepare(args, inputs: dict):
     identity = {
         "model": Path(args.model_path).name,
         "model_sha256": inputs["model"]["sha256"],
+        "prompt": template.record(),
+        "max_length": length,
         "dataset": corpus.label(args.dataset),
         "data_sha256": [inputs[name]["sha256"] for name in corpus.inputs(args.dataset)],
         "examples": {
@@ -490,9 +506,17 @@ def prepare(args, inputs: dict):
             for what, part in parts.items()
         },
     }
-    return bakeoff.Data(
-        parts["train"], parts.get("validation"), parts["test"], judged, tokenizer, identity
-    ), lora.module_shapes(model)
+    data = bakeoff.Data(
+        parts["train"],
+        parts.get("validation"),
+        parts["test"],
+        judged,
+        tokenizer,
+        identity,
+        template,
+        length,
+    )
+    return data, lora.module_shapes(model)
 
 
 def load_rows(args) -> dict:

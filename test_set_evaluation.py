@@ -26,6 +26,10 @@ MAX_NEW_TOKENS = (
 )
 METRICS = ()  # further metrics of the evaluate library, as bertscore
 
+PROMPT = "auto"  # plain, chat (the tokenizer's template), or auto: chat for an instruct model
+INSTRUCTION = ""  # of a chat prompt; empty: Summarize this news article in two sentences:
+MAX_LENGTH = 0  # tokens of prompt and summary at most; 0: the model's context
+
 # what every script has
 MAX_EXAMPLES = 500  # test articles; all: every one of the split, for CNN/DailyMail 11,490
 BATCH_SIZE = "auto"  # examples at a time; auto: planned
@@ -93,6 +97,7 @@ def parse(argv=None):
         default=METRICS,
         help="further metrics of the evaluate library, as bertscore (default: none)",
     )
+    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     args = parser.parse_args(argv)
     generation.check_lengths(args.min_new_tokens, args.max_new_tokens)
     return args
@@ -115,10 +120,15 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
     The model is the first of `n_models` to come.
     """
     from runs import forecast
-    from summarization import examples
+    from summarization import examples, prompt
 
     dtype, device = devices.of(args).torch_dtype, devices.of(args).torch_device
     model, tokenizer = opening.open_for_texts(path, dtype, device, flag="--model_paths")
+    length = prompt.row_length(args.max_length, model.config, tokenizer, path)
+    template = prompt.template(
+        tokenizer, args.prompt, args.instruction, generation=model.generation_config
+    )
+    console.say(args, f"{label}: prompts are {template.kind}")
     made = generation.generate(
         model,
         tokenizer,
@@ -133,10 +143,10 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
             f"{label}: generating",
             ahead=forecast.Ahead(steps=n_models * len(batches)),
         ),
+        template=template,
+        max_length=length,
     )
-    encoded = examples.encode(
-        rows, tokenizer, examples.prompt.context_length(model.config, tokenizer)
-    )
+    encoded = examples.encode(rows, tokenizer, length, template=template)
     longest = max(map(len, encoded.data["input_ids"]))
     found = examples.summary_nll(
         model,
@@ -154,6 +164,7 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
             "ended": one.ended,
             "n_cut": one.n_cut,
             "nll_nats": nll.get(number),
+            "prompt": template.record(),
             "reference": row["highlights"],
         }
         for number, (row, one) in enumerate(zip(rows, made, strict=True))
@@ -206,6 +217,7 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
         "truncated": {
             label: sum(row["n_cut"] > 0 for row in texts) for label, texts in written.items()
         },
+        "prompts": {label: texts[0]["prompt"] for label, texts in written.items()},
         "first": systems[0].label,
         "rouge_words": described,
         "systems": table,

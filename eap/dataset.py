@@ -12,7 +12,10 @@ import torch
 
 from eap import InputError, strict_json
 
-# Where a token stands: the first, in a corrupted sentence, elsewhere in the article, between article and summary, in the summary.
+# Where a tokenizer says with which prompts its model was trained.
+PROMPT_KEY = "summary_prompt"
+# Where a token stands: the first, in a corrupted sentence, elsewhere in the article, outside of
+# article and summary (the cue, and what a chat prompt has before the article), in the summary.
 SPANS = ("first token", "salient sentences", "other article text", "cue", "summary so far")
 
 
@@ -31,6 +34,7 @@ class Pair:
     sentences: tuple = ()  # [start, end) of every sentence of the article
     summary: str | None = None
     article_sha256: str | None = None  # `text_sha256` of the article, where the file holds it
+    prompt: dict | None = None  # how the words around article and summary were made, as recorded
 
     def control(self) -> "Pair":
         """The causal control: the same pair with the non-salient sentences corrupted. Raises InputError when the file has none."""
@@ -57,7 +61,8 @@ def tokens_sha256(pair: Pair) -> str:
 
 
 def contents(pairs: list[Pair]) -> dict:
-    """What a circuit's metadata says of its examples: `example_ids`, and what they hold, which is what counts.
+    """What a circuit's metadata says of its examples: `example_ids`, what they hold, which is what
+    counts, and `prompt`, where the file says how the prompts were made.
 
     `example_sha256` has `tokens` (`tokens_sha256`) and `articles` (`text_sha256`, None where the file holds no article).
     """
@@ -65,7 +70,8 @@ def contents(pairs: list[Pair]) -> dict:
         "tokens": [tokens_sha256(pair) for pair in pairs],
         "articles": [pair.article_sha256 for pair in pairs],
     }
-    return {"example_ids": [pair.id for pair in pairs], "example_sha256": hashes}
+    told = {"prompt": pairs[0].prompt} if pairs[0].prompt else {}
+    return {"example_ids": [pair.id for pair in pairs], "example_sha256": hashes, **told}
 
 
 def read_pairs(
@@ -144,6 +150,8 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
             raise TypeError("an id that is neither text nor a number")
         if not isinstance(row.get("summary"), str | None):
             raise TypeError("a summary that is no text")
+        if not isinstance(row.get("prompt"), dict | None):
+            raise TypeError("a prompt that is no JSON object")
         for name in (
             "clean_ids",
             "corrupted_ids",
@@ -161,6 +169,7 @@ def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
             *spans,
             row.get("summary"),
             text_sha256(row["article"]) if isinstance(row.get("article"), str) else None,
+            row.get("prompt"),
         )
         sequences = [pair.clean_ids, pair.corrupted_ids] + (
             [] if pair.control_ids is None else [pair.control_ids]
@@ -311,9 +320,11 @@ def span_labels(pair: Pair) -> list[int]:
             f"pair {pair.id}: expected its sentences and masked, found none; build the pairs with "
             "create_causal_summarization_data.py, or leave --spans out"
         )
+    article_start = min(start for start, _ in pair.sentences)
     article_end = max(end for _, end in pair.sentences)
     labels = (
-        [2] * article_end
+        [3] * article_start
+        + [2] * (article_end - article_start)
         + [3] * (pair.summary_start - article_end)
         + [4] * (len(pair.clean_ids) - pair.summary_start)
     )
@@ -358,6 +369,29 @@ def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
     return None
 
 
+def check_prompt(pairs: list[Pair], tokenizer, path) -> None:
+    """Raise InputError for pairs of several prompts, or of another than the model was trained on.
+
+    Files and models that do not say how their prompts were made are not judged.
+    """
+    told = [pair.prompt for pair in pairs if pair.prompt is not None]
+    trained = getattr(tokenizer, "init_kwargs", {}).get(PROMPT_KEY)
+    expected = trained or (told[0] if told else None)
+    other = next((prompt for prompt in told if prompt != expected), None)
+    if other is not None:
+        whose = "the model was fine-tuned on" if trained else "the first pair has"
+        raise InputError(
+            f"{path}: expected pairs with the prompt that {whose} ({prompt_in_words(expected)}), "
+            f"got {prompt_in_words(other)}; build them again with --prompt and --instruction"
+        )
+
+
+def prompt_in_words(prompt: dict) -> str:
+    """A recorded prompt as the flags would ask for it."""
+    instruction = prompt.get("instruction")
+    return f"{prompt.get('kind')}" + (f", instruction {instruction!r}" if instruction else "")
+
+
 def left_out(tokenizer) -> set[int]:
     """The tokens that no text is given: special ones, but a word that is unknown stays there as such."""
     unknown = getattr(tokenizer, "unk_token_id", None)
@@ -366,16 +400,23 @@ def left_out(tokenizer) -> set[int]:
 
 
 def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
-    """Whether the tokenizer makes `ids` of the summary, as pairs are made: after a space, special tokens left out.
+    """Whether the tokenizer makes `ids` of the summary, special tokens left out: after a space as in
+    a plain prompt, or at the start of a chat model's turn.
 
     A tokenizer that normalises (capitals, white space, composed letters) does not give the text back.
     """
-    coded = tokenizer(
-        " " + summary.strip(), add_special_tokens=False, split_special_tokens=True, verbose=False
-    )["input_ids"]
     special = left_out(tokenizer)
-    plain = [token for token in coded if token not in special]
-    return bool(plain) and plain == [token for token in ids if token not in special]
+    written = [token for token in ids if token not in special]
+    for lead in (" ", ""):
+        coded = tokenizer(
+            lead + summary.strip(),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            verbose=False,
+        )["input_ids"]
+        if written and written == [token for token in coded if token not in special]:
+            return True
+    return False
 
 
 class Batch(NamedTuple):

@@ -55,10 +55,18 @@ def _named_base(config: Path) -> str:
     return base
 
 
-def record_base(folder, base: str) -> None:
-    """Write beside an adapter which weights it was trained on."""
+def record_base(folder, base: str, prompt: dict | None = None) -> None:
+    """Write beside an adapter on which weights it was trained, and with which prompts."""
     record = {"format": 1, "weights_sha256": weights.sha256(base)}
-    disk.write_json(Path(folder) / RECORD, record)
+    disk.write_json(Path(folder) / RECORD, record | ({"prompt": prompt} if prompt else {}))
+
+
+def recorded_prompt(folder: Path) -> dict | None:
+    """With which prompts an adapter was trained, by its record; None where that does not say."""
+    record = folder / RECORD
+    if not record.is_file():
+        return None
+    return disk.read_json(record, "record of an adapter's base").get("prompt")
 
 
 def require_recorded_base(folder: Path, base: str) -> str | None:

@@ -33,6 +33,7 @@ ABLATIONS = ("patching", "zero", "mean")
 SELECTIONS = ("topn", "greedy", "sign-consistent")
 RANKS = ("mean", "example")
 FIGURE_FORMATS = ("png", "svg", "pdf")
+PROMPTS = ("auto", "plain", "chat")  # the kinds of summarization.prompt
 
 
 class _Marking:
@@ -236,6 +237,30 @@ def add_precision(made: Parser, bf16, tf32, gradient_checkpointing) -> None:
         action="store_true",
         default=gradient_checkpointing,
         help="recompute activations: less memory, more time (default: %(default)s)",
+    )
+
+
+def add_prompt(made: Parser, prompt, instruction, max_length) -> None:
+    """Add the flags of a script that makes prompts of articles."""
+    made.add_argument(
+        "--prompt",
+        default=prompt,
+        choices=PROMPTS,
+        help="plain: article and TL;DR; chat: the tokenizer's template; auto: chat for an instruct "
+        "model, and for a fine-tuned one as in its training (default: %(default)s)",
+    )
+    made.add_argument(
+        "--instruction",
+        type=text_or_none,
+        default=instruction,
+        help="of a chat prompt; the article stands at {article} in it, or after it (default: "
+        "'Summarize this news article in two sentences:')",
+    )
+    made.add_argument(
+        "--max_length",
+        type=count,
+        default=max_length,
+        help="tokens of prompt and summary at most; 0: the model's context (default: %(default)s)",
     )
 
 

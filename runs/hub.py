@@ -111,7 +111,7 @@ def model_source(name: str, flag: str = "--model_path", *, weights: bool = True)
     if Path(found).is_dir():
         return found
     folder = _snapshot(name, flag, weights)
-    patterns = MODEL_FILES if weights else ("config.json", "adapter_config.json", "tokenizer*.json")
+    patterns = MODEL_FILES if weights else MODEL_FILES[1:]
     return Source(name, fingerprint(folder, patterns), folder.name)
 
 

@@ -213,8 +213,20 @@ def load_tokenizer(name: str, flag: str = "--model_path"):
     if not holds_tokenizer(source):
         if not adapters.is_adapter(source):
             return None
-        return load_tokenizer(adapters.base_of_adapter(source / adapters.CONFIG), flag)
+        return _with_prompt_of(
+            source, load_tokenizer(adapters.base_of_adapter(source / adapters.CONFIG), flag)
+        )
     return read_tokenizer(str(source), flag)
+
+
+def _with_prompt_of(adapter: Path, tokenizer):
+    """The base's tokenizer, which says with which prompts the adapter was trained, if that does."""
+    from eap.dataset import PROMPT_KEY
+
+    prompt = adapters.recorded_prompt(adapter)
+    if tokenizer is not None and prompt is not None:
+        tokenizer.init_kwargs[PROMPT_KEY] = prompt
+    return tokenizer
 
 
 def read_tokenizer(source: str, flag: str = "--model_path"):
@@ -366,9 +378,12 @@ def read_pairs(
 
 
 def require_pairs_tokenizer(pairs, path, tokenizer, *, console: Console) -> None:
-    """Raise InputError if the tokenizer did not make the pairs; say so where that is unknown."""
+    """Raise InputError if the tokenizer did not make the pairs, or its model was trained on other
+    prompts than theirs; say so where the first is unknown.
+    """
     from eap import dataset
 
+    dataset.check_prompt(pairs, tokenizer, path)
     if note := dataset.check_tokenizer(pairs, tokenizer, path):
         console.say(note)
 

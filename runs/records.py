@@ -67,6 +67,7 @@ MODEL_FILES = (
     "vocab.json",
     "merges.txt",
     "generation_config.json",
+    "chat_template.jinja",
 )
 
 

@@ -49,15 +49,17 @@ Fill = Callable[
 # ---------------------------------------------------------------- sentences and their salience
 
 
-def prepare(tokenizer, row: dict, max_length: int) -> Example:
+def prepare(tokenizer, row: dict, max_length: int, template=None) -> Example:
     """The prompt of one article with the salience of the sentences that are left of it. Raises Dropped."""
     try:
-        made = prompt.build(tokenizer, row["article"], row["highlights"], max_length)
+        made = prompt.build(tokenizer, row["article"], row["highlights"], max_length, template)
     except prompt.TooLong as error:
         raise Dropped(
             f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article"
         ) from error
     spans, texts = sentences_of(tokenizer, row["article"], len(made.article_ids))
+    first = made.article_start
+    spans = [(first + start, first + end) for start, end in spans]
     salient = rouge.greedy_oracle(texts, row["highlights"])
     if not salient:
         raise Dropped("no sentence shares a word with the highlights")
@@ -90,8 +92,13 @@ def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int
     return spans, [article[slice(*characters[number])] for number in there]
 
 
-def prepare_all(tokenizer, rows: Iterable[dict], max_length: int) -> tuple[list[Example], Counter]:
-    """(the examples that can be used, how many rows were dropped by reason). Ids come out unique, articles too."""
+def prepare_all(
+    tokenizer, rows: Iterable[dict], max_length: int, template=None
+) -> tuple[list[Example], Counter]:
+    """(the examples that can be used, how many rows were dropped by reason). Ids come out unique, articles too.
+
+    `template` is a `prompt.Template`, None the plain one.
+    """
     examples, dropped, ids, articles = [], Counter(), set(), set()
     for row in rows:
         try:
@@ -99,7 +106,7 @@ def prepare_all(tokenizer, rows: Iterable[dict], max_length: int) -> tuple[list[
             if article in articles:
                 raise Dropped("the same article as an earlier row")
             articles.add(article)
-            made = prepare(tokenizer, row, max_length)
+            made = prepare(tokenizer, row, max_length, template)
             examples.append(replace(made, id=_new_id(made.id, ids)))
         except Dropped as reason:
             dropped[str(reason)] += 1

@@ -33,13 +33,18 @@ class Encoded(NamedTuple):
         return f"{what}: {len(self.ids)} examples, {self.n_truncated} articles shortened to fit{dropped or '; none dropped'}"
 
 
-def encode(rows, tokenizer, max_length: int, progress=lambda rows: rows) -> Encoded:
-    """Tokens and labels of `rows`; labels cover the summary and its end-of-text only. Raises InputError if no row fits."""
+def encode(
+    rows, tokenizer, max_length: int, progress=lambda rows: rows, *, template=None
+) -> Encoded:
+    """Tokens and labels of `rows`; labels cover the summary and its end only.
+
+    `template` is a `prompt.Template`, None the plain one. Raises InputError if no row fits.
+    """
     columns = {"input_ids": [], "attention_mask": [], "labels": []}
     numbers, ids, truncated, dropped = [], [], 0, Counter()
     for number, row in enumerate(progress(rows)):
         try:
-            made = prompt.build(tokenizer, row["article"], row["highlights"], max_length)
+            made = prompt.build(tokenizer, row["article"], row["highlights"], max_length, template)
         except prompt.TooLong:
             dropped[
                 f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article"

@@ -31,26 +31,33 @@ def generate(
     num_beams: int = 1,
     min_new_tokens: int = 0,
     progress=lambda batches: batches,
+    *,
+    template=None,
+    max_length: int = 0,
 ) -> list[Generated]:
     """The model's summary of each article, in their order; greedy or by beam search, never sampled.
 
-    Longest first, so that neighbours need little padding and too large a batch fails at once. Without `batch_size` batches hold up to
-    BATCH articles and BATCH_TOKENS positions. Raises InputError when `max_new_tokens` leave no room for the article.
+    `template` is a `prompt.Template`, None the plain one; prompt and summary have `max_length`
+    tokens at most, 0: the model's context. Longest first, so that neighbours need little padding
+    and too large a batch fails at once. Without `batch_size` batches hold up to BATCH articles and
+    BATCH_TOKENS positions. Raises InputError when `max_new_tokens` leave no room for the article.
     """
-    length = prompt.context_length(model.config, tokenizer)
+    length = max_length or prompt.context_length(model.config, tokenizer)
+    template = template or prompt.template(tokenizer, prompt.PLAIN)
     try:
         prompts = [
-            prompt.generation_ids(tokenizer, article, length, max_new_tokens)
+            prompt.generation_ids(tokenizer, article, length, max_new_tokens, template)
             for article in articles
         ]
     except prompt.TooLong as error:
         raise InputError(
-            f"--max_new_tokens {max_new_tokens}: expected room for an article in the model's context of {length} tokens "
-            "beside them, found none; ask for fewer"
+            f"--max_new_tokens {max_new_tokens}: expected room for an article in {length} tokens "
+            "(the model's context, or --max_length) beside them, found none; ask for fewer"
         ) from error
-    config = settings(model, tokenizer, max_new_tokens, num_beams, min_new_tokens)
+    config = settings(model, tokenizer, max_new_tokens, num_beams, min_new_tokens, template.end)
     written = generate_ids(model, prompts, config, batch_size, progress)
-    return [_generated(tokenizer, *row) for row in zip(written, articles, prompts, strict=True)]
+    rows = zip(written, articles, prompts, strict=True)
+    return [_generated(tokenizer, template, *row) for row in rows]
 
 
 def generate_ids(
@@ -82,8 +89,18 @@ def check_lengths(min_new_tokens: int, max_new_tokens: int) -> None:
         )
 
 
-def settings(model, tokenizer, max_new_tokens: int, num_beams: int = 1, min_new_tokens: int = 0):
-    """The GenerationConfig: nothing of the checkpoint's own (it may sample, or have `use_cache` false from training)."""
+def settings(
+    model,
+    tokenizer,
+    max_new_tokens: int,
+    num_beams: int = 1,
+    min_new_tokens: int = 0,
+    end: int | None = None,
+):
+    """The GenerationConfig: nothing of the checkpoint's own (it may sample, or have `use_cache` false from training).
+
+    `end` is a token that ends a summary beside the tokenizer's end of text: a chat model's turn.
+    """
     from transformers import GenerationConfig
 
     eos = tokenizer.eos_token_id
@@ -95,7 +112,7 @@ def settings(model, tokenizer, max_new_tokens: int, num_beams: int = 1, min_new_
         use_cache=True,
         disable_compile=True,  # on a GPU a fixed cache would have it compiled, which takes longer than a few batches
         bos_token_id=eos,
-        eos_token_id=eos,
+        eos_token_id=eos if end in (None, eos) else [eos, end],
         pad_token_id=eos,
     )
 
@@ -145,14 +162,12 @@ def _generate_batch(model, prompts: list[list[int]], config) -> list[list[int]]:
     return out[:, longest:].tolist()
 
 
-def _generated(tokenizer, ids: list[int], article: str, prompt_ids: list[int]) -> Generated:
-    ended = tokenizer.eos_token_id in ids
-    ids = ids[: ids.index(tokenizer.eos_token_id)] if ended else ids
-    n_cut = (
-        len(prompt.encode(tokenizer, article.strip()))
-        + len(prompt.encode(tokenizer, prompt.CUE))
-        - len(prompt_ids)
-    )
-    return Generated(
-        tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids), ended, n_cut
-    )
+def _generated(
+    tokenizer, template, ids: list[int], article: str, prompt_ids: list[int]
+) -> Generated:
+    ends = [ids.index(end) for end in {tokenizer.eos_token_id, template.end} if end in ids]
+    n_article = len(prompt.encode(tokenizer, article.strip()))
+    n_cut = n_article + template.n_fixed - len(prompt_ids)
+    written = ids[: min(ends, default=len(ids))]
+    text = tokenizer.decode(written, skip_special_tokens=True).strip()
+    return Generated(text, len(written), bool(ends), n_cut)

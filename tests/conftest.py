@@ -129,3 +129,67 @@ def tiny_model_dir(tiny_tokenizer, tmp_path_factory) -> str:
     model.save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "<|user|>\n{{ message['content'] }}<|end|>\n{% else %}"
+    "<|assistant|>\n{{ message['content'] }}<|end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer(tiny_tokenizer):
+    """A tokenizer of an instruct model of Llama's kind: it puts a first token before every text,
+    has a chat template, and its end of text is the end of a turn.
+    """
+    from tokenizers import ByteLevelBPETokenizer, processors
+    from transformers import PreTrainedTokenizerFast
+
+    from summarization import newsroom
+
+    bpe = ByteLevelBPETokenizer()
+    special = [END_OF_TEXT, "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>"]
+    texts = [row["article"] + "\n" + row["highlights"] for row in newsroom.articles("train", 200)]
+    bpe.train_from_iterator(texts, vocab_size=1000, special_tokens=special, show_progress=False)
+    bpe._tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        model_max_length=CONTEXT,
+        bos_token="<|begin|>",
+        eos_token="<|end|>",
+        pad_token=END_OF_TEXT,
+        extra_special_tokens=["<|user|>", "<|assistant|>"],
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+@pytest.fixture(scope="session")
+def chat_model_dir(chat_tokenizer, tmp_path_factory) -> str:
+    """The folder of a random Llama of 2 layers and 4 heads, with the chat tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(chat_tokenizer),
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=CONTEXT,
+        initializer_range=0.1,
+        bos_token_id=chat_tokenizer.bos_token_id,
+        eos_token_id=chat_tokenizer.eos_token_id,
+        pad_token_id=chat_tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    folder = tmp_path_factory.mktemp("models") / "chat"
+    model.save_pretrained(folder)
+    chat_tokenizer.save_pretrained(folder)
+    return str(folder)

@@ -18,6 +18,7 @@ NAMES = {  # any text will do as far as can be told without looking
     "CIRCUIT",
     "DATASET",
     "FINETUNED_MODEL_PATH",
+    "INSTRUCTION",
     "LAYERS_CIRCUIT",
     "LAYERS_OBSERVED",
     "LR_SCHEDULER_TYPE",

@@ -1,4 +1,7 @@
-"""Prompts: what is cut, what never is, and what the loss sees."""
+"""Prompts: what is cut, what never is, what the loss sees, and how a chat model is asked."""
+
+import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,3 +125,112 @@ def test_the_context_length_is_the_configs_then_the_tokenizers(tiny_tokenizer):
         prompt.context_length(
             None, PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer.backend_tokenizer)
         )
+
+
+# ---------------------------------------------------------------- chat templates and first tokens
+
+LONG = "Rain fell on the town all day. " * 30
+ASKED = "<|begin|><|user|>\nSay it in short:\n\n{}<|end|>\n<|assistant|>\nIt rained.<|end|>"
+
+
+def test_a_chat_prompt_is_what_the_template_writes_and_ends_with_the_turn(chat_tokenizer):
+    template = prompt.template(chat_tokenizer, "chat", "Say it in short:")
+    made = prompt.build(chat_tokenizer, " Rain fell.\n", " It rained.\n", 256, template)
+    assert chat_tokenizer.decode(made.ids) == ASKED.format("Rain fell.")
+    assert chat_tokenizer.decode(made.summary_ids) == "It rained.<|end|>"
+    article = made.ids[made.article_start : made.summary_start - len(made.cue_ids)]
+    assert chat_tokenizer.decode(article) == "Rain fell."
+    turns = [{"role": "user", "content": "Say it in short:\n\nRain fell."}]
+    asked = chat_tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    assert made.ids[: made.summary_start] == asked
+    ids = prompt.generation_ids(chat_tokenizer, "Rain fell.", 256, 20, template)
+    assert ids == asked and ids.count(chat_tokenizer.bos_token_id) == 1
+
+
+def test_an_instruction_may_say_where_the_article_stands(chat_tokenizer):
+    template = prompt.template(chat_tokenizer, "chat", "Read: {article} Now say it in short.")
+    made = prompt.build(chat_tokenizer, "Rain fell.", "It rained.", 256, template)
+    assert "Read: Rain fell. Now say it in short.<|end|>" in chat_tokenizer.decode(made.ids)
+
+
+def test_a_plain_prompt_keeps_the_tokenizers_first_token(chat_tokenizer, tiny_tokenizer):
+    made = prompt.build(chat_tokenizer, "Rain fell.", "It rained.", 256)
+    assert chat_tokenizer.decode(made.ids) == "<|begin|>Rain fell.\nTL;DR: It rained.<|end|>"
+    assert prompt.first_tokens(tiny_tokenizer) == ()
+
+
+@pytest.mark.parametrize("kind", ["plain", "chat"])
+@pytest.mark.parametrize("max_length", range(70, 130, 7))
+def test_only_the_article_is_cut_in_a_template(chat_tokenizer, kind, max_length):
+    template = prompt.template(chat_tokenizer, kind)
+    whole = prompt.build(chat_tokenizer, LONG, SUMMARY, 10_000, template)
+    made = prompt.build(chat_tokenizer, LONG, SUMMARY, max_length, template)
+    assert len(made.ids) <= max_length and made.n_cut > 0
+    assert made.ids[: made.article_start] == whole.ids[: whole.article_start]
+    assert made.ids[-len(made.cue_ids + made.summary_ids) :] == whole.cue_ids + whole.summary_ids
+    ids = prompt.generation_ids(chat_tokenizer, LONG, max_length, 9, template)
+    assert len(ids) + 9 <= max_length and ids[-len(made.cue_ids) :] == made.cue_ids
+
+
+def without_template(tokenizer):
+    plain = copy.deepcopy(tokenizer)
+    plain.chat_template = None
+    return plain
+
+
+def ending(tokenizer, eos):
+    """The tokenizer with another end of text than the end of its turns, as base models have it."""
+    base = copy.deepcopy(tokenizer)
+    base.eos_token = eos
+    return base
+
+
+def test_by_default_an_instruct_model_is_asked_and_others_go_on(chat_tokenizer, tiny_tokenizer):
+    base = ending(chat_tokenizer, "<|endoftext|>")
+    assert prompt.template(tiny_tokenizer).kind == "plain"
+    assert prompt.template(without_template(chat_tokenizer)).kind == "plain"
+    assert prompt.template(chat_tokenizer).kind == "chat"
+    assert prompt.template(base).kind == "plain"  # its template comes from the instruct model
+    turn = chat_tokenizer.convert_tokens_to_ids("<|end|>")
+    for ends in (turn, [0, turn]):  # an instruct model whose tokenizer ends texts otherwise
+        asked = prompt.template(base, generation=SimpleNamespace(eos_token_id=ends))
+        assert (asked.kind, asked.end) == ("chat", turn)
+
+
+def test_a_fine_tuned_models_tokenizer_says_how_it_was_asked(chat_tokenizer, tmp_path):
+    from runs import opening
+
+    trained = copy.deepcopy(chat_tokenizer)
+    prompt.record_in(trained, prompt.template(trained, "chat", "In a word:"))
+    trained.save_pretrained(tmp_path)
+    read = opening.read_tokenizer(str(tmp_path))
+    assert prompt.template(read).record() == {"kind": "chat", "instruction": "In a word:"}
+    assert prompt.template(read, "plain").kind == "plain"
+    assert prompt.recorded_in(chat_tokenizer) is None
+
+
+def test_what_cannot_be_asked_is_refused(chat_tokenizer, tiny_tokenizer):
+    with pytest.raises(InputError, match="--prompt chat: .*found none"):
+        prompt.template(tiny_tokenizer, "chat")
+    with pytest.raises(InputError, match="--instruction .*add --prompt chat"):
+        prompt.template(tiny_tokenizer, "auto", "Say it.")
+    strange = copy.deepcopy(chat_tokenizer)
+    strange.chat_template = "{{ messages[0]['content'] }}"  # leaves the model's turn out
+    with pytest.raises(InputError, match="article and summary once"):
+        prompt.template(strange, "chat")
+    strange.chat_template = "{{ raise_exception('no user here') }}"
+    with pytest.raises(InputError, match="no user here.*--prompt plain"):
+        prompt.template(strange, "chat")
+
+
+def test_a_space_before_the_models_turn_belongs_to_the_summary(chat_tokenizer):
+    llama2 = copy.deepcopy(chat_tokenizer)
+    llama2.chat_template = (
+        "{{ bos_token }}<|user|> {{ messages[0]['content'] }}<|assistant|>"
+        "{% if messages[1] %} {{ messages[1]['content'] }}<|end|>{% endif %}"
+    )
+    template = prompt.template(llama2, "chat", "Say:")
+    made = prompt.build(llama2, "Rain.", "It rained.", 256, template)
+    assert template.lead == " "
+    assert llama2.decode(made.summary_ids) == " It rained.<|end|>"
+    assert llama2.decode(made.cue_ids) == "<|assistant|>"

@@ -24,6 +24,7 @@ from runs.devices import Device
 from study.bakeoff import lora
 from study.quality import content as quality
 from summarization import examples, generation, training
+from summarization.prompt import Template
 
 # Settings that stand in each arm's configuration, in this order.
 RECORDED = (
@@ -113,6 +114,8 @@ class Data(NamedTuple):
     rows: object  # the test rows, as many as `test`
     tokenizer: object
     identity: dict
+    template: Template  # of the prompts
+    max_length: int  # tokens of prompt and summary
 
 
 class Trial(NamedTuple):
@@ -448,7 +451,7 @@ def keep(settings: Settings, this: Trial, model, data: Data) -> None:
     with disk.atomic(this.folder / ("adapter" if this.plan else "model")) as folder:
         if this.plan:
             lora.save_adapter(model, folder, opening.base_name(settings.model_path))
-            adapters.record_base(folder, settings.model_path)
+            adapters.record_base(folder, settings.model_path, data.template.record())
         else:
             model.save_pretrained(folder)
             data.tokenizer.save_pretrained(folder)
@@ -477,6 +480,8 @@ def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
         settings.num_beams,
         settings.min_new_tokens,
         progress=lambda batches: settings.console.progress(batches, f"{name}: summaries"),
+        template=data.template,
+        max_length=data.max_length,
     )
     system = quality.System(name, "model", [one.text for one in made])
     quality.measure([system], articles, list(data.rows["highlights"]))
