@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
+from runs import progress
 
 LONG_SECONDS = 600  # of work left, from which on something is said
 LOOK_SECONDS = 10  # of work, after which it can be told
@@ -57,7 +57,7 @@ class Forecast:
         return said + disk_in_words(self.ahead.written_bytes, self.ahead.folder)
 
 
-class Bar(tqdm):
+class Bar(progress.Bar):
     """A progress bar that says once, early, how long the work will take if that is long."""
 
     def __init__(self, items, ahead: Ahead, **options):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
-from runs import smollm2
+from runs import progress, smollm2
 from runs.console import is_main_process, warn
 from runs.disk import read_json
 from runs.records import MODEL_FILES, ROOT, Source, fingerprint
@@ -417,8 +417,10 @@ def bars():
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
+        tqdm,
     )
 
+    progress.in_lines(tqdm)
     were_off = are_progress_bars_disabled()
     wanted = "--quiet" not in sys.argv and is_main_process()
     if not wanted:

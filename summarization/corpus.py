@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
-from runs import errors, hub, rows
+from runs import errors, hub, progress, rows
 from runs.records import Source
 from runs.rows import EXPECTED, SYNONYMS
 
@@ -330,6 +330,7 @@ def _silence(logs_only: bool = False):
     """No log lines of `datasets`, whose errors become a line of ours; no bars but of downloads."""
     import datasets
 
+    progress.in_lines(datasets.utils.tqdm)
     bars, level = not datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     if not logs_only or "--quiet" in sys.argv:
         datasets.disable_progress_bars()

@@ -16,6 +16,9 @@ import time
 def main() -> None:
     """Answer until stdin ends."""
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from runs import progress
+
+    progress.EVERY = 0  # seconds between two lines of progress: these downloads are short
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         command, started, errors = json.loads(line), time.time(), io.StringIO()
