@@ -18,6 +18,8 @@ from summarization import corpus
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+ARTICLE_COLUMN = ""  # the data set's name for it; empty: article, document, text, dialogue, ...
+SUMMARY_COLUMN = ""  # likewise; empty: highlights, summary, abstract, ...
 SPLIT = "validation"  # attribution on articles that fine-tuning has seen would mix memory with summarizing
 MODEL_PATH = "gpt2"  # whose tokenizer and context length; other models with the same tokenizer can read the pairs
 CORRUPTION = "swap"  # swap: sentences of other articles; mask: a neutral token (further from text, so larger effects for any reason)
@@ -79,6 +81,7 @@ def parse(argv=None):
         default=EVAL_FRACTION,
         help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)",
     )
+    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
     flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     return parser.parse_args(argv)
 
@@ -161,6 +164,7 @@ def main(argv=None):
     """Build the pairs and say what became of every row."""
     args = parse(argv)
     corpus.resolve(args.dataset)
+    columns = corpus.Columns(args.article_column, args.summary_column)
     model = args.model_path  # a folder with a tokenizer and no weights will do
     if not opening.holds_tokenizer(model):
         model = hub.model_source(model, weights=False)
@@ -173,7 +177,7 @@ def main(argv=None):
         vars(args),
         records.record_beside(output),
         outputs,
-        {"tokenizer": model, **corpus.inputs(args.dataset)},
+        {"tokenizer": model, **corpus.inputs(args.dataset, columns)},
     )
     if run.up_to_date:
         return
@@ -184,7 +188,7 @@ def main(argv=None):
     tokenizer, config, generation = reader(args.model_path)
     template = prompt.template(tokenizer, args.prompt, args.instruction, generation=generation)
     max_length = prompt.row_length(args.max_length, config, tokenizer, args.model_path)
-    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
+    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed, columns=columns)
     examples, pairs, dropped = make_pairs(args, tokenizer, max_length, rows, template)
     parts = split_pairs(pairs, args.eval_fraction, args.seed)
     for file, part in zip(files, parts, strict=False):

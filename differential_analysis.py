@@ -22,6 +22,8 @@ from summarization import corpus
 BASE_MODEL_PATH = "gpt2"  # the model before fine-tuning: Hub id, folder, or demo
 FINETUNED_MODEL_PATH = "model_outputs/gpt2_20k_finetuned"  # the model after: folder, checkpoint-N, or LoRA adapter folder
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+ARTICLE_COLUMN = ""  # the data set's name for it; empty: article, document, text, dialogue, ...
+SUMMARY_COLUMN = ""  # likewise; empty: highlights, summary, abstract, ...
 RUN = ""  # folder of a fine-tuning run: follow its latents over the checkpoints instead of comparing two models; empty: compare
 SPLIT = "test"  # which part of the dataset: train, validation or test; texts the fine-tuning saw would overstate the change
 
@@ -83,6 +85,7 @@ def parse(argv=None):
         default=SPLIT,
         help="train, validation or test (default: %(default)s)",
     )
+    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
     flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     return parser.parse_args(argv)
 
@@ -124,7 +127,8 @@ def prompts(args, model, tokenizer):
     """
     from summarization import prompt
 
-    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
+    columns = corpus.Columns(args.article_column, args.summary_column)
+    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed, columns=columns)
     length = prompt.row_length(args.max_length, model.config, tokenizer, args.base_model_path)
     template = prompt.template(
         tokenizer, args.prompt, args.instruction, generation=model.generation_config
@@ -213,6 +217,7 @@ def main(argv=None):
         "finetuned": hub.model_source(args.finetuned_model_path, FINETUNED_FLAG),
     }
     corpus.resolve(args.dataset)
+    columns = corpus.Columns(args.article_column, args.summary_column)
     folder = Path(args.output_dir)
     outputs = [
         folder / name
@@ -226,7 +231,7 @@ def main(argv=None):
         vars(args),
         records.record_in(folder, "differential_analysis"),
         outputs,
-        {**models, **corpus.inputs(args.dataset)},
+        {**models, **corpus.inputs(args.dataset, columns)},
     )
     if run.up_to_date:
         return

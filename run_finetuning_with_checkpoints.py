@@ -27,6 +27,8 @@ from summarization import corpus
 # what is trained on what
 MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder (merged), or demo
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+ARTICLE_COLUMN = ""  # the data set's name for it; empty: article, document, text, dialogue, ...
+SUMMARY_COLUMN = ""  # likewise; empty: highlights, summary, abstract, ...
 SUBSET_TRAIN_SIZE = 20000  # training articles: the first of a seeded shuffle
 VALIDATION_SIZE = 200  # validation articles for the NLL along the schedule; each checkpoint's evaluation costs as many forward passes
 OUTPUT_DIR = "model_outputs/gpt2_20k_finetuned"
@@ -272,6 +274,7 @@ def parse(argv=None):
         default=LOGGING_STEPS,
         help="(default: %(default)s)",
     )
+    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
     flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
@@ -284,11 +287,12 @@ def main(argv=None):
     args.device = devices.only_this_gpu(args.device)
     model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
+    columns = corpus.Columns(args.article_column, args.summary_column)
     output_dir = Path(args.output_dir)
     kept = checkpoints.complete_checkpoints(output_dir)  # of this very run, or Run refuses
     outputs = [output_dir / name for name in ("model.safetensors", "training.json", "training.png")]
     identity = identity_of(args)
-    inputs = {"model": model, **corpus.inputs(args.dataset)}
+    inputs = {"model": model, **corpus.inputs(args.dataset, columns)}
     asked = checkpoint_asked_for(args, identity, inputs)
     run = records.Run(
         vars(identity),
@@ -507,7 +511,12 @@ def encoded(args, tokenizer, length: int, template):
 
     n_train = min(args.subset_train_size, args.max_examples or args.subset_train_size)
     *parts, note = examples.load_disjoint(
-        args.dataset, "validation", n_train, args.validation_size, args.seed
+        args.dataset,
+        "validation",
+        n_train,
+        args.validation_size,
+        args.seed,
+        columns=corpus.Columns(args.article_column, args.summary_column),
     )
     if note:
         console.say(args, note)

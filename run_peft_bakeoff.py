@@ -49,6 +49,8 @@ ARMS = (
 # what is trained on what
 MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, or demo; an adapter folder is merged, and its own adapters then load here only
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+ARTICLE_COLUMN = ""  # the data set's name for it; empty: article, document, text, dialogue, ...
+SUMMARY_COLUMN = ""  # likewise; empty: highlights, summary, abstract, ...
 SUBSET_TRAIN_SIZE = 20000  # training articles
 SEEDS = 3  # how many, from --seed on; one seed allows no word on other seeds
 
@@ -308,6 +310,7 @@ def parse(argv=None):
         default=NUM_BEAMS,
         help="1 is greedy (default: %(default)s)",
     )
+    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
     flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
@@ -333,6 +336,7 @@ def main(argv=None):
     args.device = devices.only_this_gpu(args.device)
     model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
+    columns = corpus.Columns(args.article_column, args.summary_column)
     arms, left_out = arms_with_files(args)
     folder = Path(args.output_dir)
     files = {
@@ -344,7 +348,7 @@ def main(argv=None):
         vars(args),
         records.record_in(folder, __file__),
         [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")],
-        {"model": model, **corpus.inputs(args.dataset), **files},
+        {"model": model, **corpus.inputs(args.dataset, columns), **files},
     )
     if run.up_to_date:
         return
@@ -467,6 +471,7 @@ def prepare(args, inputs: dict):
     from study.bakeoff import trials as bakeoff
     from summarization import examples, prompt
 
+    columns = corpus.Columns(args.article_column, args.summary_column)
     model, tokenizer = opening.open_for_texts(args.model_path, devices.of(args).torch_dtype, "cpu")
     length = prompt.row_length(args.max_length, model.config, tokenizer, args.model_path)
     template = prompt.template(
@@ -499,7 +504,7 @@ def prepare(args, inputs: dict):
         "prompt": template.record(),
         "max_length": length,
         "dataset": corpus.label(args.dataset),
-        "data_sha256": [inputs[name]["sha256"] for name in corpus.inputs(args.dataset)],
+        "data_sha256": [inputs[name]["sha256"] for name in corpus.inputs(args.dataset, columns)],
         "examples": {
             what: part.counts()
             | {"articles_sha256": bakeoff.digest(corpus.digests(rows[what].select(part.rows)))}
@@ -526,7 +531,10 @@ def load_rows(args) -> dict:
     others = {"test": args.max_examples} | (
         {"validation": args.validation_size} if args.lr_sweep else {}
     )
-    rows, notes = examples.load_parts(args.dataset, args.subset_train_size, others, args.seed)
+    columns = corpus.Columns(args.article_column, args.summary_column)
+    rows, notes = examples.load_parts(
+        args.dataset, args.subset_train_size, others, args.seed, columns=columns
+    )
     for note in notes:
         console.say(args, note)
     return rows

@@ -18,6 +18,8 @@ from summarization import corpus, generation
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 MODEL_PATHS = ("gpt2", "model_outputs/gpt2_20k_finetuned")  # differences are taken to the first
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
+ARTICLE_COLUMN = ""  # the data set's name for it; empty: article, document, text, dialogue, ...
+SUMMARY_COLUMN = ""  # likewise; empty: highlights, summary, abstract, ...
 SPLIT = "test"  # train, validation or test; articles seen in training overstate quality
 NUM_BEAMS = 1  # 1: greedy, deterministic and fastest; 4 is usual for published numbers, at four times the cost
 MIN_NEW_TOKENS = 0  # above 0 forbids an early end: ROUGE of models that stop at once rises, the end-of-text rate loses its meaning
@@ -97,6 +99,7 @@ def parse(argv=None):
         default=METRICS,
         help="further metrics of the evaluate library, as bertscore (default: none)",
     )
+    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
     flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
     args = parser.parse_args(argv)
     generation.check_lengths(args.min_new_tokens, args.max_new_tokens)
@@ -235,11 +238,12 @@ def main(argv=None):
         for label, path in zip(labels, args.model_paths, strict=True)
     }
     corpus.resolve(args.dataset)
+    columns = corpus.Columns(args.article_column, args.summary_column)
     folder = Path(args.output_dir)
     texts = {label: folder / f"generated.{label}.jsonl" for label in labels}
     outputs = [folder / "rouge.json", folder / "rouge.png", *texts.values()]
     inputs = {f"model {label}": path for label, path in models.items()} | corpus.inputs(
-        args.dataset
+        args.dataset, columns
     )
     run = records.Run(vars(args), records.record_in(folder, "test_set_evaluation"), outputs, inputs)
     if run.up_to_date:
@@ -250,7 +254,7 @@ def main(argv=None):
     for name in args.metrics:
         quality.load_metric(name)  # before the hours of generation, not after
     devices.seed_everything(args.seed)
-    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed)
+    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed, columns=columns)
     if args.overwrite or not run.same:
         for file in (
             texts.values()

@@ -240,6 +240,20 @@ def add_precision(made: Parser, bf16, tf32, gradient_checkpointing) -> None:
     )
 
 
+def add_columns(made: Parser, article_column, summary_column) -> None:
+    """Add the flags of a script that reads a data set."""
+    for name, default in (("article", article_column), ("summary", summary_column)):
+        made.add_argument(
+            f"--{name}_column",
+            type=text_or_none,
+            default=default,
+            help=f"the data set's name for it (default: a usual one, as {name} or {USUAL[name]})",
+        )
+
+
+USUAL = {"article": "document", "summary": "highlights"}
+
+
 def add_prompt(made: Parser, prompt, instruction, max_length) -> None:
     """Add the flags of a script that makes prompts of articles."""
     made.add_argument(

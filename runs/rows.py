@@ -4,7 +4,8 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError, strict_json
@@ -12,13 +13,58 @@ from runs.flags import VERSION
 
 SYNONYMS = {
     "id": ("id", "guid", "key"),
-    "article": ("article", "document", "text", "dialogue", "source"),
-    "highlights": ("highlights", "summary", "abstract", "target"),
+    "article": ("article", "document", "text", "dialogue", "source", "report", "story"),
+    "highlights": ("highlights", "summary", "abstract", "target", "tldr"),
 }
-EXPECTED = "columns article and highlights (or document/text and summary), and if there is one id"
+EXPECTED = (
+    "columns article and highlights (or document/text/dialogue and summary), and if there is one id"
+)
 
 
-def read(path: Path):
+@dataclass(frozen=True)
+class Columns:
+    """The names of a data set's columns; "" is the first of SYNONYMS that is there."""
+
+    article: str = ""
+    summary: str = ""
+
+    def found_in(self, names: Iterable[str], where: str) -> dict[str, str | None]:
+        """{"id", "article", "highlights": what `names` call them}; an id may be None.
+
+        Raises InputError, which begins with `where`, for a column that is not there.
+        """
+        names = list(names)
+        asked = {"article": self.article, "highlights": self.summary}
+        found = {"id": _first(SYNONYMS["id"], names)}
+        for column, name in asked.items():
+            found[column] = _first((name,) if name else SYNONYMS[column], names)
+        wrong = [name for column, name in asked.items() if name and not found[column]]
+        if wrong:
+            raise InputError(
+                f"{where}: expected a column {wrong[0]}, found {', '.join(names)}; check "
+                "--article_column and --summary_column"
+            )
+        if None in (found["article"], found["highlights"]):
+            raise InputError(
+                f"{where}: expected {EXPECTED}, found {', '.join(names)}; name them by "
+                "--article_column and --summary_column"
+            )
+        if found["article"] == found["highlights"]:
+            raise InputError(
+                f"{where}: expected two columns, got {found['article']} as article and as summary; "
+                "check --article_column and --summary_column"
+            )
+        return found
+
+
+USUAL = Columns()
+
+
+def _first(wanted: Iterable[str], names: list[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
+
+
+def read(path: Path, columns: Columns = USUAL):
     """A datasets.Dataset of text columns `id` (null where there is none), `article`, `highlights`.
 
     Memory-mapped through the cache of `datasets`, where it is known by what the file holds.
@@ -29,6 +75,7 @@ def read(path: Path):
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     known_by = {"path": str(path.resolve()), "sha256": digest, "version": VERSION}
+    known_by["columns"] = columns
     text = datasets.Value("string")
     try:
         return datasets.Dataset.from_generator(
@@ -40,14 +87,15 @@ def read(path: Path):
         raise (error.__cause__ or error) from None  # ours: it says which row is wrong
 
 
-def _rows(path: str, sha256: str, version: str) -> Iterator[dict]:
+def _rows(path: str, sha256: str, version: str, columns: Columns) -> Iterator[dict]:
     """Yield the rows. The other arguments are what the cache knows the file by."""
-    records = _csv if path.endswith(".csv") else _json
+    records = _csv(path, columns) if path.endswith(".csv") else _json(path)
     n = 0
     try:
-        for n, (where, record) in enumerate(records(path), start=1):  # noqa: B007  counts
+        for n, (where, record) in enumerate(records, start=1):  # noqa: B007  counts
             if n == 1:
-                names = _columns(path, record)
+                found = columns.found_in(record, path)
+                names = {column: found[column] for column in ("article", "highlights")}
             yield _row(path, where, record, names)
     except UnicodeDecodeError as error:
         raise InputError(
@@ -61,7 +109,7 @@ def _rows(path: str, sha256: str, version: str) -> Iterator[dict]:
 # ---------------------------------------------------------------- records of a file
 
 
-def _csv(path: str) -> Iterator[tuple[str, dict]]:
+def _csv(path: str, columns: Columns) -> Iterator[tuple[str, dict]]:
     """Yield (where, {column: text}). Every row must have as many fields as the header: none may move to another column."""
     csv.field_size_limit(sys.maxsize)  # an article is longer than the 128 kB that it allows
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -69,7 +117,7 @@ def _csv(path: str) -> Iterator[tuple[str, dict]]:
         number = 0
         try:
             header = [name.strip() for name in next(reader, [])]
-            _check_header(path, header)
+            _check_header(path, header, columns)
             for fields in filter(None, reader):
                 number += 1
                 if len(fields) != len(header):
@@ -85,8 +133,9 @@ def _csv(path: str) -> Iterator[tuple[str, dict]]:
             ) from error
 
 
-def _check_header(path: str, header: list[str]) -> None:
+def _check_header(path: str, header: list[str], columns: Columns) -> None:
     wanted = [name for names in SYNONYMS.values() for name in names]
+    wanted += [name for name in (columns.article, columns.summary) if name]
     twice = [name for name in wanted if header.count(name) > 1]
     if twice:
         raise InputError(
@@ -176,17 +225,6 @@ def _first_bad_line(path: str) -> int:
 
 
 # ---------------------------------------------------------------- rows
-
-
-def _columns(path: str, record: dict) -> dict[str, str]:
-    """{"article", "highlights": their names in this file}, by its first row."""
-    there = {
-        column: next((name for name in SYNONYMS[column] if name in record), None)
-        for column in ("article", "highlights")
-    }
-    if None in there.values():
-        raise InputError(f"{path}: expected {EXPECTED}, found {', '.join(record)}; rename them")
-    return there
 
 
 def _row(path: str, where: str, record: dict, names: dict[str, str]) -> dict:

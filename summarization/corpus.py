@@ -10,11 +10,14 @@ from pathlib import Path
 from eap import InputError
 from runs import errors, hub, progress, rows
 from runs.records import Source
-from runs.rows import EXPECTED, SYNONYMS
+from runs.rows import EXPECTED, USUAL, Columns
 
 DEFAULT = "abisee/cnn_dailymail"
 HUB_CONFIGS = {DEFAULT: "3.0.0"}
-FULL_NAMES = {"cnn_dailymail": DEFAULT}  # the data client wants the owner too
+FULL_NAMES = {
+    "cnn_dailymail": DEFAULT,
+    "xsum": "EdinburghNLP/xsum",
+}  # the data client wants the owner too
 FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
@@ -55,7 +58,7 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
     return dataset
 
 
-def inputs(dataset: str) -> dict[str, str | Source]:
+def inputs(dataset: str, columns: Columns = USUAL) -> dict[str, str | Source]:
     """The entry of `records.Run(inputs=...)` for a data set; for `demo`, two files.
 
     A Hub id has the SHA-256 of the rows of all its splits, and the commit they are of. Raises
@@ -64,7 +67,7 @@ def inputs(dataset: str) -> dict[str, str | Source]:
     if dataset != "demo" and Path(dataset).exists():
         return {"dataset": dataset}
     if dataset != "demo":
-        return {"dataset": _hub_source(resolve(dataset))}
+        return {"dataset": _hub_source(resolve(dataset), columns)}
     return {
         "dataset": str(NEWSROOM),
         "dataset_patterns": str(NEWSROOM.with_name("newsroom_patterns.py")),
@@ -85,8 +88,17 @@ def title(content: dict) -> str:
     )
 
 
-def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 0):
+def load(
+    dataset: str,
+    split: str,
+    max_examples: int | None = None,
+    seed: int = 0,
+    *,
+    columns: Columns = USUAL,
+):
     """A datasets.Dataset of text columns `id`, `article`, `highlights`: the first `max_examples` of a seeded shuffle, or all.
+
+    `columns` says what the data set calls them, if not as usual.
 
     `demo` is made to size (DEMO_SIZES by default), its first articles. What has no splits is used whole; for other splits than train a
     note on stderr says so. Rows with a blank article or blank highlights are left out, with a note. Raises InputError naming a row that is
@@ -95,11 +107,10 @@ def load(dataset: str, split: str, max_examples: int | None = None, seed: int = 
     import numpy as np
 
     if dataset == "demo":
+        columns.found_in(("id", "article", "highlights"), "--dataset demo")
         return _demo(split, max_examples)
     with _naming_the_cache(dataset):
-        table = _read(resolve(dataset), split)
-        with _silence():
-            table = _with_columns(table, dataset)
+        table = _read(resolve(dataset), split, columns)
     usable = _rows_with_text(table, dataset)
     if (
         without_splits(dataset) and split != "train"
@@ -142,25 +153,23 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix in FORMATS}
 
 
-def _read(dataset: str, split: str):
+def _read(dataset: str, split: str, columns: Columns):
+    """A table of the columns id, article and highlights, under these names."""
     path = Path(dataset)
-    if path.is_dir():
-        return _read_folder(path, split)
     if path.is_file():
-        return _read_file(path)
-    return _read_hub(dataset, split)
+        return _read_file(path, columns)
+    if path.is_dir() and not _saved(path):
+        return _read_file(_one_of(_split_files(path), split, path), columns)
+    table = _read_saved(path, split) if path.is_dir() else _read_hub(dataset, split)
+    with _silence():
+        return _with_columns(table, dataset, columns)
 
 
-def _read_folder(folder: Path, split: str):
+def _read_saved(folder: Path, split: str):
     from datasets import DatasetDict, load_from_disk
 
-    if not _saved(folder):
-        files = _split_files(folder)
-        return _read_file(_one_of(files, split, folder))
     found = load_from_disk(str(folder))
-    if isinstance(found, DatasetDict):
-        return _one_of(found, split, folder)
-    return found
+    return _one_of(found, split, folder) if isinstance(found, DatasetDict) else found
 
 
 def _one_of(splits, split: str, where):
@@ -171,15 +180,16 @@ def _one_of(splits, split: str, where):
     return splits[split]
 
 
-def _read_file(path: Path):
+def _read_file(path: Path, columns: Columns):
     """The rows of one file, memory-mapped through the cache of `datasets`."""
     import datasets
 
     try:
         with _silence():
             if path.suffix != ".parquet":
-                return rows.read(path)
-            return datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train")
+                return _with_columns(rows.read(path, columns), str(path))
+            table = datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train")
+            return _with_columns(table, str(path), columns)
     except InputError:
         raise
     except Exception as error:  # datasets raises its own kinds and pyarrow's
@@ -293,13 +303,13 @@ def _is_prepared(name: str) -> bool:
 
 
 @functools.cache
-def _hub_source(name: str) -> Source:
+def _hub_source(name: str, columns: Columns) -> Source:
     """What is read of a data set of the Hub: its id, hash of the texts of all splits, commit."""
     prepared = _prepare(name)
     digest = hashlib.sha256()
     for split in sorted(prepared.builder.info.splits):
         with _silence():
-            table = _with_columns(prepared.builder.as_dataset(split=split), name)
+            table = _with_columns(prepared.builder.as_dataset(split=split), name, columns)
         digest.update(f"{split} {len(table)}\n".encode())
         for column in table.column_names:
             _update_with_texts(digest, table.data.column(column))
@@ -346,18 +356,11 @@ def _silence(logs_only: bool = False):
 # ---------------------------------------------------------------- checking
 
 
-def _with_columns(table, dataset: str):
+def _with_columns(table, dataset: str, columns: Columns = USUAL):
     """`table` with exactly the columns id, article and highlights, under these names; ids become text."""
     from datasets import Value
 
-    found = {
-        column: next((name for name in names if name in table.column_names), None)
-        for column, names in SYNONYMS.items()
-    }
-    if not (found["article"] and found["highlights"]):
-        raise InputError(
-            f"--dataset {dataset}: expected {EXPECTED}, found {', '.join(table.column_names)}; rename them"
-        )
+    found = columns.found_in(table.column_names, f"--dataset {dataset}")
     if found["id"] is None:
         table, found["id"] = (
             table.add_column("id", [f"row-{index:06d}" for index in range(len(table))]),

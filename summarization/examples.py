@@ -1,6 +1,7 @@
 """Articles and highlights as examples for training and evaluation: tokens, labels, batches, and the summary's likelihood."""
 
 import copy
+import functools
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -62,7 +63,9 @@ def encode(
     return Encoded(Dataset.from_dict(columns), numbers, ids, truncated, dict(dropped))
 
 
-def load_disjoint(dataset: str, split: str, n_train: int, n_other: int, seed: int):
+def load_disjoint(
+    dataset: str, split: str, n_train: int, n_other: int, seed: int, *, columns=corpus.USUAL
+):
     """(training rows, rows of `split`, a note or None): without a common row, so that nothing is judged on what it was trained on.
 
     Articles are told apart by their text, whatever their ids. Of a split of its own every row is used; a training row with the same
@@ -70,16 +73,27 @@ def load_disjoint(dataset: str, split: str, n_train: int, n_other: int, seed: in
     splits), rows are held out of what could be trained on: `n_other` where there are that many beside `n_train`, otherwise what there
     is or a tenth, at least one. Raises InputError if there is nothing to hold out.
     """
-    parts, notes = load_parts(dataset, n_train, {split: n_other}, seed)
+    parts, notes = load_parts(dataset, n_train, {split: n_other}, seed, columns=columns)
     return parts["train"], parts[split], "; ".join(notes) or None
 
 
-def load_parts(dataset: str, n_train: int, others: dict[str, int | None], seed: int):
+def load_parts(
+    dataset: str,
+    n_train: int,
+    others: dict[str, int | None],
+    seed: int,
+    *,
+    columns: corpus.Columns = corpus.USUAL,
+):
     """({"train" and each split of `others`: rows}, notes): `load_disjoint` for any number of splits with their sizes, None for all rows."""
     parts, notes, judged = {}, [], set()
-    train = corpus.load(dataset, "train", n_train + sum(n or 0 for n in others.values()), seed)
+    most = n_train + sum(n or 0 for n in others.values())
+    load = functools.partial(corpus.load, dataset, seed=seed, columns=columns)
+    train = load("train", most)
     for split, n in others.items():
-        rows = _own_rows(dataset, split, n, seed, train, judged)
+        rows = None
+        if not corpus.without_splits(dataset):
+            rows = _own_rows(dataset, functools.partial(load, split, n), train, judged)
         if rows is None:
             total = len(train)
             train, rows = held_out(train, n, n_train)
@@ -103,12 +117,12 @@ def load_parts(dataset: str, n_train: int, others: dict[str, int | None], seed: 
     return {"train": train.select(range(min(n_train, len(train)))), **parts}, notes
 
 
-def _own_rows(dataset: str, split: str, n: int | None, seed: int, train, judged: set[str]):
-    """The first `n` rows of a split, without articles `judged` already; None where there is no such split, or most of it is in `train`."""
-    if corpus.without_splits(dataset):
-        return None
+def _own_rows(dataset: str, load, train, judged: set[str]):
+    """The rows of a split, which `load()` reads, without articles `judged` already; None where there
+    is no such split, or most of it is in `train`.
+    """
     try:
-        rows = corpus.load(dataset, split, n, seed)
+        rows = load()
     except corpus.NoSplit:
         return None
     except InputError:

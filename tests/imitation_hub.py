@@ -380,13 +380,14 @@ def write_model(folder: Path, tokenizer: Path, width: int = 24, positions: int =
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def write_dataset(folder: Path, splits: dict[str, list[dict]]) -> None:
+def write_dataset(
+    folder: Path, splits: dict[str, list[dict]], configurations=("1.0.0", "2.0.0", "3.0.0")
+) -> None:
     """Articles laid out as `abisee/cnn_dailymail` is: parquet shards by configuration, a card."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     folder.mkdir(parents=True)
-    configurations = ["1.0.0", "2.0.0", "3.0.0"]
     card = {"configs": [], "dataset_info": []}
     for configuration in configurations:
         (folder / configuration).mkdir()
@@ -399,7 +400,8 @@ def write_dataset(folder: Path, splits: dict[str, list[dict]]) -> None:
                 pq.write_table(table, folder / configuration / name)
         files = [{"split": s, "path": f"{configuration}/{s}-*"} for s in splits]
         card["configs"].append({"config_name": configuration, "data_files": files})
-        features = [{"name": name, "dtype": "string"} for name in ("article", "highlights", "id")]
+        names = next(iter(splits.values()))[0]
+        features = [{"name": name, "dtype": "string"} for name in names]
         sizes = [{"name": s, "num_bytes": 1, "num_examples": len(splits[s])} for s in splits]
         card["dataset_info"].append(
             {"config_name": configuration, "features": features, "splits": sizes}

@@ -14,6 +14,7 @@ SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 
 # What follows says what the constants mean, apart from the code that checks them.
 NAMES = {  # any text will do as far as can be told without looking
+    "ARTICLE_COLUMN",
     "BASE_MODEL_PATH",
     "CIRCUIT",
     "DATASET",
@@ -33,6 +34,7 @@ NAMES = {  # any text will do as far as can be told without looking
     "PAIRS",
     "RUN",
     "SPLIT",
+    "SUMMARY_COLUMN",
     "TRAINING",
 }
 WORD_OR_NUMBER = {"BATCH_SIZE", "BUDGET", "IG_STEPS", "MAX_EXAMPLES", "MAX_MEMORY"}

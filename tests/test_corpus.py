@@ -73,6 +73,63 @@ def test_other_column_names_and_missing_ids(tmp_path):
     assert corpus.load(write(tmp_path / "n.jsonl", [{**ROWS[0], "id": 7}]), "test")[0]["id"] == "7"
 
 
+# Column names as these sets have them on the Hub, beside what else stands in a row.
+SETS = {
+    "cnn": {"article": "a b", "highlights": "c", "id": "r"},
+    "xsum": {"document": "a b", "summary": "c", "id": "r"},
+    "multi-news": {"document": "a ||||| b", "summary": "c"},
+    "newsroom": {"url": "u", "title": "t", "text": "a b", "summary": "c", "compression": 3.5},
+    "samsum": {"id": "r", "dialogue": "A: a\r\nB: b", "summary": "c"},
+    "dialogsum": {"id": "r", "dialogue": "#A#: a", "summary": "c", "topic": "t"},
+    "govreport": {"id": "r", "report": "a b", "summary": "c"},
+    "arxiv": {"article": "a b", "abstract": "c"},
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "saved"])
+def test_the_usual_sets_are_read_by_their_own_names(tmp_path, name, kind):
+    row, table = SETS[name], Dataset.from_list([SETS[name]] * 2)
+    path = tmp_path / f"rows.{kind}"
+    {"jsonl": table.to_json, "csv": table.to_csv, "parquet": table.to_parquet}.get(
+        kind, table.save_to_disk
+    )(path)
+    article = next(
+        row[key] for key in ("article", "document", "text", "dialogue", "report") if key in row
+    )
+    read = corpus.load(str(path), "train").to_list()
+    assert [set(each) for each in read] == [{"id", "article", "highlights"}] * 2
+    assert {each["article"] for each in read} == {article}  # separators of documents stay
+    assert {each["highlights"] for each in read} == {"c"}
+
+
+def test_other_columns_are_named_by_flags(tmp_path):
+    columns = corpus.Columns("body", "gist")
+    table = Dataset.from_list([{"body": "a b", "text": "no", "summary": "no", "gist": "c"}] * 2)
+    table.to_json(tmp_path / "a.jsonl")
+    table.to_csv(tmp_path / "a.csv")
+    table.to_parquet(tmp_path / "a.parquet")
+    table.save_to_disk(tmp_path / "saved")
+    (tmp_path / "splits").mkdir()
+    table.to_csv(tmp_path / "splits" / "train.csv")
+    for name in ("a.jsonl", "a.csv", "a.parquet", "saved", "splits"):
+        path = str(tmp_path / name)
+        read = corpus.load(path, "train", columns=columns).to_list()
+        assert {(row["article"], row["highlights"]) for row in read} == {("a b", "c")}, name
+        assert {row["article"] for row in corpus.load(path, "train")} == {"no"}, name
+        one = corpus.load(path, "train", columns=corpus.Columns(summary="gist")).to_list()
+        assert {(row["article"], row["highlights"]) for row in one} == {("no", "c")}, name
+        with pytest.raises(InputError, match="expected a column nothing, found body, .*--article_"):
+            corpus.load(path, "train", columns=corpus.Columns("nothing"))
+        with pytest.raises(InputError, match="got gist as article and as summary"):
+            corpus.load(path, "train", columns=corpus.Columns("gist", "gist"))
+
+
+def test_the_demos_columns_have_their_names_alone():
+    with pytest.raises(InputError, match="--dataset demo: expected a column text"):
+        corpus.load("demo", "test", 3, columns=corpus.Columns("text"))
+
+
 def test_blank_rows_are_left_out_and_counted(tmp_path, capsys):
     path = write(
         tmp_path / "blank.jsonl",

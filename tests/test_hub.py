@@ -21,7 +21,7 @@ from runs.hub import explain
 from runs.records import ROOT
 from summarization import newsroom
 
-GPT2, CNN = "gpt2", "abisee/cnn_dailymail"
+GPT2, CNN, XSUM = "gpt2", "abisee/cnn_dailymail", "EdinburghNLP/xsum"
 ROWS = {"train": 12, "validation": 12, "test": 6}
 WEIGHTS, SHARD = r"GET /storage/.*safetensors", r"GET /storage/.*3.0.0/train-00001"
 AT_ONCE = (("Retry-After", "0"),)  # the client adds a second to what it is told to wait
@@ -38,6 +38,12 @@ def repositories(tmp_path_factory):
         for split, count in ROWS.items()
     }
     write_dataset(root / "datasets" / CNN, splits)
+    xsum = {"document": "article", "summary": "highlights", "id": "id"}
+    splits = {
+        split: [{theirs: row[ours] for theirs, ours in xsum.items()} for row in rows]
+        for split, rows in splits.items()
+    }
+    write_dataset(root / "datasets" / XSUM, splits, ["default"])
     return root
 
 
@@ -176,6 +182,14 @@ def test_from_an_empty_cache_everything_is_downloaded_and_then_works_without_a_n
         online, offline = tmp_path / "online" / name, tmp_path / "offline" / name
         assert online.read_bytes() == offline.read_bytes(), name
         assert str(client.home) not in online.read_text(encoding="utf-8")
+
+
+def test_a_set_with_columns_of_its_own_is_read_by_its_short_name(hub, client):
+    answer = loads(client, "data", "xsum")
+    assert (answer["source"], answer["commit"]) == (XSUM, commit_of(hub.root / "datasets" / XSUM))
+    with gone(hub):
+        again = loads(client, "data", XSUM)
+    assert all(again[what] == answer[what] for what in ("source", "commit", "sha256", "rows"))
 
 
 def test_data_without_weights_and_weights_without_data_are_completed(hub, client):
