@@ -201,7 +201,7 @@ def unseen_pairs(args, checkpoints, adapter, tokenizer):
 
 def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
     """f of every checkpoint's own circuit and of the last circuit in every checkpoint: what evolution.json holds of them."""
-    from eap import attribute
+    from eap import attribute, passes
     from study.evolution import faithfulness as evolution_faithfulness
 
     devices.seed_everything(args.seed)
@@ -232,7 +232,7 @@ def faithfulness(args, checkpoints, folders: list[Path]) -> dict:
             bar = console.progress(
                 None, args, "running circuits", len(batches) * sum(map(len, wanted))
             )
-        means = attribute.mean_activations(adapter, batches) if ablation == "mean" else None
+        means = passes.mean_activations(adapter, batches) if ablation == "mean" else None
         found = evolution_faithfulness.run_circuits(
             adapter, batches, circuits, names, ablation, means, bar.update
         )
@@ -291,7 +291,7 @@ def main(argv=None):
         Path(args.output_dir),
     )
     models = models_of(args, paths, training)
-    from eap.files import examples_beside
+    from eap.scores import examples_beside
 
     outputs = [
         folder / name

@@ -390,7 +390,7 @@ def cross_entries(args, circuits: dict) -> list:
 
 def run(args, adapter, pairs, chosen, what: str, *, n_later: int = 0):
     """The `Measured` of the chosen circuits; `n_later` more will be run after them."""
-    from eap import attribute, dataset, memory
+    from eap import dataset, memory, passes
     from runs import forecast
     from study.faithfulness import numbers as faithfulness
 
@@ -400,9 +400,7 @@ def run(args, adapter, pairs, chosen, what: str, *, n_later: int = 0):
         or memory.plan_batch_size(adapter, pairs, 5, devices.of(args).memory_budget // 2),
     )
     means = (
-        attribute.mean_activations(adapter, batches, console.warn)
-        if args.ablation == "mean"
-        else None
+        passes.mean_activations(adapter, batches, console.warn) if args.ablation == "mean" else None
     )
     ahead = forecast.Ahead(steps=len(batches) * (len(chosen) + n_later))
     bar = console.progress(range(len(batches) * len(chosen)), args, what, ahead=ahead)

@@ -330,7 +330,7 @@ def extract(
     map_ = output.with_name(f"{output.stem}.heatmap.png")
     stability_plot = output.with_name(f"{output.stem}.stability.png")
     span_plot = output.with_name(f"{output.stem}.spans.png")
-    from eap.files import examples_beside, save_span_scores, spans_beside
+    from eap.scores import examples_beside, save_span_scores, spans_beside
 
     outputs = [
         output,
@@ -488,7 +488,7 @@ def warnings_of(args, summary: dict, steps: int) -> list[str]:
 
 def score_once(args, adapter, pairs, path, steps: int, *, n_circuits: int = 1) -> tuple:
     """`score` with a given number of points. The batches are shared out among the processes of a torchrun."""
-    from eap.files import ScoreWriter
+    from eap.scores import ScoreWriter
 
     batch_size = plan(args, adapter, pairs, steps)
     writer, parts, by_span = path and ScoreWriter(path, len(pairs), adapter.graph.n_edges), [], 0
@@ -581,11 +581,11 @@ def part_of(graph, scores) -> tuple:
     """(rows, sums of the scores out of `input`, metric of the clean and of the corrupted run), an
     entry per example each.
     """
-    from eap import attribute
+    from eap.scores import input_sums
 
     return (
         scores.rows,
-        attribute.input_sums(graph, scores.edges),
+        input_sums(graph, scores.edges),
         scores.clean,
         scores.corrupted,
     )
@@ -680,14 +680,14 @@ def block_of(args, adapter, group, work: Work) -> dict:
     """The named tensors of a block of pairs, in their order; `by_span` is a sum over pairs."""
     import torch
 
-    from eap import attribute
+    from eap.scores import input_sums
 
     parts = sorted(attributed(args, adapter, group, work), key=lambda scores: scores.rows)
     order = torch.tensor([row for scores in parts for row in scores.rows]).argsort()
     edges = torch.cat([scores.edges for scores in parts])[order]
     block = {
         "scores": edges.float(),
-        "sums": attribute.input_sums(adapter.graph, edges),
+        "sums": input_sums(adapter.graph, edges),
         "clean": torch.cat([scores.clean for scores in parts])[order],
         "corrupted": torch.cat([scores.corrupted for scores in parts])[order],
         "settings": torch.tensor([work.steps, work.batch_size]),
@@ -749,8 +749,7 @@ def from_blocks(args, adapter, pairs, taken: Taken, progress: Progress) -> tuple
     """(pairs taken, summary, mean scores by span or None) of finished blocks; writes their scores
     per example into one file.
     """
-    from eap.attribute import Scores
-    from eap.files import ScoreWriter
+    from eap.scores import Scores, ScoreWriter
 
     n, parts, by_span = taken.looks[-1]["examples"], [], 0
     writer = ScoreWriter(progress.scores_file, n, adapter.graph.n_edges)
@@ -776,14 +775,14 @@ def from_blocks(args, adapter, pairs, taken: Taken, progress: Progress) -> tuple
 
 def means_of(args, adapter, pairs):
     """What nodes write on average, for mean ablation; None for the others."""
-    from eap import attribute, dataset, memory
+    from eap import dataset, memory, passes
 
     if args.ablation != "mean":
         return None
     batch_size = args.batch_size or memory.plan_batch_size(
         adapter, pairs, 1, devices.of(args).memory_budget
     )
-    return attribute.mean_activations(adapter, dataset.batches(pairs, batch_size), console.warn)
+    return passes.mean_activations(adapter, dataset.batches(pairs, batch_size), console.warn)
 
 
 def spans_summary(pairs, by_span) -> dict:
@@ -805,7 +804,7 @@ def completeness(method, parts):
     """The completeness gap, overall and per example; "not applicable" for methods that do not integrate over inputs."""
     import torch
 
-    from eap.attribute import completeness_gap
+    from eap.scores import completeness_gap
 
     if not method.complete:
         return "not applicable"
@@ -824,12 +823,12 @@ def choose(args, adapter, pairs, scores_file, summary: dict):
     """The `Circuit`: mean scores, chosen and pruned edges, metadata. Raises InputError when no edge is left."""
     from eap import attribute, selection
     from eap.circuit import Circuit
-    from eap.files import load_example_scores
+    from eap.scores import load_example_scores, node_scores
 
     edges = adapter.graph
     per_example = load_example_scores(scores_file)
     scores = per_example.double().mean(0)
-    nodes = attribute.node_scores(edges, scores) if attribute.METHODS[args.method].nodes else None
+    nodes = node_scores(edges, scores) if attribute.METHODS[args.method].nodes else None
     rule = rule_of(args, edges, per_example)
     wanted, ranking = rule.n, rule.values(per_example).double().mean(0)
     kept = rule.choose(edges, ranking)
@@ -938,7 +937,7 @@ def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
     """Exact patching of the strongest edges on the first pairs, and its correlation with their scores on the same pairs."""
     import torch
 
-    from eap import dataset, evaluate, hooks, memory, selection
+    from eap import dataset, evaluate, exact, hooks, memory, selection
 
     edges = selection.ranking(scores)[: args.exact_top].tolist()
     chosen = pairs[:EXACT_PAIRS]
@@ -950,7 +949,7 @@ def check_exactly(args, adapter, pairs, scores, per_example) -> dict:
 
     def patch(batch):
         runner = evaluate.CircuitRunner(adapter, batch, args.ablation, means)
-        return evaluate.exact_patching(
+        return exact.exact_patching(
             runner,
             args.metric,
             console.progress(edges, args, f"patching exactly, {len(batch.rows)} pairs"),

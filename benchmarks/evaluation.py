@@ -152,8 +152,7 @@ def plot(rows):
 def main(argv=None):
     """Measure every length."""
     args = parse(argv)
-    from eap.evaluate import FRACTIONS
-    from eap.selection import top_n
+    from eap.selection import FRACTIONS, top_n
 
     adapter, scores = common.random_gpt2(args), demo_scores(args)
     circuits = {

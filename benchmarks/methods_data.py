@@ -11,10 +11,11 @@ from typing import NamedTuple
 import torch
 
 from benchmarks import common
-from eap import dataset, evaluate, hooks
+from eap import dataset, evaluate, exact, hooks
 from eap import resampling as intervals
-from eap.attribute import METHODS, attribute, completeness_gap, input_sums
+from eap.attribute import METHODS, attribute
 from eap.dataset import Pair
+from eap.scores import completeness_gap, input_sums
 from eap.selection import RANKS, Rule, ranking, strongest
 from runs import console, devices, opening
 from study.faithfulness import numbers as faithfulness
@@ -258,7 +259,7 @@ def patch(args, adapter, pairs: list[Pair], edges: list[int]) -> torch.Tensor:
     with hooks.frozen(adapter.model):
         runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(pairs))), pairs))
         chosen = console.progress(edges, args, "patching exactly")
-        return evaluate.exact_patching(runner, args.metric, chosen).double().mean(0)
+        return exact.exact_patching(runner, args.metric, chosen).double().mean(0)
 
 
 def agreement(args, adapter, pairs: Pairs, scored: dict[str, Scored]) -> dict[str, dict]:

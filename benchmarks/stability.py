@@ -40,12 +40,12 @@ def main(argv=None):
     """Foretell, look, write."""
     import torch
 
-    from eap import circuit, files
+    from eap import circuit, scores
     from study.stability import bootstrap
 
     args = parse(argv)
     chosen = circuit.load_circuit(args.circuit)
-    per_example = files.load_example_scores(files.examples_beside(args.circuit))
+    per_example = scores.load_example_scores(scores.examples_beside(args.circuit))
     if len(per_example) < 8 * args.examples:
         raise InputError(
             f"{args.circuit}: expected scores of at least {8 * args.examples} examples, got "

@@ -44,10 +44,13 @@ import torch
 
 from eap import InputError, dataset, hooks, memory, metrics
 from eap.dataset import Batch, Pair, batches
+from eap.exact import exact_scores
 from eap.graph import Graph
 from eap.hooks import Activations
 from eap.models import adapt
+from eap.passes import ablated, run
 from eap.rules import ATTNLRP, GIM, SECANT, SECANT_NORM_HELD, Rules
+from eap.scores import Scores
 
 # Elements of the differences of all nodes at once: 16 MB in float32 stay near a processor, a GPU wants more work at a time.
 CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
@@ -174,18 +177,6 @@ def check(method: str, metric: str, rule: str, ablation: str, steps: int) -> Non
 # ---------------------------------------------------------------- scores
 
 
-class Scores(NamedTuple):
-    """Edge scores of some examples and the metric of their two plain runs. `rows` are the examples' numbers."""
-
-    rows: list[int]
-    edges: torch.Tensor  # (examples, edges)
-    clean: torch.Tensor  # (examples,) metric of the clean run
-    corrupted: torch.Tensor  # (examples,) metric of the corrupted run; of exact patching, of the run with every edge ablated
-    by_span: torch.Tensor | None = (
-        None  # (examples, spans, edges): by where the destination reads; the sum over spans is `edges`
-    )
-
-
 def attribute(
     model,
     pairs: list[Pair],
@@ -241,7 +232,6 @@ def attribute_batches(
             raise InputError(
                 f"{method} patches an edge at all positions at once, so its scores do not split by span; use another method"
             )
-        from eap.evaluate import exact_scores
 
         def compute(batch):
             return exact_scores(adapter, batch, metric, ablation, means, tick)
@@ -400,22 +390,6 @@ def _scores(adapter, batch: Batch, by_span: torch.Tensor, ends, spans: bool) -> 
     return Scores(batch.rows, edges, *(end.cpu() for end in ends), by_span if spans else None)
 
 
-def run(adapter, ids: torch.Tensor, batch: Batch) -> tuple[Activations, torch.Tensor]:
-    """A plain run: what every node writes, and the logits at the target positions (targets, vocabulary)."""
-    activations, hidden = hooks.record(adapter, ids)
-    with torch.no_grad():
-        return activations, adapter.unembed(hidden[batch.target_rows, batch.target_positions])
-
-
-def ablated(corrupted: Activations, ablation: str, means: Activations | None) -> Activations:
-    """What nodes write when they are ablated: the corrupted run's output, zero, or the mean over a set of examples."""
-    if ablation == "zero":
-        return corrupted.map(torch.zeros_like)
-    if ablation == "mean":
-        return corrupted.map(lambda like, mean: mean.expand_as(like), means)
-    return corrupted
-
-
 def _differentiate(
     adapter, batch: Batch, point: Point, clean, differences: Activations, metric: str, reference
 ) -> None:
@@ -521,49 +495,3 @@ def _finite(graph: Graph, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
             f"of example {batch.pairs[example].id}; use --dtype float32 and check the weights"
         )
     return scores
-
-
-@torch.no_grad()
-def mean_activations(
-    adapter, batches: Iterable[Batch], notify: Callable[[str], None] = warnings.warn
-) -> Activations:
-    """What every node writes in the clean runs, averaged over all positions that are not padding: (1, 1, d_model) each.
-
-    When memory runs out, batches are halved and `notify` is told.
-    """
-    total, count = None, 0
-    device = next(adapter.model.parameters()).device
-
-    def compute(batch):
-        mask = batch.mask.to(device)
-        return hooks.record(adapter, batch.clean_ids.to(device))[0].map(
-            lambda x: x[mask].sum(0)[None, None]
-        ), int(mask.sum())
-
-    with hooks.frozen(adapter.model):
-        for summed, n in memory.halving(batches, compute, notify):
-            total, count = summed if total is None else total.map(torch.add, summed), count + n
-    return total.map(lambda x: x / count)
-
-
-def input_sums(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
-    """(examples,) the sum of the scores of all edges out of `input`."""
-    return edge_scores[:, graph.edge_index[0] == 0].double().sum(1)
-
-
-def completeness_gap(
-    sums: torch.Tensor, clean: torch.Tensor, corrupted: torch.Tensor
-) -> tuple[float, torch.Tensor]:
-    """How far `input_sums` are from metric(corrupted) - metric(clean): overall, and (examples,) per example.
-
-    gap = |sum - change| / max(|change|, mean over examples of |change|); for methods with `complete` only.
-    """
-    change = (corrupted - clean).double()
-    typical = change.abs().mean().clamp(min=torch.finfo(torch.float64).tiny)
-    overall = (sums.mean() - change.mean()).abs() / torch.maximum(change.mean().abs(), typical)
-    return float(overall), (sums - change).abs() / torch.maximum(change.abs(), typical)
-
-
-def node_scores(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
-    """(..., sources): the score of what a node writes is the sum of its edges' scores, since all its readers hear the same."""
-    return graph.matrix(edge_scores).sum(-1)

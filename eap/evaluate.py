@@ -1,4 +1,4 @@
-"""Run the model as a circuit, and say how much of the model's behaviour the circuit carries.
+"""Run the model as a circuit: any number of circuits against the plain runs of a batch.
 
 Edges in the circuit carry the running circuit's own output of their source; all others carry the ablated output: the corrupted run's,
 zero, or a mean. With delta_u = running_u - ablated_u, the input of a slot v is
@@ -11,26 +11,21 @@ nothing, a slot without kept edges reads what it reads in the ablated run, and a
 terms. Slots that keep the same edges share one stream. Attention is computed exactly. The ablated run of a batch is made once and
 serves every circuit.
 
-    f(C) = (m(C) - m(empty)) / (m(full) - m(empty))        faithfulness, a ratio of means over examples
-
-Source: Hanna et al., arXiv 2403.17806; the areas CPR and CMD: Mueller et al. (MIB), arXiv 2504.13151.
+Source: Hanna et al., arXiv 2403.17806.
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from eap import InputError, hooks, metrics
-from eap.attribute import Scores, ablated, run
 from eap.dataset import Batch
 from eap.graph import Graph
 from eap.hooks import Activations
+from eap.passes import ablated, run
 from eap.selection import prune
 
-FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 DENSE = (
     0.5  # share of the terms in use from which a matrix product is faster than adding up only these
 )
@@ -298,69 +293,3 @@ def _projection(
         return projected if bias is None else projected.add_(bias[:, None])
 
     return project
-
-
-# ---------------------------------------------------------------- faithfulness
-
-
-class Curve(NamedTuple):
-    """Circuits of several sizes on some examples."""
-
-    fractions: tuple[float, ...]
-    circuit: torch.Tensor  # (sizes, examples) metric of the circuit
-    full: torch.Tensor  # (examples,) metric of the clean run
-    empty: torch.Tensor  # (examples,) metric with no edge kept
-
-
-def faithfulness(circuit, full, empty):
-    """f = (mean m(C) - mean m(empty)) / (mean m(full) - mean m(empty)) over the last axis, the examples."""
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # not finite where corruption changes nothing
-        return (circuit.mean(-1) - empty.mean(-1)) / (full.mean(-1) - empty.mean(-1))
-
-
-def areas(fractions, f) -> dict[str, float]:
-    """CPR, the area under f, and CMD, the area between f and 1: trapezoids over k and over log k, divided by the interval's length.
-
-    `fractions` ascend; `f` is one number for each. Source: MIB, arXiv 2504.13151.
-    """
-    f, result = np.asarray(f, dtype=float), {}
-    for name, x in (("", np.asarray(fractions)), ("_log", np.log(fractions))):
-        result["CPR" + name] = float(np.trapezoid(f, x) / (x[-1] - x[0]))
-        result["CMD" + name] = float(np.trapezoid(np.abs(1 - f), x) / (x[-1] - x[0]))
-    return result
-
-
-def exact_patching(runner: CircuitRunner, metric: str, edges: Iterable[int]) -> torch.Tensor:
-    """(examples, edges): the metric with only that one edge ablated, minus the metric with none. One run an edge: the oracle."""
-    everything = torch.ones(runner.graph.n_edges, dtype=torch.bool)
-    whole, columns = runner.metric(metric, everything), []
-    for edge in edges:
-        everything[edge] = False
-        columns.append(runner.metric(metric, everything) - whole)
-        everything[edge] = True
-    return torch.stack(columns, 1)
-
-
-def exact_scores(
-    adapter,
-    batch: Batch,
-    metric: str,
-    ablation: str = "patching",
-    means: Activations | None = None,
-    tick: Callable[[], object] = lambda: None,
-) -> Scores:
-    """The exact score of every edge for a batch: as many runs of the model as there are edges, `tick` after each."""
-
-    def edges():
-        for edge in range(adapter.graph.n_edges):
-            yield edge
-            tick()
-
-    runner = CircuitRunner(adapter, batch, ablation, means)
-    scores = exact_patching(runner, metric, edges())
-    none = torch.zeros(adapter.graph.n_edges, dtype=torch.bool)
-    return Scores(
-        batch.rows, scores, runner.plain_metric("clean", metric), runner.metric(metric, none)
-    )

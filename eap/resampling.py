@@ -1,6 +1,7 @@
-"""Intervals from resampling: seeded, vectorised, in numpy."""
+"""Resampled examples, and intervals from them: seeded and vectorised."""
 
 import numpy as np
+import torch
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -30,19 +31,20 @@ def mean_interval(
     return {"mean": float(values.mean()), "low": low, "high": high, "n": len(values)}
 
 
-def ratio_interval(
-    numerators, denominators, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
-) -> dict[str, float]:
-    """mean(numerators) / mean(denominators), both resampled by the same rows: {"mean", "low", "high", "n"}."""
-    numerators, denominators = (
-        np.asarray(numerators, dtype=float),
-        np.asarray(denominators, dtype=float),
+def bootstrap_means(per_example: torch.Tensor, resamples: int, seed: int, chunk: int = 200):
+    """Yield mean scores of resampled examples, (up to `chunk`, edges) at a time: one matrix product of counts with scores."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(per_example)
+    for start in range(0, resamples, chunk):
+        rows = torch.randint(n, (min(chunk, resamples - start), n), generator=generator)
+        counts = torch.zeros(len(rows), n).scatter_add_(1, rows, torch.ones(rows.shape))
+        yield counts @ per_example.float() / n
+
+
+def sign_stability(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:
+    """(edges,) share of bootstrap resamples in which an edge's mean score has the sign of its mean over all examples."""
+    sign = per_example.mean(0).sign()
+    agreeing = sum(
+        (means.sign() == sign).sum(0) for means in bootstrap_means(per_example, resamples, seed)
     )
-    rows = resample(len(numerators), seed, resamples)
-    low, high = interval(numerators[rows].mean(1) / denominators[rows].mean(1), level)
-    return {
-        "mean": float(numerators.mean() / denominators.mean()),
-        "low": low,
-        "high": high,
-        "n": len(numerators),
-    }
+    return agreeing / resamples

@@ -8,6 +8,10 @@ import torch
 
 from eap import InputError
 from eap.graph import Graph
+from eap.resampling import sign_stability
+
+# The standard sizes of circuits, as shares of all edges (MIB, arXiv 2504.13151).
+FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def ranking(scores: torch.Tensor, absolute: bool = True) -> torch.Tensor:
@@ -219,61 +223,3 @@ class Rule:
     @cached_property
     def _is_eligible(self) -> torch.Tensor:
         return torch.tensor(self.eligible, dtype=torch.long)
-
-
-# ---------------------------------------------------------------- random circuits, the null of every circuit
-
-
-def uniform(graph: Graph, n: int, generator: torch.Generator) -> torch.Tensor:
-    """Booleans per edge: n edges drawn at random from all."""
-    return torch.zeros(graph.n_edges, dtype=torch.bool).index_fill_(
-        0, torch.randperm(graph.n_edges, generator=generator)[:n], True
-    )
-
-
-def layer_pairs(graph: Graph) -> torch.Tensor:
-    """(edges,) a number for every pair of (source's layer, reader's layer); `input` and `logits` count as layers of their own."""
-    sources, readers = (
-        torch.tensor([graph.layer_of(name) + 1 for name in names])
-        for names in (graph.sources, graph.destinations)
-    )
-    src, dst = graph.edge_index
-    return sources[src] * (graph.n_layers + 2) + readers[dst]
-
-
-def matched(graph: Graph, kept: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Booleans per edge: edges drawn at random with as many per (source's layer, reader's layer) as `kept` has.
-
-    The stricter null: a circuit that only got its layers right is no better than this.
-    """
-    pairs = layer_pairs(graph)
-    wanted, there = (
-        torch.bincount(pairs[kept], minlength=int(pairs.max()) + 1),
-        torch.bincount(pairs),
-    )
-    order = torch.randperm(graph.n_edges, generator=generator)
-    order = order[torch.argsort(pairs[order], stable=True)]  # shuffled within each pair of layers
-    place = torch.arange(graph.n_edges) - (there.cumsum(0) - there)[pairs[order]]
-    return torch.zeros_like(kept).index_fill_(0, order[place < wanted[pairs[order]]], True)
-
-
-# ---------------------------------------------------------------- resampled examples
-
-
-def bootstrap_means(per_example: torch.Tensor, resamples: int, seed: int, chunk: int = 200):
-    """Yield mean scores of resampled examples, (up to `chunk`, edges) at a time: one matrix product of counts with scores."""
-    generator = torch.Generator().manual_seed(seed)
-    n = len(per_example)
-    for start in range(0, resamples, chunk):
-        rows = torch.randint(n, (min(chunk, resamples - start), n), generator=generator)
-        counts = torch.zeros(len(rows), n).scatter_add_(1, rows, torch.ones(rows.shape))
-        yield counts @ per_example.float() / n
-
-
-def sign_stability(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:
-    """(edges,) share of bootstrap resamples in which an edge's mean score has the sign of its mean over all examples."""
-    sign = per_example.mean(0).sign()
-    agreeing = sum(
-        (means.sign() == sign).sum(0) for means in bootstrap_means(per_example, resamples, seed)
-    )
-    return agreeing / resamples

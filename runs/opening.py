@@ -424,7 +424,7 @@ def example_scores(path, circuit):
     They belong to the circuit: by the SHA-256 that its file records, or, where it records none, by
     their shape and their mean, which the circuit's scores are. Raises InputError if not.
     """
-    from eap.files import examples_beside, load_example_scores
+    from eap.scores import examples_beside, load_example_scores
 
     beside = examples_beside(path)
     if not beside.is_file():

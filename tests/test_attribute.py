@@ -12,16 +12,13 @@ from eap.attribute import (
     RULES,
     attribute,
     attribute_batches,
-    completeness_gap,
-    input_sums,
-    mean_activations,
-    node_scores,
-    run,
 )
 from eap.dataset import SPANS, batches, collate, span_labels
 from eap.evaluate import CircuitRunner
 from eap.graph import Graph
 from eap.models import adapt
+from eap.passes import mean_activations, run
+from eap.scores import completeness_gap, input_sums, node_scores
 
 
 def slow_scores(case, share):

@@ -8,8 +8,9 @@ import torch
 
 from benchmarks import evaluation, methods, methods_data
 from eap import dataset, hooks, metrics
-from eap.attribute import attribute, run
+from eap.attribute import attribute
 from eap.models import adapt
+from eap.passes import run
 from run_pipeline import PRESETS
 from runs import opening
 

@@ -5,10 +5,11 @@ import torch
 from golden_cases import NAMES, golden
 
 from eap import InputError, hooks
-from eap.attribute import mean_activations
 from eap.dataset import collate
-from eap.evaluate import CircuitRunner, areas, faithfulness
+from eap.evaluate import CircuitRunner
 from eap.models import adapt
+from eap.passes import mean_activations
+from study.faithfulness.numbers import areas, faithfulness
 
 
 @pytest.fixture(scope="module")

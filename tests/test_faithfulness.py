@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden_cases import golden
 
-from eap import InputError, selection
+from eap import InputError, random_circuits, selection
 from eap import resampling as statistics
 from eap.circuit import Circuit
 from eap.dataset import Pair, batches
@@ -22,18 +22,18 @@ GRAPH = Graph(3, 2, 6)
 def test_matched_random_circuits_have_the_same_edges_per_pair_of_layers():
     kept = torch.rand(GRAPH.n_edges, generator=torch.Generator().manual_seed(0)) < 0.3
     generator = torch.Generator().manual_seed(1)
-    drawn = [selection.matched(GRAPH, kept, generator) for _ in range(50)]
-    profile = torch.bincount(selection.layer_pairs(GRAPH)[kept])
+    drawn = [random_circuits.matched(GRAPH, kept, generator) for _ in range(50)]
+    profile = torch.bincount(random_circuits.layer_pairs(GRAPH)[kept])
     assert all(
         torch.equal(
-            torch.bincount(selection.layer_pairs(GRAPH)[one], minlength=len(profile)), profile
+            torch.bincount(random_circuits.layer_pairs(GRAPH)[one], minlength=len(profile)), profile
         )
         for one in drawn
     )
     assert len({tuple(one.tolist()) for one in drawn}) == 50
-    assert {int(selection.uniform(GRAPH, 7, generator).sum()) for _ in range(5)} == {7}
+    assert {int(random_circuits.uniform(GRAPH, 7, generator).sum()) for _ in range(5)} == {7}
     first, second = ("input->a0.h0<q>", "input->a0.h1<v>"), ("input->m0",)
-    pairs = selection.layer_pairs(GRAPH)[
+    pairs = random_circuits.layer_pairs(GRAPH)[
         [GRAPH.edge_number[name] for name in (*first, *second, "m0->m1")]
     ]
     assert len(set(pairs[:3].tolist())) == 1 and pairs[3] != pairs[0]

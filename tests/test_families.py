@@ -14,7 +14,8 @@ from eap import InputError, hooks, metrics, rules
 from eap.attribute import CHUNK_ELEMENTS, attribute, attribute_batches
 from eap.circuit import Circuit, load_circuit
 from eap.dataset import collate
-from eap.evaluate import CircuitRunner, exact_patching
+from eap.evaluate import CircuitRunner
+from eap.exact import exact_patching
 from eap.graph import Graph
 from eap.models import adapt
 from eap.selection import prune

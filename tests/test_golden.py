@@ -10,7 +10,8 @@ from eap import hooks
 from eap.attribute import attribute
 from eap.circuit import Circuit, load_circuit
 from eap.dataset import collate
-from eap.evaluate import CircuitRunner, exact_patching
+from eap.evaluate import CircuitRunner
+from eap.exact import exact_patching
 from eap.models import adapt
 from eap.selection import greedy, prune, top_n
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from eap import InputError, circuit, selection
+from eap import InputError, circuit, resampling, selection
 from eap.graph import Graph
 from study.faithfulness import numbers as faithfulness
 
@@ -182,11 +182,11 @@ def test_spearman_by_hand():
 
 def test_bootstrap_means_are_means_of_resamples():
     per_example = torch.eye(4)
-    means = torch.cat(list(selection.bootstrap_means(per_example, 50, seed=0, chunk=20)))
+    means = torch.cat(list(resampling.bootstrap_means(per_example, 50, seed=0, chunk=20)))
     assert means.shape == (50, 4)
     assert torch.allclose(means.sum(1), torch.ones(50))
     assert set((means * 4).flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
-    assert float(selection.sign_stability(per_example - 2.0)[0]) == 1.0
+    assert float(resampling.sign_stability(per_example - 2.0)[0]) == 1.0
 
 
 CFG = {"n_layers": 1, "n_heads": 1, "parallel_attn_mlp": False, "d_model": 4}

@@ -14,14 +14,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import evaluate_faithfulness
 import extract_summarization_circuit as extraction
-from eap import InputError, dataset, metrics, selection, visualization
+from eap import InputError, dataset, metrics, random_circuits, selection, visualization
 from eap import resampling as statistics
 from eap.attribute import attribute
 from eap.circuit import Circuit, jaccard, load_circuit
 from eap.dataset import Pair
-from eap.files import ScoreWriter
 from eap.graph import Graph
 from eap.models import adapt
+from eap.scores import ScoreWriter
 from study.differential import content as report
 from study.differential import latents, measures
 from study.differential import over_a_run as differential_run
@@ -50,7 +50,7 @@ def setting(circuit, null, full, empty, kind="random", fraction=0.05):
 
 
 def random_circuit(graph, share, seed):
-    kept = selection.uniform(
+    kept = random_circuits.uniform(
         graph, round(share * graph.n_edges), torch.Generator().manual_seed(seed)
     )
     return Circuit(graph, kept, kept.double())

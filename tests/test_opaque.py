@@ -263,7 +263,7 @@ def test_a_full_disk_is_one_line_that_names_the_place(study, name, monkeypatch, 
 
 
 def test_scores_get_their_room_before_the_work(tmp_path):
-    from eap.files import ScoreWriter
+    from eap.scores import ScoreWriter
 
     with files_up_to(1000), pytest.raises(OSError) as error:
         ScoreWriter(tmp_path / "x", 10, 100)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from eap import InputError
 from eap.circuit import load_circuit
 from eap.dataset import read_pairs
-from eap.files import load_example_scores
+from eap.scores import load_example_scores
 from runs import opening
 from runs.records import ROOT
 

@@ -12,10 +12,11 @@ from test_attribute import written
 
 import extract_summarization_circuit as extract
 from eap import InputError, attribute, hooks, metrics, rules
-from eap.attribute import completeness_gap, input_sums, node_scores, run
 from eap.dataset import Pair, collate
 from eap.models import adapt
+from eap.passes import run
 from eap.rules import Heads
+from eap.scores import completeness_gap, input_sums, node_scores
 
 DOUBLE = {"dtype": torch.float64}
 FUNCTIONS = {"gelu": lambda h: F.gelu(h, approximate="tanh"), "silu": F.silu, "relu": F.relu}

@@ -12,8 +12,8 @@ import extract_summarization_circuit as extract
 import make_report
 from eap import MIN_EXAMPLES, InputError, dataset
 from eap.circuit import Circuit, chance_jaccard, load_circuit
-from eap.files import load_example_scores
 from eap.graph import Graph
+from eap.scores import load_example_scores
 from eap.selection import strongest
 from study.extraction.blocks import Blocks, discard
 from study.robustness import numbers as robustness

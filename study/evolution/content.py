@@ -8,7 +8,7 @@ import torch
 
 from eap.circuit import Circuit, asked_for
 from eap.dataset import same_examples
-from eap.selection import bootstrap_means
+from eap.resampling import bootstrap_means
 from study.evolution import numbers as evolution
 from study.evolution.words import sentences
 from study.stability import bootstrap

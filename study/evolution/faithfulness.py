@@ -8,9 +8,10 @@ Every f has a 95 % interval from bootstrap resamples of the examples, and random
 import numpy as np
 import torch
 
-from eap import MIN_EXAMPLES, selection
+from eap import MIN_EXAMPLES
 from eap.circuit import Circuit, asked_for
-from eap.selection import bootstrap_means
+from eap.random_circuits import uniform
+from eap.resampling import bootstrap_means
 from study.faithfulness import numbers as faithfulness
 from study.faithfulness.numbers import excludes_zero
 
@@ -22,7 +23,7 @@ MEANS_NOTHING = "f means nothing: the interval of what it divides by includes ze
 def random_circuits(circuit: Circuit, n: int, seed: int) -> list[torch.Tensor]:
     """`n` uniform choices of as many edges as the circuit has before pruning."""
     generator = torch.Generator().manual_seed(seed)
-    return [selection.uniform(circuit.graph, asked_for(circuit), generator) for _ in range(n)]
+    return [uniform(circuit.graph, asked_for(circuit), generator) for _ in range(n)]
 
 
 def circuits_at(own: Circuit, final: Circuit, drawn: list[torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control, rankdata
 from eap import InputError
 from eap.circuit import Circuit, chance_jaccard, jaccard
 from eap.graph import Graph
-from eap.selection import bootstrap_means
+from eap.resampling import bootstrap_means
 
 FALSE_DISCOVERY = (
     0.05  # share of false findings allowed among the edges that are said to have moved

@@ -6,8 +6,7 @@ import numpy as np
 
 from eap import attribute
 from eap.circuit import Circuit, chance_jaccard
-from eap.evaluate import FRACTIONS
-from eap.selection import prune
+from eap.selection import FRACTIONS, prune
 from study.faithfulness import numbers as faithfulness
 from study.faithfulness.words import by_words
 from study.stability.bootstrap import jaccards

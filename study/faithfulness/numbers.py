@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from eap import MIN_EXAMPLES, InputError, hooks, memory, selection
+from eap import MIN_EXAMPLES, InputError, hooks, memory, random_circuits, selection
 from eap.circuit import Circuit
 from eap.dataset import Batch
-from eap.evaluate import CircuitRunner, areas, faithfulness
+from eap.evaluate import CircuitRunner
 
 GOALS = (0.8, 0.9)  # the sizes that reach them are reported
 LEVEL = 0.95
@@ -64,13 +64,16 @@ def nulls(graph, entries: Iterable[Entry], draws: int, generator: torch.Generato
                 Entry(
                     "random",
                     entry.fraction,
-                    selection.uniform(graph, int(entry.kept.sum()), generator),
+                    random_circuits.uniform(graph, int(entry.kept.sum()), generator),
                     draw,
                 )
             )
             found.append(
                 Entry(
-                    "matched", entry.fraction, selection.matched(graph, entry.kept, generator), draw
+                    "matched",
+                    entry.fraction,
+                    random_circuits.matched(graph, entry.kept, generator),
+                    draw,
                 )
             )
     return found
@@ -158,6 +161,26 @@ def _measure_batch(
 
 
 # ---------------------------------------------------------------- numbers from per-example values
+
+
+def faithfulness(circuit, full, empty):
+    """f = (mean m(C) - mean m(empty)) / (mean m(full) - mean m(empty)) over the last axis, the
+    examples; not finite where corruption changes nothing.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (circuit.mean(-1) - empty.mean(-1)) / (full.mean(-1) - empty.mean(-1))
+
+
+def areas(fractions, f) -> dict[str, float]:
+    """CPR, the area under f, and CMD, the area between f and 1: trapezoids over k and over log k, divided by the interval's length.
+
+    `fractions` ascend; `f` is one number for each. Source: MIB, arXiv 2504.13151.
+    """
+    f, result = np.asarray(f, dtype=float), {}
+    for name, x in (("", np.asarray(fractions)), ("_log", np.log(fractions))):
+        result["CPR" + name] = float(np.trapezoid(f, x) / (x[-1] - x[0]))
+        result["CMD" + name] = float(np.trapezoid(np.abs(1 - f), x) / (x[-1] - x[0]))
+    return result
 
 
 class Setting(NamedTuple):

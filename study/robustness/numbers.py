@@ -10,7 +10,8 @@ from scipy.stats import hypergeom, rankdata
 
 from eap import MIN_EXAMPLES
 from eap.circuit import Circuit, asked_for, chance_jaccard, spearman
-from eap.selection import bootstrap_means, strongest
+from eap.resampling import bootstrap_means
+from eap.selection import strongest
 from study.evolution.numbers import floor, jaccard_matrix, spearman_matrix
 from study.stability import bootstrap
 

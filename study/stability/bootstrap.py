@@ -17,7 +17,8 @@ import torch
 
 from eap import MIN_EXAMPLES, InputError
 from eap.circuit import Circuit
-from eap.selection import bootstrap_means, sign_stability, strongest
+from eap.resampling import bootstrap_means, sign_stability
+from eap.selection import strongest
 from study.evolution.numbers import floor
 
 RESAMPLES = 1000

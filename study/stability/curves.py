@@ -27,8 +27,8 @@ import torch
 from scipy.stats import t as student
 
 from eap.circuit import Circuit, chance_jaccard
-from eap.evaluate import FRACTIONS as SIZES
-from eap.selection import bootstrap_means
+from eap.resampling import bootstrap_means
+from eap.selection import FRACTIONS as SIZES
 from study.evolution.numbers import LEVEL, floor
 from study.stability import bootstrap
 

@@ -1,13 +1,53 @@
-"""Per-example edge scores on disk: a safetensors file filled batch by batch, so that memory does not grow with examples."""
+"""Scores of edges: per example, summed over nodes, checked for completeness, and their files."""
 
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from eap import InputError
+from eap.graph import Graph
+
+
+class Scores(NamedTuple):
+    """Edge scores of some examples and the metric of their two plain runs. `rows` are the examples' numbers."""
+
+    rows: list[int]
+    edges: torch.Tensor  # (examples, edges)
+    clean: torch.Tensor  # (examples,) metric of the clean run
+    corrupted: torch.Tensor  # (examples,) metric of the corrupted run; of exact patching, of the run with every edge ablated
+    by_span: torch.Tensor | None = (
+        None  # (examples, spans, edges): by where the destination reads; the sum over spans is `edges`
+    )
+
+
+def node_scores(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
+    """(..., sources): the score of what a node writes is the sum of its edges' scores, since all its readers hear the same."""
+    return graph.matrix(edge_scores).sum(-1)
+
+
+def input_sums(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
+    """(examples,) the sum of the scores of all edges out of `input`."""
+    return edge_scores[:, graph.edge_index[0] == 0].double().sum(1)
+
+
+def completeness_gap(
+    sums: torch.Tensor, clean: torch.Tensor, corrupted: torch.Tensor
+) -> tuple[float, torch.Tensor]:
+    """How far `input_sums` are from metric(corrupted) - metric(clean): overall, and (examples,) per example.
+
+    gap = |sum - change| / max(|change|, mean over examples of |change|); for methods with `complete` only.
+    """
+    change = (corrupted - clean).double()
+    typical = change.abs().mean().clamp(min=torch.finfo(torch.float64).tiny)
+    overall = (sums.mean() - change.mean()).abs() / torch.maximum(change.mean().abs(), typical)
+    return float(overall), (sums - change).abs() / torch.maximum(change.abs(), typical)
+
+
+# ---------------------------------------------------------------- files
 
 
 class ScoreWriter:
