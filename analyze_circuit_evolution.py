@@ -184,13 +184,9 @@ def per_example_reader(path: Path, circuit):
 
 def unseen_pairs(args, checkpoints, adapter, tokenizer):
     """The pairs that no circuit was found on, at most `--max_examples`. Raises InputError if there is none."""
-    from eap import dataset
-
     pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=console.Console(args.quiet))
     found_on = [checkpoint.circuit.metadata for checkpoint in checkpoints]
-    if note := dataset.by_ids(found_on, args.pairs):
-        console.warn(note)
-    unseen = dataset.unseen(pairs, found_on, args.pairs)
+    unseen = opening.unseen_pairs(pairs, args.pairs, found_on)
     chosen = unseen[: args.max_examples]
     console.say(
         args,

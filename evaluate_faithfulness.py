@@ -184,7 +184,7 @@ def load(args):
 
     Raises InputError for a circuit of another model or no pairs left.
     """
-    from eap import attribute, dataset
+    from eap import attribute
 
     for metric in args.metrics:
         attribute.check("exact", metric, "left", args.ablation, 1)
@@ -202,9 +202,7 @@ def load(args):
     pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=console.Console(args.quiet))
     seen_by = [*circuits.values(), *([beside.circuits[1]] if beside else [])]
     found_on = [] if args.allow_same_examples else [circuit.metadata for circuit in seen_by]
-    if note := dataset.by_ids(found_on, args.pairs):
-        console.warn(note)
-    unseen = dataset.unseen(pairs, found_on, args.pairs)
+    unseen = opening.unseen_pairs(pairs, args.pairs, found_on)
     used, unused = unseen[: args.max_examples], []
     console.say(
         args,

@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eap import MIN_EXAMPLES, InputError
-from runs import checkpoints, console, devices, disk, flags, hub, opening, records, shards, weights
+from runs import (
+    checkpoints,
+    console,
+    devices,
+    disk,
+    errors,
+    flags,
+    hub,
+    opening,
+    records,
+    shards,
+    weights,
+)
 from study.extraction import blocks
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
@@ -330,7 +342,7 @@ def extract(
     map_ = output.with_name(f"{output.stem}.heatmap.png")
     stability_plot = output.with_name(f"{output.stem}.stability.png")
     span_plot = output.with_name(f"{output.stem}.spans.png")
-    from eap.scores import examples_beside, save_span_scores, spans_beside
+    from eap.scores import examples_beside, groups_beside, save_group_scores
 
     outputs = [
         output,
@@ -338,7 +350,7 @@ def extract(
         drawing,
         map_,
         *((stability_plot,) if args.resamples > 1 else ()),
-        *((spans_beside(output), span_plot) if args.spans else ()),
+        *((groups_beside(output), span_plot) if args.spans else ()),
     ]
     run = records.Run(
         vars(args),
@@ -352,6 +364,7 @@ def extract(
         return
     from eap import dataset, visualization
     from study.stability import figures as stability_plots
+    from summarization import corruption
 
     devices.seed_everything(args.seed)
     adapter, tokenizer = opening.open_adapted(devices.of(args), model_path, {})
@@ -367,8 +380,9 @@ def extract(
         max_examples=args.max_examples,
     )
     if args.spans:
-        for pair in pairs:
-            dataset.span_labels(pair)  # before the work: raises for a pair without sentences
+        with errors.advising("make the pairs again, or leave --spans out"):
+            for pair in pairs:
+                corruption.groups_of(pair)  # before the work
     if args.until_stable and len(pairs) < 2:
         raise InputError(
             f"--until_stable resamples the pairs: expected at least 2, got {len(pairs)}, of which "
@@ -409,8 +423,8 @@ def extract(
     disk.write_json(output, circuit.to_json())
     title = f"{output.stem}: {args.method}, {args.metric}, n = {len(used)}"
     if args.spans:
-        with disk.atomic(spans_beside(output)) as path:
-            save_span_scores(by_span, dataset.SPANS, path)
+        with disk.atomic(groups_beside(output)) as path:
+            save_group_scores(by_span, corruption.GROUPS.names, path)
     disk.drawn(
         lambda path: visualization.draw_circuit(
             circuit.graph, circuit.scores, circuit.in_graph, path, title
@@ -429,10 +443,10 @@ def extract(
             stability_plot,
         )
     if args.spans:
+        spans = circuit.metadata["spans"]
+        tokens = dict(zip(spans["names"], spans["tokens"], strict=True))
         disk.save_figure(
-            lambda: visualization.span_bars(
-                circuit.graph, by_span, circuit.metadata["spans"]["tokens"], title
-            ),
+            lambda: visualization.group_bars(circuit.graph, by_span, tokens, title),
             span_plot,
         )
     run.finish()
@@ -496,7 +510,7 @@ def score_once(args, adapter, pairs, path, steps: int, *, n_circuits: int = 1) -
         if writer:
             writer.write(scores)
         if args.spans:
-            by_span += scores.by_span.double().sum(0) / len(pairs)
+            by_span += scores.by_group.double().sum(0) / len(pairs)
         parts.append(part_of(adapter.graph, scores))
     return summarise(args, pairs, steps, Sums(parts, by_span))
 
@@ -549,6 +563,7 @@ def attributed(args, adapter, pairs, work: Work):
     """Yield the `Scores` of every batch of the pairs, of all processes and in each of them."""
     from eap import attribute, dataset
     from runs import forecast
+    from summarization import corruption
 
     steps, means = work.steps, work.means
     mine = shards.share(dataset.batches(pairs, work.batch_size))
@@ -569,7 +584,7 @@ def attributed(args, adapter, pairs, work: Work):
         args.ablation,
         means_of(args, adapter, pairs) if means is None else means,
         devices.of(args).autocast_dtype,
-        args.spans,
+        corruption.GROUPS if args.spans else None,
         console.warn,
         bar.update,
     )
@@ -693,7 +708,7 @@ def block_of(args, adapter, group, work: Work) -> dict:
         "settings": torch.tensor([work.steps, work.batch_size]),
     }
     if args.spans:
-        block["by_span"] = sum(scores.by_span.double().sum(0) for scores in parts)
+        block["by_span"] = sum(scores.by_group.double().sum(0) for scores in parts)
     return block
 
 
@@ -789,13 +804,13 @@ def spans_summary(pairs, by_span) -> dict:
     """For each span: its name, its mean number of tokens, and the share of the sum of |score| that is read there."""
     from collections import Counter
 
-    from eap.dataset import SPANS, span_labels
+    from summarization.corruption import GROUPS
 
-    tokens = Counter(label for pair in pairs for label in span_labels(pair))
+    tokens = Counter(group for pair in pairs for group in GROUPS.of(pair))
     strength = by_span.abs().sum(1)
     return {
-        "names": list(SPANS),
-        "tokens": [tokens[i] / len(pairs) for i in range(len(SPANS))],
+        "names": list(GROUPS.names),
+        "tokens": [tokens[i] / len(pairs) for i in range(len(GROUPS.names))],
         "share": (strength / strength.sum()).tolist(),
     }
 

@@ -43,7 +43,7 @@ import numpy as np
 import torch
 
 from eap import InputError, dataset, hooks, memory, metrics
-from eap.dataset import Batch, Pair, batches
+from eap.dataset import Batch, Grouping, Pair, batches
 from eap.exact import exact_scores
 from eap.graph import Graph
 from eap.hooks import Activations
@@ -212,32 +212,34 @@ def attribute_batches(
     ablation: str = "patching",
     means: Activations | None = None,
     autocast: torch.dtype | None = None,
-    spans: bool = False,
+    groups: Grouping | None = None,
     notify: Callable[[str], None] = warnings.warn,
     tick: Callable[[], object] = lambda: None,
 ) -> Iterator[Scores]:
     """Yield the `Scores` of each batch, on the CPU. `means` is for mean ablation (`mean_activations`).
 
-    `autocast=torch.bfloat16` runs matrix products in bfloat16, residual stream and differences stay in the model's dtype. With `spans`
-    the scores come by `dataset.SPANS` too. `tick` is called after each point of a batch, or after each edge of exact patching
-    (`ticks_per_batch`). When memory runs out, batches are halved and `notify` is told. Raises InputError as `check` does, for scores that
-    are not finite, and when not even one example fits.
+    `autocast=torch.bfloat16` runs matrix products in bfloat16; residual stream and differences stay
+    in the model's dtype. With `groups` the scores also come by the group of the position where the
+    destination reads. `tick` is called after each point of a batch, or after each edge of exact
+    patching (`ticks_per_batch`). When memory runs out, batches are halved and `notify` is told.
+    Raises InputError as `check` does, for scores that are not finite, and when not even one example
+    fits.
     """
     check(method, metric, rule, ablation, steps)
     if ablation == "mean" and means is None:
         raise InputError("mean ablation: expected means, got none; mean_activations makes them")
     device = next(adapter.model.parameters()).device
     if METHODS[method].points is None:
-        if spans:
+        if groups is not None:
             raise InputError(
-                f"{method} patches an edge at all positions at once, so its scores do not split by span; use another method"
+                f"expected a method whose scores split by position, got {method}, which patches an edge at all of them at once"
             )
 
         def compute(batch):
             return exact_scores(adapter, batch, metric, ablation, means, tick)
     else:
         points = METHODS[method].points(adapter.graph, steps, rule)
-        plan = _Plan(METHODS[method], points, metric, ablation, means, autocast, spans, tick)
+        plan = _Plan(METHODS[method], points, metric, ablation, means, autocast, groups, tick)
         scores_of = _by_points if plan.method.rules is None else _by_rules
 
         def compute(batch):
@@ -278,7 +280,7 @@ class _Plan:
     ablation: str
     means: Activations | None
     autocast: torch.dtype | None
-    spans: bool
+    groups: Grouping | None
     tick: Callable[[], object]
 
 
@@ -299,7 +301,7 @@ def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
             clean = hooks.record(adapter, batch.clean_ids)[0]
     needs_clean = any(point.where != "input" for point in plan.points)
     if plan.ablation == "patching" and not needs_clean:
-        # in place: at articles' length a copy of every node's output counts
+        # in place: of long inputs a copy of every node's output counts
         differences, clean = corrupted.map(lambda other, plain: other.sub_(plain), clean), None
     else:
         differences = ablated(corrupted, plan.ablation, plan.means).map(torch.sub, clean)
@@ -311,8 +313,8 @@ def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
             _differentiate(adapter, batch, point, clean, differences, plan.metric, reference)
         plan.tick()
     # 3. contraction
-    by_span = _contract_batch(adapter, differences, gradients, batch, plan.spans)
-    return _scores(adapter, batch, by_span, ends, plan.spans)
+    by_group = _contract_batch(adapter, differences, gradients, batch, plan.groups)
+    return _scores(adapter, batch, by_group, ends, plan.groups)
 
 
 def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
@@ -331,7 +333,7 @@ def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
             clean_logits = run(adapter, batch.clean_ids, batch)[1]
     with torch.no_grad():
         ends = adapter.embed(batch.corrupted_ids), adapter.embed(batch.clean_ids)
-    by_span = 0
+    by_group = 0
     for point in plan.points:
         other = taps if rules.two_runs else None
         embeddings = ends[1] if point.share == 1 else torch.lerp(*ends, point.share)
@@ -359,12 +361,12 @@ def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
             differences = lower.map(lambda other, plain: other.sub_(plain), upper)
         else:
             differences = ablated(lower, plan.ablation, plan.means).map(torch.sub, upper)
-        by_span = by_span + _contract_batch(adapter, differences, gradients, batch, plan.spans)
+        by_group = by_group + _contract_batch(adapter, differences, gradients, batch, plan.groups)
         lower, lower_logits = upper, value
         del hidden, logits, differences, gradients
         plan.tick()
     metric_ends = _ends(plan.metric, (clean_logits, corrupted_logits), reference, batch)
-    return _scores(adapter, batch, by_span, metric_ends, plan.spans)
+    return _scores(adapter, batch, by_group, metric_ends, plan.groups)
 
 
 def _metric(metric: str, logits: torch.Tensor, reference, batch: Batch) -> torch.Tensor:
@@ -376,18 +378,19 @@ def _ends(metric: str, logits, reference, batch: Batch) -> list[torch.Tensor]:
     return [_metric(metric, end, reference, batch) for end in logits]
 
 
-def _contract_batch(adapter, differences, gradients, batch: Batch, spans: bool) -> torch.Tensor:
-    """(examples, spans, edges) scores of a batch, example by example, on the CPU."""
+def _contract_batch(adapter, differences, gradients, batch: Batch, groups) -> torch.Tensor:
+    """(examples, groups, edges) scores of a batch, example by example, on the CPU."""
     scores = [
-        _contract(adapter, differences, gradients, example, pair, spans)
+        _contract(adapter, differences, gradients, example, pair, groups)
         for example, pair in enumerate(batch.pairs)
     ]
     return adapter.graph.vector(torch.stack(scores).cpu())
 
 
-def _scores(adapter, batch: Batch, by_span: torch.Tensor, ends, spans: bool) -> Scores:
-    edges = _finite(adapter.graph, by_span.sum(1), batch)
-    return Scores(batch.rows, edges, *(end.cpu() for end in ends), by_span if spans else None)
+def _scores(adapter, batch: Batch, by_group: torch.Tensor, ends, groups) -> Scores:
+    edges = _finite(adapter.graph, by_group.sum(1), batch)
+    clean, corrupted = ends
+    return Scores(batch.rows, edges, clean.cpu(), corrupted.cpu(), by_group if groups else None)
 
 
 def _differentiate(
@@ -417,17 +420,14 @@ def _contract(
     gradients: hooks.Gradients,
     example: int,
     pair: Pair,
-    spans: bool,
+    groups: Grouping | None,
 ) -> torch.Tensor:
-    """(spans, sources, destinations) scores of one example: differences of what sources write times gradients of what slots read."""
+    """(groups, sources, destinations) scores of one example: differences of what sources write times gradients of what slots read."""
     graph = adapter.graph
     n_sources = len(graph.sources)
-    labels = (
-        dataset.span_labels(pair) if spans else [0] * len(pair.clean_ids)
-    )  # nothing reads what stands in the padding
-    scores = differences.input.new_zeros(
-        len(dataset.SPANS) if spans else 1, n_sources, len(graph.destinations)
-    )
+    labels = [0] * len(pair.clean_ids) if groups is None else groups.of(pair)
+    n_groups = 1 if groups is None else len(groups.names)
+    scores = differences.input.new_zeros(n_groups, n_sources, len(graph.destinations))
     most = max(1, CHUNK_ELEMENTS.get(scores.device.type, 2**22) // (n_sources * graph.d_model))
     for label, part in dataset.stretches(labels, most):
         written = written_by_all(adapter, differences, example, part).flatten(1)
@@ -491,7 +491,7 @@ def _finite(graph: Graph, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
         example, edge = (int(i) for i in wrong.nonzero()[0])
         name = graph.edges[edge]
         raise InputError(
-            f"expected finite scores, got {scores[example, edge]} for edge {name} (layer {graph.layer_of(name.split('->')[1])}) "
-            f"of example {batch.pairs[example].id}; use --dtype float32 and check the weights"
+            f"expected finite scores, got {scores[example, edge]} for edge {name} "
+            f"(layer {graph.layer_of(name.split('->')[1])}) of example {batch.pairs[example].id}; use float32 and check the weights"
         )
     return scores

@@ -119,9 +119,7 @@ def load_circuit(path) -> Circuit:
         text = Path(path).read_text(encoding="utf-8-sig")
         content = strict_json.loads(text)
     except FileNotFoundError as error:
-        raise InputError(
-            f"{path}: expected a circuit JSON, found no such file; run extract_summarization_circuit.py first"
-        ) from error
+        raise InputError(f"{path}: expected a circuit JSON, found no such file") from error
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: expected a circuit JSON, got something unreadable ({error}); extract it again"
@@ -132,8 +130,8 @@ def load_circuit(path) -> Circuit:
         raise
     except KeyError as error:
         raise InputError(
-            f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), found no {error.args[0]!r} in it; give "
-            "a file that extract_summarization_circuit.py wrote, or extract it again"
+            f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), found no {error.args[0]!r} in "
+            "it; extract it again"
         ) from error
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(

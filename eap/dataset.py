@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,51 +12,61 @@ import torch
 
 from eap import InputError, strict_json
 
-# Where a tokenizer says with which prompts its model was trained.
-PROMPT_KEY = "summary_prompt"
-# Where a token stands: the first, in a corrupted sentence, elsewhere in the article, outside of
-# article and summary (the cue, and what a chat prompt has before the article), in the summary.
-SPANS = ("first token", "salient sentences", "other article text", "cue", "summary so far")
+# What these fields of a pair are called in a file of pairs.
+IN_FILE = {
+    "target_start": "summary_start",
+    "corrupted_spans": "masked",
+    "segments": "sentences",
+    "target_text": "summary",
+}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A clean and a corrupted input of the same length; the targets are `clean_ids[summary_start:]`."""
+    """A clean and a corrupted input of the same length; the targets are `clean_ids[target_start:]`.
+
+    Only the first four fields are needed. Spans are [start, end) of tokens.
+    """
 
     id: str
     clean_ids: list[int]
     corrupted_ids: list[int]
-    summary_start: int
-    control_ids: list[int] | None = (
-        None  # as many tokens of non-salient sentences corrupted instead
-    )
-    masked: tuple = ()  # [start, end) of the corrupted, salient sentences
-    sentences: tuple = ()  # [start, end) of every sentence of the article
-    summary: str | None = None
-    article_sha256: str | None = None  # `text_sha256` of the article, where the file holds it
-    prompt: dict | None = None  # how the words around article and summary were made, as recorded
+    target_start: int
+    control_ids: list[int] | None = None  # as many other tokens corrupted instead
+    corrupted_spans: tuple[tuple[int, int], ...] = ()  # what `corrupted_ids` replaces
+    segments: tuple[tuple[int, int], ...] = ()  # the parts that the input before the targets has
+    target_text: str | None = None
+    source_sha256: str | None = None  # `text_sha256` of the text that the pair was made of
+    prompt: dict | None = None  # how the words around it were made, as recorded
 
     def control(self) -> "Pair":
-        """The causal control: the same pair with the non-salient sentences corrupted. Raises InputError when the file has none."""
+        """The causal control: the same pair with other tokens corrupted. Raises InputError without
+        `control_ids`.
+        """
         if self.control_ids is None:
-            raise InputError(
-                f"pair {self.id}: expected control_ids, found none; build the pairs with create_causal_summarization_data.py"
-            )
+            raise InputError(f"pair {self.id}: expected control_ids, found none")
         return replace(self, corrupted_ids=self.control_ids, control_ids=None)
+
+
+class Grouping(NamedTuple):
+    """A division of every pair's tokens into groups, by which scores can be split."""
+
+    names: tuple[str, ...]
+    of: Callable[[Pair], list[int]]  # the number of each token's group
 
 
 def text_sha256(text: str) -> str:
     """SHA-256 of a text, the same however its white space and its composed letters are written.
 
-    Articles are told apart by this: ids repeat, restart in every file, or are missing.
+    Sources are told apart by this: ids repeat, restart in every file, or are missing.
     """
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def tokens_sha256(pair: Pair) -> str:
-    """SHA-256 of what a pair's clean input holds before the summary: the article as the model reads it, and the cue."""
-    ids = pair.clean_ids[: pair.summary_start]
+    """SHA-256 of the tokens before the targets of a pair's clean input."""
+    ids = pair.clean_ids[: pair.target_start]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
@@ -64,11 +74,12 @@ def contents(pairs: list[Pair]) -> dict:
     """What a circuit's metadata says of its examples: `example_ids`, what they hold, which is what
     counts, and `prompt`, where the file says how the prompts were made.
 
-    `example_sha256` has `tokens` (`tokens_sha256`) and `articles` (`text_sha256`, None where the file holds no article).
+    `example_sha256` has `tokens` (`tokens_sha256`) and `articles` (`text_sha256` of the source,
+    None where the file does not hold it).
     """
     hashes = {
         "tokens": [tokens_sha256(pair) for pair in pairs],
-        "articles": [pair.article_sha256 for pair in pairs],
+        "articles": [pair.source_sha256 for pair in pairs],
     }
     told = {"prompt": pairs[0].prompt} if pairs[0].prompt else {}
     return {"example_ids": [pair.id for pair in pairs], "example_sha256": hashes, **told}
@@ -82,8 +93,10 @@ def read_pairs(
 ) -> list[Pair]:
     """The pairs of a .jsonl file, checked. Raises InputError naming the file and the row.
 
-    A row needs `clean_ids`, `corrupted_ids` (as many) and `summary_start`; the other fields may be absent. Lines end at a newline
-    only. Rows without an id are known by their number; an id that is there already gets a number behind it.
+    A row needs `clean_ids`, `corrupted_ids` (as many) and `summary_start`; other fields of a pair
+    may be absent (their names: `IN_FILE`; `article` holds the source's text). Lines end at a
+    newline only. Rows without an id are known by their number; an id that is there already gets a
+    number behind it.
     """
     pairs, ids = [], set()
     try:
@@ -101,17 +114,13 @@ def read_pairs(
                     pair = _pair(line, where, vocabulary_size, context_length)
                     pairs.append(_with_id(pair, number, ids))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(
-            f"{path}: expected a file of pairs, found none; run create_causal_summarization_data.py first"
-        ) from error
+        raise InputError(f"{path}: expected a file of pairs, found none") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path}: expected a file of pairs in UTF-8, got another encoding; run create_causal_summarization_data.py again"
+            f"{path}: expected a file of pairs in UTF-8, got another encoding"
         ) from error
     if not pairs:
-        raise InputError(
-            f"{path}: expected at least one pair, got an empty file; run create_causal_summarization_data.py again"
-        )
+        raise InputError(f"{path}: expected at least one pair, got an empty file")
     return pairs
 
 
@@ -134,95 +143,101 @@ def _with_id(pair: Pair, number: int, ids: set[str]) -> Pair:
 
 
 def repeated(pairs: list[Pair], path) -> str | None:
-    """A note that says how many pairs have the article of an earlier one; None: none has."""
-    repeats = len(pairs) - len({pair.article_sha256 or tokens_sha256(pair) for pair in pairs})
+    """A note that says how many pairs have the source of an earlier one; None: none has."""
+    repeats = len(pairs) - len({pair.source_sha256 or tokens_sha256(pair) for pair in pairs})
     if not repeats:
         return None
-    return f"note: {path}: {repeats} of {len(pairs)} pairs repeat the article of another pair"
+    return f"note: {path}: {repeats} of {len(pairs)} pairs repeat the source of another pair"
 
 
-def _pair(line: str, where: str, vocabulary_size, context_length) -> Pair:
+def _pair(line: str, where: str, vocabulary_size: int | None, context_length: int | None) -> Pair:
+    """The pair in a line of a file, which is `where`. Raises InputError."""
     try:
-        row = strict_json.loads(line)
-        if not isinstance(row, dict):
-            raise TypeError("a line that is no JSON object")
-        if isinstance(row.get("id"), list | dict):
-            raise TypeError("an id that is neither text nor a number")
-        if not isinstance(row.get("summary"), str | None):
-            raise TypeError("a summary that is no text")
-        if not isinstance(row.get("prompt"), dict | None):
-            raise TypeError("a prompt that is no JSON object")
-        for name in (
-            "clean_ids",
-            "corrupted_ids",
-            *(["control_ids"] if row.get("control_ids") is not None else []),
-        ):
-            if not isinstance(row[name], list) or not row[name]:
-                raise TypeError(f"{name} that are no list of tokens")
-        spans = [tuple(map(tuple, row.get(name) or ())) for name in ("masked", "sentences")]
-        pair = Pair(
-            _id(row.get("id")),
-            row["clean_ids"],
-            row["corrupted_ids"],
-            row["summary_start"],
-            row.get("control_ids"),
-            *spans,
-            row.get("summary"),
-            text_sha256(row["article"]) if isinstance(row.get("article"), str) else None,
-            row.get("prompt"),
-        )
-        sequences = [pair.clean_ids, pair.corrupted_ids] + (
-            [] if pair.control_ids is None else [pair.control_ids]
-        )
-        places = [
-            place
-            for name in ("masked", "sentences")
-            for span in getattr(pair, name)
-            for place in span
-        ]
-        if not all(
-            type(number) is int
-            for ids in (*sequences, [pair.summary_start], places)
-            for number in ids
-        ):
-            raise TypeError("a number that is not whole")
-        largest, smallest = max(map(max, sequences)), min(map(min, sequences))
-        if not all(
-            0 <= start <= end <= pair.summary_start
-            for start, end in (*pair.masked, *pair.sentences)
-        ):
-            raise ValueError("a span that does not lie in the article")
+        pair = _parsed(strict_json.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = "expected clean_ids, corrupted_ids and summary_start"
-        raise InputError(f"{where}: {what}, got {_in_words(error)}; build them again") from error
-    lengths = {len(ids) for ids in sequences}
-    if len(lengths) > 1:
+        expected = f"expected clean_ids, corrupted_ids and {IN_FILE['target_start']}"
+        raise InputError(f"{where}: {expected}, got {_in_words(error)}") from error
+    _require_aligned(pair, where)
+    tokens = [token for ids in _sequences(pair) for token in ids]
+    if min(tokens) < 0:
+        raise InputError(f"{where}: expected token ids of at least 0, got {min(tokens)}")
+    if vocabulary_size is not None and max(tokens) >= vocabulary_size:
         raise InputError(
-            f"{where}: expected clean and corrupted inputs of the same length, got {sorted(lengths)} tokens; align the pair"
-        )
-    if not 1 <= pair.summary_start < len(pair.clean_ids):
-        raise InputError(
-            f"{where}: expected summary_start from 1 to {len(pair.clean_ids) - 1}, got {pair.summary_start}; correct the row"
-        )
-    if smallest < 0:
-        raise InputError(
-            f"{where}: expected token ids of at least 0, got {smallest}; build the pairs again"
-        )
-    if vocabulary_size is not None and largest >= vocabulary_size:
-        raise InputError(
-            f"{where}: expected token ids below {vocabulary_size}, got {largest}; build the pairs with this model's tokenizer"
+            f"{where}: expected token ids below {vocabulary_size}, the model's, got {max(tokens)}"
         )
     if context_length is not None and len(pair.clean_ids) > context_length:
         raise InputError(
-            f"{where}: expected at most {context_length} tokens, got {len(pair.clean_ids)}; build the pairs for this model"
-        )
-    start = pair.summary_start
-    if any(ids[start:] != pair.clean_ids[start:] for ids in sequences):
-        raise InputError(
-            f"{where}: expected one summary, from summary_start on, in the clean, corrupted and "
-            "control input, got different ones; corrupt the article alone"
+            f"{where}: expected at most {context_length} tokens, the model's context, got "
+            f"{len(pair.clean_ids)}"
         )
     return pair
+
+
+def _parsed(row) -> Pair:
+    """The pair in a row of a file. Raises TypeError, ValueError or KeyError that says what is wrong."""
+    if not isinstance(row, dict):
+        raise TypeError("a line that is no JSON object")
+    if isinstance(row.get("id"), list | dict):
+        raise TypeError("an id that is neither text nor a number")
+    for name in ("clean_ids", "corrupted_ids", "control_ids"):
+        if name == "control_ids" and row.get(name) is None:
+            continue
+        if not isinstance(row[name], list) or not row[name]:
+            raise TypeError(f"{name} that are no list of tokens")
+    text_name, source = IN_FILE["target_text"], row.get("article")
+    if not isinstance(row.get(text_name), str | None):
+        raise TypeError(f"a {text_name} that is no text")
+    if not isinstance(row.get("prompt"), dict | None):
+        raise TypeError("a prompt that is no JSON object")
+    pair = Pair(
+        _id(row.get("id")),
+        row["clean_ids"],
+        row["corrupted_ids"],
+        row[IN_FILE["target_start"]],
+        control_ids=row.get("control_ids"),
+        corrupted_spans=_spans(row, IN_FILE["corrupted_spans"]),
+        segments=_spans(row, IN_FILE["segments"]),
+        target_text=row.get(text_name),
+        source_sha256=text_sha256(source) if isinstance(source, str) else None,
+        prompt=row.get("prompt"),
+    )
+    spans = (*pair.corrupted_spans, *pair.segments)
+    for numbers in (*_sequences(pair), [pair.target_start], *spans):
+        if not all(type(number) is int for number in numbers):
+            raise TypeError("a number that is not whole")
+    if not all(0 <= start <= end <= pair.target_start for start, end in spans):
+        raise ValueError("a span that does not lie before the targets")
+    return pair
+
+
+def _spans(row: dict, name: str) -> tuple[tuple, ...]:
+    return tuple(tuple(span) for span in row.get(name) or ())
+
+
+def _sequences(pair: Pair) -> list[list[int]]:
+    """The sequences of tokens that a pair has."""
+    sequences = [pair.clean_ids, pair.corrupted_ids]
+    return sequences if pair.control_ids is None else [*sequences, pair.control_ids]
+
+
+def _require_aligned(pair: Pair, where: str) -> None:
+    """Raise InputError unless all sequences have one length, and targets and tokens before them."""
+    lengths = sorted({len(ids) for ids in _sequences(pair)})
+    if len(lengths) > 1:
+        raise InputError(
+            f"{where}: expected clean and corrupted inputs of the same length, got {lengths} tokens"
+        )
+    if not 1 <= pair.target_start < len(pair.clean_ids):
+        raise InputError(
+            f"{where}: expected {IN_FILE['target_start']} from 1 to {len(pair.clean_ids) - 1}, got "
+            f"{pair.target_start}"
+        )
+    targets = pair.clean_ids[pair.target_start :]
+    if any(ids[pair.target_start :] != targets for ids in _sequences(pair)):
+        raise InputError(
+            f"{where}: expected the same tokens from {IN_FILE['target_start']} on in the clean, the "
+            "corrupted and the control input, got different ones"
+        )
 
 
 def _id(own) -> str:
@@ -237,9 +252,11 @@ def _in_words(error: Exception) -> str:
 
 
 def unseen(pairs: list[Pair], found_on: list[dict], path) -> list[Pair]:
-    """The pairs on whose articles no circuit was found, by the circuits' metadata. Raises InputError when none is left.
+    """The pairs on whose sources no circuit was found, by the circuits' metadata. Raises InputError
+    when none is left.
 
-    Judged by what the examples hold (`example_sha256`), whatever their ids; by ids only for files that do not say (`by_ids`).
+    Judged by what the examples hold (`example_sha256`), whatever their ids; by ids only for files
+    that do not say (`by_ids`).
     """
     hashes, ids = set(), set()
     for metadata in found_on:
@@ -250,13 +267,10 @@ def unseen(pairs: list[Pair], found_on: list[dict], path) -> list[Pair]:
     left = [
         pair
         for pair in pairs
-        if pair.id not in ids and hashes.isdisjoint((tokens_sha256(pair), pair.article_sha256))
+        if pair.id not in ids and hashes.isdisjoint((tokens_sha256(pair), pair.source_sha256))
     ]
     if not left:
-        raise InputError(
-            f"--pairs {path}: expected examples that extraction did not see, got none; give the _eval file that "
-            "create_causal_summarization_data.py writes, or evaluate_faithfulness.py --allow_same_examples"
-        )
+        raise InputError(f"{path}: expected examples that extraction did not see, got none")
     return left
 
 
@@ -313,27 +327,6 @@ def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pa
     return replace(pair, corrupted_ids=ids)
 
 
-def span_labels(pair: Pair) -> list[int]:
-    """For each token, its number in `SPANS`. Raises InputError for a pair without `sentences` and `masked`."""
-    if not pair.sentences or not pair.masked:
-        raise InputError(
-            f"pair {pair.id}: expected its sentences and masked, found none; build the pairs with "
-            "create_causal_summarization_data.py, or leave --spans out"
-        )
-    article_start = min(start for start, _ in pair.sentences)
-    article_end = max(end for _, end in pair.sentences)
-    labels = (
-        [3] * article_start
-        + [2] * (article_end - article_start)
-        + [3] * (pair.summary_start - article_end)
-        + [4] * (len(pair.clean_ids) - pair.summary_start)
-    )
-    for start, end in pair.masked:
-        labels[start:end] = [1] * (end - start)
-    labels[0] = 0
-    return labels
-
-
 def stretches(labels: list[int], most: int) -> Iterator[tuple[int, slice]]:
     """Yield (label, slice of positions): the runs of equal labels in order, cut into pieces of at most `most` positions."""
     start = 0
@@ -345,51 +338,26 @@ def stretches(labels: list[int], most: int) -> Iterator[tuple[int, slice]]:
 
 
 def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
-    """Raise InputError if `tokenizer` did not make the pairs, judged by every summary that is there.
+    """Raise InputError if `tokenizer` did not make the pairs, judged by every `target_text`.
 
-    Returns a note where that cannot be judged, else None.
+    Every one: files of two tokenizers may have been joined. Returns a note where that cannot be
+    judged, else None.
     """
-    told = [pair for pair in pairs if pair.summary is not None]
-    if tokenizer is None or not told:
-        missing = (
-            "the model folder has no tokenizer"
-            if tokenizer is None
-            else f"{path} holds no summary texts"
-        )
+    with_text = [pair for pair in pairs if pair.target_text is not None]
+    if tokenizer is None or not with_text:
+        missing = f"{path} holds no {IN_FILE['target_text']} texts"
+        if tokenizer is None:
+            missing = "the model folder has no tokenizer"
         return f"note: {missing}, so whether model and pairs share a tokenizer was not checked"
-    for pair in told:  # each: files of two tokenizers may have been joined
-        written = pair.clean_ids[pair.summary_start :]
+    for pair in with_text:
+        text, written = pair.target_text, pair.clean_ids[pair.target_start :]
         decoded = tokenizer.decode(written, skip_special_tokens=True)
-        if decoded.split() == pair.summary.split() or _encodes(tokenizer, pair.summary, written):
-            continue
-        raise InputError(
-            f"{path}: expected pairs made with this model's tokenizer, got others (pair {pair.id} reads {decoded[:40]!r}); "
-            "build the pairs with create_causal_summarization_data.py --model_path and this model"
-        )
+        if decoded.split() != text.split() and not _encodes(tokenizer, text, written):
+            raise InputError(
+                f"{path}: expected pairs made with this model's tokenizer, got others "
+                f"(pair {pair.id} reads {decoded[:40]!r})"
+            )
     return None
-
-
-def check_prompt(pairs: list[Pair], tokenizer, path) -> None:
-    """Raise InputError for pairs of several prompts, or of another than the model was trained on.
-
-    Files and models that do not say how their prompts were made are not judged.
-    """
-    told = [pair.prompt for pair in pairs if pair.prompt is not None]
-    trained = getattr(tokenizer, "init_kwargs", {}).get(PROMPT_KEY)
-    expected = trained or (told[0] if told else None)
-    other = next((prompt for prompt in told if prompt != expected), None)
-    if other is not None:
-        whose = "the model was fine-tuned on" if trained else "the first pair has"
-        raise InputError(
-            f"{path}: expected pairs with the prompt that {whose} ({prompt_in_words(expected)}), "
-            f"got {prompt_in_words(other)}; build them again with --prompt and --instruction"
-        )
-
-
-def prompt_in_words(prompt: dict) -> str:
-    """A recorded prompt as the flags would ask for it."""
-    instruction = prompt.get("instruction")
-    return f"{prompt.get('kind')}" + (f", instruction {instruction!r}" if instruction else "")
 
 
 def left_out(tokenizer) -> set[int]:
@@ -399,9 +367,9 @@ def left_out(tokenizer) -> set[int]:
     return set(tokenizer.all_special_ids) - kept
 
 
-def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
-    """Whether the tokenizer makes `ids` of the summary, special tokens left out: after a space as in
-    a plain prompt, or at the start of a chat model's turn.
+def _encodes(tokenizer, text: str, ids: list[int]) -> bool:
+    """Whether the tokenizer makes `ids` of a text, special tokens left out: after a space as in a
+    plain prompt, or at the start of a chat model's turn.
 
     A tokenizer that normalises (capitals, white space, composed letters) does not give the text back.
     """
@@ -409,7 +377,7 @@ def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
     written = [token for token in ids if token not in special]
     for lead in (" ", ""):
         coded = tokenizer(
-            lead + summary.strip(),
+            lead + text.strip(),
             add_special_tokens=False,
             split_special_tokens=True,
             verbose=False,
@@ -420,7 +388,9 @@ def _encodes(tokenizer, summary: str, ids: list[int]) -> bool:
 
 
 class Batch(NamedTuple):
-    """Pairs padded on the right. `rows` are their numbers in the list; the `target_*` have one entry per target token."""
+    """Pairs padded on the right. `rows` are their numbers in the list; the `target_*` have one entry
+    per target token.
+    """
 
     rows: list[int]
     pairs: list[Pair]
@@ -428,9 +398,7 @@ class Batch(NamedTuple):
     corrupted_ids: torch.Tensor  # (batch, pos)
     mask: torch.Tensor  # (batch, pos) True where there is a token
     target_rows: torch.Tensor  # (targets,) which pair of the batch
-    target_positions: (
-        torch.Tensor
-    )  # (targets,) where the logits that predict it stand: one before the token itself
+    target_positions: torch.Tensor  # (targets,) where its logits stand: one before the token itself
     target_ids: torch.Tensor  # (targets,)
 
     def split(self, most: int) -> "list[Batch]":
@@ -453,13 +421,11 @@ def collate(rows: list[int], pairs: list[Pair]) -> Batch:
     mask, targets = torch.zeros(len(pairs), length, dtype=torch.bool), []
     for i, pair in enumerate(pairs):
         n = len(pair.clean_ids)
-        clean[i, :n], corrupted[i, :n], mask[i, :n] = (
-            torch.tensor(pair.clean_ids),
-            torch.tensor(pair.corrupted_ids),
-            True,
-        )
+        clean[i, :n] = torch.tensor(pair.clean_ids)
+        corrupted[i, :n] = torch.tensor(pair.corrupted_ids)
+        mask[i, :n] = True
         targets += [
-            (i, position - 1, pair.clean_ids[position]) for position in range(pair.summary_start, n)
+            (i, position - 1, pair.clean_ids[position]) for position in range(pair.target_start, n)
         ]
     return Batch(rows, pairs, clean, corrupted, mask, *torch.tensor(targets).T.contiguous())
 

@@ -40,7 +40,7 @@ def plan_batch_size(adapter, pairs, points: int, budget: int) -> int:
     """Examples at a time that fit into `budget` bytes, from 1 to `MOST`, judged by the longest pair."""
     longest = max(pairs, key=lambda pair: len(pair.clean_ids))
     tokens = len(longest.clean_ids)
-    each = attribution_bytes(adapter, tokens, tokens - longest.summary_start, points)
+    each = attribution_bytes(adapter, tokens, tokens - longest.target_start, points)
     on_processor = next(adapter.model.parameters()).device.type == "cpu"
     most = min(MOST, len(pairs), max(1, CPU_TOKENS // tokens) if on_processor else MOST)
     return max(1, min(most, int(SHARE * budget / each)))
@@ -65,8 +65,8 @@ def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None])
                 continue
             if len(part.rows) == 1:
                 raise InputError(
-                    f"expected memory for one example of {part.clean_ids.shape[1]} tokens, ran out; build shorter pairs "
-                    "(--max_length) or use a device with more memory"
+                    f"expected memory for one example of {part.clean_ids.shape[1]} tokens, ran out; "
+                    "use shorter pairs or a device with more memory"
                 )
             most = len(part.rows) // 2
             notify(f"out of memory with {len(part.rows)} examples at a time; going on with {most}")

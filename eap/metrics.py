@@ -10,7 +10,7 @@ class Reference(NamedTuple):
 
     clean_log_probs: torch.Tensor  # (targets, vocabulary), of the clean run
     corrupted_favourite: torch.Tensor  # (targets,), the token that the corrupted run prefers
-    target_ids: torch.Tensor  # (targets,), the summary's own tokens
+    target_ids: torch.Tensor  # (targets,), the examples' own target tokens
 
 
 def kl(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
@@ -20,7 +20,7 @@ def kl(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
 
 
 def nll(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
-    """-log p(summary token) in nats per target token."""
+    """-log p(target token) in nats per target token."""
     return -log_probs.gather(-1, reference.target_ids[:, None])[:, 0]
 
 
@@ -34,7 +34,7 @@ def js(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
 
 
 def logit_diff(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
-    """logit(summary token) - logit(the corrupted run's favourite) per target token; unlike the others, more is better."""
+    """logit(target token) - logit(the corrupted run's favourite) per target token; unlike the others, more is better."""
     chosen = torch.stack([reference.target_ids, reference.corrupted_favourite], -1)
     target, favourite = log_probs.gather(-1, chosen).unbind(-1)
     return target - favourite

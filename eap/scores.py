@@ -19,9 +19,8 @@ class Scores(NamedTuple):
     edges: torch.Tensor  # (examples, edges)
     clean: torch.Tensor  # (examples,) metric of the clean run
     corrupted: torch.Tensor  # (examples,) metric of the corrupted run; of exact patching, of the run with every edge ablated
-    by_span: torch.Tensor | None = (
-        None  # (examples, spans, edges): by where the destination reads; the sum over spans is `edges`
-    )
+    # (examples, groups, edges): by the group of where the destination reads; they sum to `edges`
+    by_group: torch.Tensor | None = None
 
 
 def node_scores(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
@@ -96,15 +95,15 @@ def _reserve(file, size: int) -> None:
         file.truncate(size)
 
 
-def save_span_scores(by_span: torch.Tensor, names, path) -> None:
-    """Write mean scores by span (spans, edges) as float32 `scores`, with the spans' names; the same
-    bytes each time.
+def save_group_scores(by_group: torch.Tensor, names, path) -> None:
+    """Write mean scores by group (groups, edges) as float32 `scores`, with the groups' names as
+    `spans`; the same bytes each time.
 
     The header is sorted: safetensors writes the entries of its metadata in another order each time.
     """
     from safetensors.torch import save
 
-    content = save({"scores": by_span.float()}, {"format": "1", "spans": ", ".join(names)})
+    content = save({"scores": by_group.float()}, {"format": "1", "spans": ", ".join(names)})
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
@@ -129,6 +128,6 @@ def examples_beside(circuit_path) -> Path:
     return Path(circuit_path).with_suffix(".examples.safetensors")
 
 
-def spans_beside(circuit_path) -> Path:
-    """`C.json` -> `C.spans.safetensors`: mean scores by span (spans, edges)."""
+def groups_beside(circuit_path) -> Path:
+    """`C.json` -> `C.spans.safetensors`: mean scores by group (groups, edges)."""
     return Path(circuit_path).with_suffix(".spans.safetensors")

@@ -139,7 +139,7 @@ def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) 
     """
     if len(per_example) < 2:
         raise InputError(
-            "expected at least 2 examples to see which edges keep their sign, got 1; use more pairs or another --selection"
+            "expected at least 2 examples to see which edges keep their sign, got 1; use more examples"
         )
     return (sign_stability(per_example, resamples, seed) >= 0.95) & (
         per_example.double().mean(0) != 0

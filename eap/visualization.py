@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from eap.dataset import SPANS
 from eap.graph import Graph
 from eap.style import COLOURS, SEQUENTIAL, drawable, subplots
 
@@ -22,13 +21,8 @@ READS = {  # what an edge is read as: its words in the legend, its colour
     "logits": ("by the logits", COLOURS["text"]),
 }
 FILLS = {"a": "#e8f0f7", "m": "#fbe9dd"}  # of heads and MLPs
-SPAN_COLOURS = (
-    "#000000",
-    "#D55E00",
-    "#56B4E9",
-    "#F0E442",
-    "#0072B2",
-)  # one per span, apart in greyscale where they touch
+# One per group, apart in greyscale where they touch.
+GROUP_COLOURS = ("#000000", "#D55E00", "#56B4E9", "#F0E442", "#0072B2")
 
 
 def layer_names(graph: Graph) -> tuple[list[str], list[str]]:
@@ -77,20 +71,23 @@ def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric
     return figure
 
 
-def span_bars(graph: Graph, by_span: torch.Tensor, tokens: list[float], title: str):
-    """A Figure: in which part of the text each layer reads what counts. `by_span` is (spans, edges), `tokens` a number per span."""
+def group_bars(graph: Graph, by_group: torch.Tensor, tokens: dict[str, float], title: str):
+    """A Figure: in which group of tokens each layer reads what counts. `by_group` is (groups, edges);
+    `tokens` maps each group's name to its mean number of tokens.
+    """
     columns = [*range(graph.n_layers), "logits"]
     layer = torch.tensor([graph.layer_of(name) for name in graph.destinations])[graph.edge_index[1]]
-    strength = torch.zeros(len(SPANS), len(columns), dtype=torch.float64).index_add(
-        1, layer, by_span.double().abs()
+    strength = torch.zeros(len(tokens), len(columns), dtype=torch.float64).index_add(
+        1, layer, by_group.double().abs()
     )
     share = 100 * strength / strength.sum(0).clamp(min=torch.finfo(torch.float64).tiny)
     figure, axis = subplots(figsize=(7.4, 3.8))
-    shades = SPAN_COLOURS[: len(SPANS)]
-    bars = torch.cat([share, 100 * torch.tensor(tokens)[:, None] / sum(tokens)], 1)
+    shades = GROUP_COLOURS[: len(tokens)]
+    counts = torch.tensor(list(tokens.values()))
+    bars = torch.cat([share, 100 * counts[:, None] / sum(tokens.values())], 1)
     bottom = torch.zeros(bars.shape[1])
     places = [*range(len(columns)), len(columns) + 0.6]
-    for name, colour, values in zip(SPANS, shades, bars, strict=True):
+    for name, colour, values in zip(tokens, shades, bars, strict=True):
         axis.bar(
             places,
             values,

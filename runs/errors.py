@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from eap import InputError
+
 # Numbers of errors that libraries tell of in words only: Rust's and Arrow's writers do.
 TOLD_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -45,6 +47,17 @@ def in_one_line(error: OSError) -> str:
         f"{where}: expected a path that can be read and written, got {reason}; choose another path "
         "or mend its permissions"
     )
+
+
+@contextlib.contextmanager
+def advising(what_to_do: str):
+    """Run a block; what the engine refuses in it, which says what it expected and got, ends with
+    `what_to_do`.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; {what_to_do}") from error
 
 
 def _output_folder() -> str:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from eap import InputError
-from runs import adapters, disk, records, weights
+from runs import adapters, disk, errors, prompts, records, weights
 from runs.console import Console, warn
 from runs.devices import Device
 from runs.hub import TOKENIZERS, model_folder, resolve_model
@@ -20,6 +20,11 @@ PLAIN_OUTPUT = {"output_attentions": False, "output_hidden_states": False, "retu
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".crossattention.bias")
 
 EPSILONS = ("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps")  # of the families' norms
+PAIRS_ADVICE = "make the pairs with create_causal_summarization_data.py --model_path and this model"
+UNSEEN_ADVICE = (
+    "give the _eval file that create_causal_summarization_data.py writes, or "
+    "evaluate_faithfulness.py --allow_same_examples"
+)
 LEAST_SHARE = 0.9  # of a model's vocabulary: padding it to a round number leaves fewer unused
 
 
@@ -221,11 +226,9 @@ def load_tokenizer(name: str, flag: str = "--model_path"):
 
 def _with_prompt_of(adapter: Path, tokenizer):
     """The base's tokenizer, which says with which prompts the adapter was trained, if that does."""
-    from eap.dataset import PROMPT_KEY
-
     prompt = adapters.recorded_prompt(adapter)
     if tokenizer is not None and prompt is not None:
-        tokenizer.init_kwargs[PROMPT_KEY] = prompt
+        tokenizer.init_kwargs[prompts.PROMPT_KEY] = prompt
     return tokenizer
 
 
@@ -370,7 +373,10 @@ def read_pairs(
     """
     from eap import dataset
 
-    pairs = dataset.read_pairs(path, adapter.vocabulary_size, adapter.context_length, max_examples)
+    with errors.advising(PAIRS_ADVICE):
+        pairs = dataset.read_pairs(
+            path, adapter.vocabulary_size, adapter.context_length, max_examples
+        )
     require_pairs_tokenizer(pairs, path, tokenizer, console=console)
     if note := dataset.repeated(pairs, path):
         warn(note)
@@ -383,9 +389,24 @@ def require_pairs_tokenizer(pairs, path, tokenizer, *, console: Console) -> None
     """
     from eap import dataset
 
-    dataset.check_prompt(pairs, tokenizer, path)
-    if note := dataset.check_tokenizer(pairs, tokenizer, path):
+    prompts.check_prompt(pairs, tokenizer, path)
+    with errors.advising(PAIRS_ADVICE):
+        note = dataset.check_tokenizer(pairs, tokenizer, path)
+    if note:
         console.say(note)
+
+
+def unseen_pairs(pairs, path, found_on: list[dict]) -> list:
+    """The pairs on whose articles no circuit was found, by the circuits' metadata.
+
+    Says so where that is judged by ids. Raises InputError when none is left.
+    """
+    from eap import dataset
+
+    if note := dataset.by_ids(found_on, path):
+        warn(note)
+    with errors.advising(UNSEEN_ADVICE):
+        return dataset.unseen(pairs, found_on, f"--pairs {path}")
 
 
 # ---------------------------------------------------------------- circuits

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eap.dataset import text_sha256
+from eap import InputError
+from eap.dataset import Grouping, Pair, text_sha256
 from summarization import prompt, rouge
 
 
@@ -183,7 +184,7 @@ def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list
     None when it cannot be done: the pairs do not say which sentences are salient, no other article has sentences to swap in, or no
     neutral tokens are given for `mask`.
     """
-    if not all(pair.sentences and pair.masked for pair in pairs) or (
+    if not all(pair.segments and pair.corrupted_spans for pair in pairs) or (
         kind == "mask" and not mask_ids
     ):
         return None
@@ -191,10 +192,10 @@ def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list
         Example(
             pair.id,
             np.array(pair.clean_ids, dtype=np.int32),
-            pair.summary_start,
-            list(pair.sentences),
+            pair.target_start,
+            list(pair.segments),
             [],
-            [number for number, span in enumerate(pair.sentences) if span in pair.masked],
+            [number for number, span in enumerate(pair.segments) if span in pair.corrupted_spans],
             0,
             "",
             "",
@@ -204,7 +205,9 @@ def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list
     fill, made = CORRUPTIONS[kind](examples, mask_ids), []
     for row, (pair, example) in enumerate(zip(pairs, examples, strict=True)):
         try:
-            ids = _replaced(example.ids, pair.masked, row, fill, np.random.default_rng([seed, row]))
+            ids = _replaced(
+                example.ids, pair.corrupted_spans, row, fill, np.random.default_rng([seed, row])
+            )
         except Dropped:
             return None
         made.append(replace(pair, corrupted_ids=ids.tolist()))
@@ -261,3 +264,30 @@ def _replaced(ids: np.ndarray, spans, row: int, fill: Fill, rng: np.random.Gener
     for start, end in spans:
         ids[start:end] = fill(end - start, row, rng)
     return ids
+
+
+# ---------------------------------------------------------------- where a token stands
+
+
+def groups_of(pair: Pair) -> list[int]:
+    """For each token of a pair, the number of its group in `GROUPS`. Raises InputError for a pair
+    whose sentences are not known.
+    """
+    if not pair.segments or not pair.corrupted_spans:
+        raise InputError(f"pair {pair.id}: expected its sentences and masked, found none")
+    article_start = min(start for start, _ in pair.segments)
+    article_end = max(end for _, end in pair.segments)
+    groups = [3] * article_start + [2] * (article_end - article_start)
+    groups += [3] * (pair.target_start - article_end)
+    groups += [4] * (len(pair.clean_ids) - pair.target_start)
+    for start, end in pair.corrupted_spans:
+        groups[start:end] = [1] * (end - start)
+    groups[0] = 0
+    return groups
+
+
+# The first token, those of corrupted sentences, elsewhere in the article, outside of article and
+# summary (the cue, and what a chat prompt has before the article), in the summary.
+GROUPS = Grouping(
+    ("first token", "salient sentences", "other article text", "cue", "summary so far"), groups_of
+)

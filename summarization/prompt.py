@@ -102,14 +102,14 @@ def template(tokenizer, kind: str = AUTO, instruction: str = "", *, generation=N
 
 def recorded_in(tokenizer) -> dict | None:
     """What a fine-tuned model's tokenizer says of the prompts it was trained on; None: nothing."""
-    from eap.dataset import PROMPT_KEY
+    from runs.prompts import PROMPT_KEY
 
     return tokenizer.init_kwargs.get(PROMPT_KEY)
 
 
 def record_in(tokenizer, made: Template) -> None:
     """Have a tokenizer say, wherever it is saved, with which prompts its model was trained."""
-    from eap.dataset import PROMPT_KEY
+    from runs.prompts import PROMPT_KEY
 
     tokenizer.init_kwargs[PROMPT_KEY] = made.record()
 

@@ -1,6 +1,7 @@
 """The rooms of this project, and which way imports point."""
 
 import ast
+import re
 
 import pytest
 
@@ -54,3 +55,18 @@ def test_no_library_imports_a_script():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert not modules & scripts, path
+
+
+# What a file of pairs or a circuit's file calls things: the formats are the task's.
+IN_FILES = ('"summary_start"', "`summary_start`", '"summary"', '"sentences"', '"masked"')
+IN_FILES += ('"article"', "`article`", '"articles"', "`articles`")
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] == "eap"])
+def test_the_engine_names_no_task_no_script_and_no_flag(name):
+    text = MODULES[name].read_text(encoding="utf-8")
+    for word in IN_FILES:
+        text = text.replace(word, "")
+    words = re.findall(r"(?i)\w*salien\w*|\w*summar\w*|\w*article\w*|sentences?\b", text)
+    scripts = [path.name for path in ROOT.glob("*.py") if path.name in text]
+    assert not words + scripts + re.findall(r"--[a-z]\w+", text)

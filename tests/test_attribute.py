@@ -1,7 +1,5 @@
 """Scores against a slow oracle written from the definition, completeness, and what must not change a score."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from golden_cases import golden
@@ -13,7 +11,7 @@ from eap.attribute import (
     attribute,
     attribute_batches,
 )
-from eap.dataset import SPANS, batches, collate, span_labels
+from eap.dataset import Grouping, batches, collate
 from eap.evaluate import CircuitRunner
 from eap.graph import Graph
 from eap.models import adapt
@@ -170,27 +168,28 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
     )
 
 
-def spanned(case):
-    """The case's pairs with spans of an article: the first token is 0, 1 and 2 are corrupted, 3 is not, 4 is the cue."""
-    return [replace(pair, sentences=((0, 3), (3, 4)), masked=((0, 3),)) for pair in case.pairs]
+# Groups that come and go along the sequence, one of them in several stretches.
+THIRDS = Grouping(
+    ("first", "second", "third"), lambda pair: [i // 2 % 3 for i in range(len(pair.clean_ids))]
+)
 
 
-def test_spans_sum_to_the_whole_and_hold_what_happens_at_their_positions():
+def test_groups_sum_to_the_whole_and_hold_what_happens_at_their_positions():
     case = golden("tiny_nll_padded")
-    adapter, pairs = adapt(case.model()), spanned(case)[:2]
-    scores = attribute(adapter.model, pairs, "EAP", "nll", spans=True)
-    assert (scores.by_span.sum(1) - scores.edges).abs().max() <= 1e-12 * scores.edges.abs().max()
-    # The oracle: move what m0 writes to the logits at the positions of one span only, a little, and see how the metric moves.
+    adapter, pairs = adapt(case.model()), case.pairs[:2]
+    scores = attribute(adapter.model, pairs, "EAP", "nll", groups=THIRDS)
+    assert (scores.by_group.sum(1) - scores.edges).abs().max() <= 1e-12 * scores.edges.abs().max()
+    # The oracle: move what m0 writes to the logits at the positions of one group only, a little, and see how the metric moves.
     batch, edge, streams = collate([0, 1], pairs), case.graph.edge_number["m0->logits"], []
     with hooks.frozen(adapter.model), torch.no_grad():
         runner = CircuitRunner(adapter, batch)
         difference = runner.ablated.mlps[0] - hooks.record(adapter, batch.clean_ids)[0].mlps[0]
         with hooks.hooked(before=[(adapter.final_norm.module, streams.append)]):
             adapter.hidden(adapter.embed(batch.clean_ids))
-        for span in range(len(SPANS)):
+        for group, name in enumerate(THIRDS.names):
             there = torch.zeros(batch.clean_ids.shape)
             for i, pair in enumerate(pairs):
-                there[i, : len(pair.clean_ids)] = torch.tensor(span_labels(pair)) == span
+                there[i, : len(pair.clean_ids)] = torch.tensor(THIRDS.of(pair)) == group
             hidden = adapter.final_norm(streams[0] + 1e-6 * there[:, :, None] * difference)[
                 batch.target_rows, batch.target_positions
             ]
@@ -198,8 +197,8 @@ def test_spans_sum_to_the_whole_and_hold_what_happens_at_their_positions():
                 "nll", adapter.unembed(hidden), runner.reference, batch.target_rows, 2
             )
             slope = (moved - runner.plain_metric("clean", "nll")) / 1e-6
-            assert torch.allclose(slope, scores.by_span[:, span, edge], rtol=1e-4, atol=1e-7), (
-                SPANS[span]
+            assert torch.allclose(slope, scores.by_group[:, group, edge], rtol=1e-4, atol=1e-7), (
+                name
             )
 
 
@@ -236,8 +235,7 @@ def test_combinations_without_meaning_are_refused():
         {"rule": "simpson"},
         {"metric": "bleu"},
         {"steps": 0},
-        {"method": "exact", "spans": True},
-        {"spans": True},
+        {"method": "exact", "groups": THIRDS},
     ):
         with pytest.raises(InputError):
             attribute(case.model(), case.pairs, **options)

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from eap import InputError, dataset
-from runs import adapters, opening
-from summarization import generation, prompt
+from runs import adapters, opening, prompts
+from summarization import corruption, generation, prompt
 
 ASKED = {"kind": "chat", "instruction": prompt.INSTRUCTION}
 
@@ -69,7 +69,7 @@ def test_pairs_are_aligned_inside_the_template(built, chat_tokenizer):
 def test_spans_count_the_template_as_no_article(built):
     path, rows = built("--max_length", "256")
     pair, row = dataset.read_pairs(path, max_examples=1)[0], rows[0]
-    labels = dataset.span_labels(pair)
+    labels = corruption.groups_of(pair)
     first, last = row["sentences"][0][0], row["sentences"][-1][1]
     assert len(row["clean_ids"]) <= 256 and pair.prompt == ASKED
     assert set(labels[1:first]) == {3} == set(labels[last : row["summary_start"]])
@@ -110,7 +110,7 @@ def test_pairs_of_other_prompts_than_the_models_are_refused(trained, built, tmp_
     joined = tmp_path / "joined.jsonl"
     joined.write_text(plain.read_text() + other.read_text())
     with pytest.raises(InputError, match="the first pair has .plain"):
-        dataset.check_prompt(dataset.read_pairs(joined), None, joined)
+        prompts.check_prompt(dataset.read_pairs(joined), None, joined)
     main("extract_summarization_circuit", *words, "--pairs", built("--max_length", "240")[0])
     assert json.loads((tmp_path / "C.json").read_text())["metadata"]["prompt"] == ASKED
 

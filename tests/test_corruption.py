@@ -8,7 +8,7 @@ import pytest
 
 import create_causal_summarization_data as script
 from eap import InputError
-from eap.dataset import read_pairs
+from eap.dataset import Pair, read_pairs
 from study.pairs import content as pair_report
 from summarization import corruption, newsroom, prompt, rouge
 
@@ -308,3 +308,13 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path, articles_file, tiny_mo
     shutil.copytree(tiny_model_dir, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*"))
     with pytest.raises(InputError, match="tokenizer"):
         run(tmp_path, articles_file, str(tmp_path / "bare"))
+
+
+def test_groups_say_where_a_token_stands():
+    pair = Pair("a", list(range(9)), list(range(9)), 6, None, ((0, 2), (3, 4)), ((0, 2), (2, 5)))
+    names = [corruption.GROUPS.names[group] for group in corruption.GROUPS.of(pair)]
+    salient, other = "salient sentences", "other article text"
+    assert names[:5] == ["first token", salient, other, salient, other]
+    assert names[5:] == ["cue"] + ["summary so far"] * 3
+    with pytest.raises(InputError, match="pair b: expected its sentences"):
+        corruption.groups_of(Pair("b", [1, 2], [1, 3], 1))

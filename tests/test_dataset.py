@@ -21,7 +21,7 @@ def test_reads_what_is_required_and_what_is_optional(tmp_path):
     pair = dataset.read_pairs(
         write(tmp_path, ROW | {"masked": [[1, 2]], "control_ids": [7, 2, 3, 4]})
     )[0]
-    assert pair.masked == ((1, 2),)
+    assert pair.corrupted_spans == ((1, 2),)
     assert pair.control().corrupted_ids == [7, 2, 3, 4]
     with pytest.raises(InputError, match="control_ids"):
         dataset.read_pairs(write(tmp_path, ROW))[0].control()
@@ -36,8 +36,8 @@ def test_reads_what_is_required_and_what_is_optional(tmp_path):
         ({"clean_ids": [1, 2, 3, -1]}, "at least 0, got -1"),
         ({"id": ["a"]}, "id that is neither"),
         ({"corrupted_ids": []}, "no list of tokens"),
-        ({"corrupted_ids": [1, 9, 3, 5]}, "row 2: expected one summary"),
-        ({"control_ids": [1, 2, 9, 4]}, "row 2: expected one summary"),
+        ({"corrupted_ids": [1, 9, 3, 5]}, "row 2: expected the same tokens from summary_start on"),
+        ({"control_ids": [1, 2, 9, 4]}, "row 2: expected the same tokens from summary_start on"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, change, message):
@@ -74,7 +74,7 @@ def test_a_file_that_is_no_pairs_file_is_told_from_a_missing_one(tmp_path):
 def test_too_long_for_the_model_or_missing(tmp_path):
     with pytest.raises(InputError, match="at most 3 tokens"):
         dataset.read_pairs(write(tmp_path, ROW), context_length=3)
-    with pytest.raises(InputError, match="create_causal"):
+    with pytest.raises(InputError, match="found none"):
         dataset.read_pairs(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="at least one"):
         dataset.read_pairs(write(tmp_path))
@@ -115,13 +115,13 @@ def test_pairs_of_another_tokenizer_are_refused():
         def __call__(self, text, **options):
             return {"input_ids": [ord(letter) - 97 for letter in text.strip()]}
 
-    pair = Pair("a", [0, 1, 2], [0, 0, 2], 1, summary="bc")
+    pair = Pair("a", [0, 1, 2], [0, 0, 2], 1, target_text="bc")
     assert dataset.check_tokenizer([pair], Letters(), "pairs.jsonl") is None
     with pytest.raises(InputError, match="tokenizer"):
         dataset.check_tokenizer(
-            [Pair("a", [0, 2, 1], [0, 0, 1], 1, summary="bc")], Letters(), "pairs.jsonl"
+            [Pair("a", [0, 2, 1], [0, 0, 1], 1, target_text="bc")], Letters(), "pairs.jsonl"
         )
-    joined = [Pair("0", [3], [3], 0), pair, Pair("b", [0, 2, 1], [0, 0, 1], 1, summary="bc")]
+    joined = [Pair("0", [3], [3], 0), pair, Pair("b", [0, 2, 1], [0, 0, 1], 1, target_text="bc")]
     with pytest.raises(InputError, match="pair b reads"):  # two files in one, the first row untold
         dataset.check_tokenizer(joined, Letters(), "pairs.jsonl")
     assert "not checked" in dataset.check_tokenizer([pair], None, "pairs.jsonl")

@@ -570,7 +570,7 @@ def finetuned(tmp_path_factory):
             "id": pair.id,
             "clean_ids": pair.clean_ids,
             "corrupted_ids": pair.corrupted_ids,
-            "summary_start": pair.summary_start,
+            "summary_start": pair.target_start,
         }
         for pair in case.pairs
     ]

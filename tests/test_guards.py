@@ -164,7 +164,7 @@ def test_guard_19_scores_do_not_depend_on_batch_size_or_padding():
     """A mean over the tokens of a padded batch weights long summaries more; ours is one number per example, whatever it is padded to."""
     case = golden("tiny_nll_padded")
     pairs = [
-        Pair(str(i), one.clean_ids[i:], one.corrupted_ids[i:], one.summary_start - i - (i == 0))
+        Pair(str(i), one.clean_ids[i:], one.corrupted_ids[i:], one.target_start - i - (i == 0))
         for i, one in enumerate(case.pairs)
     ]
     alone, together = (
@@ -172,7 +172,7 @@ def test_guard_19_scores_do_not_depend_on_batch_size_or_padding():
     )
     for a, b in zip(alone[1:4], together[1:4], strict=True):
         assert (a - b).abs().max() <= 1e-10 * a.abs().max()
-    lengths = torch.tensor([len(pair.clean_ids) - pair.summary_start for pair in pairs]).double()
+    lengths = torch.tensor([len(pair.clean_ids) - pair.target_start for pair in pairs]).double()
     by_tokens = (lengths[:, None] * alone.edges).sum(0) / lengths.sum()
     assert (by_tokens - alone.edges.mean(0)).abs().max() > 1e-3 * alone.edges.abs().max()
 

@@ -207,7 +207,7 @@ def test_no_special_token_stands_in_an_article(study, tiny_tokenizer):
     end = tiny_tokenizer.eos_token_id
     for pair in dataset.read_pairs(study / "p$irs_$.jsonl"):
         assert pair.clean_ids.count(end) == 1 and pair.clean_ids[-1] == end
-        assert "<|endoftext|>" in tiny_tokenizer.decode(pair.clean_ids[: pair.summary_start])
+        assert "<|endoftext|>" in tiny_tokenizer.decode(pair.clean_ids[: pair.target_start])
 
 
 # ---------------------------------------------------------------- the disk
@@ -553,7 +553,7 @@ def test_a_broken_split_is_no_absent_one(tmp_path):
 
 def pair(own: str, *tokens: int, article: str | None = None) -> dataset.Pair:
     digest = dataset.text_sha256(article) if article else None
-    return dataset.Pair(own, [*tokens, 9], [*tokens[:-1], 8, 9], len(tokens), article_sha256=digest)
+    return dataset.Pair(own, [*tokens, 9], [*tokens[:-1], 8, 9], len(tokens), source_sha256=digest)
 
 
 def test_examples_that_extraction_saw_are_known_by_what_they_hold():
@@ -626,7 +626,7 @@ def test_tokenizers_that_normalise_give_aligned_pairs_that_extraction_accepts(
     write_jsonl(tmp_path / "p.jsonl", made)
     pairs = dataset.read_pairs(tmp_path / "p.jsonl")
     for each in pairs:
-        spans = sorted(each.sentences)
+        spans = sorted(each.segments)
         assert len(each.clean_ids) == len(each.corrupted_ids)
         assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
     assert dataset.check_tokenizer(pairs, normalising, "p") is None
@@ -653,7 +653,7 @@ def test_unknown_words_stay_where_they_are():
     )
     text = "The mayor closes kilns."
     assert prompt.encode(tokenizer, text) == tokenizer(text)["input_ids"] == [2, 1, 4, 1, 5]
-    pair = dataset.Pair("a", [3, 2, 1, 4, 1, 5, 0], [4, 2, 1, 4, 1, 5, 0], 1, summary=text)
+    pair = dataset.Pair("a", [3, 2, 1, 4, 1, 5, 0], [4, 2, 1, 4, 1, 5, 0], 1, target_text=text)
     assert dataset.check_tokenizer([pair], tokenizer, "p") is None
 
 
@@ -797,4 +797,4 @@ def test_scripts_name_the_words_of_other_scripts(name, tmp_path, tiny_model_dir,
         assert systems["reference"]["words"]["mean"] == 5
     else:
         made = dataset.read_pairs(tmp_path / "p.jsonl")
-        assert all(each.masked == (each.sentences[0],) for each in made)
+        assert all(each.corrupted_spans == (each.segments[0],) for each in made)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from golden_cases import NAMES, golden
 from safetensors.torch import load_file
-from test_attribute import written
+from test_attribute import THIRDS, written
 
 import extract_summarization_circuit as extract
 from eap import InputError, attribute, hooks, metrics, rules
@@ -235,9 +235,7 @@ def test_without_nonlinearity_it_is_EAP():
 @pytest.mark.parametrize("metric", list(metrics.METRICS))
 def test_equal_clean_and_corrupted_inputs_score_nothing(metric):
     case = golden("tiny_kl")
-    same = [
-        Pair(pair.id, pair.clean_ids, pair.clean_ids, pair.summary_start) for pair in case.pairs
-    ]
+    same = [Pair(pair.id, pair.clean_ids, pair.clean_ids, pair.target_start) for pair in case.pairs]
     scores = secant(case, metric, dtype=torch.float32, pairs=same)
     assert not scores.edges.any()
 
@@ -293,22 +291,11 @@ def test_a_forward_pass_with_rules_changes_no_bit_and_leaves_no_hook(name):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
-def test_spans_nodes_and_bfloat16():
+def test_groups_nodes_and_bfloat16():
     case = golden("small_kl_padded")
-    pairs = [
-        Pair(
-            pair.id,
-            pair.clean_ids,
-            pair.corrupted_ids,
-            pair.summary_start,
-            masked=((1, 3),),
-            sentences=((1, 6),),
-        )
-        for pair in case.pairs
-    ]
-    scores = secant(case, pairs=pairs, spans=True)
-    assert (scores.by_span.sum(1) - scores.edges).abs().max() < 1e-14
-    nodes = secant(case, pairs=pairs, method="NAP-secant")
+    scores = secant(case, groups=THIRDS)
+    assert (scores.by_group.sum(1) - scores.edges).abs().max() < 1e-14
+    nodes = secant(case, method="NAP-secant")
     change = node_scores(case.graph, nodes.edges)[:, 0] - (scores.corrupted - scores.clean)
     assert change.abs().max() < 1e-12  # the input node carries all of the change
 

@@ -1,0 +1,29 @@
+"""With which prompts pairs were made and models were trained, as files record it, held together."""
+
+from eap import InputError
+
+# Where a tokenizer says with which prompts its model was trained.
+PROMPT_KEY = "summary_prompt"
+
+
+def check_prompt(pairs: list, tokenizer, path) -> None:
+    """Raise InputError for pairs of several prompts, or of another than the model was trained on.
+
+    Files and models that do not say how their prompts were made are not judged.
+    """
+    told = [pair.prompt for pair in pairs if pair.prompt is not None]
+    trained = getattr(tokenizer, "init_kwargs", {}).get(PROMPT_KEY)
+    expected = trained or (told[0] if told else None)
+    other = next((prompt for prompt in told if prompt != expected), None)
+    if other is not None:
+        whose = "the model was fine-tuned on" if trained else "the first pair has"
+        raise InputError(
+            f"{path}: expected pairs with the prompt that {whose} ({prompt_in_words(expected)}), "
+            f"got {prompt_in_words(other)}; build them again with --prompt and --instruction"
+        )
+
+
+def prompt_in_words(prompt: dict) -> str:
+    """A recorded prompt as the flags would ask for it."""
+    instruction = prompt.get("instruction")
+    return f"{prompt.get('kind')}" + (f", instruction {instruction!r}" if instruction else "")
