@@ -500,7 +500,7 @@ def found_on(circuits: dict) -> dict:
 
 def compared(circuits: dict) -> dict | None:
     """How far two circuits overlap, beside chance and noise floors (guard 11); None for one circuit."""
-    from eap.circuit import chance_jaccard, jaccard, spearman
+    from study import overlap
 
     if len(circuits) < 2:
         return None
@@ -511,9 +511,9 @@ def compared(circuits: dict) -> dict | None:
     }
     return {
         "circuits": list(circuits),
-        "jaccard_edges": jaccard(a.in_graph, b.in_graph),
-        "spearman": spearman(a.scores.abs(), b.scores.abs()),
-        "chance": chance_jaccard(int(a.in_graph.sum()), int(b.in_graph.sum()), a.graph.n_edges),
+        "jaccard_edges": overlap.jaccard(a.in_graph, b.in_graph),
+        "spearman": overlap.spearman(a.scores.abs(), b.scores.abs()),
+        "chance": overlap.chance(int(a.in_graph.sum()), int(b.in_graph.sum()), a.graph.n_edges),
         "noise_floors": floors,
     }
 

@@ -214,7 +214,11 @@ def compare(args, circuits) -> list[dict]:
         known = scores_a is not None and scores_b is not None and n > 1
         both = (scores_a[:n], scores_b[:n]) if known else None
         rows.append(
-            {"a": name_a, "b": name_b, **robustness.pair(a, b, both, args.resamples, args.seed)}
+            {
+                "a": name_a,
+                "b": name_b,
+                **robustness.pair(a, b, both, resamples=args.resamples, seed=args.seed),
+            }
         )
     return rows
 
@@ -266,8 +270,10 @@ def extract_again(args, run, circuit, per_example) -> dict:
         name: found["variant", name] for name in plan
     }
     return {
-        "perturbation": robustness.curve(circuit, levels, whole, args.resamples, args.seed),
-        "agreement": robustness.agreement(circuit, named, args.resamples, args.seed),
+        "perturbation": robustness.curve(
+            circuit, levels, whole, resamples=args.resamples, seed=args.seed
+        ),
+        "agreement": robustness.agreement(circuit, named, resamples=args.resamples, seed=args.seed),
         "left_out": left_out,
     }
 

@@ -736,7 +736,8 @@ def look(args, graph, seen: list) -> dict:
     per_example = torch.cat(seen)
     rule = rule_of(args, graph, per_example)
     for resamples in sorted({min(QUICK_RESAMPLES, args.resamples), args.resamples}):
-        overlap = bootstrap.noise_floor(graph, rule, per_example, resamples, args.seed)
+        kept = bootstrap.resampled_circuits(graph, rule, per_example, resamples, args.seed)
+        overlap = bootstrap.noise_floor(kept)["mean"]
         if overlap < args.until_stable - QUICK_MARGIN:
             break
     enough = len(per_example) >= MIN_EXAMPLES  # fewer carry no claim

@@ -19,7 +19,8 @@ from eap.scores import completeness_gap, input_sums
 from eap.selection import RANKS, Rule, ranking, strongest
 from runs import console, devices, opening
 from study.faithfulness import numbers as faithfulness
-from study.stability.bootstrap import jaccards, pairwise_jaccard, resampled, split_half
+from study.overlap import every_two, jaccards
+from study.stability.bootstrap import resampled, split_half
 from summarization import corruption
 from summarization.newsroom import articles
 from tests import planted
@@ -191,7 +192,7 @@ def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
     found = faithfulness.differences(judged, kind, judged, f"{YARDSTICK}|mean", rows)
     result = []
     for which, row in zip(judged.rows_of(kind), found, strict=True):
-        f = faithfulness.interval(row["f"], judged.resampled([which], rows)[0])
+        f = intervals.interval(row["f"], judged.resampled([which], rows)[0])
         keep = {"fraction": row["fraction"], "difference": row["difference"]}
         result.append({**keep, "f": f["mean"], "low": f["low"], "high": f["high"]})
     return result
@@ -217,7 +218,7 @@ def overlaps(scored: Scored, rank: str, seed: int) -> dict:
 
         halves.append(float(split_half(finding, RESAMPLES, seed, choose).mean()))
         kept = resampled(finding, RESAMPLES, seed, choose)
-        between.append(float(pairwise_jaccard(kept).mean()))
+        between.append(float(every_two(kept).jaccard.mean()))
     sizes = [n for n in (6, 12, 24, 48, 96, 192) if 2 * n <= len(everything)]
     curve = [{"pairs": n, "jaccard": disjoint(everything, n, seed)} for n in sizes]
     equal = disjoint(everything, scored.at_equal_time, seed)

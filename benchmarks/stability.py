@@ -41,7 +41,6 @@ def main(argv=None):
     import torch
 
     from eap import circuit, scores
-    from study.stability import bootstrap
 
     args = parse(argv)
     chosen = circuit.load_circuit(args.circuit)
@@ -51,7 +50,7 @@ def main(argv=None):
             f"{args.circuit}: expected scores of at least {8 * args.examples} examples, got "
             f"{len(per_example)}; extract from more pairs or give a smaller --examples"
         )
-    values, choose = chosen.rule.values(per_example), bootstrap.by_rule(chosen)
+    values, choose = chosen.rule.values(per_example), chosen.rule.taking(chosen.graph)
     generator = torch.Generator().manual_seed(args.seed)
     orders = [torch.randperm(len(values), generator=generator) for _ in range(args.samples)]
     drawn = [values[order[: args.examples]] for order in orders]

@@ -85,7 +85,7 @@ def messages(name: str) -> list[str]:
     ]
     calls = [call for call in calls if ast.unparse(call.func).split(".")[-1] in RAISED]
     texts = [message_of(call) for call in sorted(calls, key=lambda call: call.lineno)]
-    return [text for text in dict.fromkeys(texts) if text.strip("… ")]
+    return [text for text in dict.fromkeys(texts) if text.strip("…; ")]
 
 
 def troubleshooting() -> str:

@@ -1,4 +1,4 @@
-"""A circuit: scores and a choice of edges on a graph, its JSON file, and what two circuits have in common."""
+"""A circuit: scores and a choice of edges on a graph, and its JSON file."""
 
 import itertools
 import json
@@ -315,34 +315,3 @@ def _require_comparable(a: Circuit, name_a: str, b: Circuit, name_b: str) -> Non
 def asked_for(circuit: Circuit) -> int:
     """How many edges were selected before pruning; as many as there are for a file that does not say."""
     return circuit.metadata.get("sizes", {}).get("selected", int(circuit.in_graph.sum()))
-
-
-# ---------------------------------------------------------------- comparing
-
-
-def jaccard(a: torch.Tensor, b: torch.Tensor) -> float:
-    """|a and b| / |a or b| of two choices of edges or nodes; 1 for two empty ones."""
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 1.0
-
-
-def chance_jaccard(size_a: int, size_b: int, total: int) -> float:
-    """The Jaccard index expected of two random choices: ab / (a + b - ab) in fractions, K / (2 - K) for equal sizes K.
-
-    0 for two empty ones, as for the overlaps beside which it stands.
-    """
-    a, b = size_a / total, size_b / total
-    return a * b / (a + b - a * b) if a + b else 0.0
-
-
-def spearman(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Spearman's rank correlation of two score vectors, ties at their mean rank; 0 when one of them is constant."""
-    ranks = torch.stack([_ranks(a), _ranks(b)])
-    if (ranks.std(1) == 0).any():
-        return 0.0
-    return float(torch.corrcoef(ranks)[0, 1])
-
-
-def _ranks(values: torch.Tensor) -> torch.Tensor:
-    _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum(0) - (counts - 1) / 2)[place].double()

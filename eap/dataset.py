@@ -170,6 +170,12 @@ def _pair(line: str, where: str, vocabulary_size: int | None, context_length: in
             f"{where}: expected at most {context_length} tokens, the model's context, got "
             f"{len(pair.clean_ids)}"
         )
+    targets = pair.clean_ids[pair.target_start :]
+    if any(ids[pair.target_start :] != targets for ids in _sequences(pair)):
+        raise InputError(
+            f"{where}: expected the same tokens from {IN_FILE['target_start']} on in the clean, the "
+            "corrupted and the control input, got different ones"
+        )
     return pair
 
 
@@ -231,12 +237,6 @@ def _require_aligned(pair: Pair, where: str) -> None:
         raise InputError(
             f"{where}: expected {IN_FILE['target_start']} from 1 to {len(pair.clean_ids) - 1}, got "
             f"{pair.target_start}"
-        )
-    targets = pair.clean_ids[pair.target_start :]
-    if any(ids[pair.target_start :] != targets for ids in _sequences(pair)):
-        raise InputError(
-            f"{where}: expected the same tokens from {IN_FILE['target_start']} on in the clean, the "
-            "corrupted and the control input, got different ones"
         )
 
 

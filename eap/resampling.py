@@ -1,10 +1,22 @@
-"""Resampled examples, and intervals from them: seeded and vectorised."""
+"""Resampled examples, and intervals from them: seeded and vectorised.
+
+The bootstrap over examples (Efron 1979): as many examples as there are, drawn with replacement. An
+interval is the central 95 % of what the resamples give. Values of examples are resampled by rows
+(`resample`), the same for all that is compared, so that differences are paired; scores of many
+edges by one product of counts with scores (`bootstrap_means`).
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 RESAMPLES = 1000
 LEVEL = 0.95
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+FALSE_DISCOVERY = 0.05  # share of false findings allowed among what is said to have changed
+FLIPS = 10_000  # sign flips of a paired test: the smallest p is 1 in 10,001
+CHUNK = 200  # resamples of scores at a time
 
 
 def resample(n: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
@@ -12,27 +24,12 @@ def resample(n: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, n, size=(resamples, n))
 
 
-def interval(resampled, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of resampled values along their first axis. Returns (low, high)."""
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return float(low), float(high)
-
-
-def mean_interval(
-    values, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
-) -> dict[str, float]:
-    """The mean of `values` with its bootstrap interval: {"mean", "low", "high", "n"}.
-
-    Source: Efron (1979), the percentile bootstrap. One value gives an interval of no width; say so where it is shown.
+def bootstrap_means(
+    per_example: torch.Tensor, resamples: int, seed: int, *, chunk: int = CHUNK
+) -> Iterator[torch.Tensor]:
+    """Yield the mean scores of resampled examples, (up to `chunk`, edges) float32 at a time, from
+    scores (examples, edges).
     """
-    values = np.asarray(values, dtype=float)
-    means = values[resample(len(values), seed, resamples)].mean(1)
-    low, high = interval(means, level)
-    return {"mean": float(values.mean()), "low": low, "high": high, "n": len(values)}
-
-
-def bootstrap_means(per_example: torch.Tensor, resamples: int, seed: int, chunk: int = 200):
-    """Yield mean scores of resampled examples, (up to `chunk`, edges) at a time: one matrix product of counts with scores."""
     generator = torch.Generator().manual_seed(seed)
     n = len(per_example)
     for start in range(0, resamples, chunk):
@@ -41,10 +38,61 @@ def bootstrap_means(per_example: torch.Tensor, resamples: int, seed: int, chunk:
         yield counts @ per_example.float() / n
 
 
-def sign_stability(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:
-    """(edges,) share of bootstrap resamples in which an edge's mean score has the sign of its mean over all examples."""
+def sign_stability(
+    per_example: torch.Tensor, resamples: int = RESAMPLES, seed: int = 0
+) -> torch.Tensor:
+    """(edges,) share of bootstrap resamples in which an edge's mean score has the sign of its mean
+    over all examples.
+    """
     sign = per_example.mean(0).sign()
     agreeing = sum(
         (means.sign() == sign).sum(0) for means in bootstrap_means(per_example, resamples, seed)
     )
     return agreeing / resamples
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def ends(drawn, axis: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high): the ends of the central 95 % of values that were drawn, along an axis or of all."""
+    low, high = np.quantile(drawn, TAILS, axis=axis)
+    return low, high
+
+
+def outer_ends(drawn) -> tuple[float, float]:
+    """`ends` at values that were drawn themselves, the next ones outward: some may be infinite."""
+    low = np.quantile(drawn, TAILS[0], method="lower")
+    high = np.quantile(drawn, TAILS[1], method="higher")
+    return float(low), float(high)
+
+
+def central(drawn: np.ndarray) -> dict[str, float]:
+    """{"mean", "low", "high"} of values that were drawn: their mean and their central 95 %.
+
+    Of what resampling alone gives, this is a noise floor.
+    """
+    low, high = ends(drawn)
+    return {"mean": float(drawn.mean()), "low": float(low), "high": float(high)}
+
+
+def interval(value: float, drawn: np.ndarray, n: int | None = None) -> dict[str, float]:
+    """{"mean", "low", "high"}: a value of all examples and the central 95 % of those of resamples;
+    "n", of how many examples, where given.
+
+    A resample that has no value (NaN or infinite) is left out.
+    """
+    finite = drawn[np.isfinite(drawn)]
+    low, high = ends(finite if len(finite) else np.array([value]))
+    found = {"mean": float(value), "low": float(low), "high": float(high)}
+    return found if n is None else {**found, "n": n}
+
+
+def mean_interval(values, seed: int, resamples: int = RESAMPLES) -> dict[str, float]:
+    """The mean of `values` with its bootstrap interval: {"mean", "low", "high", "n"}.
+
+    One value gives an interval of no width; say so where it is shown.
+    """
+    values = np.asarray(values, dtype=float)
+    means = values[resample(len(values), seed, resamples)].mean(1)
+    return interval(values.mean(), means, len(values))

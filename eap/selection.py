@@ -1,6 +1,7 @@
 """Choosing edges by their scores, and the rule that a circuit is made by."""
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -207,6 +208,12 @@ class Rule:
         """Booleans per edge: `choose`, pruned where the rule prunes."""
         kept = self.choose(graph, means)
         return prune(graph, kept) if self.prunes else kept
+
+    def taking(self, graph: Graph) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function from many means (circuits, edges) to what `take` takes of each."""
+        if self == self.equal(self.n):
+            return lambda means: strongest(means, min(self.n, graph.n_edges), self.absolute)
+        return lambda means: torch.stack([self.take(graph, row) for row in means])
 
     def sized(self, n: int) -> "Rule":
         """The rule for another size of the same circuit: the n strongest by the same ranking (or

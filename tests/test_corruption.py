@@ -211,6 +211,7 @@ def test_the_script_writes_two_files_that_the_reader_takes(
             "salience",
             "article",
             "summary",
+            "prompt",
         }
     found = json.loads((tmp_path / "out" / "salience.json").read_text(encoding="utf-8"))
     assert found["sentences"]["mean"] > found["salient_sentences"]["mean"] > 0 and all(

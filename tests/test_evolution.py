@@ -13,12 +13,13 @@ from scipy.stats import ttest_rel
 
 import analyze_circuit_evolution as script
 from eap import InputError
-from eap.circuit import Circuit, jaccard
+from eap.circuit import Circuit
 from eap.dataset import collate
 from eap.graph import Graph
 from eap.models import adapt
 from eap.selection import top_n
 from runs.records import fingerprint
+from study import overlap
 from study.evolution import content as evolution_report
 from study.evolution import faithfulness as evolution_faithfulness
 from study.evolution import figures as evolution_plots
@@ -88,8 +89,8 @@ def test_random_circuits_of_5_percent_meet_the_chance_level():
         ]
     )
     found, chance = (
-        np.array(evolution.jaccard_matrix(kept)),
-        np.array(evolution.chance_matrix(kept)),
+        np.array(overlap.matrix(kept)),
+        np.array(overlap.chance_matrix(kept)),
     )
     assert chance[0, 1] == pytest.approx(0.05 / 1.95, rel=0.01)
     assert found[np.triu_indices(6, 1)] == pytest.approx(chance[np.triu_indices(6, 1)], abs=0.025)
@@ -99,15 +100,22 @@ def test_random_circuits_of_5_percent_meet_the_chance_level():
 # ---------------------------------------------------------------- noise
 
 
+def noise_of(scores, resamples: int):
+    circuit = circuit_of(scores)
+    return evolution.noise(
+        circuit, scores, resamples=resamples, seed=0, size=int(circuit.in_graph.sum())
+    )
+
+
 def test_noise_floor_is_zero_without_noise_and_covers_a_repeated_extraction():
     quiet = planted(0, noise=0.0)
-    assert evolution.noise(circuit_of(quiet), quiet, 5, seed=0).edges_changed.max() == 0
+    assert noise_of(quiet, 5).edges.changed.max() == 0
     first, second = (
         planted(0, 0.0, 40) + 2 * randn(40, GRAPH.n_edges, seed=s) for s in (1, 2)
     )  # one model, other examples
-    noise = evolution.noise(circuit_of(first), first, 100, seed=0)
-    repeated = jaccard(circuit_of(first).in_graph, circuit_of(second).in_graph)
-    low, high = np.quantile(noise.edges_jaccard, [0.005, 0.995])
+    noise = noise_of(first, 100)
+    repeated = overlap.jaccard(circuit_of(first).in_graph, circuit_of(second).in_graph)
+    low, high = np.quantile(noise.edges.jaccard, [0.005, 0.995])
     assert low <= repeated <= high < 0.9
 
 

@@ -130,14 +130,6 @@ def test_a_corruption_that_changes_nothing_has_no_faithfulness():
         faithfulness.setting(measured, [], "kl")
 
 
-def test_overlaps_of_circuits_counted_by_hand():
-    kept = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    assert bootstrap.pairwise_jaccard(kept).tolist() == pytest.approx(
-        [1 / 3, 0, 0, 0, 0, 0]
-    )  # twice nothing is no agreement
-    assert bootstrap.jaccards(kept, kept[0]).tolist() == pytest.approx([1, 1 / 3, 0, 0])
-
-
 def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(GRAPH.n_edges, generator=generator)
@@ -178,8 +170,8 @@ def test_salient_sentences_are_corrupted_again_and_nothing_else():
             list(range(100 * i, 100 * i + 12)),
             [0] * 12,
             10,
-            masked=((2, 5),),
-            sentences=((0, 2), (2, 5), (5, 10)),
+            corrupted_spans=((2, 5),),
+            segments=((0, 2), (2, 5), (5, 10)),
         )
         for i in (1, 2, 3)
     ]

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from eap import InputError, circuit, resampling, selection
+from eap import InputError, circuit, selection
 from eap.graph import Graph
 from study.faithfulness import numbers as faithfulness
 
@@ -153,40 +153,6 @@ def test_top_nodes_takes_whole_nodes_within_the_budget():
         selection.top_nodes(ONE, node_scores, 3), kept("input->m0", "input->logits", "m0->logits")
     )
     assert selection.top_nodes(ONE, node_scores, 8).all()
-
-
-def test_jaccard_and_its_chance_level():
-    assert circuit.jaccard(
-        kept("input->m0", "m0->logits"), kept("m0->logits", "input->logits")
-    ) == pytest.approx(1 / 3)
-    share = 0.05
-    assert circuit.chance_jaccard(50, 50, 1000) == pytest.approx(share / (2 - share))
-    generator, n, values = torch.Generator().manual_seed(0), 1000, []
-    for _ in range(300):
-        a, b = (
-            torch.zeros(n, dtype=torch.bool).index_fill(
-                0, torch.randperm(n, generator=generator)[:50], True
-            )
-            for _ in range(2)
-        )
-        values.append(circuit.jaccard(a, b))
-    assert sum(values) / len(values) == pytest.approx(circuit.chance_jaccard(50, 50, n), abs=0.003)
-
-
-def test_spearman_by_hand():
-    assert circuit.spearman(
-        torch.tensor([1.0, 2, 3, 4]), torch.tensor([10.0, 20, 40, 30])
-    ) == pytest.approx(0.8)
-    assert circuit.spearman(torch.tensor([1.0, 1, 1]), torch.tensor([1.0, 2, 3])) == 0
-
-
-def test_bootstrap_means_are_means_of_resamples():
-    per_example = torch.eye(4)
-    means = torch.cat(list(resampling.bootstrap_means(per_example, 50, seed=0, chunk=20)))
-    assert means.shape == (50, 4)
-    assert torch.allclose(means.sum(1), torch.ones(50))
-    assert set((means * 4).flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
-    assert float(resampling.sign_stability(per_example - 2.0)[0]) == 1.0
 
 
 CFG = {"n_layers": 1, "n_heads": 1, "parallel_attn_mlp": False, "d_model": 4}

@@ -17,7 +17,7 @@ import extract_summarization_circuit as extraction
 from eap import InputError, dataset, metrics, random_circuits, selection, visualization
 from eap import resampling as statistics
 from eap.attribute import attribute
-from eap.circuit import Circuit, jaccard, load_circuit
+from eap.circuit import Circuit, load_circuit
 from eap.dataset import Pair
 from eap.graph import Graph
 from eap.models import adapt
@@ -31,6 +31,7 @@ from study.evolution.content import Checkpoint, evolve, layer_scores
 from study.faithfulness import numbers as faithfulness
 from study.faithfulness import words as faithfulness_report
 from study.faithfulness.figures import figure as faithfulness_figure
+from study.overlap import every_two, jaccard
 from study.robustness import numbers as robustness
 from study.stability import bootstrap
 from summarization import corruption
@@ -183,7 +184,7 @@ def test_guard_19_scores_do_not_depend_on_batch_size_or_padding():
 def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
     """Two random 5 % of GPT-2 small's edges share nearly all nodes, which looks like agreement."""
     a, b = (random_circuit(GPT2_SMALL, 0.05, seed) for seed in (0, 1))
-    found = robustness.pair(a, b, None, 10, 0)
+    found = robustness.pair(a, b, None, resamples=10, seed=0)
     assert found["jaccard_nodes"] > 0.95
     assert found["chance"]["mean"] == pytest.approx(0.05 / 1.95, rel=0.01)
     assert (
@@ -197,7 +198,9 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
         {
             "a": "A",
             "b": "B",
-            **robustness.pair(a, Circuit(GPT2_SMALL, half, half.double()), None, 10, 0),
+            **robustness.pair(
+                a, Circuit(GPT2_SMALL, half, half.double()), None, resamples=10, seed=0
+            ),
         }
     )
     assert "not more similar" not in line and "more similar than chance" in line
@@ -225,11 +228,11 @@ def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
         return selection.strongest(means, n)
 
     halves = bootstrap.split_half(one, 50, 0, choose).mean()
-    resamples = bootstrap.pairwise_jaccard(bootstrap.resampled(one, 100, 0, choose)).mean()
+    resamples = every_two(bootstrap.resampled(one, 100, 0, choose)).jaccard.mean()
     assert (
         halves - 0.03 < found < resamples + 0.03 < bootstrap.STABLE
     )  # two extractions on new examples lie between the two floors
-    test = bootstrap.permutation_test(one, other, n, permutations=100)
+    test = bootstrap.permutation_test(one, other, n=n, permutations=100)
     assert test["p"] > 0.05 and robustness.verdict(test) == "not shown to differ"
 
 
@@ -508,17 +511,17 @@ def test_guard_26_circuits_differ_only_by_a_p_value_that_noise_seldom_reaches():
 
     for seed in range(60):
         p.append(
-            bootstrap.permutation_test(scores(true), scores(true), 15, permutations=100, seed=seed)[
-                "p"
-            ]
+            bootstrap.permutation_test(
+                scores(true), scores(true), n=15, permutations=100, seed=seed
+            )["p"]
         )
     assert np.mean(np.array(p) < 0.05) <= 0.12 and 0.35 < np.mean(p) < 0.75
     test = bootstrap.permutation_test(
-        scores(true, 40), scores(torch.roll(true, 3), 40), 15, permutations=200
+        scores(true, 40), scores(torch.roll(true, 3), 40), n=15, permutations=200
     )
     assert test["p"] < 0.01 and robustness.verdict(test) == "the circuits differ"
     few = bootstrap.permutation_test(
-        scores(true, 4), scores(torch.roll(true, 3), 4), 15, permutations=200
+        scores(true, 4), scores(torch.roll(true, 3), 4), n=15, permutations=200
     )
     assert few["smallest_p"] == 0.125 and robustness.verdict(few) != "the circuits differ"
 

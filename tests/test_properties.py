@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from eap import InputError, circuit, dataset, selection
+from eap import InputError, circuit, dataset, random_circuits, selection
 from eap.graph import Graph
 from runs import disk, records, rows
 from study.bakeoff import lora
@@ -158,9 +158,9 @@ def layers_joined(graph: Graph, kept: torch.Tensor) -> dict:
 @given(kept_edges(), st.data())
 def test_matched_random_circuits_have_as_many_edges_for_every_pair_of_layers(case, data):
     graph, kept = case
-    drawn = selection.matched(graph, kept, seeded(data.draw))
+    drawn = random_circuits.matched(graph, kept, seeded(data.draw))
     assert layers_joined(graph, drawn) == layers_joined(graph, kept)
-    assert selection.uniform(graph, int(kept.sum()), seeded(data.draw)).sum() == kept.sum()
+    assert random_circuits.uniform(graph, int(kept.sum()), seeded(data.draw)).sum() == kept.sum()
 
 
 # ---------------------------------------------------------------- files
@@ -242,7 +242,7 @@ def as_line(pair: dataset.Pair) -> dict:
         "id": pair.id,
         "clean_ids": pair.clean_ids,
         "corrupted_ids": pair.corrupted_ids,
-        "summary_start": pair.summary_start,
+        "summary_start": pair.target_start,
     }
 
 
@@ -283,8 +283,8 @@ def test_batches_hold_every_pair_once_and_every_target_one_place_after_its_logit
             assert batch.clean_ids[place][tokens].tolist() == pair.clean_ids
             assert batch.corrupted_ids[place][tokens].tolist() == pair.corrupted_ids
             of_pair = batch.target_rows == place
-            assert batch.target_ids[of_pair].tolist() == pair.clean_ids[pair.summary_start :]
-            positions = list(range(pair.summary_start - 1, len(pair.clean_ids) - 1))
+            assert batch.target_ids[of_pair].tolist() == pair.clean_ids[pair.target_start :]
+            positions = list(range(pair.target_start - 1, len(pair.clean_ids) - 1))
             assert batch.target_positions[of_pair].tolist() == positions
     assert sorted(seen) == list(range(len(made)))
 

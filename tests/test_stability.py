@@ -11,10 +11,11 @@ import create_causal_summarization_data as create
 import extract_summarization_circuit as extract
 import make_report
 from eap import MIN_EXAMPLES, InputError, dataset
-from eap.circuit import Circuit, chance_jaccard, load_circuit
+from eap.circuit import Circuit, load_circuit
 from eap.graph import Graph
 from eap.scores import load_example_scores
 from eap.selection import strongest
+from study import overlap
 from study.extraction.blocks import Blocks, discard
 from study.robustness import numbers as robustness
 from study.stability import bootstrap
@@ -58,14 +59,12 @@ def test_what_other_examples_give_lies_in_the_interval_that_a_quarter_of_them_fo
     found = stability.curve("disjoint", there, choose, 0.99, seed)
     ahead = {row["examples"]: row for row in found["ahead"]}
     truth = {
-        n: np.mean(
-            [bootstrap.jaccards(*(choose(draw(n).mean(0)) for _ in "ab")) for _ in range(40)]
-        )
+        n: np.mean([overlap.jaccards(*(choose(draw(n).mean(0)) for _ in "ab")) for _ in range(40)])
         for n in (48, 96, 192)
     }
     assert truth[48] + 0.05 < truth[192]
-    for n, overlap in truth.items():
-        assert ahead[n]["low"] < overlap < ahead[n]["high"], n
+    for n, mean in truth.items():
+        assert ahead[n]["low"] < mean < ahead[n]["high"], n
         assert ahead[n]["high"] - ahead[n]["low"] < 0.35
 
 
@@ -75,7 +74,7 @@ def test_the_number_needed_is_the_one_that_reaches_the_goal():
     number = found["needed"]
     assert 0 < number["low"] < number["examples"] and found["points"][-1]["mean"] < 0.85
     both = [
-        float(bootstrap.jaccards(*(choose(draw(number["examples"]).mean(0)) for _ in "ab")))
+        float(overlap.jaccards(*(choose(draw(number["examples"]).mean(0)) for _ in "ab")))
         for _ in range(40)
     ]
     assert np.mean(both) == pytest.approx(0.88, abs=0.03)
@@ -106,7 +105,7 @@ def test_no_number_where_the_curve_supports_none():
     noise = torch.randn(64, GRAPH.n_edges, generator=torch.Generator().manual_seed(0))
     flat = stability.curve("disjoint", noise, choose, 0.8, 0)
     assert flat["needed"] is None and flat["ahead"] == [] and "does not rise" in flat["why_not"]
-    chance = chance_jaccard(SIZE, SIZE, GRAPH.n_edges)
+    chance = overlap.chance(SIZE, SIZE, GRAPH.n_edges)
     assert flat["points"][-1]["mean"] == pytest.approx(chance, abs=0.02)
 
 
@@ -187,10 +186,10 @@ def test_circuits_of_more_and_of_fewer_of_the_same_pairs_are_tested_on_those_tha
         names = [str(i) for i in range(n)]
         each.metadata.update(example_ids=names, example_sha256={"tokens": names})
     n = dataset.shared_start(more.metadata, fewer.metadata)
-    found = robustness.pair(more, fewer, (draw(24)[:n], other(16)), 10, 0)
+    found = robustness.pair(more, fewer, (draw(24)[:n], other(16)), resamples=10, seed=0)
     assert n == found["different"]["examples"] == 16
     assert found["p"] < 0.05 and found["low"] is None and found["high"] is None
-    alike = robustness.pair(fewer, fewer, (other(16), other(16)), 10, 0)
+    alike = robustness.pair(fewer, fewer, (other(16), other(16)), resamples=10, seed=0)
     assert alike["low"] is not None
 
     def shared(a, b):

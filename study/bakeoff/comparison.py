@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from eap.resampling import mean_interval
+from eap.resampling import FLIPS, mean_interval
 
-FLIPS = 10_000  # random sign flips of the test; the smallest p is 1 / (FLIPS + 1)
 CHUNK = 500
 ALPHA = 0.05
 POWER_FACTOR = 1.960 + 0.842  # normal quantiles of a two-sided test at 5 % and of 80 % power

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from eap import MIN_EXAMPLES
-from eap.resampling import LEVEL, RESAMPLES, interval
+from eap.resampling import FALSE_DISCOVERY, LEVEL, RESAMPLES, ends
 from study.differential import measures
 from study.differential.two_models import Comparison
 from study.layers import order
@@ -110,8 +110,8 @@ def head_change(comparison: Comparison, name: str, seed: int) -> dict:
     flat = change.reshape(len(change), -1)
     p = measures.sign_flip_p(flat, seed)
     q = false_discovery_control(p)  # Benjamini and Hochberg (1995)
-    found, mean = q <= measures.FALSE_DISCOVERY, flat.mean(0)
-    low, high = interval((measures.resampled_means(flat, seed) < 0).mean(1))
+    found, mean = q <= FALSE_DISCOVERY, flat.mean(0)
+    low, high = ends((measures.resampled_means(flat, seed) < 0).mean(1))
     shape = change.shape[1:]
     overall = {
         key: value[0]
@@ -129,7 +129,7 @@ def head_change(comparison: Comparison, name: str, seed: int) -> dict:
         "heads_lower": int((found & (mean < 0)).sum()),
         "heads_higher": int((found & (mean > 0)).sum()),
         "heads_total": len(mean),
-        "false_discovery_rate": measures.FALSE_DISCOVERY,
+        "false_discovery_rate": FALSE_DISCOVERY,
     }
 
 

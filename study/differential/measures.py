@@ -7,11 +7,9 @@ state: GPT-2 parks a huge, constant state there, which would dominate every mean
 import numpy as np
 import torch
 
-from eap.resampling import LEVEL, resample
+from eap.resampling import FLIPS, ends, resample
 
 TINY = 1.2e-38  # about the smallest normal float32: a weight below it counts as this, so that no logarithm is infinite
-FALSE_DISCOVERY = 0.05  # share of false findings allowed among the heads that are called changed
-FLIPS = 10_000  # sign flips of the paired test: the smallest p is 1 in 10,001
 MASSIVE = 10.0  # a dimension is massive when its mean |activation| is this many times its layer's median dimension
 
 # ---------------------------------------------------------------- states: (..., positions, d_model) twice -> (...)
@@ -156,9 +154,7 @@ def _divergences(
 
 def over_texts(values: np.ndarray, seed: int) -> dict[str, list]:
     """{"mean", "low", "high"} along the first axis, with bootstrap intervals over texts; the other axes stay, as nested lists."""
-    low, high = np.quantile(
-        resampled_means(values, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0
-    )
+    low, high = ends(resampled_means(values, seed), axis=0)
     return {"mean": values.mean(0).tolist(), "low": low.tolist(), "high": high.tolist()}
 
 

@@ -8,7 +8,8 @@ import torch
 
 from eap.circuit import Circuit, asked_for
 from eap.dataset import same_examples
-from eap.resampling import bootstrap_means
+from eap.resampling import FALSE_DISCOVERY, bootstrap_means, central, ends
+from study import overlap
 from study.evolution import numbers as evolution
 from study.evolution.words import sentences
 from study.stability import bootstrap
@@ -20,11 +21,8 @@ MOVED, NOT_SHOWN, NOT_TESTED = (
     "no change beyond noise shown",
     "change not tested",
 )
-NOISE_OF = {
-    "edges": "edges_changed",
-    "nodes": "nodes_changed",
-    "edges_equal_size": "equal_size_changed",
-}
+# The part of `evolution.Noise` that a set of nodes or edges is compared with.
+NOISE_OF = {"edges": "edges", "nodes": "nodes", "edges_equal_size": "equal_size"}
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,9 @@ def _describe(checkpoint: Checkpoint, edges, nodes) -> dict:
 def _noise(checkpoint: Checkpoint, resamples: int, seed: int, size: int):
     if checkpoint.per_example is None or resamples < 2 or len(checkpoint.per_example()) < 2:
         return None  # resampling one example changes nothing, which is no floor
-    return evolution.noise(checkpoint.circuit, checkpoint.per_example(), resamples, seed, size)
+    return evolution.noise(
+        checkpoint.circuit, checkpoint.per_example(), resamples=resamples, seed=seed, size=size
+    )
 
 
 def _rates(kept: torch.Tensor, noises: list, name: str) -> dict:
@@ -150,31 +150,27 @@ def _rates(kept: torch.Tensor, noises: list, name: str) -> dict:
     rates = evolution.change_rates(kept)
     if not all(noises):
         return {**rates, **dict.fromkeys(("floor", "from_first_floor", "dS_floor", "beyond_noise"))}
-    changed = np.stack([getattr(noise, NOISE_OF[name]) for noise in noises]) / max(
-        rates["sizes"][0], 1
-    )
-    floors = [
-        evolution.floor(np.concatenate(pair))
-        for pair in zip(changed[:-1], changed[1:], strict=True)
-    ]
-    from_first = [evolution.floor(np.concatenate([changed[0], now])) for now in changed[1:]]
+    counts = np.stack([getattr(noise, NOISE_OF[name]).changed for noise in noises])
+    changed = counts / max(rates["sizes"][0], 1)
+    floors = [central(np.concatenate(both)) for both in zip(changed[:-1], changed[1:], strict=True)]
+    from_first = [central(np.concatenate([changed[0], now])) for now in changed[1:]]
     beyond = [rate > floor["high"] for rate, floor in zip(rates["of_first"], floors, strict=True)]
     return {
         **rates,
         "floor": floors,
         "from_first_floor": from_first,
-        "dS_floor": evolution.floor(changed.mean(0)),
+        "dS_floor": central(changed.mean(0)),
         "beyond_noise": beyond,
     }
 
 
 def _similarity(edges, nodes, scores, noises) -> dict:
     found = {
-        "edges_jaccard": evolution.jaccard_matrix(edges),
-        "edges_chance": evolution.chance_matrix(edges),
-        "nodes_jaccard": evolution.jaccard_matrix(nodes),
-        "nodes_chance": evolution.chance_matrix(nodes),
-        "score_spearman": evolution.spearman_matrix(scores) if scores is not None else None,
+        "edges_jaccard": overlap.matrix(edges),
+        "edges_chance": overlap.chance_matrix(edges),
+        "nodes_jaccard": overlap.matrix(nodes),
+        "nodes_chance": overlap.chance_matrix(nodes),
+        "score_spearman": None if scores is None else overlap.spearman_matrix(scores),
         "edges_noise": None,
         "nodes_noise": None,
         "arrival": None,
@@ -182,9 +178,7 @@ def _similarity(edges, nodes, scores, noises) -> dict:
     }
     if all(noises):
         for name in ("edges", "nodes"):
-            found[f"{name}_noise"] = [
-                evolution.floor(getattr(noise, f"{name}_jaccard")) for noise in noises
-            ]
+            found[f"{name}_noise"] = [central(getattr(noise, name).jaccard) for noise in noises]
         found["arrival"], found["stays_from"] = evolution.arrival(
             found["edges_jaccard"][-1], found["edges_noise"][-1]["low"]
         )
@@ -221,9 +215,12 @@ def _permutation(checkpoint: Checkpoint, last: Checkpoint, seed: int) -> dict | 
     if both is None:
         return None
     rule = last.circuit.rule
-    before, after = (rule.values(scores) for scores in both)
     return bootstrap.permutation_test(
-        before, after, asked_for(last.circuit), rule.absolute, seed=seed
+        rule.values(both[0]),
+        rule.values(both[1]),
+        n=asked_for(last.circuit),
+        absolute=rule.absolute,
+        seed=seed,
     )
 
 
@@ -261,7 +258,7 @@ def _layers_noise(checkpoints, norms, change, seed: int) -> dict:
             for checkpoint, part in ends
         ]
     )
-    floors = [evolution.floor(values) for values in drawn.T]
+    floors = [central(values) for values in drawn.T]
     return {
         "pairs": len(drawn),
         "floor": floors,
@@ -314,11 +311,8 @@ def _band(checkpoint, part, edges, seed: int):
     drawn = bootstrap_means(
         evolution.shares(checkpoint.per_example()[:, edges], part), INTERVAL_RESAMPLES, seed
     )
-    return np.quantile(
-        torch.cat(list(drawn)).numpy(),
-        [(1 - evolution.LEVEL) / 2, (1 + evolution.LEVEL) / 2],
-        axis=0,
-    ).tolist()
+    low, high = ends(torch.cat(list(drawn)).numpy(), axis=0)
+    return low.tolist(), high.tolist()
 
 
 def _moved(checkpoints) -> dict | None:
@@ -333,9 +327,9 @@ def _moved(checkpoints) -> dict | None:
         return None
     old, new = first.circuit.in_graph, last.circuit.in_graph
     found = evolution.moves(*both, old, new)
-    inside, changed = (old | new).numpy(), found.q <= evolution.FALSE_DISCOVERY
+    inside, changed = (old | new).numpy(), found.q <= FALSE_DISCOVERY
     return {
-        "false_discovery_rate": evolution.FALSE_DISCOVERY,
+        "false_discovery_rate": FALSE_DISCOVERY,
         "examples": len(both[0]),
         "counts": {
             kind: {

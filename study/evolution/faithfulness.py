@@ -11,11 +11,10 @@ import torch
 from eap import MIN_EXAMPLES
 from eap.circuit import Circuit, asked_for
 from eap.random_circuits import uniform
-from eap.resampling import bootstrap_means
+from eap.resampling import interval, resample
 from study.faithfulness import numbers as faithfulness
 from study.faithfulness.numbers import excludes_zero
 
-RESAMPLES = 1000
 OWN, FINAL = "own", "final"
 MEANS_NOTHING = "f means nothing: the interval of what it divides by includes zero"
 
@@ -63,39 +62,35 @@ def run_circuits(
 def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
     """One checkpoint's faithfulness by one metric, from `run_circuits`' {name: (examples,)}.
 
-    {"own", "final", "own_minus_final": f with its interval; "random": the lowest and highest f of the n random circuits, or None;
-    "effect": m(empty) - m(full), by which f divides, with its interval; "means": the metric of full, empty, own and final}.
-    The examples are resampled together, so that a difference of two circuits is paired.
+    {"own", "final", "own_minus_final": f with its interval, None where f has no value; "random": the
+    lowest and highest f of the n random circuits, or None; "effect": m(empty) - m(full), by which f
+    divides, with its interval; "means": the metric of full, empty, own and final}. The examples are
+    resampled together, so that a difference of two circuits is paired.
     """
-    values = {**values, OWN: values.get(OWN, values[FINAL])}
-    names = list(values)
-    table = torch.from_numpy(np.stack([values[name] for name in names], 1))
-    drawn = (
-        torch.cat([table.float().mean(0, keepdim=True), *bootstrap_means(table, RESAMPLES, seed)])
-        .double()
-        .numpy()
-    )
-    column = dict(zip(names, drawn.T, strict=True))
-    effect = column["empty"] - column["full"]
-    f = {
-        name: (column["empty"] - column[name]) / np.where(effect == 0, np.nan, effect)
-        for name in names
-        if name not in ("full", "empty")
+    values = {name: np.asarray(column, dtype=float) for name, column in values.items()}
+    full, empty = values.pop("full"), values.pop("empty")
+    values.setdefault(OWN, values[FINAL])
+    rows = resample(len(full), seed)
+    f = {name: float(faithfulness.faithfulness(kept, full, empty)) for name, kept in values.items()}
+    drawn = {
+        name: faithfulness.faithfulness(values[name][rows], full[rows], empty[rows])
+        for name in (OWN, FINAL)
     }
-    random = [float(f[name][0]) for name in f if name not in (OWN, FINAL)]
+    random = [f[name] for name in f if name not in (OWN, FINAL)]
+    ends = {"full": full, "empty": empty, OWN: values[OWN], FINAL: values[FINAL]}
     return {
-        OWN: _interval(f[OWN]),
-        FINAL: _interval(f[FINAL]),
-        "own_minus_final": _interval(f[OWN] - f[FINAL]),
+        OWN: _interval(f[OWN], drawn[OWN]),
+        FINAL: _interval(f[FINAL], drawn[FINAL]),
+        "own_minus_final": _interval(f[OWN] - f[FINAL], drawn[OWN] - drawn[FINAL]),
         "random": {"low": min(random), "high": max(random), "n": len(random)} if random else None,
-        "effect": _interval(effect),
-        "means": {name: float(column[name][0]) for name in ("full", "empty", OWN, FINAL)},
+        "effect": interval((empty - full).mean(), (empty - full)[rows].mean(1)),
+        "means": {name: float(column.mean()) for name, column in ends.items()},
     }
 
 
-def _interval(values: np.ndarray) -> dict | None:
-    """{"mean", "low", "high"} of the value itself, which comes first, and of its resamples; None where one is undefined."""
-    return faithfulness.interval(values[0], values[1:]) if np.isfinite(values).all() else None
+def _interval(value: float, drawn: np.ndarray) -> dict | None:
+    """`interval`; None where the value itself is undefined."""
+    return interval(value, drawn) if np.isfinite(value) else None
 
 
 def meaningful(row: dict) -> bool:

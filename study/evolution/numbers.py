@@ -9,17 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.special import stdtr
-from scipy.stats import false_discovery_control, rankdata
+from scipy.stats import false_discovery_control
 
 from eap import InputError
-from eap.circuit import Circuit, chance_jaccard, jaccard
+from eap.circuit import Circuit
 from eap.graph import Graph
-from eap.resampling import bootstrap_means
+from eap.resampling import FALSE_DISCOVERY, bootstrap_means
+from study.overlap import Pairs, every_two, jaccard
+from study.stability.bootstrap import resampled_circuits
 
-FALSE_DISCOVERY = (
-    0.05  # share of false findings allowed among the edges that are said to have moved
-)
-LEVEL = 0.95
 SPLITS = 100  # of the examples into halves, for the norm by which scores are divided
 LAYER_PAIRS = 300  # pairs of resamples for the noise floor of the layers' change
 # circuits that differ in these measure different things
@@ -65,75 +63,32 @@ def change_rates(kept: torch.Tensor) -> dict:
 
 
 class Noise(NamedTuple):
-    """Two extractions of one checkpoint on resampled examples, many times over: changed items and Jaccard, (comparisons,) each.
+    """Two extractions of one checkpoint on resampled examples, every two of many.
 
-    Nodes and edges are those of the circuit as extraction cuts it; `equal_size` of circuits that all have as many edges.
+    Nodes and edges are those of the circuit as extraction cuts it; `equal_size` of circuits that
+    all have as many edges.
     """
 
-    edges_changed: np.ndarray
-    nodes_changed: np.ndarray
-    equal_size_changed: np.ndarray
-    edges_jaccard: np.ndarray
-    nodes_jaccard: np.ndarray
+    edges: Pairs
+    nodes: Pairs
+    equal_size: Pairs
 
 
 def noise(
-    circuit: Circuit,
-    per_example: torch.Tensor,
-    resamples: int,
-    seed: int,
-    equal_size: int | None = None,
+    circuit: Circuit, per_example: torch.Tensor, *, resamples: int, seed: int, size: int
 ) -> Noise:
     """What resampling the examples alone does to a circuit. `per_example` is (examples, edges).
 
-    The examples are drawn with replacement `resamples` times; each time their mean scores give a circuit by the rule of extraction, and
-    the `equal_size` edges of largest |score| (default: as many as the circuit has). Each drawing is compared with the one before it.
+    Every resample's scores give a circuit by the rule of extraction, and the `size` edges of
+    largest |score|. The first is `stability.bootstrap`'s noise floor, of as many resamples.
     """
-    graph, rule, found, previous = circuit.graph, circuit.rule, [], None
-    equal = rule.equal(equal_size or int(circuit.in_graph.sum()))
-    for means in bootstrap_means(rule.values(per_example), resamples, seed):
-        for row in means:
-            edges = rule.take(graph, row)
-            now = (edges, graph.nodes_kept(edges), equal.take(graph, row))
-            if previous is not None:
-                pairs = list(zip(previous, now, strict=True))
-                found.append(
-                    [
-                        *(int((a ^ b).sum()) for a, b in pairs),
-                        *(jaccard(a, b) for a, b in pairs[:2]),
-                    ]
-                )
-            previous = now
-    return Noise(*np.array(found, dtype=float).T)
-
-
-def floor(values: np.ndarray) -> dict[str, float]:
-    """{"mean", "low", "high"} of what noise alone gives: its mean and the central 95 % of the resamples."""
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+    graph, rule = circuit.graph, circuit.rule
+    edges = resampled_circuits(graph, rule, per_example, resamples, seed)
+    equal = resampled_circuits(graph, rule.equal(size), per_example, resamples, seed)
+    return Noise(every_two(edges), every_two(graph.nodes_kept(edges)), every_two(equal))
 
 
 # ---------------------------------------------------------------- similarity
-
-
-def jaccard_matrix(kept: torch.Tensor) -> list[list[float]]:
-    """(checkpoints, checkpoints) Jaccard index of every two circuits."""
-    return [[jaccard(a, b) for b in kept] for a in kept]
-
-
-def chance_matrix(kept: torch.Tensor) -> list[list[float]]:
-    """What two random circuits of these sizes would have: K / (2 - K) for two of size K (guard 11); 1 with itself."""
-    sizes = kept.sum(1).tolist()
-    return [
-        [1.0 if i == j else chance_jaccard(a, b, kept.shape[1]) for j, b in enumerate(sizes)]
-        for i, a in enumerate(sizes)
-    ]
-
-
-def spearman_matrix(scores: torch.Tensor) -> list[list[float]]:
-    """(checkpoints, checkpoints) rank correlation of |score| over all edges: no threshold enters it."""
-    with np.errstate(invalid="ignore"):  # constant scores have no rank correlation: 0
-        return np.nan_to_num(np.corrcoef(rankdata(scores.abs().numpy(), axis=1))).tolist()
 
 
 def arrival(with_last: list[float], low: float) -> tuple[int, int]:

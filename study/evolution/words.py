@@ -1,7 +1,8 @@
 """evolution.json in words: tables and sentences, each claim beside its noise floor or chance level. Plain data in, lines out."""
 
 from eap import MIN_EXAMPLES
-from study.evolution import numbers as evolution
+from eap.resampling import FALSE_DISCOVERY
+from study.evolution.numbers import KINDS
 
 PRINTED = 12  # edges in the printed table of those that moved; the file has all
 KINDS_OF_SET = {
@@ -177,9 +178,9 @@ def _arrival_words(content) -> str:
     if test is None:
         return ""
     p = f"p = {test['p']:.3f}"
-    if test["smallest_p"] >= evolution.FALSE_DISCOVERY:
+    if test["smallest_p"] >= FALSE_DISCOVERY:
         return f"; on the same examples, too few for the permutation test, no difference to the last can be shown ({p})"
-    differ = "that they differ" if test["p"] < evolution.FALSE_DISCOVERY else "no difference"
+    differ = "that they differ" if test["p"] < FALSE_DISCOVERY else "no difference"
     return (
         f"; on the same examples the permutation test between it and the last shows {differ} ({p})"
     )
@@ -194,9 +195,7 @@ def _moved_lines(content) -> list[str]:
     counts = ", ".join(f"{count['in_a_circuit']} {kind}" for kind, count in moved["counts"].items())
     entered, left = moved["entered"], moved["left"]
     outside = sum(
-        count["outside_both"]
-        for kind, count in moved["counts"].items()
-        if kind != evolution.KINDS[0]
+        count["outside_both"] for kind, count in moved["counts"].items() if kind != KINDS[0]
     )
     return [
         f"Normalised scores of the edges in the first or last circuit, {moved['examples']} examples, false-discovery rate "

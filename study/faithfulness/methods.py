@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from eap import attribute
-from eap.circuit import Circuit, chance_jaccard
+from eap.circuit import Circuit
 from eap.selection import FRACTIONS, prune
 from study.faithfulness import numbers as faithfulness
 from study.faithfulness.words import by_words
-from study.stability.bootstrap import jaccards
+from study.overlap import chance, jaccard
 
 COMPARED = "compared circuit"  # what its entries are called
 
@@ -72,8 +72,8 @@ def agreement(circuit: Circuit, other: Circuit) -> list[dict]:
         rows.append(
             {
                 "fraction": mine.fraction,
-                "jaccard": float(jaccards(*kept)),
-                "chance": chance_jaccard(*sizes, graph.n_edges),
+                "jaccard": jaccard(*kept),
+                "chance": chance(*sizes, graph.n_edges),
             }
         )
     return rows

@@ -18,9 +18,9 @@ from eap import MIN_EXAMPLES, InputError, hooks, memory, random_circuits, select
 from eap.circuit import Circuit
 from eap.dataset import Batch
 from eap.evaluate import CircuitRunner
+from eap.resampling import interval, outer_ends
 
 GOALS = (0.8, 0.9)  # the sizes that reach them are reported
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -223,19 +223,6 @@ def setting(measured: Measured, entries: list[Entry], metric: str) -> Setting:
     return Setting(entries, measured.values[metric], full, empty)
 
 
-def interval(point, resampled: np.ndarray, n: int | None = None) -> dict[str, float]:
-    """{"mean", "low", "high"}: the value on all examples and the central 95 % of the resamples; "n", of how many examples, where told.
-
-    A resample in which corruption changes nothing has no f, and is left out.
-    """
-    finite = resampled[np.isfinite(resampled)]
-    values = finite if len(finite) else np.array([point])
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"mean": float(point), "low": float(low), "high": float(high)} | (
-        {} if n is None else {"n": n}
-    )
-
-
 def table(found: Setting, graph, rows: np.ndarray) -> list[dict]:
     """A row for every entry: what it is, its sizes, f with its interval, and the metric's mean."""
     which = list(range(len(found.entries)))
@@ -297,10 +284,7 @@ def sizes_reaching(found: Setting, rows: np.ndarray, kind: str = "circuit") -> l
     fractions, result = [found.entries[i].fraction for i in which], []
     for goal in GOALS:
         points = crossing(fractions, found.resampled(which, rows).T, goal)
-        low, high = (
-            float(np.quantile(points, q, method=way))
-            for q, way in (((1 - LEVEL) / 2, "lower"), ((1 + LEVEL) / 2, "higher"))
-        )
+        low, high = outer_ends(points)
         found_at = {
             "fraction": float(crossing(fractions, found.f(which), goal)),
             "low": low,

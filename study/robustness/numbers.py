@@ -4,156 +4,154 @@ All circuits are the `n` edges of largest |score| (or signed score) before pruni
 The noise floor is the same comparison between two resamples of the examples of the first extraction.
 """
 
-import numpy as np
 import torch
-from scipy.stats import hypergeom, rankdata
 
 from eap import MIN_EXAMPLES
-from eap.circuit import Circuit, asked_for, chance_jaccard, spearman
-from eap.resampling import bootstrap_means
-from eap.selection import strongest
-from study.evolution.numbers import floor, jaccard_matrix, spearman_matrix
+from eap.circuit import Circuit, asked_for
+from eap.resampling import bootstrap_means, central
+from study import overlap
 from study.stability import bootstrap
 
 SPEARMAN_RESAMPLES = 100  # ranking all edges of a resample costs ten times a selection
 
 
-def agreement(circuit: Circuit, found: dict[str, torch.Tensor], resamples: int, seed: int) -> dict:
-    """Jaccard and Spearman of every two extractions; `found` maps a name to per-example scores (examples, edges), the reference first.
+def agreement(
+    circuit: Circuit, extractions: dict[str, torch.Tensor], *, resamples: int, seed: int
+) -> dict:
+    """Jaccard and Spearman of every two extractions; `extractions` maps a name to scores per example
+    (examples, edges), the reference first.
 
-    `with_first` holds the Jaccard index with the reference and its interval, the same resampled examples going into both; `noise_floor`
-    that of two resamples of the reference.
+    `with_first` holds the Jaccard index with the reference and its interval, the same resampled
+    examples going into both; `noise_floor` that of two resamples of the reference, cut in the same
+    way.
     """
-    n, rule = asked_for(circuit), circuit.rule
-    means = torch.stack([scores.double().mean(0) for scores in found.values()])
-    first = next(iter(found.values()))
-
-    def choose(values):
-        return strongest(values, n, rule.absolute)
-
-    def resampled(scores):
-        return bootstrap.resampled(rule.values(scores), resamples, seed, choose)
-
-    reference = resampled(first)
-    ranked = torch.stack([rule.values(scores).double().mean(0) for scores in found.values()])
-    table = jaccard_matrix(choose(ranked))
-    spans = [floor(bootstrap.jaccards(resampled(scores), reference)) for scores in found.values()]
+    graph, rule = circuit.graph, circuit.rule.equal(asked_for(circuit))
+    names, first = list(extractions), next(iter(extractions.values()))
+    means = torch.stack([scores.double().mean(0) for scores in extractions.values()])
+    ranked = torch.stack([rule.values(scores).double().mean(0) for scores in extractions.values()])
+    table = overlap.matrix(rule.taking(graph)(ranked))
+    reference = bootstrap.resampled_circuits(graph, rule, first, resamples, seed)
+    with_first = []
+    for name, scores, index in zip(names, extractions.values(), table[0], strict=True):
+        drawn = bootstrap.resampled_circuits(graph, rule, scores, resamples, seed)
+        span = central(overlap.jaccards(drawn, reference))
+        with_first.append(
+            {"name": name, "jaccard_edges": index, "low": span["low"], "high": span["high"]}
+        )
     return {
-        "names": list(found),
+        "names": names,
         "examples": len(first),
-        "edges": n,
-        "chance": chance_jaccard(n, n, circuit.graph.n_edges),
-        "noise_floor": floor(bootstrap.pairwise_jaccard(reference)),
+        "edges": rule.n,
+        "chance": overlap.chance(rule.n, rule.n, graph.n_edges),
+        "noise_floor": bootstrap.noise_floor(reference),
         "spearman_noise_floor": spearman_floor(first, seed),
-        "with_first": [
-            {"name": name, "jaccard_edges": table[0][i], "low": span["low"], "high": span["high"]}
-            for i, (name, span) in enumerate(zip(found, spans, strict=True))
-        ],
+        "with_first": with_first,
         "jaccard": table,
-        "spearman": spearman_matrix(means),
+        "spearman": overlap.spearman_matrix(means),
     }
 
 
 def spearman_floor(per_example: torch.Tensor, seed: int) -> dict[str, float]:
     """Spearman's correlation of |score| over all edges between two resamples: {"mean", "low", "high"}."""
     means = torch.cat(list(bootstrap_means(per_example, SPEARMAN_RESAMPLES, seed)))
-    with np.errstate(invalid="ignore"):  # constant scores have no rank correlation: 0
-        table = np.nan_to_num(np.corrcoef(rankdata(means.abs().numpy(), axis=1)))
-    return floor(table[np.triu_indices(len(table), 1)])
+    return central(overlap.spearman_of_every_two(means))
 
 
 def curve(
     circuit: Circuit,
     levels: dict[float, torch.Tensor],
     whole: torch.Tensor,
+    *,
     resamples: int,
     seed: int,
 ) -> list[dict]:
-    """For each level of corruption: Jaccard, by the circuit's own rule, and Spearman with the extraction from all salient tokens.
+    """For each level of corruption: Jaccard, by the circuit's own rule, and Spearman with the
+    extraction from all salient tokens.
 
-    The interval is the central 95 % of paired resamples. They hold fewer different examples, so their overlap is lower on average and
-    the point can lie at the interval's upper edge.
+    The interval is the central 95 % of paired resamples. They hold fewer different examples, so
+    their overlap is lower on average and the point can lie at the interval's upper edge.
     """
-    rule, rows = circuit.rule, []
-
-    def resampled(scores):
-        values = rule.values(scores)
-        return bootstrap.resampled(values, resamples, seed, bootstrap.by_rule(circuit))
+    graph, rule, rows = circuit.graph, circuit.rule, []
 
     def extracted(scores):
-        return rule.take(circuit.graph, rule.values(scores).double().mean(0))
+        return rule.take(graph, rule.values(scores).double().mean(0))
 
-    everything = resampled(whole)
-    noise = floor(bootstrap.pairwise_jaccard(everything))
+    everything = bootstrap.resampled_circuits(graph, rule, whole, resamples, seed)
+    noise = bootstrap.noise_floor(everything)
     target, target_scores = extracted(whole), whole.double().mean(0)
     for level, scores in levels.items():
-        mean = scores.double().mean(0)
-        kept = extracted(scores)
-        span = floor(bootstrap.jaccards(resampled(scores), everything))
+        mean, kept = scores.double().mean(0), extracted(scores)
+        drawn = bootstrap.resampled_circuits(graph, rule, scores, resamples, seed)
+        span = central(overlap.jaccards(drawn, everything))
         rows.append(
             {
                 "level": level,
                 "examples": len(scores),
-                "jaccard_edges": float(bootstrap.jaccards(kept, target)),
+                "jaccard_edges": overlap.jaccard(kept, target),
                 "low": span["low"],
                 "high": span["high"],
-                "spearman": spearman(mean.abs(), target_scores.abs()),
-                "chance": chance_jaccard(int(kept.sum()), int(target.sum()), circuit.graph.n_edges),
+                "spearman": overlap.spearman(mean.abs(), target_scores.abs()),
+                "chance": overlap.chance(int(kept.sum()), int(target.sum()), graph.n_edges),
                 "noise_floor": noise,
             }
         )
     return rows
 
 
-def chance(size_a: int, size_b: int, total: int) -> dict[str, float]:
-    """{"mean", "low", "high"}: the Jaccard index that two random choices of edges have, and the central 95 % of what they have.
+def pair(
+    a: Circuit,
+    b: Circuit,
+    per_example: tuple[torch.Tensor, torch.Tensor] | None,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict:
+    """Two circuits: Jaccard with its chance level, Spearman of all scores; with scores of the same
+    examples, an interval and a test.
 
-    The number of shared edges is hypergeometric.
+    `per_example` is (scores of a, scores of b) of those examples that both were found on, or None.
+    Where one was found on more, there is a test but no interval. `different` is
+    `bootstrap.permutation_test`: is 1 - Jaccard of the equally many strongest edges larger than
+    where the two models' labels are swapped example by example?
     """
-    low, high = hypergeom(total, size_a, size_b).ppf([0.025, 0.975])
-    ends = [
-        float(shared / (size_a + size_b - shared)) if size_a + size_b > shared else 1.0
-        for shared in (low, high)
-    ]
-    return {"mean": chance_jaccard(size_a, size_b, total), "low": ends[0], "high": ends[1]}
-
-
-def pair(a: Circuit, b: Circuit, per_example, resamples: int, seed: int) -> dict:
-    """Two circuits: Jaccard with its chance level, Spearman of all scores; with scores of the same examples, an interval and a test.
-
-    `per_example` is (scores of a, scores of b) or None; of those examples that both were found on. Where one was found on more, there is
-    a test but no interval. `different` is `bootstrap.permutation_test`: is 1 - Jaccard of the equally many
-    strongest edges larger than where the two models' labels are swapped example by example?
-    """
-    sizes, nodes = (
-        (int(a.in_graph.sum()), int(b.in_graph.sum())),
-        [each.graph.nodes_kept(each.in_graph) for each in (a, b)],
-    )
-    found = {
-        "jaccard_edges": float(bootstrap.jaccards(a.in_graph, b.in_graph)),
+    graph, rank = a.graph, None
+    if a.scores is not None and b.scores is not None:
+        rank = overlap.spearman(a.scores.abs(), b.scores.abs())
+    described = {
+        "jaccard_edges": overlap.jaccard(a.in_graph, b.in_graph),
         "low": None,
         "high": None,
-        "jaccard_nodes": float(bootstrap.jaccards(*nodes)),
-        "chance": chance(*sizes, a.graph.n_edges),
-        "spearman": spearman(a.scores.abs(), b.scores.abs())
-        if a.scores is not None and b.scores is not None
-        else None,
+        "jaccard_nodes": overlap.jaccard(
+            graph.nodes_kept(a.in_graph), graph.nodes_kept(b.in_graph)
+        ),
+        "chance": overlap.chance_interval(
+            int(a.in_graph.sum()), int(b.in_graph.sum()), graph.n_edges
+        ),
+        "spearman": rank,
         "p": None,
         "different": None,
     }
     if per_example is None:
-        return found
-    shared, n = len(per_example[0]), min(asked_for(a), asked_for(b))
-    if all(len(each.metadata.get("example_ids", ())) in (0, shared) for each in (a, b)):
-        both = [
-            bootstrap.resampled(each.rule.values(scores), resamples, seed, bootstrap.by_rule(each))
-            for each, scores in zip((a, b), per_example, strict=True)
-        ]
-        span = floor(bootstrap.jaccards(*both))
-        found |= {"low": span["low"], "high": span["high"]}
-    values = [a.rule.values(scores) for scores in per_example]
-    test = bootstrap.permutation_test(*values, n, a.rule.absolute, seed=seed)
-    return found | {"p": test["p"], "different": test}
+        return described
+    scores_a, scores_b = per_example
+    if _found_on(a, len(scores_a)) and _found_on(b, len(scores_b)):
+        drawn_a = bootstrap.resampled_circuits(a.graph, a.rule, scores_a, resamples, seed)
+        drawn_b = bootstrap.resampled_circuits(b.graph, b.rule, scores_b, resamples, seed)
+        span = central(overlap.jaccards(drawn_a, drawn_b))
+        described |= {"low": span["low"], "high": span["high"]}
+    test = bootstrap.permutation_test(
+        a.rule.values(scores_a),
+        a.rule.values(scores_b),
+        n=min(asked_for(a), asked_for(b)),
+        absolute=a.rule.absolute,
+        seed=seed,
+    )
+    return described | {"p": test["p"], "different": test}
+
+
+def _found_on(circuit: Circuit, examples: int) -> bool:
+    """Whether a circuit was found on so many examples, as far as its file says."""
+    return len(circuit.metadata.get("example_ids", ())) in (0, examples)
 
 
 # ---------------------------------------------------------------- in words

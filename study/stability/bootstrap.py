@@ -17,16 +17,15 @@ import torch
 
 from eap import MIN_EXAMPLES, InputError
 from eap.circuit import Circuit
-from eap.resampling import bootstrap_means, sign_stability
-from eap.selection import strongest
-from study.evolution.numbers import floor
+from eap.graph import Graph
+from eap.resampling import CHUNK, RESAMPLES, bootstrap_means, central, sign_stability
+from eap.selection import Rule, strongest
+from study.overlap import every_two, jaccards
 
-RESAMPLES = 1000
 STABLE = 0.8  # mean pairwise bootstrap Jaccard above which a circuit is called stable
 SURE = 0.95  # share of resamples in which an edge that one can count on is chosen
 PERMUTATIONS = 1000
 SPLITS = 200
-CHUNK = 200
 
 
 class Bootstrap(NamedTuple):
@@ -60,7 +59,7 @@ def bootstrap(
         raise InputError(
             f"expected at least 2 examples and 2 resamples, got {len(per_example)} and {resamples}; extract from more pairs"
         )
-    values, choose = circuit.rule.values(per_example), by_rule(circuit)
+    values, choose = circuit.rule.values(per_example), circuit.rule.taking(circuit.graph)
     kept = resampled(values, resamples, seed, choose, progress)
     nodes = torch.cat([circuit.graph.nodes_kept(part) for part in kept.split(CHUNK)])
     return Bootstrap(
@@ -68,8 +67,8 @@ def bootstrap(
         sign_stability(per_example, resamples, seed).double(),
         kept.sum(1).double().numpy(),
         jaccards(kept, circuit.in_graph),
-        pairwise_jaccard(kept),
-        pairwise_jaccard(nodes),
+        every_two(kept).jaccard,
+        every_two(nodes).jaccard,
         split_half(values, SPLITS, seed, choose),
     )
 
@@ -81,21 +80,22 @@ def resampled(
     of resampled examples.
     """
     return torch.cat(
-        [choose(means) for means in progress(bootstrap_means(values, resamples, seed, CHUNK))]
+        [choose(means) for means in progress(bootstrap_means(values, resamples, seed))]
     )
 
 
-def noise_floor(graph, rule, per_example: torch.Tensor, resamples: int, seed: int) -> float:
-    """The mean Jaccard index between two resamples, of circuits taken by `rule`: what `summarise`
-    calls the noise floor's mean.
+def resampled_circuits(
+    graph: Graph, rule: Rule, per_example: torch.Tensor, resamples: int, seed: int
+) -> torch.Tensor:
+    """(resamples, edges) booleans: what `rule` takes of resampled scores per example."""
+    return resampled(rule.values(per_example), resamples, seed, rule.taking(graph))
+
+
+def noise_floor(kept: torch.Tensor) -> dict[str, float]:
+    """{"mean", "low", "high"} of the Jaccard index of every two of the circuits of resampled
+    examples (resamples, edges).
     """
-    kept = resampled(
-        rule.values(per_example),
-        resamples,
-        seed,
-        lambda means: torch.stack([rule.take(graph, row) for row in means]),
-    )
-    return float(pairwise_jaccard(kept).mean())
+    return central(every_two(kept).jaccard)
 
 
 def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarray:
@@ -104,35 +104,12 @@ def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarr
     first = torch.stack(
         [torch.randperm(n, generator=generator) < n // 2 for _ in range(splits)]
     ).float()
-    halves = (rows @ values.float() / rows.sum(1, keepdim=True) for rows in (first, 1 - first))
-    return jaccards(*(choose(means) for means in halves))
+    return jaccards(_circuits_of(first, values, choose), _circuits_of(1 - first, values, choose))
 
 
-def by_rule(circuit: Circuit):
-    """A `choose` for `resampled`, from means of the rule's values: the circuit's own extraction,
-    pruning included.
-    """
-    rule = circuit.rule
-    return lambda means: torch.stack([rule.take(circuit.graph, row) for row in means])
-
-
-def jaccards(kept: torch.Tensor, others: torch.Tensor) -> np.ndarray:
-    """(circuits,) the Jaccard index of each row of `kept` with the same row of `others`, or with the one circuit `others`.
-
-    0 for two empty ones, as in `pairwise_jaccard`: where pruning leaves nothing, twice nothing is no agreement.
-    """
-    shared, union = (both.sum(-1).double() for both in (kept & others, kept | others))
-    return (shared / union.clamp_min(1)).numpy()
-
-
-def pairwise_jaccard(kept: torch.Tensor) -> np.ndarray:
-    """The Jaccard index of every two rows of `kept` (circuits, items): (circuits (circuits - 1) / 2,). 0 for two empty ones."""
-    rows = kept[:, kept.any(0)].float()
-    shared, sizes = (rows @ rows.T).double(), rows.sum(1).double()
-    union = sizes[:, None] + sizes - shared
-    values = shared / union.clamp_min(1)
-    first, second = torch.triu_indices(len(kept), len(kept), offset=1)
-    return values[first, second].numpy()
+def _circuits_of(chosen: torch.Tensor, values: torch.Tensor, choose) -> torch.Tensor:
+    """What `choose` takes of the mean over the examples with a 1 in each row of `chosen`."""
+    return choose(chosen @ values.float() / chosen.sum(1, keepdim=True))
 
 
 def summarise(found: Bootstrap, n_examples: int, seed: int) -> dict:
@@ -140,16 +117,16 @@ def summarise(found: Bootstrap, n_examples: int, seed: int) -> dict:
 
     `selection_frequency` and `sign_stability` have a number per edge, in the order of the file's edges.
     """
-    noise = floor(found.edges_jaccard)
+    noise = central(found.edges_jaccard)
     return {
         "examples": n_examples,
         "resamples": len(found.sizes),
         "seed": seed,
-        "size": floor(found.sizes),
-        "jaccard_with_circuit": floor(found.with_circuit),
+        "size": central(found.sizes),
+        "jaccard_with_circuit": central(found.with_circuit),
         "noise_floor": noise,
-        "noise_floor_nodes": floor(found.nodes_jaccard),
-        "split_half": floor(found.halves_jaccard),
+        "noise_floor_nodes": central(found.nodes_jaccard),
+        "split_half": central(found.halves_jaccard),
         "stable": noise["mean"] > STABLE and n_examples >= MIN_EXAMPLES,
         "stable_above": STABLE,
         "sure_edges": int((found.frequency >= SURE).sum()),
@@ -190,6 +167,7 @@ def sentence(about: dict | None) -> str:
 def permutation_test(
     base: torch.Tensor,
     other: torch.Tensor,
+    *,
     n: int,
     absolute: bool = True,
     permutations: int = PERMUTATIONS,
@@ -219,7 +197,7 @@ def permutation_test(
     p = (1 + int((null >= observed - 1e-9).sum())) / (1 + permutations)
     return {
         "distance": observed,
-        "null": floor(null),
+        "null": central(null),
         "p": p,
         "smallest_p": max(1 / (1 + permutations), 2.0 ** (1 - examples)),
         "permutations": permutations,

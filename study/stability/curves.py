@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from eap.circuit import Circuit, chance_jaccard
-from eap.resampling import bootstrap_means
+from eap.circuit import Circuit
+from eap.resampling import TAILS, bootstrap_means, central
 from eap.selection import FRACTIONS as SIZES
-from study.evolution.numbers import LEVEL, floor
+from study.overlap import chance, every_two, jaccards
 from study.stability import bootstrap
 
 SIZE_RESAMPLES = 100  # for the overlap at each size
@@ -87,7 +87,7 @@ def disjoint(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.
     for draw in range(draws):
         order = torch.randperm(len(values), generator=generator)
         weights[0, draw, order[:n]] = weights[1, draw, order[n : 2 * n]] = 1 / n
-    return bootstrap.jaccards(*(choose(half @ values) for half in weights))
+    return jaccards(choose(weights[0] @ values), choose(weights[1] @ values))
 
 
 def resampled(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.ndarray:
@@ -102,7 +102,7 @@ def resampled(values: torch.Tensor, n: int, draws: int, generator, choose) -> np
         order = torch.randperm(len(values), generator=generator)[:n]
         rows = torch.randint(n, (AGAIN, n), generator=generator)
         counts = torch.zeros(AGAIN, n).scatter_add_(1, rows, torch.ones(rows.shape))
-        overlaps.append(bootstrap.pairwise_jaccard(choose(counts / n @ values[order])))
+        overlaps.append(every_two(choose(counts / n @ values[order])).jaccard)
     return np.concatenate(overlaps)
 
 
@@ -119,7 +119,7 @@ def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> di
     points = measure(kind, values, DRAWS, seed, choose)
     measured = {n: float(overlaps.mean()) for n, overlaps in points.items()}
     told = {
-        "points": [{"examples": n, **floor(overlaps)} for n, overlaps in points.items()],
+        "points": [{"examples": n, **central(overlaps)} for n, overlaps in points.items()],
         "goal": goal,
         "fit": None,
         "ahead": [],
@@ -210,7 +210,7 @@ def spread(values: np.ndarray) -> float:
     """Half the width of the 95 % interval of a number, from its values with each group left out."""
     groups = len(values)
     error = np.sqrt((groups - 1) / groups * ((values - values.mean()) ** 2).sum())
-    return float(student.ppf((1 + LEVEL) / 2, groups - 1) * error)
+    return float(student.ppf(TAILS[1], groups - 1) * error)
 
 
 def doubt(fit: Fit, others: list[Fit]) -> str | None:
@@ -290,15 +290,15 @@ def by_size(circuit: Circuit, values: torch.Tensor, goal: float, seed: int) -> l
     rows = []
     for fraction in SIZES:
         rule = circuit.rule.sized(max(1, round(fraction * graph.n_edges)))
-        kept = torch.stack([rule.take(graph, row) for row in means])
-        overlap, size = floor(bootstrap.pairwise_jaccard(kept)), float(kept.sum(1).double().mean())
+        kept = rule.taking(graph)(means)
+        overlap, size = bootstrap.noise_floor(kept), float(kept.sum(1).double().mean())
         rows.append(
             {
                 "fraction": fraction,
                 "selected": rule.n,
                 "pruned": size,
                 **overlap,
-                "chance": chance_jaccard(size, size, graph.n_edges),
+                "chance": chance(size, size, graph.n_edges),
                 "stable": overlap["mean"] > goal and fraction < 1,
             }
         )
@@ -315,7 +315,8 @@ def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: in
     `stable_sizes` is {"smallest", "largest", "but": sizes between them at which it is not} as shares
     of all edges, or None; the two curves are None for fewer than `FEWEST` examples.
     """
-    values, choose = circuit.rule.values(per_example).float(), bootstrap.by_rule(circuit)
+    values = circuit.rule.values(per_example).float()
+    choose = circuit.rule.taking(circuit.graph)
     sizes = by_size(circuit, values, goal, seed)
     stable = [row["fraction"] for row in sizes if row["stable"]]
     enough = len(values) >= FEWEST

@@ -1,0 +1,55 @@
+"""Resampled examples and intervals: by hand, and one interval for one quantity."""
+
+import numpy as np
+import pytest
+import torch
+
+from eap import resampling
+from study.evolution import faithfulness as evolution_faithfulness
+from study.faithfulness import numbers as faithfulness
+
+
+def test_bootstrap_means_are_means_of_resamples():
+    per_example = torch.eye(4)
+    means = torch.cat(list(resampling.bootstrap_means(per_example, 50, seed=0, chunk=20)))
+    assert means.shape == (50, 4)
+    assert torch.allclose(means.sum(1), torch.ones(50))
+    assert set((means * 4).flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
+    assert float(resampling.sign_stability(per_example - 2.0)[0]) == 1.0
+
+
+def test_ends_are_the_central_share_of_what_was_drawn():
+    drawn = np.arange(1001.0)
+    assert resampling.ends(drawn) == pytest.approx((25, 975))
+    low, high = resampling.ends(np.stack([drawn, -drawn], 1), axis=0)
+    assert low == pytest.approx([25, -975]) and high == pytest.approx([975, -25])
+    assert resampling.outer_ends([1, 2, np.inf, np.inf]) == (1, np.inf)
+    assert resampling.central(drawn) == pytest.approx({"mean": 500, "low": 25, "high": 975})
+
+
+def test_a_resample_without_a_value_is_left_out_of_an_interval():
+    found = resampling.interval(2.0, np.array([1.0, np.nan, 3.0, -np.inf]), 4)
+    assert found == pytest.approx({"mean": 2, "low": 1.05, "high": 2.95, "n": 4})
+    assert resampling.interval(2.0, np.array([np.nan])) == {"mean": 2, "low": 2, "high": 2}
+
+
+def test_f_has_one_interval_whichever_script_reports_it():
+    rng = np.random.default_rng(1)
+    full, empty = np.zeros(12), rng.uniform(1, 2, 12)
+    circuit, other = empty * rng.uniform(0.1, 0.4, 12), empty * rng.uniform(0.5, 0.8, 12)
+    values = {"full": full, "empty": empty, "own": circuit, "final": other}
+    over_checkpoints = evolution_faithfulness.summarise(values, seed=3)
+    none = torch.zeros(1, dtype=torch.bool)
+    entries = [faithfulness.Entry("circuit", 0.1, none), faithfulness.Entry("other", 0.1, none)]
+    setting = faithfulness.Setting(entries, np.stack([circuit, other]), full, empty)
+    rows = resampling.resample(12, seed=3)
+    (difference,) = faithfulness.differences(setting, "circuit", setting, "other", rows)
+    drawn = setting.resampled([0], rows)[0]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert low < setting.f([0])[0] < high
+    own = {"mean": setting.f([0])[0], "low": low, "high": high}
+    assert over_checkpoints["own"] == pytest.approx(own)
+    paired = {name: difference["difference"][name] for name in ("mean", "low", "high")}
+    assert over_checkpoints["own_minus_final"] == pytest.approx(paired)
+    effect = resampling.mean_interval(empty - full, seed=3)
+    assert over_checkpoints["effect"] == pytest.approx({key: effect[key] for key in paired})
