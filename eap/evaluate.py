@@ -8,7 +8,9 @@ zero, or a mean. With delta_u = running_u - ablated_u, the input of a slot v is
 
 and delta_u is zero for every node that the circuit does not reach. So work goes with the edges: a node outside the circuit costs
 nothing, a slot without kept edges reads what it reads in the ablated run, and a slot takes whichever of the two forms has fewer
-terms. Slots that keep the same edges share one stream. Attention is computed exactly. The ablated run of a batch is made once and
+terms. Slots that keep the same edges share one stream. Attention is computed exactly. Where a norm follows attention, its scale is that
+of what all heads of the layer give in this run: those of the circuit their running results, the others what they make of the ablated
+stream. The ablated run of a batch is made once and
 serves every circuit.
 
 Source: Hanna et al., arXiv 2403.17806.
@@ -61,6 +63,7 @@ class CircuitRunner:
         self.before_attention, self.before_mlp = streams.attention, streams.mlp
         self.at_targets = streams.final[self.batch.target_rows, self.batch.target_positions]
         self.projections = [None] * self.graph.n_layers
+        self.plain_heads = {}  # by layer; of models with a norm after attention
 
     def plain_metric(self, which: str, metric: str) -> torch.Tensor:
         """(examples,) the metric of the plain "clean" or "corrupted" run."""
@@ -94,6 +97,18 @@ class CircuitRunner:
             )
             self.projections[layer] = values.unflatten(1, stream.shape[:2])
         return self.projections[layer]
+
+    def given(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a layer's heads make of the ablated stream, computed when first asked for.
+
+        (heads, batch pos, d_head) each for itself, and (batch pos, d_model) all together.
+        """
+        if layer not in self.plain_heads:
+            q, k, v = self.projection(layer).unflatten(0, (3, -1)).transpose(1, 2)
+            results = self.adapter.attend(layer, q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
+            weight = self.adapter.out_weight(layer).flatten(0, 1)
+            self.plain_heads[layer] = results, results.transpose(0, 1).flatten(1) @ weight
+        return self.plain_heads[layer]
 
 
 class _Recipe:
@@ -197,6 +212,9 @@ class _CircuitRun:
         results = (
             self.adapter.attend(layer, q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
         )  # (heads, batch pos, d_head)
+        norm = self.adapter.blocks[layer].attn_post
+        if norm is not None:
+            results = results / norm.scale(self._total(layer, heads.tolist(), results))
         before = (
             self.runner.ablated.heads[layer]
             .flatten(0, 1)
@@ -204,6 +222,15 @@ class _CircuitRun:
             .transpose(0, 1)
         )
         self._write_heads(layer, first, heads.tolist(), results - before[heads.to(results.device)])
+
+    def _total(self, layer: int, heads: list[int], results: torch.Tensor) -> torch.Tensor:
+        """(batch pos, d_model): what all heads give together, before the norm that follows.
+
+        Heads outside of the circuit give what they make of the ablated stream.
+        """
+        plain, total = self.runner.given(layer)
+        weight = self.adapter.out_weight(layer)[heads].flatten(0, 1)
+        return total + (results - plain[heads]).transpose(0, 1).flatten(1) @ weight
 
     def _write_heads(self, layer: int, first: int, heads: list[int], changes: torch.Tensor) -> None:
         weight = self.adapter.write_weight(layer)
@@ -246,7 +273,7 @@ class _CircuitRun:
             self.runner.before_mlp[layer].flatten(0, 1), slice(None)
         )[0]
         block = self.adapter.blocks[layer]
-        return block.mlp(block.mlp_norm(stream)) - self.runner.ablated.mlps[layer].flatten(0, 1)
+        return block.run_mlp(stream) - self.runner.ablated.mlps[layer].flatten(0, 1)
 
 
 def _adder(coefficients: torch.Tensor) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:

@@ -91,12 +91,19 @@ class _Nodes(NamedTuple):
 def recorded(adapter):
     """Run a block in which one forward pass leaves what heads and MLPs write in the lists that this yields."""
     nodes = _Nodes([], [])
-    before = [
-        (block.attn_out, lambda z: nodes.heads.append(_unhalved(z))) for block in adapter.blocks
-    ]
-    after = [(block.mlp, lambda out: nodes.mlps.append(_unhalved(out))) for block in adapter.blocks]
+    before, after = [], []
+    for block in adapter.blocks:
+        before.append((block.attn_out, lambda z: nodes.heads.append(_unhalved(z))))
+        if block.attn_post is not None:
+            before.append((block.attn_post.module, partial(_divide, nodes.heads, block.attn_post)))
+        after.append((block.mlp_end, lambda out: nodes.mlps.append(_unhalved(out))))
     with hooked(before, after):
         yield nodes
+
+
+def _divide(heads: list[torch.Tensor], norm, total: torch.Tensor) -> None:
+    """Divide the last layer's results by the scale of the norm after it, which reads `total`."""
+    heads[-1] = heads[-1] / norm.scale(_unhalved(total))
 
 
 def _unhalved(x: torch.Tensor) -> torch.Tensor:
@@ -246,23 +253,35 @@ class Taps(NamedTuple):
     projections: list[list[torch.Tensor]]  # what `Block.projections` put out
     mlp_norms: list[torch.Tensor]  # the stream before the MLP's norm
     hidden: list[list[torch.Tensor]]  # what `Block.mlp_in` put out
+    attn_posts: list[torch.Tensor | None]  # what the heads gave together, where a norm follows
+    mlp_posts: list[torch.Tensor | None]  # what the MLP gave, where a norm follows
     final: list[torch.Tensor]  # the stream before the final norm: one tensor
+    uncapped: list[torch.Tensor]  # logits before their cap, if any: one tensor
 
     def of_layer(self, layer: int) -> "Taps":
         """The tensors of one layer."""
-        return Taps(*(tensors[layer] for tensors in self[:4]), self.final)
+        return Taps(*(tensors[layer] for tensors in self[:6]), self.final, self.uncapped)
 
 
-NO_TAPS = Taps(None, None, None, None, None)
+NO_TAPS = Taps(*[None] * 8)
 
 
 @contextmanager
 def tapped(adapter):
     """Run a block in which one forward pass leaves what its operations work on in the `Taps` that this yields."""
     n_layers = adapter.graph.n_layers
-    taps = Taps([], [[] for _ in range(n_layers)], [], [[] for _ in range(n_layers)], [])
+    lists = [[[] for _ in range(n_layers)] for _ in range(2)]
+    taps = Taps([], lists[0], [], lists[1], [None] * n_layers, [None] * n_layers, [], [])
     before, after = [(adapter.final_norm.module, partial(_keep, taps.final))], []
+    if adapter.cap is not None:
+        before.append((adapter.cap, partial(_keep, taps.uncapped)))
     for layer, block in enumerate(adapter.blocks):
+        for norm, inputs in (
+            (block.attn_post, taps.attn_posts),
+            (block.mlp_post, taps.mlp_posts),
+        ):
+            if norm is not None:
+                before.append((norm.module, partial(_keep_at, inputs, layer)))
         before.append((block.attn_norm.module, partial(_keep, taps.attn_norms)))
         before.append((block.mlp_norm.module, partial(_keep, taps.mlp_norms)))
         for modules, outputs in (
@@ -276,6 +295,10 @@ def tapped(adapter):
 
 def _keep(tensors: list, x: torch.Tensor) -> None:
     tensors.append(x.detach())
+
+
+def _keep_at(tensors: list, layer: int, x: torch.Tensor) -> None:
+    tensors[layer] = x.detach()
 
 
 def _keep_outputs(modules, outputs: list) -> list:
@@ -360,14 +383,22 @@ def handing_back(adapter, rules: Rules, other: Taps | None, collect: Callable | 
     for layer, block in enumerate(adapter.blocks):
         there = other.of_layer(layer) if other else NO_TAPS
         attention = partial(_attention_rule, adapter, layer, rules, there.projections, collect)
-        norms = (block.attn_norm, there.attn_norms), (block.mlp_norm, there.mlp_norms)
-        for norm, stream in norms:
-            replacement.module(norm.module, partial(_norm_rule, rules, norm, stream))
+        for norm, stream in (
+            (block.attn_norm, there.attn_norms),
+            (block.attn_post, there.attn_posts),
+            (block.mlp_norm, there.mlp_norms),
+            (block.mlp_post, there.mlp_posts),
+        ):
+            if norm is not None:
+                replacement.module(norm.module, partial(_norm_rule, rules, norm, stream))
         replacement.between(block.projections, block.attn_out, attention)
         gate = partial(_activation_rule, rules, block.activation, there.hidden)
         replacement.between(block.mlp_in, block.mlp_out, gate)
     final = partial(_norm_rule, rules, adapter.final_norm, other.final[0] if other else None)
     replacement.module(adapter.final_norm.module, final)
+    if adapter.cap is not None:
+        uncapped = None if other is None else other.uncapped
+        replacement.module(adapter.cap, partial(_cap_rule, rules, adapter.cap, uncapped))
     with replacement.hooked():
         yield
 
@@ -393,6 +424,12 @@ def _norm_rule(rules: Rules, norm, other, grad: torch.Tensor, x: torch.Tensor) -
     slope = rules.norm(_wide(x), there, norm.epsilon, centred=norm.centred)
     y = _wide(grad) * norm.weight
     return slope.hand_back(y.sub_(y.mean(-1, keepdim=True)) if norm.centred else y)
+
+
+def _cap_rule(rules: Rules, module, others, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The multiplier of logits before their cap; `others` holds those of the corrupted run."""
+    there = None if others is None else _wide(others[0])
+    return grad * rules.activation(module.function, _wide(x), there)
 
 
 def _activation_rule(rules: Rules, function, others, grad, inputs) -> list[torch.Tensor]:
@@ -424,7 +461,7 @@ def _attention_rule(
     ready = adapter.ready(layer, mine)
     other = None if theirs is None else adapter.ready(layer, theirs)
     arriving = _wide(grad).unflatten(-1, (adapter.graph.n_heads, -1)).transpose(1, 2)
-    multipliers = rules.attention(ready, other, arriving, adapter.scaling)
+    multipliers = rules.attention(ready, other, arriving, adapter.softmax(layer))
     joined = adapter.join_heads(_unready(adapter, layer, rules, mine, theirs, multipliers))
     if collect is not None:
         collect(layer, slots, joined)
@@ -460,7 +497,11 @@ def gated(adapter, other: Taps, share: float):
 
 def patched(adapter, where: str, value: torch.Tensor):
     """Run a block with the output of all heads of a layer (`where` = "a3") or of an MLP ("m3") replaced by `value`."""
-    block = adapter.blocks[int(where[1:])]
-    if where[0] == "a":
+    layer = int(where[1:])
+    block = adapter.blocks[layer]
+    if where[0] == "m":
+        return hooked(after=[(block.mlp_end, lambda _: value)])
+    if block.attn_post is None:
         return hooked(before=[(block.attn_out, lambda _: value)])
-    return hooked(after=[(block.mlp, lambda _: value)])
+    written = value @ adapter.write_weight(layer).flatten(0, 1)
+    return hooked(after=[(block.attn_post.module, lambda _: written)])

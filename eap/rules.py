@@ -16,10 +16,12 @@ at an operation's output:
     product A B            for A: G B-bar^T, for B: A-bar^T G     (q k^T, weights times values, gates)
     softmax p, rows        L (G - sum(L G) / sum(L)), L the logarithmic mean of p and p',
                            L = (p - p') / (ln p - ln p'), p itself where they agree, 0 where masked
+    soft cap c tanh(l/c)   as an activation, of attention's scores and of logits where a model has it
     LayerNorm              with c = x - mean x, s = sqrt(mean c^2 + epsilon), y = weight G less its mean:
                            y (1/s + 1/s')/2 - c-bar (y . c-bar) 2 / (d s s' (s + s'))
     RMSNorm                the same with c = x and y = weight G
     gated MLP a(h) up      the activation's and the product's rule
+    norm after the heads   RMSNorm's, of what the heads write together: see below
     kl, per target         w - q: w = L / sum(L) over the vocabulary, q the clean run's probabilities
     nll, per target        w - onehot(target)
     logit_diff             onehot(target) - onehot(the corrupted run's favourite)
@@ -32,6 +34,14 @@ cross it sum to metric(corrupted) - metric(clean)**: over the edges out of `inpu
 gap but rounding. Cost: the two plain runs and one backward pass. In the limit of equal inputs every
 multiplier is the derivative.
 
+Where a norm follows attention (Gemma 2), what enters the stream is y = weight t / s(t), t the sum of what the
+heads give, and head h's own part of it is z_h = weight t_h / s(t), each run with its own s. What a head changes
+of y goes two ways: through its own t_h, and through s, which scales all heads' parts. No rule of its own is
+needed for the second: y is a function of t alone, t is linear in all t_h, and RMSNorm's rule hands a multiplier
+N back to t with N . (t - t') = G . (y - y') exactly, both ways in it. So every head's result gets N, and a slot
+behind it what attention makes of that; the sums stay exact at every cut. On the writers' side nothing is left
+to approximate either: z_h - z'_h is taken from the two runs as it is, and sums to y - y' over the heads.
+
 For activation functions this is the rescale rule of DeepLIFT (Shrikumar et al., arXiv 1704.02685); the rules
 for softmax, products, norms and metrics make it exact for a transformer. Relatives, as methods of their own:
 
@@ -41,8 +51,9 @@ for softmax, products, norms and metrics make it exact for a transformer. Relati
              each factor, the norm's scale held constant.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -54,6 +65,7 @@ from eap.metrics import Reference
 GIM_TEMPERATURE = 2.0
 LOG2_E = 1.4426950408889634
 # Elements of attention weights at a time: what is computed for them should stay near a processor.
+HIDDEN = -0.25  # of the largest number: the score of a key that a query does not see
 ATTENTION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
 
 
@@ -189,6 +201,57 @@ def norm_mean_held(
 # ---------------------------------------------------------------- attention
 
 
+def soft_cap(x: torch.Tensor, cap: float) -> torch.Tensor:
+    """cap tanh(x / cap): nearly x where it is small, never beyond the cap."""
+    return torch.tanh(x / cap) * cap
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """How a layer's attention weights come of its queries and keys.
+
+    Scores are `scaling` q k, under a soft `cap` if any; with a `window` a query sees so many keys,
+    itself the last of them, instead of all before it.
+    """
+
+    scaling: float
+    cap: float | None = None
+    window: int | None = None
+
+    def sees_all(self, length: int) -> bool:
+        """Whether every query of a text of this length sees all keys before it."""
+        return self.window is None or self.window >= length
+
+    def scores(self, heads: "Heads", rows: slice) -> torch.Tensor:
+        """(batch, heads, rows, keys): scaled products of some queries with keys, before any cap."""
+        return (heads.q[..., rows, :] * self.scaling) @ heads.k[..., : rows.stop, :].mT
+
+    def capped(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores under the cap; the tensor itself without one."""
+        return scores if self.cap is None else soft_cap(scores, self.cap)
+
+    def slope(self, rule: Callable, scores: torch.Tensor, other=None) -> torch.Tensor | None:
+        """What `rule`, an activation's, makes of the cap at these scores; None without one."""
+        if self.cap is None:
+            return None
+        return rule(partial(soft_cap, cap=self.cap), scores, other)
+
+    def log_weights(self, capped: torch.Tensor, rows: slice, temperature: float = 1.0):
+        """Logarithms of the attention weights; finite where a row sees no key, too."""
+        scores = capped / temperature if temperature != 1 else capped
+        queries = torch.arange(rows.start, rows.stop, device=scores.device)[:, None]
+        if not self.sees_all(rows.stop):
+            outside = torch.arange(rows.stop, device=scores.device) <= queries - self.window
+            scores.masked_fill_(outside, HIDDEN * torch.finfo(scores.dtype).max)
+        hidden = queries < queries.T
+        scores[..., rows.start :].masked_fill_(hidden, HIDDEN * torch.finfo(scores.dtype).max)
+        return scores.log_softmax(-1)
+
+    def weights(self, heads: "Heads", rows: slice) -> torch.Tensor:
+        """(batch, heads, rows, keys): the attention weights of some queries."""
+        return self.log_weights(self.capped(self.scores(heads, rows)), rows).exp()
+
+
 class Heads(NamedTuple):
     """What the attention of a layer works on: (batch, heads, pos, d_head) each."""
 
@@ -201,7 +264,7 @@ class Heads(NamedTuple):
         return Heads(*((mine + theirs) / 2 for mine, theirs in zip(self, other, strict=True)))
 
 
-def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, scaling: float) -> Heads:
+def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """The multipliers of q, k and v of causal attention, by finite differences of softmax and products.
 
     Row chunk by row chunk, each with only the keys that its rows see: nothing of size heads x positions x
@@ -209,33 +272,42 @@ def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, scaling: fl
     """
     middle = heads.mean(other)
 
-    def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        log_p = log_weights(heads, rows, scaling)
-        log_q = log_weights(other, rows, scaling)
+    def weights(rows: slice) -> _Weights:
+        here, there = softmax.scores(heads, rows), softmax.scores(other, rows)
+        slope = softmax.slope(secant_slope, here, there)
+        log_p = softmax.log_weights(softmax.capped(here), rows)
+        log_q = softmax.log_weights(softmax.capped(there), rows)
         mean = exp_of_weights(log_p).add_(exp_of_weights(log_q)).mul_(0.5)
-        return mean, log_mean(log_p, log_q, mean)
+        return _Weights(mean, log_mean(log_p, log_q, mean), slope)
 
-    return _attention(middle, grad, scaling, weights)
+    return _attention(middle, grad, softmax, weights)
 
 
-def attention_half(heads: Heads, other, grad: torch.Tensor, scaling: float) -> Heads:
+def attention_half(heads: Heads, other, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """AttnLRP: the softmax's derivative; each product gives half to each of its factors."""
-
-    def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        p = exp_of_weights(log_weights(heads, rows, scaling))
-        return p, p
-
-    return _halved(_attention(heads, grad, scaling, weights))
+    return _halved(_attention(heads, grad, softmax, _at(heads, softmax, slope_from_zero)))
 
 
-def attention_warm(heads: Heads, other, grad: torch.Tensor, scaling: float) -> Heads:
+def attention_warm(heads: Heads, other, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """GIM: the softmax's derivative at temperature 2; each product gives half to each of its factors."""
+    weights = _at(heads, softmax, derivative, GIM_TEMPERATURE)
+    return _halved(_attention(heads, grad, softmax, weights))
 
-    def weights(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        warm = exp_of_weights(log_weights(heads, rows, scaling / GIM_TEMPERATURE))
-        return exp_of_weights(log_weights(heads, rows, scaling)), warm
 
-    return _halved(_attention(heads, grad, scaling, weights))
+def _at(heads: Heads, softmax: Softmax, rule: Callable, temperature: float = 1.0) -> Callable:
+    """The `weights` of `_attention` at one run: the softmax's derivative, the cap's by `rule`."""
+
+    def weights(rows: slice) -> _Weights:
+        scores = softmax.scores(heads, rows)
+        slope = softmax.slope(rule, scores)
+        warm = None
+        if temperature != 1:
+            log_p = softmax.log_weights(softmax.capped(scores), rows, temperature)
+            warm = exp_of_weights(log_p)
+        p = exp_of_weights(softmax.log_weights(softmax.capped(scores), rows))
+        return _Weights(p, p if warm is None else warm, slope)
+
+    return weights
 
 
 def _halved(grads: Heads) -> Heads:
@@ -243,43 +315,60 @@ def _halved(grads: Heads) -> Heads:
     return Heads(grads.q.mul_(0.25), grads.k.mul_(0.25), grads.v.mul_(0.5))
 
 
-def log_weights(heads: Heads, rows: slice, scaling: float) -> torch.Tensor:
-    """(batch, heads, rows, keys): logarithms of the attention weights; finite where a row sees no key, too."""
-    scores = (heads.q[..., rows, :] * scaling) @ heads.k[..., : rows.stop, :].transpose(-1, -2)
-    n_rows = rows.stop - rows.start
-    hidden = torch.ones(n_rows, n_rows, dtype=torch.bool, device=scores.device).triu_(1)
-    scores[..., rows.start :].masked_fill_(hidden, torch.finfo(scores.dtype).min / 4)
-    return scores.log_softmax(-1)
+class _Weights(NamedTuple):
+    """What `_attention` takes of some rows, (batch, heads, rows, keys) each."""
+
+    mean: torch.Tensor  # which v's product takes
+    rule: torch.Tensor  # the softmax's L
+    slope: torch.Tensor | None = None  # of the scores' cap, if any
 
 
-def _attention(heads: Heads, grad: torch.Tensor, scaling: float, weights: Callable) -> Heads:
-    """Multipliers of q, k, v. `weights(rows)` gives P, which v's product takes, and L, the softmax's rule."""
+def _row_chunks(heads: Heads) -> Iterator[slice]:
+    """Queries in parts whose weights stay near a processor."""
     batch, n_heads, length, _ = heads.q.shape
-    elements = ATTENTION_ELEMENTS.get(grad.device.type, 2**18)
-    grads = Heads(torch.empty_like(heads.q), *(torch.zeros_like(x) for x in heads[1:]))
+    elements = ATTENTION_ELEMENTS.get(heads.q.device.type, 2**18)
     start = 0
     while start < length:
         n_rows = max(16, elements // (batch * n_heads * min(length, start + 64)))
-        rows = slice(start, min(length, start + n_rows))
+        yield slice(start, min(length, start + n_rows))
+        start += n_rows
+
+
+def _attention(heads: Heads, grad: torch.Tensor, softmax: Softmax, weights: Callable) -> Heads:
+    """Multipliers of q, k, v. `weights(rows)` gives the `_Weights` of these queries."""
+    grads = Heads(torch.empty_like(heads.q), *(torch.zeros_like(x) for x in heads[1:]))
+    for rows in _row_chunks(heads):
         seen = slice(0, rows.stop)
-        probabilities, softmax = weights(rows)
+        mean, rule, slope = weights(rows)
         arriving = grad[..., rows, :]
-        grads.v[..., seen, :] += probabilities.transpose(-1, -2) @ arriving
-        back = arriving @ heads.v[..., seen, :].transpose(-1, -2)
-        back.sub_((softmax * back).sum(-1, keepdim=True) / softmax.sum(-1, keepdim=True))
-        back.mul_(softmax)
-        grads.q[..., rows, :] = (back @ heads.k[..., seen, :]).mul_(scaling)
-        grads.k[..., seen, :] += back.transpose(-1, -2) @ (heads.q[..., rows, :] * scaling)
-        start = rows.stop
+        grads.v[..., seen, :] += mean.mT @ arriving
+        back = arriving @ heads.v[..., seen, :].mT
+        back.sub_((rule * back).sum(-1, keepdim=True) / rule.sum(-1, keepdim=True))
+        back.mul_(rule)
+        if slope is not None:
+            back.mul_(slope)
+        grads.q[..., rows, :] = (back @ heads.k[..., seen, :]).mul_(softmax.scaling)
+        grads.k[..., seen, :] += back.mT @ (heads.q[..., rows, :] * softmax.scaling)
     return grads
 
 
-def attention_derivative(heads: Heads, other, grad: torch.Tensor, scaling: float) -> Heads:
+def attend(heads: Heads, softmax: Softmax) -> torch.Tensor:
+    """(batch, heads, pos, d_head): causal attention, fused where torch has it fused."""
+    if softmax.cap is None and softmax.sees_all(heads.q.shape[-2]):
+        return scaled_dot_product_attention(*heads, is_causal=True, scale=softmax.scaling)
+    results = torch.empty_like(heads.q)
+    for rows in _row_chunks(heads):
+        results[..., rows, :] = softmax.weights(heads, rows) @ heads.v[..., : rows.stop, :]
+    return results
+
+
+def attention_derivative(heads: Heads, other, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """The gradients of q, k and v of causal attention."""
+    if softmax.cap is not None or not softmax.sees_all(heads.q.shape[-2]):
+        return _attention(heads, grad, softmax, _at(heads, softmax, derivative))
     with torch.enable_grad():
         leaves = [x.detach().requires_grad_() for x in heads]
-        result = scaled_dot_product_attention(*leaves, is_causal=True, scale=scaling)
-        return Heads(*torch.autograd.grad(result, leaves, grad))
+        return Heads(*torch.autograd.grad(attend(Heads(*leaves), softmax), leaves, grad))
 
 
 # ---------------------------------------------------------------- products
@@ -352,7 +441,7 @@ class Rules:
     """What every kind of operation hands back. With `two_runs` the rules look at the corrupted run as well.
 
     `activation(function, h, other)` gives the slope, `norm(x, other, epsilon, centred=...)` a `NormSlope`,
-    `attention(heads, other, grad, scaling)` the multipliers of q, k and v, `factor(factor, other)` what one
+    `attention(heads, other, grad, softmax)` the multipliers of q, k and v, `factor(factor, other)` what one
     side of a gate's product gets of the other, and `metric` the multipliers of the logits, or is None for the
     metric's derivative.
     """

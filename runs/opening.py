@@ -31,10 +31,10 @@ LEAST_SHARE = 0.9  # of a model's vocabulary: padding it to a round number leave
 # ---------------------------------------------------------------- models
 
 
-def load_model(
-    name: str, dtype, device, attn_implementation: str = "sdpa", flag: str = "--model_path"
-):
+def load_model(name: str, dtype, device, flag: str = "--model_path"):
     """A causal language model in eval mode on `device`; an adapter merged into its base model.
+
+    It runs the attention function that its architecture's adapter names.
 
     Raises InputError, naming `flag`, as `resolve_model` does; when the folder holds no causal
     language model, not all of its weights, or weights of no module; when a weight is NaN or
@@ -48,23 +48,23 @@ def load_model(
                 f"{flag} {name}: expected a model or an adapter, found the weights of a whole model "
                 f"beside {adapters.CONFIG}; move one of the two into a folder of its own"
             )
-        model = _merged(source, name, dtype, attn_implementation, flag)
+        model = _merged(source, name, dtype, flag)
     else:
-        model = _plain(source, name, dtype, attn_implementation, flag)
+        model = _plain(source, name, dtype, flag)
     weights.require_finite(model, name, flag)
     return model.to(device).eval()
 
 
-def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
+def _plain(source: Path, name: str, dtype, flag: str):
     """The model in a folder or on the Hub, on the CPU, with every weight in its module."""
     from transformers import AutoModelForCausalLM
 
-    require_architecture(name, source, flag)
+    architecture = require_architecture(name, source, flag)
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             str(source),
             dtype=dtype,
-            attn_implementation=attn_implementation,
+            attn_implementation=architecture.attention,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, in words that say which
@@ -99,13 +99,13 @@ def _plain(source: Path, name: str, dtype, attn_implementation: str, flag: str):
     return fuse_gelu(model)
 
 
-def _merged(source: Path, name: str, dtype, attn_implementation: str, flag: str):
+def _merged(source: Path, name: str, dtype, flag: str):
     """The model that an adapter makes of its base, merged in float32 at least, in `dtype`."""
     import torch
 
     base = adapters.base_of_adapter(source / adapters.CONFIG)
     exact = dtype if dtype == torch.float64 else torch.float32
-    model = load_model(base, exact, "cpu", attn_implementation, flag=f"{source / adapters.CONFIG}:")
+    model = load_model(base, exact, "cpu", flag=f"{source / adapters.CONFIG}:")
     note = adapters.require_recorded_base(source, base)  # once it is there to be looked at
     merged = adapters.merge(source, model, f"{flag} {name}").to(dtype)
     if note:
@@ -118,10 +118,11 @@ def _warn_once(note: str) -> None:
     warn(note)
 
 
-def require_architecture(name: str, source: Path, flag: str = "--model_path") -> None:
-    """Raise InputError unless the model is of an architecture that `eap.models` knows.
+def require_architecture(name: str, source: Path, flag: str = "--model_path") -> type:
+    """The adapter class of a model's architecture.
 
-    Also when its config.json cannot be read.
+    Raises InputError unless it is one that `eap.models` knows, also when its config.json cannot be
+    read.
     """
     from eap.models import ARCHITECTURES
 
@@ -129,9 +130,9 @@ def require_architecture(name: str, source: Path, flag: str = "--model_path") ->
     if kind not in ARCHITECTURES:
         raise InputError(
             f"{flag} {name}: expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; "
-            "there is no adapter for "
-            "it in eap/models yet"
+            "there is no adapter for it in eap/models yet"
         )
+    return ARCHITECTURES[kind]
 
 
 def read_config(name: str, source: Path, flag: str = "--model_path"):
@@ -321,22 +322,18 @@ def tokenizer_sha256(tokenizer) -> str | None:
 # ---------------------------------------------------------------- model and tokenizer together
 
 
-def open_model(
-    name: str, dtype, device, attn_implementation: str = "sdpa", flag: str = "--model_path"
-):
+def open_model(name: str, dtype, device, flag: str = "--model_path"):
     """(model, tokenizer or None) of a `--model_path`, which agree. Raises InputError."""
     tokenizer = load_tokenizer(name, flag)
-    model = load_model(name, dtype, device, attn_implementation, flag)
+    model = load_model(name, dtype, device, flag)
     require_agreement(model.config, tokenizer, name, flag)
     return model, tokenizer
 
 
-def open_for_texts(
-    name: str, dtype, device, attn_implementation: str = "sdpa", flag: str = "--model_path"
-):
+def open_for_texts(name: str, dtype, device, flag: str = "--model_path"):
     """(model, tokenizer) for a script that reads texts: `open_model`, and a tokenizer that can."""
     require_tokenizer(load_tokenizer(name, flag), name, flag)  # before the weights: it is quick
-    return open_model(name, dtype, device, attn_implementation, flag)
+    return open_model(name, dtype, device, flag)
 
 
 def open_adapted(device: Device, name: str, circuits: dict, flag: str = "--model_path"):

@@ -44,6 +44,13 @@ LLAMA_3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+GEMMA = LLAMA | {
+    "num_hidden_layers": 3,
+    "sliding_window": 4,
+    "query_pre_attn_scalar": 5,
+    "attn_logit_softcapping": 1.5,
+    "final_logit_softcapping": 3.0,
+}
 CONFIGS = {
     "gpt2": ("gpt2", COMMON | {"n_layer": 2, "n_head": 3, "n_embd": 21, "n_positions": 64}),
     "llama": ("llama", LLAMA | {"attention_bias": True, "mlp_bias": True}),
@@ -67,9 +74,25 @@ CONFIGS = {
             "tie_word_embeddings": True,
         },
     ),
+    "qwen2_window": (
+        "qwen2",
+        LLAMA | {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    ),
     "qwen3": ("qwen3", LLAMA | {"num_hidden_layers": 3, "num_attention_heads": 6}),
     "pythia": ("gpt_neox", NEOX),
     "neox_in_sequence": ("gpt_neox", NEOX | {"use_parallel_residual": False}),
+    "gemma2": ("gemma2", GEMMA),
+    "gemma2_uncapped": (
+        "gemma2",
+        GEMMA
+        | {
+            "num_attention_heads": 5,
+            "num_key_value_heads": 1,
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "tie_word_embeddings": False,
+        },
+    ),
 }
 
 
@@ -82,13 +105,15 @@ def model(family: str):
         with torch.no_grad():
             for name, parameter in made.named_parameters():
                 # biases and norms' weights are vectors
-                around = float(parameter.ndim == 1 and name.endswith("weight"))
+                is_norm = parameter.ndim == 1 and name.endswith("weight")
+                around = float(is_norm and kind != "gemma2")  # Gemma adds one itself
                 parameter.copy_(around + 0.35 * torch.randn(parameter.shape))
     return made.eval()
 
 
 def stay_in_float64(monkeypatch) -> None:
-    """Let transformers' RMSNorms compute in the model's type; they go through float32 otherwise."""
+    """Let transformers' RMSNorms, and Gemma's softmax, compute in the model's type, not in float32."""
+    from transformers.models.gemma2 import modeling_gemma2
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
     from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
@@ -98,6 +123,18 @@ def stay_in_float64(monkeypatch) -> None:
             x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon) * self.weight
         )
 
+    def gemma_forward(self, x):
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * (1 + self.weight)
+
+    def gemma_attention(module, q, k, v, mask, scaling, softcap=None, **others):
+        k, v = (x.repeat_interleave(module.num_key_value_groups, 1) for x in (k, v))
+        scores = q @ k.mT * scaling
+        scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+        weights = (scores + mask).softmax(-1)
+        return (weights @ v).transpose(1, 2), weights
+
+    monkeypatch.setattr(modeling_gemma2.Gemma2RMSNorm, "forward", gemma_forward)
+    monkeypatch.setattr(modeling_gemma2, "eager_attention_forward", gemma_attention)
     for norm in (LlamaRMSNorm, Qwen2RMSNorm, Qwen3RMSNorm):
         monkeypatch.setattr(norm, "forward", forward)
 
@@ -129,6 +166,10 @@ class Parts:
     activation: nn.Module
     mlp_out: nn.Module
     head_norms: tuple = (None, None)
+    attn_post: nn.Module | None = None
+    mlp_post: nn.Module | None = None
+    cap: float | None = None
+    window: int | None = None
 
 
 def _columns(weight, bias, first: int, d_head: int):
@@ -180,6 +221,12 @@ def _llama(block, n: int, d_head: int) -> Parts:
         return _columns(module.weight.T, module.bias, head, d_head)
 
     bias = attention.o_proj.bias
+    is_gemma = hasattr(block, "pre_feedforward_layernorm")
+    after = {
+        "attn_post": block.post_attention_layernorm,
+        "mlp_post": block.post_feedforward_layernorm,
+        "cap": attention.attn_logit_softcapping,
+    } if is_gemma else {}  # fmt: skip
     return Parts(
         block.input_layernorm,
         [take(attention.q_proj, h) for h in range(n)],
@@ -187,11 +234,13 @@ def _llama(block, n: int, d_head: int) -> Parts:
         [take(attention.v_proj, h // group) for h in range(n)],
         [attention.o_proj.weight.T[h * d_head : (h + 1) * d_head] for h in range(n)],
         torch.zeros(attention.o_proj.out_features).double() if bias is None else bias,
-        block.post_attention_layernorm,
+        block.pre_feedforward_layernorm if is_gemma else block.post_attention_layernorm,
         [mlp.gate_proj, mlp.up_proj],
         mlp.act_fn,
         mlp.down_proj,
         (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)),
+        window=getattr(attention, "sliding_window", None),
+        **after,
     )
 
 
@@ -207,19 +256,39 @@ def norm(module, x):
     """LayerNorm or RMSNorm by its formula."""
     centred = isinstance(module, nn.LayerNorm)
     c = x - x.mean(-1, keepdim=True) if centred else x
-    scale = (c.square().mean(-1, keepdim=True) + epsilon(module)).sqrt()
-    return c / scale * module.weight + (module.bias if centred else 0)
+    return c / scale(module, x) * norm_weight(module) + (module.bias if centred else 0)
+
+
+def scale(module, x):
+    """What LayerNorm or RMSNorm divides by."""
+    c = x - x.mean(-1, keepdim=True) if isinstance(module, nn.LayerNorm) else x
+    return (c.square().mean(-1, keepdim=True) + epsilon(module)).sqrt()
 
 
 def epsilon(module) -> float:
-    return module.eps if isinstance(module, nn.LayerNorm) else module.variance_epsilon
+    return module.eps if hasattr(module, "eps") else module.variance_epsilon
 
 
-def attention(q, k, v, scale: float):
+def norm_weight(module):
+    """What a norm multiplies with: Gemma adds one to what it keeps."""
+    return module.weight + float("Gemma" in type(module).__name__)
+
+
+def cap(x, most):
+    """Soft-capped; as it is where `most` is None."""
+    return x if most is None else most * torch.tanh(x / most)
+
+
+def mask(length: int, window):
+    """(queries, keys) booleans: what a query does not see."""
+    hidden = torch.ones(length, length, dtype=torch.bool)
+    return hidden.triu(1) if window is None else hidden.triu(1) | hidden.tril(-window)
+
+
+def attention(q, k, v, factor: float, most=None, window=None):
     """Causal attention of one head, (batch, pos, d_head)."""
-    hidden = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).triu(1)
-    scores = (q @ k.transpose(-1, -2) * scale).masked_fill(hidden, -torch.inf)
-    return scores.softmax(-1) @ v
+    scores = cap(q @ k.transpose(-1, -2) * factor, most)
+    return scores.masked_fill(mask(q.shape[1], window), -torch.inf).softmax(-1) @ v
 
 
 def gate(function, h, *factors):
@@ -230,7 +299,7 @@ def gate(function, h, *factors):
     return result
 
 
-OPERATIONS = SimpleNamespace(norm=norm, attention=attention, gate=gate)
+OPERATIONS = SimpleNamespace(norm=norm, scale=scale, attention=attention, gate=gate, cap=cap)
 
 
 def forward(model, embeddings, read, operations=OPERATIONS):
@@ -268,24 +337,27 @@ def forward(model, embeddings, read, operations=OPERATIONS):
                 if parts.head_norms[i] is not None:
                     projected[i] = operations.norm(parts.head_norms[i], projected[i])
                 projected[i] = _turn(angles, projected[i])
-            written[f"a{layer}.h{h}"] = (
-                operations.attention(*projected, d_head**-0.5) @ parts.out[h]
-            )
+            factor = getattr(config, "query_pre_attn_scalar", d_head) ** -0.5
+            result = operations.attention(*projected, factor, parts.cap, parts.window)
+            written[f"a{layer}.h{h}"] = result @ parts.out[h]
+        if parts.attn_post is not None:
+            divisor = operations.scale(parts.attn_post, sum(written.values()))
+            written = {u: z / divisor * norm_weight(parts.attn_post) for u, z in written.items()}
         biases.append(parts.out_bias)
         heads = sum(written.values()) + parts.out_bias
         parents = (outputs, before) if parallel else (outputs | written, before + heads)
         x = read(f"m{layer}", *parents)
         inner = operations.norm(parts.mlp_norm, x)
         inner = operations.gate(parts.activation, *(module(inner) for module in parts.mlp_in))
-        written[f"m{layer}"] = parts.mlp_out(inner)
+        result = parts.mlp_out(inner)
+        if parts.mlp_post is not None:
+            result = operations.norm(parts.mlp_post, result)
+        written[f"m{layer}"] = result
         outputs = outputs | written
         stream = before + heads + written[f"m{layer}"]
     x = read("logits", outputs, stream)
-    return (
-        outputs,
-        biases,
-        F.linear(operations.norm(getattr(trunk, final), x), model.lm_head.weight),
-    )
+    logits = F.linear(operations.norm(getattr(trunk, final), x), model.lm_head.weight)
+    return outputs, biases, operations.cap(logits, getattr(config, "final_logit_softcapping", None))
 
 
 def as_it_is(slot, outputs, stream):

@@ -120,6 +120,15 @@ def test_entropy_of_uniform_attention_is_the_log_of_the_number_of_keys():
     assert found["kl_base_finetuned"].item() == found["kl_base_finetuned_rest"].item() == 0
 
 
+def test_entropy_is_normalised_by_the_keys_that_a_window_shows():
+    seen = torch.ones(9, 9).tril() - torch.ones(9, 9).tril(-4)  # four keys at most
+    uniform = (seen / seen.sum(-1, keepdim=True))[None]
+    found = measures.attention_measures(uniform, uniform, 4)
+    assert found["normalised_entropy_base"].item() == pytest.approx(1, rel=1e-6)
+    assert found["normalised_entropy_rest_base"].item() == pytest.approx(1, rel=1e-6)
+    assert measures.attention_measures(uniform, uniform)["normalised_entropy_base"].item() < 0.9
+
+
 def test_attention_measures_equal_sums_written_out():
     n, p, q = 6, causal(2, 6, 0).double(), causal(2, 6, 1).double()
     found = measures.attention_measures(p, q)

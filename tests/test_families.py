@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from eap import InputError, hooks, metrics, rules
-from eap.attribute import CHUNK_ELEMENTS, attribute, attribute_batches
+from eap.attribute import CHUNK_ELEMENTS, attribute, attribute_batches, mean_activations
 from eap.circuit import Circuit, load_circuit
 from eap.dataset import collate
 from eap.evaluate import CircuitRunner
@@ -74,10 +74,13 @@ class Case:
             columns.append((changes[source] * gradients[slot]).sum((1, 2)))
         return torch.stack(columns, 1)
 
-    def circuit_logits(self, graph: Graph, kept: torch.Tensor) -> torch.Tensor:
-        """Logits by the definition: kept edges carry the running output, others the corrupted."""
+    def circuit_logits(self, graph: Graph, kept: torch.Tensor, others=None) -> torch.Tensor:
+        """Logits by the definition: kept edges carry the running output, the rest that of `others`.
+
+        These are by default what the sources write in the corrupted run.
+        """
         edges = {edge for edge, keep in zip(graph.edges, kept.tolist(), strict=True) if keep}
-        others, biases = self.corrupted[0], self.corrupted[1]
+        others, biases = others or self.corrupted[0], self.corrupted[1]
 
         def read(slot, outputs, stream):
             mixed = sum(
@@ -218,7 +221,7 @@ def test_states_and_attention_weights_are_transformers_own(family):
         close(ours.double(), theirs.double(), 1e-6)
     # transformers' last entry is after the final norm, and it has none before that
     close(torch.cat([found[:-2], found[-1:]]), torch.stack(run.hidden_states), 1e-6)
-    close(model.lm_head(found[-1]), run.logits, 1e-6)
+    close(adapter.unembed(found[-1]), run.logits, 1e-6)
 
 
 # ---------------------------------------------------------------- adapters of LoRA
@@ -294,6 +297,37 @@ def test_circuits_equal_their_definition(cases, family):
         assert kept.any()
         expected = case.circuit_logits(adapter.graph, kept)
         close(runner.logits(kept), case.at_targets(expected))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+def test_circuits_of_other_ablations_equal_their_definition(cases, family, ablation):
+    case = cases(family)
+    adapter, outputs = adapt(case.model), case.clean[0]
+    mask = case.batch.mask[..., None]
+    means = {u: (x * mask).sum((0, 1)) / mask.sum() for u, x in outputs.items()}
+    others = {u: (means[u] if ablation == "mean" else 0) + 0 * x for u, x in outputs.items()}
+    activations = mean_activations(adapter, [case.batch]) if ablation == "mean" else None
+    runner = CircuitRunner(adapter, case.batch, ablation, activations)
+    order = torch.rand(adapter.graph.n_edges, generator=torch.Generator().manual_seed(5))
+    for share in (0.4, 0.8):
+        kept = prune(adapter.graph, order < share)
+        expected = case.at_targets(case.circuit_logits(adapter.graph, kept, others))
+        close(runner.logits(kept), expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("where", ["a1", "m0"])
+def test_patched_nodes_equal_edges_that_carry_the_corrupted_output(cases, family, where):
+    case = cases(family)
+    adapter = adapt(case.model)
+    corrupted, _ = hooks.record(adapter, case.batch.corrupted_ids)
+    written = corrupted.heads if where[0] == "a" else corrupted.mlps
+    with torch.no_grad(), hooks.patched(adapter, where, written[int(where[1])]):
+        found = adapter.unembed(adapter.hidden(case.embed(case.batch.clean_ids)))
+    from_there = [edge.partition("->")[0].split(".")[0] == where for edge in adapter.graph.edges]
+    expected = case.circuit_logits(adapter.graph, ~torch.tensor(from_there))
+    close(case.at_targets(found), case.at_targets(expected))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -414,13 +448,18 @@ def relative(temperature: float, slope_from_zero: bool) -> SimpleNamespace:
         value = families.norm(module, x)
         centred = isinstance(module, torch.nn.LayerNorm)
         c = x - x.mean(-1, keepdim=True) if centred else x
-        scale = (c.square().mean(-1, keepdim=True) + families.epsilon(module)).sqrt()
-        return with_value(value, c / scale.detach() * module.weight)
+        return with_value(value, c / scale(module, x) * families.norm_weight(module))
 
-    def attention(q, k, v, scale):
-        scores = half(torch.matmul, q, k.transpose(-1, -2)) * scale
-        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-        scores = scores.masked_fill(hidden, -torch.inf)
+    def scale(module, x):
+        return families.scale(module, x).detach()
+
+    def cap(x, most):
+        value = families.cap(x, most)
+        return x * (value / x).detach() if slope_from_zero else value
+
+    def attention(q, k, v, factor, most, window):
+        scores = cap(half(torch.matmul, q, k.transpose(-1, -2)) * factor, most)
+        scores = scores.masked_fill(families.mask(q.shape[1], window), -torch.inf)
         warm = temperature * (scores / temperature).softmax(-1)
         return half(torch.matmul, with_value(scores.softmax(-1), warm), v)
 
@@ -428,7 +467,7 @@ def relative(temperature: float, slope_from_zero: bool) -> SimpleNamespace:
         result = h * (function(h) / h).detach() if slope_from_zero else function(h)
         return half(torch.mul, result, *factors) if factors else result
 
-    return SimpleNamespace(norm=norm, attention=attention, gate=gate)
+    return SimpleNamespace(norm=norm, scale=scale, attention=attention, gate=gate, cap=cap)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -544,17 +583,13 @@ def test_a_model_that_computes_something_else_is_refused():
 @pytest.mark.parametrize(
     ("kind", "settings", "named"),
     [
-        (
-            "qwen2",
-            {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
-            "window",
-        ),
+        ("gemma2", {"attention_bias": True}, "attention_bias"),
         (
             "llama",
             {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
             "dynamic",
         ),
-        ("opt", {}, "gpt_neox"),
+        ("opt", {}, "gemma2"),
     ],
 )
 def test_what_has_no_adapter_is_refused_by_name(kind, settings, named):

@@ -3,6 +3,7 @@
 from functools import partial
 from types import SimpleNamespace
 
+import families
 import pytest
 import torch
 import torch.nn.functional as F
@@ -94,13 +95,48 @@ def test_a_norms_multiplier_times_its_change_is_its_outputs_change(distance):
     assert abs(difference) < 1e-12
 
 
+SOFTMAXES = [
+    rules.Softmax(0.3),
+    rules.Softmax(0.3, cap=0.7),
+    rules.Softmax(0.3, window=7),
+    rules.Softmax(0.3, cap=2.0, window=20),
+]
+
+
+def attend(heads, softmax):
+    """Attention written out."""
+    flat = (x.flatten(0, 1) for x in heads)
+    form = softmax.scaling, softmax.cap, softmax.window
+    return families.attention(*flat, *form).unflatten(0, heads.q.shape[:2])
+
+
 @pytest.mark.parametrize("chunk", [2**18, 40])
-def test_attentions_multipliers_times_their_changes_are_its_outputs_change(chunk, monkeypatch):
+@pytest.mark.parametrize("softmax", SOFTMAXES, ids=str)
+def test_attention_and_its_derivative_are_those_written_out(chunk, softmax, monkeypatch):
+    monkeypatch.setitem(rules.ATTENTION_ELEMENTS, "cpu", chunk)
+    heads = Heads(*torch.randn(3, 2, 3, 50, 8, **DOUBLE).requires_grad_())
+    grad, expected = torch.randn(2, 3, 50, 8, **DOUBLE), attend(heads, softmax)
+    assert (rules.attend(heads, softmax) - expected).abs().max() < 1e-13
+    derivatives = torch.autograd.grad(expected, list(heads), grad)
+    plain = Heads(*(x.detach() for x in heads))
+    found = rules.attention_derivative(plain, None, grad, softmax)
+    for mine, theirs in zip(found, derivatives, strict=True):
+        assert (mine - theirs).abs().max() < 1e-12
+    alike = rules.attention_secant(plain, plain, grad, softmax)
+    for mine, theirs in zip(alike, derivatives, strict=True):
+        assert (mine - theirs).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("chunk", [2**18, 40])
+@pytest.mark.parametrize("softmax", SOFTMAXES, ids=str)
+def test_attentions_multipliers_times_their_changes_are_its_outputs_change(
+    chunk, softmax, monkeypatch
+):
     monkeypatch.setitem(rules.ATTENTION_ELEMENTS, "cpu", chunk)
     runs = [Heads(*2 * torch.randn(3, 2, 3, 50, 8, **DOUBLE)) for _ in range(2)]
     grad = torch.randn(2, 3, 50, 8, **DOUBLE)
-    multipliers = rules.attention_secant(*runs, grad, 0.3)
-    results = [F.scaled_dot_product_attention(*heads, is_causal=True, scale=0.3) for heads in runs]
+    multipliers = rules.attention_secant(*runs, grad, softmax)
+    results = [attend(heads, softmax) for heads in runs]
     change = sum(
         (multiplier * (mine - theirs)).sum()
         for multiplier, mine, theirs in zip(multipliers, *runs, strict=True)
@@ -142,7 +178,9 @@ def test_equal_inputs_give_the_derivative(metric):
     result = F.scaled_dot_product_attention(*heads, is_causal=True, scale=0.5)
     expected = torch.autograd.grad((result * grad).sum(), heads)
     plain = Heads(*(tensor.detach() for tensor in heads))
-    for mine, theirs in zip(rules.attention_secant(plain, plain, grad, 0.5), expected, strict=True):
+    for mine, theirs in zip(
+        rules.attention_secant(plain, plain, grad, rules.Softmax(0.5)), expected, strict=True
+    ):
         assert torch.allclose(mine, theirs, atol=1e-13)
 
     logits = torch.randn(4, 30, requires_grad=True, **DOUBLE)

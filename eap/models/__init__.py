@@ -4,6 +4,7 @@ import torch
 
 from eap import InputError, hooks
 from eap.models.contract import Adapter
+from eap.models.gemma2 import Gemma2
 from eap.models.gpt2 import GPT2
 from eap.models.gpt_neox import GPTNeoX
 from eap.models.llama import Llama
@@ -14,6 +15,7 @@ ARCHITECTURES = {
     "qwen2": Llama,
     "qwen3": Llama,
     "gpt_neox": GPTNeoX,
+    "gemma2": Gemma2,
 }
 CHECK_TOKENS = 4  # at load, what an adapter says is compared with a run of the model on so many
 
@@ -62,6 +64,8 @@ def _require_agreement(adapter: Adapter, kind: str) -> None:
         read = read if bias is None else read + bias.flatten()
         _require_close(slots, read, f"q, k and v of layer {layer}", kind)
         heads = adapter.attend(layer, *adapter.split_heads(slots)).transpose(1, 2).flatten(2)
+        if block.attn_post is not None:
+            heads = heads / block.attn_post.scale(heads @ adapter.out_weight(layer).flatten(0, 1))
         _require_close(activations.heads[layer], heads, f"the attention of layer {layer}", kind)
     _require_close(taps.final[0], streams.final, "the final stream", kind)
 

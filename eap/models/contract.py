@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from eap.graph import Graph
-from eap.rules import Heads
+from eap.rules import Heads, Softmax, centre
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,13 @@ class Norm:
     """A norm: (x - mean x) / sqrt(variance + epsilon) times its weight, plus its bias if any.
 
     Where it is not `centred` no mean is taken out, and the scale is the mean square's (RMSNorm).
+    `offset` is what the module adds to its weight before it multiplies.
     """
 
     module: nn.LayerNorm  # or an RMSNorm
     epsilon: float
     centred: bool = True
+    offset: float = 0.0
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(..., width): the norm of x (..., width)."""
@@ -36,7 +38,11 @@ class Norm:
     @property
     def weight(self) -> torch.Tensor:
         """(width,): what the scaled stream is multiplied with."""
-        return self.module.weight
+        return self.module.weight + self.offset if self.offset else self.module.weight
+
+    def scale(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., 1): what x (..., width) is divided by."""
+        return centre(x, self.epsilon, centred=self.centred)[1]
 
     @property
     def bias(self) -> torch.Tensor | None:
@@ -67,11 +73,29 @@ class Block(NamedTuple):
     projections: tuple[nn.Linear, ...]  # they put out q, k and v; see `Adapter.slots`
     attn_out: nn.Linear  # its input is the heads' results side by side
     mlp_norm: Norm  # its input is what the MLP reads
-    mlp: nn.Module  # its output is what the MLP writes
+    mlp: nn.Module  # its output is what the MLP writes, but for a norm that follows
     mlp_in: tuple[nn.Module, ...]  # what the activation takes, and a factor if any
     activation: nn.Module  # the MLP's elementwise nonlinearity
     mlp_out: nn.Module  # its input is the activation's result times the factor
     head_norms: tuple[Norm, Norm] | None = None  # of every head's q and k
+    attn_post: Norm | None = None  # of what the heads give together, before the stream
+    mlp_post: Norm | None = None  # of what the MLP gives, before the stream
+
+    @property
+    def norms(self) -> tuple[Norm, ...]:
+        """All norms of the block but those inside its heads."""
+        norms = self.attn_norm, self.attn_post, self.mlp_norm, self.mlp_post
+        return tuple(norm for norm in norms if norm is not None)
+
+    @property
+    def mlp_end(self) -> nn.Module:
+        """The module whose output is what the MLP writes."""
+        return self.mlp if self.mlp_post is None else self.mlp_post.module
+
+    def run_mlp(self, stream: torch.Tensor) -> torch.Tensor:
+        """What the MLP writes where it reads `stream`."""
+        written = self.mlp(self.mlp_norm(stream))
+        return written if self.mlp_post is None else self.mlp_post(written)
 
     @property
     def linear(self) -> tuple[nn.Module, ...]:
@@ -91,12 +115,13 @@ class Adapter(Protocol):
     graph: Graph
     blocks: list[Block]
     final_norm: Norm
-    unembed: nn.Module
+    cap: nn.Module | None  # through which logits go last
     d_head: int
     scaling: float  # of the products of queries and keys
     context_length: int
     vocabulary_size: int
     inputs_first: bool  # whether linear modules keep weights as inputs x outputs
+    attention: str  # transformers' name of the attention function that it is run with
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Token embeddings (..., pos, d_model), without positions."""
@@ -107,8 +132,18 @@ class Adapter(Protocol):
     def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The final norm's output, given token embeddings; right padding needs no mask."""
 
+    def unembed(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (..., vocabulary) of the final norm's output."""
+
+    def out_weight(self, layer: int) -> torch.Tensor:
+        """(heads, d_head, d_model): what each head multiplies its attention's result with."""
+
     def write_weight(self, layer: int) -> torch.Tensor:
-        """(heads, d_head, d_model): what each head multiplies its result with to write it."""
+        """(heads, d_head, d_model): what each head multiplies its result with to write it.
+
+        Where a norm follows attention, a head's *result* is that of its attention over the scale
+        of this norm, each run with its own, and the norm's weight is in here.
+        """
 
     def write_bias(self, layer: int) -> torch.Tensor:
         """(d_model,): what attention writes besides its heads' results; it is no node's."""
@@ -151,6 +186,9 @@ class Adapter(Protocol):
 
     def rotate(self, x: torch.Tensor, *, back: bool = False) -> torch.Tensor:
         """q or k turned by its position's angles; with `back` the transpose, for gradients."""
+
+    def softmax(self, layer: int) -> Softmax:
+        """How a layer's attention weights come of queries and keys."""
 
     def attend(self, layer: int, q, k, v) -> torch.Tensor:
         """Causal attention of what the slots project, for any subset of the heads."""

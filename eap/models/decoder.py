@@ -4,23 +4,26 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from eap.graph import Graph
 from eap.models.contract import Block, Read
-from eap.rules import Heads, log_weights
+from eap.rules import Heads, Softmax, attend
 
 
 class Decoder:
     """A decoder with one fused projection: q of all heads before k and v.
 
-    Families override what differs. Constructors set what `Adapter` lists as attributes, and `trunk`.
+    Families override what differs. Constructors set what `Adapter` lists as attributes,
+    `trunk` and `lm_head`.
     """
 
     inputs_first = False
+    attention = "sdpa"
+    cap: nn.Module | None = None
     model: nn.Module
     trunk: Any  # the model without its unembedding
+    lm_head: nn.Module
     graph: Graph
     blocks: list[Block]
     d_head: int
@@ -42,9 +45,23 @@ class Decoder:
         """The stream's start: the embeddings, where positions come in by rotation."""
         return embeddings.clone()  # differences are taken in place
 
-    def write_weight(self, layer: int) -> torch.Tensor:
+    def unembed(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (..., vocabulary) of the final norm's output."""
+        logits = self.lm_head(hidden)
+        return logits if self.cap is None else self.cap(logits)
+
+    def out_weight(self, layer: int) -> torch.Tensor:
         """(heads, d_head, d_model), of a linear layer."""
         return self.blocks[layer].attn_out.weight.T.unflatten(0, (self.graph.n_heads, self.d_head))
+
+    def write_weight(self, layer: int) -> torch.Tensor:
+        """(heads, d_head, d_model): the output projection, times the weight of a norm after it."""
+        weight, norm = self.out_weight(layer), self.blocks[layer].attn_post
+        return weight if norm is None else weight * norm.weight
+
+    def softmax(self, layer: int) -> Softmax:
+        """How a layer's attention weights come of queries and keys."""
+        return Softmax(self.scaling)
 
     def write_bias(self, layer: int) -> torch.Tensor:
         """(d_model,); zero where the output projection has none."""
@@ -146,8 +163,7 @@ class Decoder:
 
     def attend(self, layer: int, q, k, v) -> torch.Tensor:
         """Causal attention of (batch, heads, pos, d_head) tensors, as the model computes it."""
-        q, k, v = self.ready(layer, Heads(q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scaling)
+        return attend(self.ready(layer, Heads(q, k, v)), self.softmax(layer))
 
     def attention_weights(self, layer: int, stream: torch.Tensor) -> torch.Tensor:
         """(batch, heads, pos, keys) in float32, whatever attention function the model runs."""
@@ -155,7 +171,7 @@ class Decoder:
         read = block.attn_norm(stream)
         slots = self.slots([module(read) for module in block.projections])
         heads = self.ready(layer, self.split_heads(slots))
-        return log_weights(heads, slice(0, stream.shape[1]), self.scaling).float().exp()
+        return self.softmax(layer).weights(heads, slice(0, stream.shape[1])).float()
 
 
 class Rotary(Decoder):

@@ -27,7 +27,7 @@ class GPT2(Decoder):
                 raise InputError(
                     f"expected a GPT-2 without {option}, got one with it; there is no adapter for it"
                 )
-        self.model, self.trunk, self.unembed = model, model.transformer, model.lm_head
+        self.model, self.trunk, self.lm_head = model, model.transformer, model.lm_head
         self.graph = Graph(config.n_layer, config.n_head, config.n_embd)
         self.d_head = config.n_embd // config.n_head
         self.scaling = self.d_head**-0.5
@@ -52,7 +52,7 @@ class GPT2(Decoder):
         """Token and position embeddings."""
         return embeddings + self.trunk.wpe.weight[: embeddings.shape[-2]]
 
-    def write_weight(self, layer: int) -> torch.Tensor:
+    def out_weight(self, layer: int) -> torch.Tensor:
         """(heads, d_head, d_model); transformers stores it as (in, out)."""
         return self.blocks[layer].attn_out.weight.view(self.graph.n_heads, self.d_head, -1)
 

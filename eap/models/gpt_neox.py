@@ -14,7 +14,7 @@ class GPTNeoX(Rotary):
     def __init__(self, model):
         config = model.config
         require_fixed_angles(config)
-        self.model, self.trunk, self.unembed = model, model.gpt_neox, model.lm_head
+        self.model, self.trunk, self.lm_head = model, model.gpt_neox, model.lm_head
         n_heads, d_model = config.num_attention_heads, config.hidden_size
         self.graph = Graph(
             config.num_hidden_layers, n_heads, d_model, parallel=config.use_parallel_residual

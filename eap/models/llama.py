@@ -6,6 +6,7 @@ from eap import InputError
 from eap.graph import Graph
 from eap.models.contract import Block, Norm, Read
 from eap.models.decoder import Rotary
+from eap.rules import Softmax
 
 
 class Llama(Rotary):
@@ -14,12 +15,7 @@ class Llama(Rotary):
     def __init__(self, model):
         config = model.config
         require_fixed_angles(config)
-        if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-            raise InputError(
-                f"expected a {config.model_type} whose attention sees all tokens before, got one "
-                "with a sliding window; there is no adapter for it"
-            )
-        self.model, self.trunk, self.unembed = model, model.model, model.lm_head
+        self.model, self.trunk, self.lm_head = model, model.model, model.lm_head
         n_heads, first = config.num_attention_heads, self.trunk.layers[0].self_attn
         self.graph = Graph(config.num_hidden_layers, n_heads, config.hidden_size)
         self.d_head, self.scaling = first.head_dim, first.scaling
@@ -29,6 +25,11 @@ class Llama(Rotary):
         self.epsilon = config.rms_norm_eps
         self.final_norm = self._norm(self.trunk.norm)
         self.blocks = [self._block(block) for block in self.trunk.layers]
+
+    def softmax(self, layer: int) -> Softmax:
+        """The window is that of transformers' module of the layer, if it has any."""
+        attention = self.trunk.layers[layer].self_attn
+        return Softmax(self.scaling, window=getattr(attention, "sliding_window", None))
 
     def _norm(self, module) -> Norm:
         return Norm(module, self.epsilon, centred=False)

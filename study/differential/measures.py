@@ -98,17 +98,25 @@ def magnitude(x: torch.Tensor) -> torch.Tensor:
 # ---------------------------------------------------------------- attention: (..., heads, n, n) twice -> {measure: (..., heads)}
 
 
-def attention_measures(base: torch.Tensor, finetuned: torch.Tensor) -> dict[str, torch.Tensor]:
+def attention_measures(
+    base: torch.Tensor, finetuned: torch.Tensor, window: int | None = None
+) -> dict[str, torch.Tensor]:
     """Means over queries of entropy (nats; and over the log of the number of keys), KL both ways and attention to the first token.
 
     Weights are causal, without padding; queries start at the second token. Measures ending in `_rest` leave out the first token as a key
     too: with S the weight on the others, H' = H_rest / S + log S and KL' = KL_rest / S_p - log S_p + log S_q, from the third token on,
-    since with one key left there is nothing to distribute. KL is summed over keys, in nats.
+    since with one key left there is nothing to distribute. KL is summed over keys, in nats. With a `window` a query sees so many keys.
     """
     p, q = base[..., 1:, :].float(), finetuned[..., 1:, :].float()
     log_p, log_q = p.clamp_min(TINY).log(), q.clamp_min(TINY).log()
     distance = log_p - log_q
-    found = _entropies("base", p, log_p) | _entropies("finetuned", q, log_q)
+    # the query at position i sees i + 1 keys, i besides the first one, or as many as the window
+    n, most = p.shape[-1], window or p.shape[-1]
+    keys = torch.arange(2, n + 1, device=p.device).clamp_max(most)
+    others = torch.arange(2, n, device=p.device).clamp_max(most)
+    log_keys = keys.float().log(), others.float().log()
+    found = _entropies("base", p, log_p, log_keys)
+    found |= _entropies("finetuned", q, log_q, log_keys)
     found |= _divergences("kl_base_finetuned", p, q, distance) | _divergences(
         "kl_finetuned_base", q, p, -distance
     )
@@ -120,18 +128,18 @@ def _split_sum(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return terms[..., 0], terms[..., 1:].sum(-1)
 
 
-def _entropies(name: str, p: torch.Tensor, log_p: torch.Tensor) -> dict[str, torch.Tensor]:
+def _entropies(
+    name: str, p: torch.Tensor, log_p: torch.Tensor, log_keys
+) -> dict[str, torch.Tensor]:
+    """`log_keys`: logarithms of the number of keys that each query sees, with the first and without."""
     first, rest = _split_sum(-p * log_p)
     weight = p[..., 1:].sum(-1).clamp_min(TINY)
     entropy, entropy_rest = first + rest, (rest / weight + weight.log())[..., 1:]
-    log_keys = (
-        torch.arange(2, p.shape[-1] + 1, device=p.device).float().log()
-    )  # the query at position i sees i + 1 keys
     return {
         f"entropy_{name}": entropy.mean(-1),
-        f"normalised_entropy_{name}": (entropy / log_keys).mean(-1),
+        f"normalised_entropy_{name}": (entropy / log_keys[0]).mean(-1),
         f"entropy_rest_{name}": entropy_rest.mean(-1),
-        f"normalised_entropy_rest_{name}": (entropy_rest / log_keys[:-1]).mean(-1),
+        f"normalised_entropy_rest_{name}": (entropy_rest / log_keys[1]).mean(-1),
         f"first_token_{name}": p[..., 0].mean(-1),
     }
 

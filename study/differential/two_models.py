@@ -105,9 +105,10 @@ class Comparison:
             )
 
     def _add_attention(self, layer, rows, lengths, ours, theirs):
+        window = self.base.softmax(layer).window
         for place, (row, n) in enumerate(zip(rows, lengths, strict=True)):
             for name, values in measures.attention_measures(
-                ours[place, :, :n, :n], theirs[place, :, :n, :n]
+                ours[place, :, :n, :n], theirs[place, :, :n, :n], window
             ).items():
                 self.heads.setdefault(name, np.zeros(self.shape))[row, layer] = values.cpu().numpy()
 
