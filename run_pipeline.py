@@ -3,10 +3,12 @@
 A stage whose outputs are complete and whose inputs and arguments are unchanged says "up to date"; after an interruption the same
 command goes on where it stopped. Any printed line can be pasted and run alone.
 
-Reads   nothing but what the preset names: the embedded demo, or gpt2 and CNN/DailyMail from the Hub
+Reads   what the preset names, or --model_path and --dataset: the embedded demo, or a model and a
+        data set of the Hub; a file of articles is split into three first, in --output_dir
 Writes  one folder per stage in --output_dir, and report.html
 
     python run_pipeline.py --preset demo
+    python run_pipeline.py --preset smollm2-local --dataset articles.jsonl
 """
 
 import ctypes
@@ -24,10 +26,13 @@ from pathlib import Path
 from eap import InputError
 from runs import console, devices, disk, flags, forecast, hub, records
 from study import estimate
-from summarization import corpus
+from summarization import corpus, splits
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
-PRESET = "demo"  # demo: under 20 minutes on two cores; demo-full: larger; gpt2-cnn: the study; smoke: does everything run, 3 minutes
+# demo: under 20 minutes on two cores; demo-full: larger; smoke: does everything run, 3 minutes;
+# smollm2-local: a real model on your articles, an hour on two cores; gpt2-cnn, smollm2-cnn and
+# pythia-cnn: the study, with a network and a GPU
+PRESET = "demo"
 OUTPUT_DIR = "outputs/<preset>"  # folder of everything; <preset> stands for its name
 # --------------------------------------------------------------------------------------------
 
@@ -40,6 +45,7 @@ HANDED_ON = (  # to every script, if given
     "figure_format",
     "figure_width",
 )
+ARTICLE_FLAGS = ("article_column", "summary_column", "prompt", "instruction", "max_length")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Preset:
     beside: str = ""  # and of EAP-IG's circuit of the fine-tuned model, which stands beside
     faithful: str = ""  # and of the faithfulness
     robust: str = ""  # and of the robustness
+    articles: str = ""  # and of every script that reads articles
     estimated: bool = False  # whether its hours are estimated before it starts
 
 
@@ -81,6 +88,25 @@ DEMO = Preset(
     faithful="--cross_fractions .05,.2 --random_fractions .01,.05,.1",
     robust="--variants mask,swap:1,control,nll,EAP-IG-inputs,EAP --max_examples 64",
 )
+GPT2_CNN = Preset(
+    model="gpt2",
+    dataset="abisee/cnn_dailymail",
+    pairs=400,
+    training="--subset_train_size 20000 --num_train_epochs 3 --per_device_train_batch_size 8 --learning_rate 5e-5",
+    trajectory=200,
+    judged=100,
+    extract="--method secant --until_stable",
+    robust="--max_examples 100",
+    texts=200,
+    test=500,
+    random_circuits=10,
+    levels=".1,.2,.3,.4,.5,.6,.7,.8,.9",
+    arms="--arms none full all random late paper hybrid observed circuit circuit-change --seeds 3 --num_train_epochs 1 "
+    "--subset_train_size 20000 --max_examples 500 --max_new_tokens 100 --lr_sweep 0.3,1,3 --sweep_share 0.25",
+    estimated=True,
+)
+# Sizes of circuits: real models have no small faithful ones (docs/real_model.md).
+LARGE = ".01,.02,.05,.1,.2,.4,.6,.8,1"
 PRESETS = {
     "demo": DEMO,
     "demo-full": replace(
@@ -97,22 +123,39 @@ PRESETS = {
         arms="--arms none full all random late paper hybrid observed circuit circuit-change rslora dora adalora --seeds 3 "
         "--max_steps 100 --subset_train_size 400 --lr_sweep 0.3,1,3 --sweep_share 0.2",
     ),
-    "gpt2-cnn": Preset(
-        model="gpt2",
-        dataset="abisee/cnn_dailymail",
-        pairs=400,
-        training="--subset_train_size 20000 --num_train_epochs 3 --per_device_train_batch_size 8 --learning_rate 5e-5",
-        trajectory=200,
-        judged=100,
-        extract="--method secant --until_stable",
-        robust="--max_examples 100",
-        texts=200,
-        test=500,
-        random_circuits=10,
-        levels=".1,.2,.3,.4,.5,.6,.7,.8,.9",
-        arms="--arms none full all random late paper hybrid observed circuit circuit-change --seeds 3 --num_train_epochs 1 "
-        "--subset_train_size 20000 --max_examples 500 --max_new_tokens 100 --lr_sweep 0.3,1,3 --sweep_share 0.25",
-        estimated=True,
+    "gpt2-cnn": GPT2_CNN,
+    "pythia-cnn": replace(GPT2_CNN, model="EleutherAI/pythia-160m", articles="--max_length 1024"),
+    "smollm2-cnn": replace(
+        GPT2_CNN,
+        model="HuggingFaceTB/SmolLM2-135M-Instruct",
+        articles="--max_length 1024",
+        faithful=f"--fractions {LARGE} --random_fractions .05,.2,.4,.6",
+        arms="--arms none full all random observed circuit circuit-change --seeds 3 --top_k 8 "
+        "--num_train_epochs 1 --subset_train_size 20000 --max_examples 500 --max_new_tokens 100 "
+        "--lr_sweep 0.3,1,3 --sweep_share 0.25",
+    ),
+    "smollm2-local": Preset(
+        model="smollm2",
+        dataset="demo",  # until --dataset names your articles
+        pairs=96,
+        training="--subset_train_size 64 --max_steps 24 --per_device_train_batch_size 4 "
+        "--learning_rate 3e-5 --checkpoint_steps 0,6,24 --validation_size 16 --probe_examples 8 "
+        "--train_sampling_strategy random",
+        trajectory=16,
+        judged=16,
+        extract="--method secant --fraction .05",
+        beside="--fraction .05 --max_examples 24",
+        faithful=f"--fractions {LARGE} --random_fractions .05,.4 --cross_fractions .05,.4 "
+        "--metrics kl",
+        robust="--variants mask,swap:1,control,nll,EAP-IG-inputs --max_examples 8",
+        texts=16,
+        test=16,
+        random_circuits=3,
+        levels=".5",
+        arms="--arms none all circuit random --seeds 1 --max_steps 16 --subset_train_size 64 "
+        "--per_device_train_batch_size 4 --learning_rate 5e-4 --lr_sweep none --top_k 8 "
+        "--max_examples 16 --max_new_tokens 80",
+        articles="--max_length 288",
     ),
     "smoke": replace(
         DEMO,
@@ -151,25 +194,27 @@ def commands(preset: Preset, out: Path) -> list[list[str]]:
     )
     beside = at("C_after_EAP-IG.json")
     judged = min(preset.judged, preset.pairs // 2)
+    data = f"--dataset {shlex.quote(preset.dataset)} {preset.articles}".strip()
+    model = shlex.quote(preset.model)
     lines = [
-        f"create_causal_summarization_data.py --dataset {preset.dataset} --model_path {preset.model} --max_examples {preset.pairs} "
+        f"create_causal_summarization_data.py {data} --model_path {model} --max_examples {preset.pairs} "
         f"--output {pairs}",
-        f"run_finetuning_with_checkpoints.py --model_path {preset.model} --dataset {preset.dataset} {preset.training} --output_dir {tuned}",
-        f"extract_summarization_circuit.py --model_path {preset.model} --pairs {pairs} --output {before} {preset.extract}",
+        f"run_finetuning_with_checkpoints.py --model_path {model} {data} {preset.training} --output_dir {tuned}",
+        f"extract_summarization_circuit.py --model_path {model} --pairs {pairs} --output {before} {preset.extract}",
         f"extract_summarization_circuit.py --model_path {tuned} --pairs {pairs} --output {after} {preset.extract}",
         f"extract_summarization_circuit.py --model_path {tuned} --pairs {pairs} --output {beside} --method EAP-IG-inputs {preset.beside}",
         f"extract_summarization_circuit.py --all_checkpoints --model_path {tuned} --pairs {pairs} --max_examples {preset.trajectory} "
         f"--output_dir {circuits} {preset.extract}",
         f"analyze_circuit_evolution.py --circuits {circuits} --training {tuned} --pairs {held_out} --max_examples {judged}",
-        f"differential_analysis.py --base_model_path {preset.model} --finetuned_model_path {tuned} --dataset {preset.dataset} "
+        f"differential_analysis.py --base_model_path {model} --finetuned_model_path {tuned} {data} "
         f"--max_examples {preset.texts}",
         f"differential_analysis.py --run {tuned}",
-        f"evaluate_faithfulness.py --circuit {after} --model_path {tuned} --other_circuit {before} --other_model_path {preset.model} "
+        f"evaluate_faithfulness.py --circuit {after} --model_path {tuned} --other_circuit {before} --other_model_path {model} "
         f"--compare_circuit {beside} --pairs {held_out} --max_examples {judged} --n_random {preset.random_circuits} {preset.faithful}",
         f"evaluate_robustness.py --circuits {after} {before} {beside} --model_path {tuned} --pairs {pairs} "
         f"--levels {preset.levels} {preset.robust}",
-        f"test_set_evaluation.py --model_paths {preset.model} {tuned} --dataset {preset.dataset} --max_examples {preset.test}",
-        f"run_peft_bakeoff.py --model_path {preset.model} --dataset {preset.dataset} {preset.arms} "
+        f"test_set_evaluation.py --model_paths {model} {tuned} {data} --max_examples {preset.test}",
+        f"run_peft_bakeoff.py --model_path {model} {data} {preset.arms} "
         f"--layers_observed {at('differential_analysis', 'layers.differential.json')} "
         f"--layers_circuit {at('analyze_circuit_evolution', 'layers.evolution.json')}",
         f"make_report.py --output_dir {at()}",
@@ -431,6 +476,16 @@ def parse(argv=None):
         help="first stage: a script's name without .py",
     )
     parser.add_argument("--to", dest="last", default=STAGES[-1], metavar="STAGE", help="last stage")
+    parser.add_argument(
+        "--model_path", type=flags.text, help="another model than the preset's (default: its own)"
+    )
+    parser.add_argument(
+        "--dataset", type=flags.text, help="other articles than the preset's (default: its own)"
+    )
+    for name in ARTICLE_FLAGS:
+        parser.add_argument(
+            f"--{name}", type=flags.text, help="to every script that reads articles, if given"
+        )
     parser.add_argument("--dry_run", action="store_true", help="print the commands only")
     args = parser.parse_args(argv)
     for flag, stage in (("--from", args.first), ("--to", args.last)):
@@ -457,23 +512,20 @@ def main(argv=None):
     args = parse(argv)
     out = Path(args.output_dir.replace("<preset>", args.preset))
     wanted = STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]
-    chosen = [
-        command
-        for command in commands(PRESETS[args.preset], out)
-        if Path(command[0]).stem in wanted
-    ]
+    preset = chosen_preset(args, out)
+    chosen = [command for command in commands(preset, out) if Path(command[0]).stem in wanted]
     here, python = Path.cwd(), Path(sys.executable)
     shown = str(python.relative_to(here)) if python.is_relative_to(here) else str(python)
-    if PRESETS[args.preset].estimated and not args.dry_run:
+    if preset.estimated and not args.dry_run:
         try:
-            hub.resolve_model(PRESETS[args.preset].model, weights=False)
-            corpus.resolve(PRESETS[args.preset].dataset)
+            hub.resolve_model(preset.model, weights=False)
+            corpus.resolve(preset.dataset)
         except hub.NotGiven as error:
             raise InputError(
                 f"--preset {args.preset}: expected what it needs of the Hugging Face Hub, got for "
                 f"{error.short}; or use --preset demo"
             ) from error
-        say_estimate(args, PRESETS[args.preset], chosen, out)
+        say_estimate(args, preset, chosen, out)
     started = time.time()
     for number, (script, *words) in enumerate(chosen, 1):
         path = os.path.relpath(records.ROOT / script)
@@ -498,6 +550,27 @@ def main(argv=None):
             f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look "
             f"first at {look_first(chosen, out)}"
         )
+
+
+def chosen_preset(args, out: Path) -> Preset:
+    """The preset with the model and the articles that were asked for; a file of these is split.
+
+    Raises InputError for a model or articles that are not there.
+    """
+    preset = PRESETS[args.preset]
+    preset = replace(preset, model=args.model_path or preset.model)
+    given = {name: getattr(args, name) for name in ARTICLE_FLAGS}
+    if args.dataset:
+        dataset = corpus.resolve(args.dataset)
+        if Path(dataset).is_file():
+            names = given.pop("article_column"), given.pop("summary_column")
+            columns = corpus.Columns(*(name or "" for name in names))
+            path, dataset = Path(dataset), str(out / "articles")
+            if not args.dry_run:
+                splits.split(path, Path(dataset), seed=int(args.seed or 0), columns=columns)
+        preset = replace(preset, dataset=dataset)
+    words = [shlex.join([f"--{name}", value]) for name, value in given.items() if value]
+    return replace(preset, articles=" ".join([preset.articles, *words]).strip())
 
 
 def look_first(chosen: list[list[str]], out: Path) -> Path:
