@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from eap import InputError, hooks, metrics, rules
-from eap.attribute import CHUNK_ELEMENTS, attribute, attribute_batches, mean_activations
+from eap.attribute import CHUNK_ELEMENTS, attribute, attribute_batches
 from eap.circuit import Circuit, load_circuit
 from eap.dataset import collate
 from eap.evaluate import CircuitRunner
 from eap.exact import exact_patching
 from eap.graph import Graph
 from eap.models import adapt
+from eap.passes import mean_activations
 from eap.selection import prune
 
 FAMILIES = list(families.CONFIGS)
