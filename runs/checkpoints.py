@@ -19,3 +19,8 @@ def complete_checkpoints(run) -> list[Path]:
     """
     found = [path for path in Path(run).glob(f"{PREFIX}*") if path.is_dir()]
     return sorted((path for path in found if step_of(path) is not None), key=step_of)
+
+
+def circuit_of(folder, circuits) -> Path:
+    """The file of a checkpoint's circuit among `circuits`: C_step{N}.json."""
+    return Path(circuits) / f"C_step{step_of(folder)}.json"

@@ -37,12 +37,24 @@ PROMPTS = ("auto", "plain", "chat")  # the kinds of summarization.prompt
 
 
 class _Marking:
-    """Knows of each flag whether it was given a default: one without may be None."""
+    """Knows of each flag whether it was given a default: one without may be None.
+
+    The help of a flag with a value ends with its default, unless its own words name one.
+    """
 
     def add_argument(self, *names, **options):
+        if _shows_default(options):
+            options["help"] = f"{options['help']} (default: %(default)s)".lstrip()
         action = super().add_argument(*names, **options)
         action.may_be_absent = "default" not in options
         return action
+
+
+def _shows_default(options: dict) -> bool:
+    """Whether the help of a flag with these options lacks the default that it should end with."""
+    takes_a_value = "type" in options or "choices" in options
+    unnamed = "default" not in options.get("help", "default")
+    return takes_a_value and "default" in options and unnamed and "nargs" not in options
 
 
 class _Group(_Marking, argparse._MutuallyExclusiveGroup):
@@ -354,6 +366,11 @@ def examples(value) -> int | None:
     if value == "all":
         return None
     return _number(value, int, lambda n: n >= 1, "a whole number of at least 1, or all")
+
+
+def steps(value) -> int | str:
+    """`value` as a number of points on the path, or `auto`."""
+    return value if value == "auto" else positive_int(value)
 
 
 def planned(value) -> int | None:

@@ -10,14 +10,15 @@ from transformers import AutoModelForCausalLM
 import run_peft_bakeoff as script
 from eap import InputError
 from runs import adapters, disk, hub, opening
-from runs.console import Console
 from runs.devices import Device
 from study import layers
-from study.bakeoff import comparison, lora
+from study.bakeoff import arms, comparison, costs, lora
 from study.bakeoff import content as bakeoff_report
 from study.bakeoff import figures as bakeoff_figures
 from study.bakeoff import trials as bakeoff
+from study.bakeoff.data import load_rows
 from study.bakeoff.lora import Arm
+from study.bakeoff.settings import Settings
 from summarization import examples
 
 pytestmark = [
@@ -385,10 +386,15 @@ def test_arms_of_the_same_layers_are_one_result_and_one_draw_is_not_random_layer
 # ---------------------------------------------------------------- layers of an arm
 
 
+def placed(*words) -> arms.Placement:
+    """The placement that the bake-off has with these flags."""
+    return arms.Placement.of(vars(script.parse(list(words))))
+
+
 def test_random_layers_are_drawn_anew_for_each_seed_and_the_same_again():
-    args = script.parse(["--top_k", "3"])
-    draws = [script.layers_of(args, "random", 12, seed) for seed in range(5)]
-    assert draws == [script.layers_of(args, "random", 12, seed) for seed in range(5)]
+    placement = placed("--top_k", "3")
+    draws = [arms.layers_of(placement, "random", 12, seed) for seed in range(5)]
+    assert draws == [arms.layers_of(placement, "random", 12, seed) for seed in range(5)]
     assert len({tuple(draw) for draw in draws}) > 1
 
 
@@ -397,9 +403,9 @@ def test_layers_files_are_read_by_measure(tmp_path):
     layers.write_layers(
         file, "evolution", {"change": [0.1, 0.2, 0.9, 0.3], "after": [0.9, 0.8, 0.1, 0.2]}
     )
-    args = script.parse(["--layers_circuit", str(file), "--top_k", "2"])
-    assert script.layers_of(args, "circuit", 4, 0) == [0, 1]
-    assert script.layers_of(args, "change", 4, 0) == [2, 3]
+    placement = placed("--layers_circuit", str(file), "--top_k", "2")
+    assert arms.layers_of(placement, "circuit", 4, 0) == [0, 1]
+    assert arms.layers_of(placement, "change", 4, 0) == [2, 3]
 
 
 def test_an_arm_without_its_layers_file_is_an_error_by_name_and_left_out_by_default(tmp_path):
@@ -410,8 +416,8 @@ def test_an_arm_without_its_layers_file_is_an_error_by_name_and_left_out_by_defa
         str(tmp_path / "none.json"),
     ]
     with pytest.raises(InputError, match="differential_analysis.py writes it"):
-        script.arms_with_files(script.parse([*absent, "--arms", "observed"]))
-    chosen, left_out = script.arms_with_files(script.parse(absent))
+        arms.with_files(placed(*absent, "--arms", "observed"), script.ARMS)
+    chosen, left_out = arms.with_files(placed(*absent), script.ARMS)
     assert set(left_out) == {"observed", "circuit", "circuit-change"}
     assert "all" in {arm.name for arm in chosen}
 
@@ -549,7 +555,7 @@ def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(
         "judge",
         lambda settings, name, model, data: [{"id": "a", "summary": "", "nll_nats": 0.0}],
     )
-    monkeypatch.setattr(script, "report", lambda *_: None)
+    monkeypatch.setattr(script, "write", lambda *_: None)
     monkeypatch.setattr(examples.SummaryCollator, "__call__", spy)
     run(
         tmp_path / "out",
@@ -618,8 +624,7 @@ def test_adalora_gives_ranks_away_while_it_trains(model, tiny_tokenizer, tmp_pat
 
 def settings(*words) -> bakeoff.Settings:
     """The settings of the bake-off with these flags."""
-    args = script.parse(list(words))
-    return bakeoff.Settings.of(vars(args), Console(args.quiet), Device(args.device, args.dtype))
+    return Settings.of(vars(script.parse(list(words))))
 
 
 def test_rates_are_factors_of_the_arms_own():
@@ -692,10 +697,10 @@ def test_the_sweep_takes_the_rate_of_the_lowest_validation_nll_and_says_what_it_
 
 
 def test_validation_rows_are_neither_trained_nor_judged_on(articles_file):
-    args = script.parse(
-        ["--dataset", articles_file, "--max_examples", "2", "--validation_size", "3", "--quiet"]
+    chosen = settings(
+        "--dataset", articles_file, "--max_examples", "2", "--validation_size", "3", "--quiet"
     )
-    rows = {what: set(part["id"]) for what, part in script.load_rows(args).items()}
+    rows = {what: set(part["id"]) for what, part in load_rows(chosen).items()}
     assert set(rows) == {"train", "validation", "test"}
     assert sum(map(len, rows.values())) == len(set.union(*rows.values())) == 12
 
@@ -862,8 +867,8 @@ def test_observed_and_circuit_change_with_several_seeds_and_the_cost_of_their_ch
     ]
     assert of_layer[0] > 1.5 * of_layer[1]
     assert (
-        bakeoff.seconds_behind(files["differential"]) == 30 + 200
-        and bakeoff.seconds_behind(files["evolution"]) == 7 + 200
+        costs.seconds_behind(files["differential"]) == 30 + 200
+        and costs.seconds_behind(files["evolution"]) == 7 + 200
     )
     table = capsys.readouterr().out.split("choice s  peak GB\n")[1].splitlines()[:3]
     cost = {line.split()[0]: line.split()[-2] for line in table}
@@ -957,9 +962,9 @@ def test_the_seconds_behind_a_layers_file_are_the_same_from_any_folder(
         chain / "gpt2/run.run_finetuning_with_checkpoints.json", 5000.0
     )  # the Hub id of the records is not this folder
     monkeypatch.chdir(chain)
-    assert bakeoff.seconds_behind(LAYERS) == 7 + 20 + 3 + 200
+    assert costs.seconds_behind(LAYERS) == 7 + 20 + 3 + 200
     monkeypatch.chdir(tmp_path)
-    assert bakeoff.seconds_behind(chain / LAYERS) == 7 + 20 + 3 + 200
+    assert costs.seconds_behind(chain / LAYERS) == 7 + 20 + 3 + 200
 
 
 @pytest.mark.parametrize(
@@ -974,12 +979,12 @@ def test_the_seconds_behind_a_layers_file_are_the_same_from_any_folder(
 )
 def test_a_missing_link_leaves_no_cost_instead_of_a_small_one(chain, lost):
     (chain / lost).unlink()
-    assert bakeoff.seconds_behind(chain / LAYERS) is None
+    assert costs.seconds_behind(chain / LAYERS) is None
 
 
 def test_an_unfinished_link_leaves_no_cost(chain):
     write_record(chain / "tuned/run.run_finetuning_with_checkpoints.json", 200.0, complete=False)
-    assert bakeoff.seconds_behind(chain / LAYERS) is None
+    assert costs.seconds_behind(chain / LAYERS) is None
 
 
 def test_a_stage_that_shares_the_folder_and_a_fine_tuned_model_of_the_hub(tmp_path):
@@ -992,20 +997,20 @@ def test_a_stage_that_shares_the_folder_and_a_fine_tuned_model_of_the_hub(tmp_pa
         30.0,
         {"base": "hub:gpt2", "finetuned": "tuned"},
     )
-    assert bakeoff.seconds_behind(tmp_path / "layers.differential.json") == 30 + 200
+    assert costs.seconds_behind(tmp_path / "layers.differential.json") == 30 + 200
     write_record(
         tmp_path / "run.differential_analysis.json",
         30.0,
         {"base": "hub:gpt2", "finetuned": "hub:someone/tuned"},
     )
     assert (
-        bakeoff.seconds_behind(tmp_path / "layers.differential.json") is None
+        costs.seconds_behind(tmp_path / "layers.differential.json") is None
     )  # what that fine-tuning took is not known
 
 
 def test_layers_files_without_records_have_no_known_cost(tmp_path):
     layers.write_layers(tmp_path / "layers.x.json", "x", {"a": [1.0]})
-    assert bakeoff.seconds_behind(tmp_path / "layers.x.json") is None
+    assert costs.seconds_behind(tmp_path / "layers.x.json") is None
 
 
 def test_costs_are_those_of_training_not_of_saving_and_judging(

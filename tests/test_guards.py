@@ -28,6 +28,8 @@ from study.differential import over_a_run as differential_run
 from study.differential.two_models import Comparison, plan_batches
 from study.evolution import numbers as evolution
 from study.evolution.content import Checkpoint, evolve, layer_scores
+from study.extraction.content import choose
+from study.extraction.settings import Settings
 from study.faithfulness import numbers as faithfulness
 from study.faithfulness import words as faithfulness_report
 from study.faithfulness.figures import figure as faithfulness_figure
@@ -67,9 +69,9 @@ def chosen(tmp_path, per_example, *flags):
         )
     )
     args = extraction.parse(["--quiet", "--resamples", "20", *flags])
-    return extraction.choose(
-        args, SimpleNamespace(graph=SMALL), [], path, {"completeness": "not applicable", "steps": 5}
-    )
+    settings = Settings.of(vars(args), tmp_path / "C.json")
+    summary = {"completeness": "not applicable", "steps": 5}
+    return choose(settings, SimpleNamespace(graph=SMALL), [], path, summary)
 
 
 # ---------------------------------------------------------------- the metric

@@ -1,6 +1,7 @@
 """Secant patching and its relatives: golden scores, every rule against its definition, every cut."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import families
@@ -18,6 +19,8 @@ from eap.models import adapt
 from eap.passes import run
 from eap.rules import Heads
 from eap.scores import completeness_gap, input_sums, node_scores
+from study.extraction.scores import warnings_of
+from study.extraction.settings import Settings
 
 DOUBLE = {"dtype": torch.float64}
 FUNCTIONS = {"gelu": lambda h: F.gelu(h, approximate="tanh"), "silu": F.silu, "relu": F.relu}
@@ -352,6 +355,12 @@ def test_an_ablation_without_a_run_of_its_own_is_refused(method, ablation):
         attribute.check(method, "kl", "left", ablation, 1)
 
 
+def settings(method: str) -> Settings:
+    """The extraction script's settings for a method on kl."""
+    args = extract.parse(["--method", method, "--quiet"])
+    return Settings.of(vars(args), Path(args.output))
+
+
 @pytest.mark.parametrize(
     ("method", "cure"),
     [
@@ -362,16 +371,14 @@ def test_an_ablation_without_a_run_of_its_own_is_refused(method, ablation):
     ],
 )
 def test_a_completeness_gap_names_a_cure_that_is_one(method, cure):
-    args = SimpleNamespace(method=method, metric="kl", ig_steps=5, until_stable=0)
-    (warning,) = extract.warnings_of(args, {"completeness": {"gap": 0.2}}, 5)
+    (warning,) = warnings_of(settings(method), {"completeness": {"gap": 0.2}}, 5)
     assert "20.0%" in warning and cure in warning
     assert method.startswith("secant") == ("--method" not in warning)
 
 
 @pytest.mark.parametrize(("method", "cure"), [("GIM", "secant"), ("NAP", "NAP-secant")])
 def test_a_metric_without_a_gradient_names_a_method_of_the_same_kind(method, cure):
-    args = SimpleNamespace(method=method, metric="kl", ig_steps=5, until_stable=0)
-    (warning,) = extract.warnings_of(args, {"completeness": "not applicable"}, 5)
+    (warning,) = warnings_of(settings(method), {"completeness": "not applicable"}, 5)
     assert warning.endswith(f"--method {cure}")
 
 

@@ -16,6 +16,7 @@ from eap.graph import Graph
 from eap.scores import load_example_scores
 from eap.selection import strongest
 from study import overlap
+from study.extraction import until_stable
 from study.extraction.blocks import Blocks, discard
 from study.robustness import numbers as robustness
 from study.stability import bootstrap
@@ -216,8 +217,10 @@ def extraction(pairs, tiny_model_dir, monkeypatch):
     """A function that extracts into a folder with further flags, two pairs a block, and returns the
     circuit.
     """
-    monkeypatch.setattr(extract, "BLOCK", 2)
-    monkeypatch.setattr(extract, "MIN_EXAMPLES", 2)  # or six pairs would be too few for any word
+    monkeypatch.setattr(until_stable, "BLOCK", 2)
+    monkeypatch.setattr(
+        until_stable, "MIN_EXAMPLES", 2
+    )  # or six pairs would be too few for any word
 
     def run(folder, words: str) -> Circuit:
         common = f"--model_path {tiny_model_dir} --pairs {pairs} --output {folder}/C.json --quiet"
@@ -235,7 +238,7 @@ def files(folder) -> dict:
 def test_nothing_is_called_stable_that_fewer_than_eight_pairs_say(
     extraction, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(extract, "MIN_EXAMPLES", MIN_EXAMPLES)
+    monkeypatch.setattr(until_stable, "MIN_EXAMPLES", MIN_EXAMPLES)
     metadata = extraction(tmp_path, "--until_stable 0.1").metadata
     assert MIN_EXAMPLES == 8 and metadata["until_stable"]["pairs"] == 6
     assert metadata["bootstrap"]["noise_floor"]["mean"] > 0.1
@@ -273,7 +276,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
 ):
     words += " --until_stable 0.999"
     extraction(tmp_path / "whole", words)
-    block_of, calls = extract.block_of, []
+    block_of, calls = until_stable.block_of, []
 
     def interrupted(*given):
         if len(calls) == (3 if "auto" in words else 2):
@@ -282,14 +285,16 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
         return block_of(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(extract, "block_of", interrupted)
+        patch.setattr(until_stable, "block_of", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extraction(tmp_path / "again", words)
     assert list((tmp_path / "again").glob(".blocks*/block-*")) and calls
     assert not (tmp_path / "again" / "C.json").exists()
     done = len(list((tmp_path / "again").glob(".blocks*/block-*")))
     again = []
-    monkeypatch.setattr(extract, "block_of", lambda *given: again.append(1) or block_of(*given))
+    monkeypatch.setattr(
+        until_stable, "block_of", lambda *given: again.append(1) or block_of(*given)
+    )
     extraction(tmp_path / "again", words)
     assert len(again) == 3 - done and done > 0
     assert files(tmp_path / "again") == files(tmp_path / "whole")
@@ -298,7 +303,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
 def test_blocks_of_an_interrupted_run_with_another_seed_are_made_again(
     extraction, tmp_path, monkeypatch
 ):
-    block_of, made = extract.block_of, []
+    block_of, made = until_stable.block_of, []
 
     def counted(*given):
         if made.count("first") == 2 and "second" not in made:
@@ -306,7 +311,7 @@ def test_blocks_of_an_interrupted_run_with_another_seed_are_made_again(
         made.append("first" if len(made) < 2 else "second")
         return block_of(*given)
 
-    monkeypatch.setattr(extract, "block_of", counted)
+    monkeypatch.setattr(until_stable, "block_of", counted)
     with pytest.raises(KeyboardInterrupt):
         extraction(tmp_path, "--until_stable 0.999 --resamples 10")
     made.append("second")

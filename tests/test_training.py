@@ -17,6 +17,7 @@ import run_finetuning_with_checkpoints as script
 from eap import InputError
 from runs import checkpoints, devices, opening
 from study.differential import latents
+from study.training import resuming
 from summarization import examples, prompt, training
 
 
@@ -361,13 +362,13 @@ def test_another_model_shape_or_other_weights_are_refused(finished, tiny_model_d
             run(tmp_path / "out", tmp_path / name, *resume)
     wide = AutoModelForCausalLM.from_pretrained(tmp_path / "wide")
     with pytest.raises(InputError, match="expected the weights of this model"):
-        script.require_weights_of(finished / "checkpoint-3", wide)
+        resuming.require_weights_of(finished / "checkpoint-3", wide)
 
 
 def test_a_run_of_more_processes_is_another_run(monkeypatch):
-    assert not hasattr(script.identity_of(script.parse([])), "processes")
+    assert "processes" not in resuming.identity_of(vars(script.parse([])))
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert script.identity_of(script.parse([])).processes == 2
+    assert resuming.identity_of(vars(script.parse([])))["processes"] == 2
 
 
 @pytest.mark.parametrize("step", [3, 5])

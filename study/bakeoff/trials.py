@@ -4,12 +4,10 @@ Before its first seed, an arm's learning rate is chosen by a sweep of short runs
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import shutil
 import time
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,103 +17,11 @@ import torch
 from eap import InputError
 from eap.resampling import mean_interval
 from runs import adapters, devices, disk, hub, opening, records
-from runs.console import Console
-from runs.devices import Device
-from study.bakeoff import lora
+from study.bakeoff import arms, lora
+from study.bakeoff.data import Data
+from study.bakeoff.settings import Settings
 from study.quality import content as quality
 from summarization import examples, generation, training
-from summarization.prompt import Template
-
-# Settings that stand in each arm's configuration, in this order.
-RECORDED = (
-    "num_train_epochs",
-    "max_steps",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "warmup_steps",
-    "weight_decay",
-    "lr_scheduler_type",
-    "bf16",
-    "tf32",
-    "dtype",
-    "max_new_tokens",
-    "min_new_tokens",
-    "num_beams",
-    "batch_size",
-)
-# The scripts whose record stands in the folder of what they write, not beside each file.
-MADE_BY = {
-    "layers.differential.json": "differential_analysis",
-    "layers.evolution.json": "analyze_circuit_evolution",
-    "training.json": "run_finetuning_with_checkpoints",
-    "model": "run_finetuning_with_checkpoints",
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What every arm is trained and judged with: flags of run_peft_bakeoff.py, by their names."""
-
-    console: Console
-    device: Device
-    model_path: str
-    output_dir: str
-    seed: int  # the first of the seeds
-    batch_size: int | None  # overrides per_device_train_batch_size; None: as it says
-    learning_rate: float  # of adapters
-    full_learning_rate: float  # of the arm full
-    lr_sweep: list[float]  # factors that each arm tries; none: the two rates as they are
-    sweep_share: float  # of the training steps, for each factor
-    num_train_epochs: float
-    max_steps: int  # overrides the epochs if positive
-    per_device_train_batch_size: int
-    gradient_accumulation_steps: int
-    warmup_steps: float
-    weight_decay: float
-    lr_scheduler_type: str
-    bf16: bool
-    tf32: bool
-    gradient_checkpointing: bool
-    max_new_tokens: int
-    min_new_tokens: int
-    num_beams: int
-
-    @classmethod
-    def of(cls, flags: dict, console: Console, device: Device) -> "Settings":
-        """The settings among a script's flags."""
-        names = {field.name for field in fields(cls)} - {"console", "device"}
-        return cls(console, device, **{name: flags[name] for name in names})
-
-    @property
-    def precision(self) -> training.Precision:
-        """What training multiplies in."""
-        return training.Precision(self.device, self.bf16, self.tf32)
-
-    @property
-    def rows_at_a_time(self) -> int:
-        """Articles in a step of one device, before accumulation."""
-        return self.batch_size or self.per_device_train_batch_size
-
-    def recorded(self) -> dict:
-        """Those that stand in each arm's configuration."""
-        known = vars(self) | {"dtype": self.device.dtype}
-        return {name: known[name] for name in RECORDED}
-
-
-class Data(NamedTuple):
-    """What every arm trains on and is judged on, and what of it stands in each arm's configuration.
-
-    `validation` is what learning rates are chosen on; None without a sweep.
-    """
-
-    train: examples.Encoded
-    validation: examples.Encoded | None
-    test: examples.Encoded
-    rows: object  # the test rows, as many as `test`
-    tokenizer: object
-    identity: dict
-    template: Template  # of the prompts
-    max_length: int  # tokens of prompt and summary
 
 
 class Trial(NamedTuple):
@@ -142,6 +48,33 @@ class Trial(NamedTuple):
         return disk.read_json(path, "configuration of an arm") if path.is_file() else None
 
 
+def plan_trials(
+    settings: Settings,
+    placement: arms.Placement,
+    chosen: list[lora.Arm],
+    data: Data,
+    shapes,
+    budget: int | None,
+) -> tuple[list[Trial], dict[str, str]]:
+    """(every chosen arm with every seed, `none` once; {arm that the model has no layers for: why}).
+
+    Such an arm is an InputError instead if it was asked for by name.
+    """
+    trials, left_out = [], {}
+    for arm in chosen:
+        try:
+            if arm.method == "adalora":
+                require_schedule(settings, arm, data)
+            for seed in placement.seeds_of(arm):
+                plan = arms.plan_of(placement, arm, shapes, budget, seed)
+                trials.append(trial(settings, arm, seed, plan, data))
+        except InputError as error:
+            if placement.arms:
+                raise InputError(f"--arms {arm.name}: {error}") from error
+            left_out[arm.name] = str(error)
+    return trials, left_out
+
+
 def trial(
     settings: Settings, arm: lora.Arm, seed: int, plan: lora.Plan | None, data: Data
 ) -> Trial:
@@ -166,11 +99,6 @@ def trial(
         Path(settings.output_dir) / arm.name / f"seed-{seed}",
         json.loads(json.dumps(config)),
     )
-
-
-def digest(values) -> str:
-    """A short SHA-256 of a list of texts."""
-    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]
 
 
 def total_steps(settings: Settings, n_examples: int) -> int:
@@ -510,75 +438,16 @@ def finite_nll(settings: Settings, model, part: examples.Encoded, tokenizer) -> 
     return nll
 
 
-def results(this: Trial) -> tuple[dict, list[dict], dict]:
-    """(metrics, rows of texts, run record) of a finished trial."""
-    return (
-        disk.read_json(this.folder / "metrics.json"),
-        disk.read_jsonl(this.folder / "texts.jsonl"),
-        disk.read_json(this.folder / "run.json"),
-    )
-
-
-def sweep_results(first: Trial) -> tuple[dict | None, float]:
-    """(what an arm's sweep found, None without one; its seconds)."""
-    if len(first.config["learning_rates"]) < 2:
-        return None, 0.0
-    folder = sweep_of(first).folder
-    found = disk.read_json(folder / "metrics.json")
-    return {name: found[name] for name in ("tried", "steps", "at_the_edge")}, disk.read_json(
-        folder / "run.json"
-    )["sweep_seconds"]
-
-
-def seconds_behind(source, seen: set | None = None) -> float | None:
-    """Seconds that the scripts took whose outputs led to the file `source`, by their run records, each counted once.
-
-    None ("no record") as soon as a script's output on the way is gone, has no record, or has one of an unfinished run. What no script
-    here made (a model or data set that was given) counts nothing. A record of a resumed run holds its last part only.
-    """
-    seen, record = set() if seen is None else seen, record_of(Path(source))
-    if record is None:
-        return None
-    if record in seen:
-        return 0.0
-    seen.add(record)
-    content = disk.read_json(record, "run record")
-    if not content.get("complete") or "duration_seconds" not in content:
-        return None
-    behind = [input_seconds(name, entry, record, seen) for name, entry in content["inputs"].items()]
-    return None if None in behind else content["duration_seconds"] + sum(behind)
-
-
-def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | None:
-    """`seconds_behind` an input of a record; 0 for what may have been given and has no record of its own."""
-    made = name == "finetuned"  # someone's fine-tuning did cost something
-    if "commit" in entry:  # on the Hub
-        return None if made else 0.0
-    path = found_from(record, entry["source"])
-    if path is None:
-        return None
-    made = made or path.suffix in (".json", ".safetensors") or path.name.startswith("checkpoint-")
-    return seconds_behind(path, seen) if made or record_of(path) else 0.0
-
-
-def found_from(record: Path, source: str) -> Path | None:
-    """The path that a record names, which may be relative to the folder its script ran in: that is one above the record."""
-    return next(
-        (folder / source for folder in record.resolve().parents if (folder / source).exists()), None
-    )
-
-
-def record_of(path: Path) -> Path | None:
-    """The run record of the script that wrote a file or a model folder; None if there is none."""
-    path = path.resolve()
-    if path.is_dir():
-        folder = path.parent if path.name.startswith("checkpoint-") else path
-        candidates = [records.record_in(folder, MADE_BY["model"])]
-    elif path.name in MADE_BY:
-        candidates = [records.record_in(path.parent, MADE_BY[path.name])]
-    else:  # C.json and C.examples.safetensors have one record
-        candidates = [records.record_beside(path), records.record_beside(path.with_suffix(""))]
-    return next((record for record in candidates if record.is_file()), None)
+def run_all(settings: Settings, trials: list[Trial], data: Data) -> None:
+    """Run every trial that is not done, each with its arm's learning rate."""
+    firsts = {this.arm.name: this for this in reversed(trials)}
+    for number, this in enumerate(trials, start=1):
+        note = ": finished before" if this.done else ""
+        settings.console.say(f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}{note}")
+        if not this.done:
+            to_come = ahead(settings, trials[number - 1 :], data)
+            rate = choose_rate(settings, firsts[this.arm.name], data, to_come)
+            run(settings, this, data, rate, ahead=to_come)
 
 
 def require_unchanged(trials: list[Trial], overwrite: bool) -> None:

@@ -1,0 +1,88 @@
+"""What an arm costs: seconds of training, sweep and the choice of its layers, and memory."""
+
+from pathlib import Path
+
+from runs import disk, records
+from study.bakeoff.arms import Placement, file_of
+from study.bakeoff.content import Cost
+from study.bakeoff.lora import Arm
+
+# The scripts whose record stands in the folder of what they write, not beside each file.
+MADE_BY = {
+    "layers.differential.json": "differential_analysis",
+    "layers.evolution.json": "analyze_circuit_evolution",
+    "training.json": "run_finetuning_with_checkpoints",
+    "model": "run_finetuning_with_checkpoints",
+}
+
+
+def cost(placement: Placement, arm: Arm, run_records: list[dict], sweep_seconds: float) -> Cost:
+    """The cost of an arm from the run records of its seeds."""
+    seconds = sum(record["training_seconds"] for record in run_records) / len(run_records)
+    return Cost(
+        train_seconds=round(seconds, 2),
+        sweep_seconds=sweep_seconds,
+        choice_seconds=choice_seconds(placement, arm),
+        peak_gb=max(record["peak_memory_gb"] for record in run_records),
+        peak_of=run_records[0]["peak_memory_is_of"],
+    )
+
+
+def choice_seconds(placement: Placement, arm: Arm) -> float | None:
+    """What the choice of an arm's layers took before the bake-off, by the records behind its file.
+
+    None if there are none.
+    """
+    chosen_by = file_of(placement, arm)
+    return 0.0 if chosen_by is None else seconds_behind(chosen_by.path)
+
+
+def seconds_behind(source, seen: set | None = None) -> float | None:
+    """Seconds that the scripts took whose outputs led to the file `source`, by their run records, each counted once.
+
+    None ("no record") as soon as a script's output on the way is gone, has no record, or has one of an unfinished run. What no script
+    here made (a model or data set that was given) counts nothing. A record of a resumed run holds its last part only.
+    """
+    seen, record = set() if seen is None else seen, record_of(Path(source))
+    if record is None:
+        return None
+    if record in seen:
+        return 0.0
+    seen.add(record)
+    content = disk.read_json(record, "run record")
+    if not content.get("complete") or "duration_seconds" not in content:
+        return None
+    behind = [input_seconds(name, entry, record, seen) for name, entry in content["inputs"].items()]
+    return None if None in behind else content["duration_seconds"] + sum(behind)
+
+
+def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | None:
+    """`seconds_behind` an input of a record; 0 for what may have been given and has no record of its own."""
+    made = name == "finetuned"  # someone's fine-tuning did cost something
+    if "commit" in entry:  # on the Hub
+        return None if made else 0.0
+    path = found_from(record, entry["source"])
+    if path is None:
+        return None
+    made = made or path.suffix in (".json", ".safetensors") or path.name.startswith("checkpoint-")
+    return seconds_behind(path, seen) if made or record_of(path) else 0.0
+
+
+def found_from(record: Path, source: str) -> Path | None:
+    """The path that a record names, which may be relative to the folder its script ran in: that is one above the record."""
+    return next(
+        (folder / source for folder in record.resolve().parents if (folder / source).exists()), None
+    )
+
+
+def record_of(path: Path) -> Path | None:
+    """The run record of the script that wrote a file or a model folder; None if there is none."""
+    path = path.resolve()
+    if path.is_dir():
+        folder = path.parent if path.name.startswith("checkpoint-") else path
+        candidates = [records.record_in(folder, MADE_BY["model"])]
+    elif path.name in MADE_BY:
+        candidates = [records.record_in(path.parent, MADE_BY[path.name])]
+    else:  # C.json and C.examples.safetensors have one record
+        candidates = [records.record_beside(path), records.record_beside(path.with_suffix(""))]
+    return next((record for record in candidates if record.is_file()), None)

@@ -1,0 +1,114 @@
+"""What every arm of a bake-off trains on and is judged on."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from eap import InputError
+from runs import opening
+from study.bakeoff import lora
+from study.bakeoff.settings import Settings
+from summarization import corpus, examples, prompt
+from summarization.prompt import Template
+
+
+class Data(NamedTuple):
+    """What every arm trains on and is judged on, and what of it stands in each arm's configuration.
+
+    `validation` is what learning rates are chosen on; None without a sweep.
+    """
+
+    train: examples.Encoded
+    validation: examples.Encoded | None
+    test: examples.Encoded
+    rows: object  # the test rows, as many as `test`
+    tokenizer: object
+    identity: dict
+    template: Template  # of the prompts
+    max_length: int  # tokens of prompt and summary
+
+
+def prepare(settings: Settings, inputs: dict):
+    """(the `Data` of all arms, shapes of the modules that can be wrapped); prints how much there is.
+
+    `inputs` are the entries of the run record. Raises InputError.
+    """
+    model, tokenizer = opening.open_for_texts(
+        settings.model_path, settings.device.torch_dtype, "cpu"
+    )
+    length = prompt.row_length(settings.max_length, model.config, tokenizer, settings.model_path)
+    template = prompt.template(
+        tokenizer, settings.prompt, settings.instruction, generation=model.generation_config
+    )
+    prompt.record_in(tokenizer, template)  # so that the arm full tells
+    room = length - template.n_fixed - prompt.MIN_ARTICLE_TOKENS
+    if settings.max_new_tokens > room:
+        raise InputError(
+            f"--max_new_tokens {settings.max_new_tokens}: expected {room} at most, so that something of "
+            f"the article fits in {length} tokens (the model's context, or --max_length) beside it"
+        )
+    rows = load_rows(settings)
+    parts = {
+        what: examples.encode(
+            part,
+            tokenizer,
+            length,
+            lambda part: settings.console.progress(part, "tokens"),
+            template=template,
+        )
+        for what, part in rows.items()
+    }
+    for what, part in parts.items():
+        settings.console.say(part.describe(what))
+    judged = rows["test"].select(parts["test"].rows)
+    identity = {
+        "model": Path(settings.model_path).name,
+        "model_sha256": inputs["model"]["sha256"],
+        "prompt": template.record(),
+        "max_length": length,
+        "dataset": corpus.label(settings.dataset),
+        "data_sha256": [
+            inputs[name]["sha256"] for name in corpus.inputs(settings.dataset, settings.columns)
+        ],
+        "examples": {
+            what: part.counts()
+            | {"articles_sha256": digest(corpus.digests(rows[what].select(part.rows)))}
+            for what, part in parts.items()
+        },
+    }
+    data = Data(
+        parts["train"],
+        parts.get("validation"),
+        parts["test"],
+        judged,
+        tokenizer,
+        identity,
+        template,
+        length,
+    )
+    return data, lora.module_shapes(model)
+
+
+def load_rows(settings: Settings) -> dict:
+    """{"train", "test" and, for a sweep, "validation": rows}, without a row in common.
+
+    Prints where a part had to be held out.
+    """
+    others = {"test": settings.max_examples}
+    if settings.lr_sweep:
+        others["validation"] = settings.validation_size
+    rows, notes = examples.load_parts(
+        settings.dataset,
+        settings.subset_train_size,
+        others,
+        settings.seed,
+        columns=settings.columns,
+    )
+    for note in notes:
+        settings.console.say(note)
+    return rows
+
+
+def digest(values) -> str:
+    """A short SHA-256 of a list of texts."""
+    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]

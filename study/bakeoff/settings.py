@@ -1,0 +1,96 @@
+"""What every arm of a bake-off has in common: data, training, summaries."""
+
+from dataclasses import dataclass, fields
+
+from runs.console import Console
+from runs.devices import Device
+
+# Settings that stand in each arm's configuration, in this order.
+RECORDED = (
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "warmup_steps",
+    "weight_decay",
+    "lr_scheduler_type",
+    "bf16",
+    "tf32",
+    "dtype",
+    "max_new_tokens",
+    "min_new_tokens",
+    "num_beams",
+    "batch_size",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every arm is trained and judged with: flags of run_peft_bakeoff.py, by their names."""
+
+    console: Console
+    device: Device
+    model_path: str
+    output_dir: str
+    dataset: str
+    article_column: str  # "": a usual name
+    summary_column: str
+    subset_train_size: int
+    validation_size: int  # of a sweep
+    max_examples: int | None  # test articles; None: all
+    prompt: str
+    instruction: str
+    max_length: int  # tokens of prompt and summary; 0: the model's context
+    seed: int  # the first of the seeds
+    batch_size: int | None  # overrides per_device_train_batch_size; None: as it says
+    learning_rate: float  # of adapters
+    full_learning_rate: float  # of the arm full
+    lr_sweep: list[float]  # factors that each arm tries; none: the two rates as they are
+    sweep_share: float  # of the training steps, for each factor
+    num_train_epochs: float
+    max_steps: int  # overrides the epochs if positive
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    warmup_steps: float
+    weight_decay: float
+    lr_scheduler_type: str
+    bf16: bool
+    tf32: bool
+    gradient_checkpointing: bool
+    max_new_tokens: int
+    min_new_tokens: int
+    num_beams: int
+
+    @classmethod
+    def of(cls, flags: dict) -> "Settings":
+        """The settings among a script's flags."""
+        names = {field.name for field in fields(cls)} - {"console", "device"}
+        return cls(
+            Console(flags["quiet"]),
+            Device(flags["device"], flags["dtype"]),
+            **{name: flags[name] for name in names},
+        )
+
+    @property
+    def precision(self):
+        """The training.Precision: what training multiplies in."""
+        from summarization import training
+
+        return training.Precision(self.device, self.bf16, self.tf32)
+
+    @property
+    def columns(self):
+        """The names of the data set's columns, a corpus.Columns."""
+        from summarization import corpus
+
+        return corpus.Columns(self.article_column, self.summary_column)
+
+    @property
+    def rows_at_a_time(self) -> int:
+        """Articles in a step of one device, before accumulation."""
+        return self.batch_size or self.per_device_train_batch_size
+
+    def recorded(self) -> dict:
+        """Those that stand in each arm's configuration."""
+        known = vars(self) | {"dtype": self.device.dtype}
+        return {name: known[name] for name in RECORDED}

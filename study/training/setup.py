@@ -1,0 +1,175 @@
+"""Everything that a fine-tuning run needs: model, data, trainer with its schedule of checkpoints."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from runs import devices, forecast, opening
+from runs.console import Console
+from runs.devices import Device
+from study.differential import latents
+from summarization import corpus, examples, prompt, training
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained on what, and when it is kept: flags of the script, by their names."""
+
+    console: Console
+    device: Device
+    options: dict  # `TrainingArguments` of their names
+    model_path: str
+    dataset: str
+    article_column: str  # "": a usual name
+    summary_column: str
+    output_dir: str
+    seed: int
+    subset_train_size: int
+    max_examples: int | None  # beside subset_train_size; None: no limit
+    validation_size: int
+    checkpoint_schedule: str  # log or even
+    num_checkpoints: int  # of the schedule
+    checkpoint_steps: list[int] | None  # in place of a schedule
+    probe_examples: int  # of the latents; 0: none
+    probe_positions: int
+    early_stopping_patience: int  # evaluations; 0: never
+    per_device_eval_batch_size: int
+    gradient_checkpointing: bool
+    bf16: bool
+    tf32: bool
+    prompt: str
+    instruction: str
+    max_length: int  # tokens of prompt and summary; 0: the model's context
+
+    @classmethod
+    def of(cls, flags: dict) -> "Settings":
+        """The settings among a script's flags."""
+        names = {field.name for field in fields(cls)} - {"console", "device", "options"}
+        return cls(
+            Console(flags["quiet"]),
+            Device(flags["device"], flags["dtype"]),
+            training.options_of(flags),
+            **{name: flags[name] for name in names},
+        )
+
+    @property
+    def precision(self) -> training.Precision:
+        """What training multiplies in."""
+        return training.Precision(self.device, self.bf16, self.tf32)
+
+    @property
+    def columns(self) -> corpus.Columns:
+        """The names of the data set's columns."""
+        return corpus.Columns(self.article_column, self.summary_column)
+
+
+def prepare(settings: Settings):
+    """(the trainer, what training.json says of model and data). Raises InputError."""
+    arguments = training.settings(
+        settings.output_dir,
+        settings.seed,
+        device=settings.device,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        per_device_eval_batch_size=settings.per_device_eval_batch_size,
+        **settings.options,
+    )
+    devices.seed_everything(settings.seed)
+    model, tokenizer = opening.open_for_texts(
+        settings.model_path, settings.device.torch_dtype, "cpu"
+    )
+    length = prompt.row_length(settings.max_length, model.config, tokenizer, settings.model_path)
+    template = prompt.template(
+        tokenizer, settings.prompt, settings.instruction, generation=model.generation_config
+    )
+    prompt.record_in(tokenizer, template)  # so that every checkpoint tells
+    train, validation = encoded(settings, tokenizer, length, template)
+    facts = {
+        "model": Path(settings.model_path).name,
+        "dataset": corpus.label(settings.dataset),
+        "prompt": template.record(),
+        "seed": settings.seed,
+        "matrix_products": settings.precision.products,
+        "examples": {"train": train.counts(), "validation": validation.counts()},
+    }
+    trainer = training.SummaryTrainer(
+        model,
+        tokenizer,
+        arguments,
+        train.data,
+        validation.data,
+        latents_writer(settings, validation.data),
+        tf32=settings.precision.uses_tf32,
+    )
+    schedule = settings.checkpoint_steps or settings.checkpoint_schedule
+    trainer.add_callback(
+        training.Schedule(
+            trainer,
+            lambda last: training.checkpoint_steps(schedule, last, settings.num_checkpoints),
+            settings.early_stopping_patience,
+        )
+    )
+    trainer.add_callback(
+        training.Bar(
+            lambda total: settings.console.progress(
+                None, "training", total, ahead=ahead(settings, model, schedule, total)
+            )
+        )
+    )
+    return trainer, facts
+
+
+def ahead(settings: Settings, model, schedule, last: int):
+    """The forecast.Ahead of training to step `last`: a checkpoint holds weights and two moments."""
+    folder = Path(settings.output_dir)
+    steps = training.checkpoint_steps(schedule, last, settings.num_checkpoints)
+    missing = [step for step in steps if not (folder / f"checkpoint-{step}").is_dir()]
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    return forecast.Ahead(
+        steps=last, written_bytes=weights * (3 * len(missing) + 1), folder=str(folder)
+    )
+
+
+def encoded(settings: Settings, tokenizer, length: int, template):
+    """The training and the validation examples; prints how many were shortened or dropped."""
+    n_train = min(settings.subset_train_size, settings.max_examples or settings.subset_train_size)
+    *parts, note = examples.load_disjoint(
+        settings.dataset,
+        "validation",
+        n_train,
+        settings.validation_size,
+        settings.seed,
+        columns=settings.columns,
+    )
+    if note:
+        settings.console.say(note)
+    parts = dict(zip(("training", "validation"), parts, strict=True))
+    return [
+        _encoded(settings, what, rows, (tokenizer, length, template))
+        for what, rows in parts.items()
+    ]
+
+
+def _encoded(settings: Settings, what: str, rows, reading: tuple) -> examples.Encoded:
+    """Rows as examples; `reading` is (tokenizer, tokens of a row at most, template)."""
+    tokenizer, length, template = reading
+    made = examples.encode(
+        rows,
+        tokenizer,
+        length,
+        lambda rows: settings.console.progress(rows, f"{what} tokens"),
+        template=template,
+    )
+    settings.console.say(made.describe(what))
+    return made
+
+
+def latents_writer(settings: Settings, validation):
+    """A function of (step, model) that saves the probe set's residual streams; None without one."""
+    if not settings.probe_examples:
+        return None
+    chosen = latents.probe(
+        validation[: settings.probe_examples]["input_ids"], settings.probe_positions
+    )
+    folder = Path(settings.output_dir) / "latents"
+    return lambda step, model: latents.save(
+        folder / f"checkpoint-{step}.safetensors", model, chosen
+    )
