@@ -22,6 +22,7 @@ from eap.dataset import Pair
 from eap.graph import Graph
 from eap.models import adapt
 from eap.scores import ScoreWriter
+from runs import opening
 from study.differential import content as report
 from study.differential import latents, measures
 from study.differential import over_a_run as differential_run
@@ -30,9 +31,12 @@ from study.evolution import numbers as evolution
 from study.evolution.content import Checkpoint, evolve, layer_scores
 from study.extraction.content import choose
 from study.extraction.settings import Settings
+from study.faithfulness import content as content_of
 from study.faithfulness import numbers as faithfulness
+from study.faithfulness import running
 from study.faithfulness import words as faithfulness_report
 from study.faithfulness.figures import figure as faithfulness_figure
+from study.faithfulness.settings import Settings as FaithfulnessSettings
 from study.overlap import every_two, jaccard
 from study.robustness import numbers as robustness
 from study.stability import bootstrap
@@ -57,6 +61,17 @@ def random_circuit(graph, share, seed):
         graph, round(share * graph.n_edges), torch.Generator().manual_seed(seed)
     )
     return Circuit(graph, kept, kept.double())
+
+
+FAITHFULNESS = FaithfulnessSettings.of(vars(evaluate_faithfulness.parse(["--quiet"])))
+
+
+def pairs_of(words: list[str]) -> list:
+    """The pairs on which faithfulness is evaluated with these flags."""
+    settings = FaithfulnessSettings.of(vars(evaluate_faithfulness.parse(words)))
+    circuits = running.read_circuits(settings)
+    opened = opening.open_adapted(settings.device, settings.model_path, circuits.by_name)
+    return running.read_pairs(settings, circuits, *opened).pairs
 
 
 def chosen(tmp_path, per_example, *flags):
@@ -114,12 +129,12 @@ def test_guard_2_a_circuit_that_does_nothing_is_not_97_percent_faithful():
 
 def test_guard_2_an_f_that_means_nothing_is_not_drawn():
     """Corruption's effect of 0.001 on average scatters by 0.2 over examples: f divides by it, and its curve could be anything."""
-    args, rows, full = evaluate_faithfulness.parse([]), statistics.resample(40, 0), np.zeros(40)
+    rows, full = statistics.resample(40, 0), np.zeros(40)
     for scatter, shown in ((0.2, False), (0.0001, True)):
         noise = RNG.normal(0, scatter, 40)
         empty = 0.001 + noise - noise.mean()
         here = setting(empty / 2, [empty], full, empty)
-        content = evaluate_faithfulness.describe(args, here, SMALL, rows) | {
+        content = content_of.describe(FAITHFULNESS, here, SMALL, rows) | {
             "control": None,
             "cross": [],
         }
@@ -313,9 +328,7 @@ def test_guard_20_no_circuit_is_judged_on_examples_it_was_found_on(tmp_path, tin
             f"{tmp_path}/pairs.jsonl",
             *words,
         ]
-        return [
-            pair.id for pair in evaluate_faithfulness.load(evaluate_faithfulness.parse(words))[2]
-        ]
+        return [pair.id for pair in pairs_of(words)]
 
     assert load() == ["c", "d"]
     assert load("--other_circuit", f"{tmp_path}/B.json") == ["d"]
@@ -375,10 +388,7 @@ def test_guard_25_a_circuit_of_another_tokenizer_or_shape_is_refused(tmp_path, t
         )
         (tmp_path / "C.json").write_text(json.dumps(circuit.to_json()))
         with pytest.raises(InputError, match=message):
-            args = evaluate_faithfulness.parse(
-                ["--circuit", f"{tmp_path}/C.json", "--model_path", tiny_model_dir]
-            )
-            evaluate_faithfulness.load(args)
+            pairs_of(["--circuit", f"{tmp_path}/C.json", "--model_path", tiny_model_dir])
 
 
 # ---------------------------------------------------------------- pairs
@@ -410,15 +420,14 @@ def test_guard_16_an_effect_that_other_sentences_have_too_is_not_called_salience
     """Corrupting salient sentences raises KL by a clear 0.5 nats; so does corrupting others, and then it says nothing about salience."""
     full, n = np.zeros(40), 40
     kept = torch.zeros(SMALL.n_edges, dtype=torch.bool)
-    args = evaluate_faithfulness.parse(["--metrics", "kl"])
 
     def told(control_effect):
         salient, control = (np.abs(RNG.normal(mean, 0.2, n)) for mean in (0.5, control_effect))
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
         here = faithfulness.Setting(sizes, salient[None] / 2, full, salient)
         there = faithfulness.Measured({"kl": control[None] / 2}, {"kl": full}, {"kl": control}, {})
-        content = evaluate_faithfulness.controlled(
-            args, here, there, list(range(n)), sizes, "kl", SMALL
+        content = content_of.controlled(
+            FAITHFULNESS, here, running.Control(list(range(n)), sizes, there), "kl", SMALL
         )
         assert statistics.mean_interval(salient, 0)["low"] > 0.4
         return faithfulness_report.control_lines(
@@ -459,10 +468,7 @@ def test_guard_26_no_claim_word_without_an_interval_that_excludes_zero():
 
 def test_guard_26_few_examples_support_no_claim_about_faithfulness():
     """Two examples that agree give an interval of no width to speak of, which excludes zero; the same numbers over 8 carry a claim."""
-    kept, args = (
-        torch.zeros(SMALL.n_edges, dtype=torch.bool),
-        evaluate_faithfulness.parse(["--metrics", "kl"]),
-    )
+    kept = torch.zeros(SMALL.n_edges, dtype=torch.bool)
 
     def told(n):
         full, empty, rows = np.zeros(n), np.linspace(1, 1.01, n), statistics.resample(n, 0)
@@ -471,10 +477,10 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
             {"kl": 0.1 * here.values[:1]}, {"kl": full}, {"kl": 0.2 * empty}, {}
         )
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
-        control = evaluate_faithfulness.controlled(
-            args, here, there, list(range(n)), sizes, "kl", SMALL
+        control = content_of.controlled(
+            FAITHFULNESS, here, running.Control(list(range(n)), sizes, there), "kl", SMALL
         )
-        content = evaluate_faithfulness.describe(args, here, SMALL, rows) | {
+        content = content_of.describe(FAITHFULNESS, here, SMALL, rows) | {
             "control": control,
             "cross": [],
         }

@@ -1,0 +1,245 @@
+"""faithfulness.json: what circuits carry of a model's behaviour, their nulls and controls."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from eap import resampling
+from eap.circuit import Circuit
+from study import overlap
+from study.faithfulness import methods, numbers, running
+from study.faithfulness.numbers import Setting
+from study.faithfulness.running import KINDS, Circuits, Control, Own
+from study.faithfulness.settings import Settings
+
+
+@dataclass(frozen=True)
+class Full:
+    """The sizes and draws of a full evaluation, which a shorter one is held against."""
+
+    n_random: int
+    random_fractions: list[float]
+    cross_fractions: list[float]
+
+
+class Models(NamedTuple):
+    """One metric in the circuit's own model and, if there is one, in the other model."""
+
+    own: Setting
+    other: Setting | None
+
+
+def evaluate(settings: Settings, full: Full) -> dict:
+    """Every number of faithfulness.json. One model is in memory at a time."""
+    circuits = running.read_circuits(settings)
+    own = running.in_own_model(settings, circuits)
+    pairs = own.used.pairs
+    cross = running.cross_entries(settings, circuits)
+    other = running.in_other_model(settings, circuits, pairs, cross)
+    graph, names = circuits.first.graph, list(circuits.by_name)
+    rows = resampling.resample(len(pairs), settings.seed, settings.resamples)
+    by_metric = {}
+    for metric in settings.metrics:
+        here = numbers.setting(own.measured, own.entries, metric)
+        there = numbers.setting(other, cross, metric) if other else None
+        by_metric[metric] = describe(settings, here, graph, rows) | {
+            "control": controlled(settings, here, own.control, metric, graph),
+            "cross": crossed(settings, Models(here, there), names, graph, rows),
+        }
+    with_control = own.control.rows if own.control else []
+    return {
+        "circuit": names[0],
+        "model": label(settings.model_path),
+        "ablation": settings.ablation,
+        "examples": len(pairs),
+        "edges": graph.n_edges,
+        "identities": own.measured.identities,
+        "found_on": found_on(circuits.by_name),
+        "compared": compared(circuits.by_name),
+        "tokens_changed": tokens_changed(pairs, with_control),
+        "left_out": own.used.left_out + left_out(settings, full, len(pairs) - len(with_control)),
+        "metrics": by_metric,
+        "methods": compared_methods(settings, circuits, own, rows),
+    }
+
+
+def describe(settings: Settings, here: Setting, graph, rows: np.ndarray) -> dict:
+    """One metric of the circuit in its own model."""
+    return {
+        "full": float(here.full.mean()),
+        "empty": float(here.empty.mean()),
+        "change": change(settings, here),
+        "rows": numbers.table(here, graph, rows),
+        "areas": numbers.curve_areas(here, rows),
+        "areas_at_cross_sizes": numbers.curve_areas(here, rows, sizes=settings.cross_fractions),
+        "sizes_reaching": numbers.sizes_reaching(here, rows),
+        "nulls": numbers.against_nulls(here, rows),
+    }
+
+
+def change(settings: Settings, setting: Setting) -> dict:
+    """By how much corruption changes the metric, with its interval."""
+    difference = setting.empty - setting.full
+    return resampling.mean_interval(difference, settings.seed, settings.resamples)
+
+
+def controlled(
+    settings: Settings, here: Setting, control: Control | None, metric: str, graph
+) -> dict | None:
+    """The circuit with other sentences corrupted, against the salient ones (guard 16).
+
+    Both on the pairs that have a control; None where none has.
+    """
+    if control is None:
+        return None
+    which = control.rows
+    there = numbers.setting(control.measured, control.entries, metric)
+    salient = here._replace(
+        values=here.values[:, which], full=here.full[which], empty=here.empty[which]
+    )
+    rows = resampling.resample(len(which), settings.seed, settings.resamples)
+    beyond_control = salient.empty - salient.full - (there.empty - there.full)
+    return {
+        "examples": len(which),
+        "change": change(settings, there),
+        "salient_minus_control": resampling.mean_interval(
+            beyond_control, settings.seed, settings.resamples
+        ),
+        "rows": numbers.table(there, graph, rows),
+        "areas": numbers.curve_areas(there, rows),
+        "differences": numbers.differences(there, "circuit", salient, "circuit", rows),
+    }
+
+
+def crossed(settings: Settings, models: Models, names: list[str], graph, rows) -> list[dict]:
+    """Cross-faithfulness (guard 11): each circuit in each model, but for the first in its own.
+
+    Beside it, by how much it falls short of the circuit that was found there.
+    """
+    paths = (settings.model_path, settings.other_model_path)
+    entries = []
+    for setting, path, native in zip(models, paths, KINDS, strict=True):
+        if setting is None:
+            continue
+        for name, kind in zip(names, KINDS, strict=False):
+            if setting is models.own and kind == native:
+                continue
+            listed, minus_own = setting.only(kind), None
+            if kind != native and setting.rows_of(native):
+                minus_own = numbers.differences(setting, kind, setting, native, rows)
+            entry = {
+                "circuit": name,
+                "model": label(path),
+                "found_there": kind == native,
+                "rows": numbers.table(listed, graph, rows),
+                "change": change(settings, setting),
+                "areas": numbers.curve_areas(listed, rows, kind),
+                "sizes_reaching": numbers.sizes_reaching(listed, rows, kind),
+                "minus_own": minus_own,
+            }
+            entries.append(entry)
+    return entries
+
+
+def compared_methods(settings: Settings, circuits: Circuits, own: Own, rows) -> dict | None:
+    """What stands beside the circuit of --compare_circuit; None without one."""
+    if circuits.beside is None:
+        return None
+    about, differences = methods.about(circuits.beside), {}
+    for metric in settings.metrics:
+        here = numbers.setting(own.measured, own.entries, metric)
+        meaningful = numbers.excludes_zero(change(settings, here))
+        differences[metric] = methods.by_size(here, rows) if meaningful else None
+    sentences = methods.sentences(about, differences)
+    return {**about, "differences": differences, "sentences": sentences}
+
+
+# ---------------------------------------------------------------- the circuits and the pairs
+
+
+def noise_floor(circuit: Circuit) -> dict | None:
+    """How alike resamples of a circuit's examples choose edges; None where its file does not say."""
+    return (circuit.metadata.get("bootstrap") or {}).get("noise_floor")
+
+
+def found_on(circuits: dict[str, Circuit]) -> dict:
+    """{name: {"examples", "noise_floor"}}: on how many examples it was found; None: unknown."""
+    return {
+        name: {
+            "examples": len(circuit.metadata.get("example_ids") or ()) or None,
+            "noise_floor": noise_floor(circuit),
+        }
+        for name, circuit in circuits.items()
+    }
+
+
+def compared(circuits: dict[str, Circuit]) -> dict | None:
+    """How far two circuits overlap, beside chance and noise floors (guard 11); None for one."""
+    if len(circuits) < 2:
+        return None
+    first, second = circuits.values()
+    sizes = (int(first.in_graph.sum()), int(second.in_graph.sum()))
+    return {
+        "circuits": list(circuits),
+        "jaccard_edges": overlap.jaccard(first.in_graph, second.in_graph),
+        "spearman": overlap.spearman(first.scores.abs(), second.scores.abs()),
+        "chance": overlap.chance(*sizes, first.graph.n_edges),
+        "noise_floors": {name: noise_floor(circuit) for name, circuit in circuits.items()},
+    }
+
+
+def tokens_changed(pairs, with_control: list[int]) -> dict:
+    """How many tokens differ from the clean input, on average (guard 16).
+
+    In corrupted pairs, and in the controls of those that have one.
+    """
+    salient = [n_differing(pair.corrupted_ids, pair.clean_ids) for pair in pairs]
+    chosen = [pairs[row] for row in with_control]
+    control = [n_differing(pair.control_ids, pair.clean_ids) for pair in chosen]
+    return {
+        "salient": sum(salient) / max(len(salient), 1),
+        "control": sum(control) / max(len(control), 1),
+    }
+
+
+def n_differing(ids, clean_ids) -> int:
+    """At how many places two sequences of tokens differ."""
+    return sum(token != clean for token, clean in zip(ids, clean_ids, strict=True))
+
+
+def left_out(settings: Settings, full: Full, without_control: int) -> list[str]:
+    """What a full evaluation would add, in words."""
+    notes = []
+    if settings.n_random < full.n_random:
+        notes.append(
+            f"{settings.n_random} instead of {full.n_random} random circuits of each kind and size"
+        )
+    chosen = settings.random_fractions
+    missing = [f"{share:.0%}" for share in full.random_fractions if share not in chosen]
+    if missing:
+        notes.append(f"random circuits and complement at {', '.join(missing)} of the edges")
+    if settings.cross_fractions != full.cross_fractions:
+        notes.append(
+            f"causal control and cross-faithfulness at {len(settings.cross_fractions)} sizes only, "
+            "so without most of their curve"
+        )
+    if without_control:
+        notes.append(
+            f"the causal control of {without_control} pairs, which have no control that changes a "
+            "token"
+        )
+    given = {
+        "--other_circuit": settings.other_circuit,
+        "--other_model_path": settings.other_model_path,
+    }
+    missing = [flag for flag, value in given.items() if not value]
+    if missing:
+        notes.append(f"cross-faithfulness for want of {' and '.join(missing)}")
+    return notes
+
+
+def label(model_path: str) -> str:
+    """A model's name without its path."""
+    return Path(model_path).name or model_path

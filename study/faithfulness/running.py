@@ -1,0 +1,222 @@
+"""Circuits run in their models: what is read, what is run, and what was measured."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from eap import InputError, attribute, dataset, memory, passes
+from eap.circuit import Circuit
+from runs import console, forecast, opening
+from study.faithfulness import numbers
+from study.faithfulness.methods import COMPARED, Compared
+from study.faithfulness.numbers import Entry, Measured, by_size, nulls
+from study.faithfulness.settings import Settings
+
+KINDS = ("circuit", "other circuit")  # what the entries of the two circuits are called
+RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
+
+
+class Circuits(NamedTuple):
+    """The circuits that are run, by name, and the one that another method found beside the first."""
+
+    by_name: dict[str, Circuit]
+    beside: Compared | None
+
+    @property
+    def first(self) -> Circuit:
+        """The circuit in question."""
+        return next(iter(self.by_name.values()))
+
+
+class Used(NamedTuple):
+    """The pairs that circuits are run on, and in words which were left out and why."""
+
+    pairs: list
+    left_out: list[str]
+
+
+class Control(NamedTuple):
+    """The causal control: the circuit on pairs with other sentences corrupted (guard 16)."""
+
+    rows: list[int]  # which of the pairs have one
+    entries: list[Entry]
+    measured: Measured
+
+
+class Own(NamedTuple):
+    """What was measured in the circuit's own model; no control where no pair has one."""
+
+    used: Used
+    entries: list[Entry]
+    measured: Measured
+    control: Control | None
+
+
+# ---------------------------------------------------------------- what is read
+
+
+def read_circuits(settings: Settings) -> Circuits:
+    """The circuits in the files. Raises InputError for one of another model than it is run in."""
+    for metric in settings.metrics:
+        attribute.check("exact", metric, "left", settings.ablation, 1)
+    paths = [Path(path) for path in (settings.circuit, settings.other_circuit) if path]
+    names = [path.stem for path in paths]
+    by_name = dict(zip(names, opening.load_circuits(paths), strict=True))
+    if settings.other_circuit and len(by_name) < 2:
+        raise InputError(
+            f"--other_circuit {settings.other_circuit}: expected a file of another name than "
+            "--circuit, got the same; rename one"
+        )
+    for name, circuit in by_name.items():
+        circuit.require_scores(name)
+    require_own_models(settings, by_name)
+    return Circuits(by_name, read_beside(settings))
+
+
+def read_beside(settings: Settings) -> Compared | None:
+    """The circuits of --circuit and --compare_circuit; None without the latter.
+
+    Raises InputError unless both were found in the weights of --model_path.
+    """
+    if not settings.compare_circuit:
+        return None
+    paths = (Path(settings.circuit), Path(settings.compare_circuit))
+    circuits = tuple(opening.load_circuits(paths))
+    if paths[0].stem == paths[1].stem:
+        raise InputError(
+            f"--compare_circuit {settings.compare_circuit}: expected a file of another name than "
+            "--circuit, got the same; rename one"
+        )
+    circuits[1].require_scores(paths[1])
+    opening.require_own_weights(
+        circuits[1], paths[1].stem, settings.model_path, console=settings.console
+    )
+    return Compared(tuple(path.stem for path in paths), circuits)
+
+
+def require_own_models(settings: Settings, circuits: dict[str, Circuit]) -> None:
+    """Raise InputError unless each circuit was found in the weights of its model.
+
+    The other circuit is of the other model; without one it may be of any.
+    """
+    models = (settings.model_path, settings.other_model_path)
+    flags = ("--model_path", "--other_model_path")
+    for (label, circuit), model, flag in zip(circuits.items(), models, flags, strict=False):
+        if model:
+            opening.require_own_weights(circuit, label, model, flag, console=settings.console)
+
+
+def read_pairs(settings: Settings, circuits: Circuits, adapter, tokenizer) -> Used:
+    """The pairs that no circuit was found on. Raises InputError when none is left."""
+    pairs = opening.read_pairs(settings.pairs, adapter, tokenizer, console=settings.console)
+    seen_by = list(circuits.by_name.values())
+    if circuits.beside:
+        seen_by.append(circuits.beside.circuits[1])
+    if settings.allow_same_examples:
+        seen_by = []
+    found_on = [circuit.metadata for circuit in seen_by]
+    unseen = opening.unseen_pairs(pairs, settings.pairs, found_on)
+    used, left_out = unseen[: settings.max_examples], []
+    n_seen = len(pairs) - len(unseen)
+    settings.console.say(
+        f"{len(used)} of {len(unseen)} examples that extraction did not see; {n_seen} that it saw "
+        "left out"
+    )
+    if n_seen:
+        left_out.append(f"{n_seen} of {len(pairs)} pairs, which extraction saw")
+    if len(used) < len(unseen):
+        left_out.append(
+            f"{len(unseen) - len(used)} of {len(unseen)} unseen pairs, by --max_examples "
+            f"{settings.max_examples}"
+        )
+    return Used(used, left_out)
+
+
+# ---------------------------------------------------------------- what is run
+
+
+def entries_of(settings: Settings, circuits: Circuits) -> list[Entry]:
+    """What is run in the circuit's own model.
+
+    That is the file's choice, the sizes, their nulls, and the other circuits' sizes.
+    """
+    circuit, *others = circuits.by_name.values()
+    selected = circuit.metadata.get("sizes", {}).get("selected") or int(circuit.in_graph.sum())
+    share = selected / circuit.graph.n_edges
+    entries = [Entry("file", share, circuit.in_graph, selected=selected)]
+    sizes = {*settings.fractions, *settings.random_fractions, *settings.cross_fractions}
+    curve = by_size(circuit, sorted(sizes))
+    compared_with = [entry for entry in curve if entry.fraction in settings.random_fractions]
+    if circuits.beside:
+        entries += by_size(circuits.beside.circuits[1], settings.fractions, COMPARED)
+    generator = torch.Generator().manual_seed(settings.seed)
+    entries += curve + nulls(circuit.graph, compared_with, settings.n_random, generator)
+    for other in others:
+        entries += by_size(other, settings.cross_fractions, KINDS[1])
+    return entries
+
+
+def cross_entries(settings: Settings, circuits: Circuits) -> list[Entry]:
+    """What is run in the other model: every circuit's sizes; nothing without one."""
+    if not settings.other_model_path:
+        return []
+    entries = []
+    for kind, circuit in zip(KINDS, circuits.by_name.values(), strict=False):
+        entries += by_size(circuit, settings.cross_fractions, kind)
+    return entries
+
+
+def in_own_model(settings: Settings, circuits: Circuits) -> Own:
+    """Everything that is run in the circuit's own model, which is in memory meanwhile."""
+    adapter, tokenizer = opening.open_adapted(
+        settings.device, settings.model_path, circuits.by_name
+    )
+    used = read_pairs(settings, circuits, adapter, tokenizer)
+    pairs, entries = used.pairs, entries_of(settings, circuits)
+    sizes = by_size(circuits.first, settings.cross_fractions)
+    later = len(sizes) + len(cross_entries(settings, circuits))
+    measured = run(settings, adapter, pairs, entries, what="running circuits", n_later=later)
+    rows = [row for row, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)]
+    if not rows:
+        return Own(used, entries, measured, None)
+    controls = [pairs[row].control() for row in rows]
+    control = run(settings, adapter, controls, sizes, what="causal control")
+    return Own(used, entries, measured, Control(rows, sizes, control))
+
+
+def in_other_model(settings: Settings, circuits: Circuits, pairs, entries) -> Measured | None:
+    """What is run in the other model, which is in memory meanwhile; None without one."""
+    if not settings.other_model_path:
+        return None
+    adapter, tokenizer = opening.open_adapted(
+        settings.device, settings.other_model_path, circuits.by_name, "--other_model_path"
+    )
+    opening.require_pairs_tokenizer(pairs, settings.pairs, tokenizer, console=settings.console)
+    return run(settings, adapter, pairs, entries, what="other model")
+
+
+def run(
+    settings: Settings, adapter, pairs, entries: list[Entry], *, what: str, n_later: int = 0
+) -> Measured:
+    """The `Measured` of the entries' circuits; `n_later` more will be run after them."""
+    budget = settings.device.memory_budget // 2
+    batch_size = settings.batch_size or memory.plan_batch_size(adapter, pairs, RUNS_AT_ONCE, budget)
+    batches, means = dataset.batches(pairs, batch_size), None
+    if settings.ablation == "mean":
+        means = passes.mean_activations(adapter, batches, console.warn)
+    ahead = forecast.Ahead(steps=len(batches) * (len(entries) + n_later))
+    steps = range(len(batches) * len(entries))
+    bar = settings.console.progress(steps, what, ahead=ahead)
+    measured = numbers.measure(
+        adapter,
+        batches,
+        entries,
+        settings.metrics,
+        settings.ablation,
+        means,
+        bar.update,
+        console.warn,
+    )
+    bar.close()
+    return measured
