@@ -54,7 +54,8 @@ def _shows_default(options: dict) -> bool:
     """Whether the help of a flag with these options lacks the default that it should end with."""
     takes_a_value = "type" in options or "choices" in options
     unnamed = "default" not in options.get("help", "default")
-    return takes_a_value and "default" in options and unnamed and "nargs" not in options
+    optional = options.get("nargs") == "?"  # a flag with a value of its own where none is given
+    return takes_a_value and "default" in options and unnamed and not optional
 
 
 class _Group(_Marking, argparse._MutuallyExclusiveGroup):

@@ -1,0 +1,218 @@
+"""A circuit extracted again: from perturbed inputs, by other corruptions, metrics and methods."""
+
+from typing import NamedTuple
+
+import torch
+
+from eap import InputError, attribute, dataset, memory, metrics
+from eap.circuit import Circuit
+from runs import opening, weights
+from study.robustness import numbers
+from study.robustness.content import Loaded
+from study.robustness.settings import Settings
+from summarization import corruption, prompt
+
+
+class Job(NamedTuple):
+    """One extraction: the pairs, and the options of `attribute`."""
+
+    pairs: list
+    options: dict
+
+
+class Plan(NamedTuple):
+    """The variants to extract, by name, and in words what is left out."""
+
+    jobs: dict[str, Job]
+    left_out: list[str]
+
+
+class Full(NamedTuple):
+    """The levels and variants of a full evaluation, which a shorter one is held against."""
+
+    levels: list[float]
+    variants: list[str]
+
+
+def extract_again(settings: Settings, loaded: Loaded, pairs_sha256: str, full: Full) -> dict:
+    """{"perturbation", "agreement", "left_out"} of a circuit, in its own model.
+
+    `pairs_sha256` is of the file of pairs.
+    """
+    circuit, path = loaded.circuit, settings.circuits[0]
+    opening.require_own_weights(circuit, path, settings.model_path, console=settings.console)
+    adapter, tokenizer = opening.open_adapted(settings.device, settings.model_path, {path: circuit})
+    every_pair = opening.read_pairs(settings.pairs, adapter, tokenizer, console=settings.console)
+    pairs = every_pair[: settings.max_examples]
+    own = options_of(circuit)
+    if own["ablation"] != "patching":
+        raise InputError(
+            f"{path}: expected a circuit of patching to extract it again from other inputs, got "
+            f"{own['ablation']} ablation, which does not look at corrupted inputs; leave out "
+            "--model_path"
+        )
+    whole = stored(settings, loaded, pairs, pairs_sha256)
+    plan = variants(settings, own, pairs, tokenizer)
+    jobs = {
+        ("level", level): Job(perturbed(settings, pairs, level), own) for level in settings.levels
+    }
+    jobs |= {("variant", name): job for name, job in plan.jobs.items()}
+    if whole is None:
+        jobs["whole",] = Job(pairs, own)
+    scores = extract_all(settings, adapter, jobs)
+    whole = scores["whole",] if whole is None else whole
+    levels = {level: scores["level", level] for level in settings.levels}
+    named = {f"as extracted: {own['method']}, {own['metric']}": whole}
+    named |= {name: scores["variant", name] for name in plan.jobs}
+    sampling = {"resamples": settings.resamples, "seed": settings.seed}
+    return {
+        "perturbation": numbers.curve(circuit, levels, whole, **sampling),
+        "agreement": numbers.agreement(circuit, named, **sampling),
+        "left_out": plan.left_out
+        + left_out(settings, own, full, n_used=len(pairs), n_pairs=len(every_pair)),
+    }
+
+
+def options_of(circuit: Circuit) -> dict:
+    """How the circuit was extracted, as options of `attribute`; our defaults where it is unsaid."""
+    about = circuit.metadata
+    return {
+        "method": about.get("method", "EAP-IG-inputs"),
+        "metric": about.get("metric", "kl"),
+        "steps": about.get("steps") or 5,
+        "rule": about.get("rule") or "gauss-legendre",
+        "ablation": about.get("ablation", "patching"),
+    }
+
+
+def stored(settings: Settings, loaded: Loaded, pairs, pairs_sha256: str):
+    """The circuit's own scores of the given pairs, one row each.
+
+    None unless its file shows that they are of this model and these pairs.
+    """
+    about = loaded.circuit.metadata
+    theirs = (about.get("example_sha256") or {}).get("tokens", [])
+    ours = [dataset.tokens_sha256(pair) for pair in pairs]
+    same_pairs = about.get("pairs_sha256") == pairs_sha256
+    same_model = weights.are(about.get("weights_sha256"), settings.model_path)
+    same_numbers = about.get("dtype") == settings.device.dtype and theirs[: len(ours)] == ours
+    if same_pairs and same_model and same_numbers and loaded.per_example is not None:
+        return loaded.per_example[: len(ours)]
+    return None
+
+
+def perturbed(settings: Settings, pairs, level: float) -> list:
+    """The pairs with only a random share of the salient tokens corrupted."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    return [dataset.partly_corrupted(pair, level, generator) for pair in pairs]
+
+
+# ---------------------------------------------------------------- extractions
+
+
+def extract_all(settings: Settings, adapter, jobs: dict) -> dict:
+    """{key: (examples, edges) scores} of {key: Job}, under one progress bar."""
+    sizes = {key: batch_size(settings, adapter, job) for key, job in jobs.items()}
+    ticks = sum(n_ticks(adapter, job, sizes[key]) for key, job in jobs.items())
+    bar = settings.console.progress(None, "extracting again", ticks)
+    scores = {}
+    for key, job in jobs.items():
+        scores[key] = attribute.attribute(
+            adapter.model,
+            job.pairs,
+            batch_size=sizes[key],
+            autocast=settings.device.autocast_dtype,
+            tick=bar.update,
+            **job.options,
+        ).edges.float()
+    bar.close()
+    return scores
+
+
+def batch_size(settings: Settings, adapter, job: Job) -> int:
+    """Pairs at a time: `--batch_size`, or what the memory allows."""
+    return settings.batch_size or memory.plan_batch_size(
+        adapter, job.pairs, job.options["steps"], settings.device.memory_budget
+    )
+
+
+def n_ticks(adapter, job: Job, batch_size: int) -> int:
+    """Steps of a progress bar that an extraction takes."""
+    method, steps, rule = (job.options[name] for name in ("method", "steps", "rule"))
+    a_batch = attribute.ticks_per_batch(adapter.graph, method, steps, rule)
+    return -(-len(job.pairs) // batch_size) * a_batch
+
+
+# ---------------------------------------------------------------- variants
+
+
+def variants(settings: Settings, own: dict, pairs, tokenizer) -> Plan:
+    """Other corruptions, metrics and methods than the circuit's own, one change at a time."""
+    plan = Plan({}, [])
+    for name in settings.variants:
+        kind, _, seed = name.partition(":")
+        if kind in metrics.METRICS:
+            if kind != own["metric"]:
+                plan.jobs[f"metric {kind}"] = Job(pairs, own | {"metric": kind})
+        elif kind in attribute.METHODS:
+            if kind != own["method"]:
+                _add_method(plan, kind, own, pairs)
+        elif kind in corruption.CORRUPTIONS:
+            _add_corruption(settings, plan, name, Job(pairs, own), tokenizer)
+        else:
+            _add_control(settings, plan, Job(pairs, own))
+    return plan
+
+
+def _add_method(plan: Plan, method: str, own: dict, pairs) -> None:
+    """Add another method; with nll where it finds no gradient in the circuit's own metric."""
+    if attribute.METHODS[method].flat and own["metric"] in ("kl", "js"):
+        changed = own | {"method": method, "metric": "nll"}
+        plan.jobs[f"method {method}, nll"] = Job(pairs, changed)
+    else:
+        plan.jobs[f"method {method}"] = Job(pairs, own | {"method": method})
+
+
+def _add_corruption(settings: Settings, plan: Plan, name: str, own: Job, tokenizer) -> None:
+    """Add another corruption, `mask` or `swap:SEED`, unless it is the pairs' own."""
+    kind, _, seed = name.partition(":")
+    mask_ids = None
+    if tokenizer is not None:
+        mask_ids = prompt.encode(tokenizer, settings.mask_text)
+    again = corruption.again(own.pairs, kind, mask_ids, int(seed or 0))
+    before = [pair.corrupted_ids for pair in own.pairs]
+    if again is None:
+        plan.left_out.append(
+            f"{name}: needs {settings.pairs} with masked and sentences, and a tokenizer for mask"
+        )
+    elif [pair.corrupted_ids for pair in again] != before:
+        plan.jobs[f"{kind}, seed {seed}" if seed else kind] = Job(again, own.options)
+
+
+def _add_control(settings: Settings, plan: Plan, own: Job) -> None:
+    """Add the pairs with other sentences corrupted, where every one has them."""
+    if all(pair.control_ids not in (None, pair.clean_ids) for pair in own.pairs):
+        controls = [pair.control() for pair in own.pairs]
+        plan.jobs["other sentences corrupted"] = Job(controls, own.options)
+    else:
+        plan.left_out.append(
+            "control: needs control_ids that differ from the clean input in every row of "
+            f"{settings.pairs}"
+        )
+
+
+def left_out(settings: Settings, own: dict, full: Full, *, n_used: int, n_pairs: int) -> list[str]:
+    """What a full evaluation would add, in words."""
+    notes = []
+    covered = *settings.variants, own["method"], own["metric"]
+    missing = [name for name in full.variants if name not in covered]
+    if missing:
+        notes.append(f"variants {', '.join(missing)}")
+    levels = [f"{level:.0%}" for level in full.levels if level not in settings.levels]
+    if levels:
+        notes.append(f"{', '.join(levels)} of salient tokens corrupted")
+    if n_used < n_pairs:
+        notes.append(
+            f"{n_pairs - n_used} of {n_pairs} pairs, by --max_examples {settings.max_examples}"
+        )
+    return notes
