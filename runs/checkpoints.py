@@ -1,5 +1,6 @@
 """Checkpoint folders of a fine-tuning run, `checkpoint-N`, in the order of their steps."""
 
+import re
 from pathlib import Path
 
 PREFIX = "checkpoint-"
@@ -21,6 +22,26 @@ def complete_checkpoints(run) -> list[Path]:
     return sorted((path for path in found if step_of(path) is not None), key=step_of)
 
 
+def folder_of(step: int, run) -> Path:
+    """The folder of a run's checkpoint at a step."""
+    return Path(run) / f"{PREFIX}{step}"
+
+
+# ---------------------------------------------------------------- their circuits
+
+
 def circuit_of(folder, circuits) -> Path:
     """The file of a checkpoint's circuit among `circuits`: C_step{N}.json."""
     return Path(circuits) / f"C_step{step_of(folder)}.json"
+
+
+def step_of_circuit(path) -> int | None:
+    """The N of `C_step{N}.json`; None for other names."""
+    named = re.fullmatch(r"C_step([0-9]+)\.json", Path(path).name)
+    return int(named[1]) if named else None
+
+
+def circuits_in(folder) -> list[Path]:
+    """The circuit files C_step{N}.json in a folder, in the order of their steps."""
+    paths = [path for path in Path(folder).iterdir() if step_of_circuit(path) is not None]
+    return sorted(paths, key=step_of_circuit)

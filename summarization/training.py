@@ -19,7 +19,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from eap import InputError
 from eap.resampling import mean_interval
-from runs import disk, opening
+from runs import checkpoints, disk, opening
 from runs.devices import Device
 from summarization.examples import SummaryCollator, summary_nll
 
@@ -215,7 +215,7 @@ class SummaryTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial) -> None:
         """Let Trainer write into a temporary folder; rename when every process has written its part."""
-        final = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        final = checkpoints.folder_of(self.state.global_step, self.args.output_dir)
         self.staging = str(final.parent / f".writing-{final.name}")
         if self.args.should_save:
             shutil.rmtree(self.staging, ignore_errors=True)

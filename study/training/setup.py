@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from runs import devices, forecast, opening
+from runs import checkpoints, devices, forecast, opening
 from runs.console import Console
 from runs.devices import Device
 from study.differential import latents
@@ -121,7 +121,7 @@ def ahead(settings: Settings, model, schedule, last: int):
     """The forecast.Ahead of training to step `last`: a checkpoint holds weights and two moments."""
     folder = Path(settings.output_dir)
     steps = training.checkpoint_steps(schedule, last, settings.num_checkpoints)
-    missing = [step for step in steps if not (folder / f"checkpoint-{step}").is_dir()]
+    missing = [step for step in steps if not checkpoints.folder_of(step, folder).is_dir()]
     weights = sum(parameter.nbytes for parameter in model.parameters())
     return forecast.Ahead(
         steps=last, written_bytes=weights * (3 * len(missing) + 1), folder=str(folder)

@@ -1,0 +1,123 @@
+"""The circuits of all checkpoints run in the checkpoints' models, one model after the other."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from eap import attribute, dataset, memory, passes
+from runs import opening
+from runs.console import Console
+from runs.devices import Device
+from study.evolution import faithfulness
+from study.evolution.content import Checkpoint
+
+RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
+
+
+@dataclass(frozen=True)
+class Settings:
+    """On what circuits are run, and how: flags of analyze_circuit_evolution.py, by their names."""
+
+    console: Console
+    device: Device
+    pairs: str
+    max_examples: int | None  # pairs; None: every one that extraction did not see
+    batch_size: int | None  # None: planned
+    metrics: list[str]
+    n_random: int  # random circuits at the first and at the last checkpoint
+    seed: int
+
+    @classmethod
+    def of(cls, flags: dict) -> "Settings":
+        """The settings among a script's flags."""
+        names = {field.name for field in fields(cls)} - {"console", "device"}
+        return cls(
+            Console(flags["quiet"]),
+            Device(flags["device"], flags["dtype"]),
+            **{name: flags[name] for name in names},
+        )
+
+
+def measure(settings: Settings, checkpoints: list[Checkpoint], folders: list[Path]) -> dict:
+    """f of every checkpoint's own circuit and of the last circuit in every checkpoint.
+
+    That is what evolution.json holds of them. One model is in memory at a time.
+    """
+    settings.device.say_circuit_dtype(settings.console)
+    final = checkpoints[-1].circuit
+    ablation = final.metadata.get("ablation", "patching")
+    for name in settings.metrics:
+        attribute.check("exact", name, "left", ablation, 1)
+    wanted = circuits_wanted(settings, checkpoints)
+    rows = {name: [] for name in settings.metrics}
+    pairs = batches = bar = None
+    for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
+        run_here = {checkpoint.name: checkpoint.circuit, checkpoints[-1].name: final}
+        adapter, tokenizer = opening.open_adapted(
+            settings.device, str(folder), run_here, "--training"
+        )
+        if pairs is None:
+            pairs = unseen_pairs(settings, checkpoints, adapter, tokenizer)
+            batches = plan(settings, adapter, pairs)
+            n_runs = len(batches) * sum(map(len, wanted))
+            bar = settings.console.progress(None, "running circuits", n_runs)
+        means = passes.mean_activations(adapter, batches) if ablation == "mean" else None
+        values = faithfulness.run_circuits(
+            adapter, batches, circuits, settings.metrics, ablation, means, bar.update
+        )
+        for name in settings.metrics:
+            row = {"name": checkpoint.name, "step": checkpoint.step}
+            rows[name].append(row | faithfulness.summarise(values[name], settings.seed))
+        del adapter  # before the next is opened
+    bar.close()
+    return {"examples": len(pairs), "ablation": ablation, "metrics": rows}
+
+
+def circuits_wanted(settings: Settings, checkpoints: list[Checkpoint]) -> list[dict]:
+    """{name: booleans per edge} of what runs at each checkpoint.
+
+    Random circuits carry next to nothing anywhere: the first and the last checkpoint show it.
+    """
+    final = checkpoints[-1].circuit
+    drawn = faithfulness.random_circuits(final, settings.n_random, settings.seed)
+    ends = (0, len(checkpoints) - 1)
+    return [
+        faithfulness.circuits_at(checkpoint.circuit, final, drawn if number in ends else [])
+        for number, checkpoint in enumerate(checkpoints)
+    ]
+
+
+def unseen_pairs(settings: Settings, checkpoints: list[Checkpoint], adapter, tokenizer) -> list:
+    """The pairs that no circuit was found on, at most `max_examples`.
+
+    Raises InputError if there is none.
+    """
+    pairs = opening.read_pairs(settings.pairs, adapter, tokenizer, console=settings.console)
+    found_on = [checkpoint.circuit.metadata for checkpoint in checkpoints]
+    unseen = opening.unseen_pairs(pairs, settings.pairs, found_on)
+    chosen = unseen[: settings.max_examples]
+    settings.console.say(
+        f"faithfulness on {len(chosen)} of {len(unseen)} unseen pairs; "
+        f"{len(pairs) - len(unseen)} that extraction saw left out"
+    )
+    return chosen
+
+
+def require_own_models(
+    settings: Settings, checkpoints: list[Checkpoint], folders: list[Path]
+) -> None:
+    """Raise InputError if a circuit was found in other weights than its checkpoint's."""
+    for checkpoint, folder in zip(checkpoints, folders, strict=True):
+        opening.require_own_weights(
+            checkpoint.circuit,
+            checkpoint.name,
+            str(folder),
+            "--training",
+            console=settings.console,
+        )
+
+
+def plan(settings: Settings, adapter, pairs) -> list:
+    """The pairs in batches that fit into half of the free memory."""
+    budget = settings.device.memory_budget // 2
+    size = settings.batch_size or memory.plan_batch_size(adapter, pairs, RUNS_AT_ONCE, budget)
+    return dataset.batches(pairs, size)
