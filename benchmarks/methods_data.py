@@ -192,7 +192,7 @@ def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
     found = faithfulness.differences(judged, kind, judged, f"{YARDSTICK}|mean", rows)
     result = []
     for which, row in zip(judged.rows_of(kind), found, strict=True):
-        f = intervals.interval(row["f"], judged.resampled([which], rows)[0])
+        f = intervals.interval(row["f"], judged.resampled([which], rows)[0], rows.shape[1])
         keep = {"fraction": row["fraction"], "difference": row["difference"]}
         result.append({**keep, "f": f["mean"], "low": f["low"], "high": f["high"]})
     return result

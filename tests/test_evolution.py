@@ -283,14 +283,15 @@ def test_every_edge_is_faithful_and_no_edge_is_not(tiny):
     adapter, batches = tiny
     every, ticks = torch.ones(adapter.graph.n_edges, dtype=torch.bool), []
     circuits = {"own": every, "final": ~every, "random 0": ~every}
+    n = sum(len(batch.rows) for batch in batches)
     found = evolution_faithfulness.run_circuits(
         adapter, batches, circuits, ["kl", "nll"], "patching", tick=lambda: ticks.append(1)
     )
     assert len(ticks) == 3
     for metric in ("kl", "nll"):
         row = evolution_faithfulness.summarise(found[metric], seed=0)
-        assert row["own"] == pytest.approx({"mean": 1, "low": 1, "high": 1}, abs=1e-6)
-        assert row["final"] == pytest.approx({"mean": 0, "low": 0, "high": 0}, abs=1e-6)
+        assert row["own"] == pytest.approx({"mean": 1, "low": 1, "high": 1, "n": n}, abs=1e-6)
+        assert row["final"] == pytest.approx({"mean": 0, "low": 0, "high": 0, "n": n}, abs=1e-6)
         assert row["own_minus_final"]["mean"] == pytest.approx(1, abs=1e-6)
         assert row["random"] == pytest.approx({"low": 0, "high": 0, "n": 1}, abs=1e-6)
 
@@ -300,8 +301,8 @@ def test_faithfulness_by_hand_with_a_paired_interval():
     scale = torch.tensor([1.0, 2.0, 5.0])
     values = {"full": 0 * scale, "own": 1 * scale, "final": 3 * scale, "empty": 4 * scale}
     row = evolution_faithfulness.summarise(values, seed=0)
-    assert row["own"] == pytest.approx({"mean": 0.75, "low": 0.75, "high": 0.75})
-    assert row["own_minus_final"] == pytest.approx({"mean": 0.5, "low": 0.5, "high": 0.5})
+    assert row["own"] == pytest.approx({"mean": 0.75, "low": 0.75, "high": 0.75, "n": 3})
+    assert row["own_minus_final"] == pytest.approx({"mean": 0.5, "low": 0.5, "high": 0.5, "n": 3})
     assert row["effect"]["mean"] == pytest.approx(4 * 8 / 3)
     assert row["effect"]["low"] < row["effect"]["high"]
     assert row["random"] is None

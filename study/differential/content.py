@@ -111,7 +111,7 @@ def head_change(comparison: Comparison, name: str, seed: int) -> dict:
     p = measures.sign_flip_p(flat, seed)
     q = false_discovery_control(p)  # Benjamini and Hochberg (1995)
     found, mean = q <= FALSE_DISCOVERY, flat.mean(0)
-    low, high = ends((measures.resampled_means(flat, seed) < 0).mean(1))
+    low, high = ends((measures.resampled_means(flat, seed) < 0).mean(1), n=len(flat))
     shape = change.shape[1:]
     overall = {
         key: value[0]

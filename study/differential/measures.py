@@ -162,7 +162,7 @@ def _divergences(
 
 def over_texts(values: np.ndarray, seed: int) -> dict[str, list]:
     """{"mean", "low", "high"} along the first axis, with bootstrap intervals over texts; the other axes stay, as nested lists."""
-    low, high = ends(resampled_means(values, seed), axis=0)
+    low, high = ends(resampled_means(values, seed), axis=0, n=len(values))
     return {"mean": values.mean(0).tolist(), "low": low.tolist(), "high": high.tolist()}
 
 

@@ -70,7 +70,8 @@ def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
     values = {name: np.asarray(column, dtype=float) for name, column in values.items()}
     full, empty = values.pop("full"), values.pop("empty")
     values.setdefault(OWN, values[FINAL])
-    rows = resample(len(full), seed)
+    n = len(full)
+    rows = resample(n, seed)
     f = {name: float(faithfulness.faithfulness(kept, full, empty)) for name, kept in values.items()}
     drawn = {
         name: faithfulness.faithfulness(values[name][rows], full[rows], empty[rows])
@@ -79,18 +80,18 @@ def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
     random = [f[name] for name in f if name not in (OWN, FINAL)]
     ends = {"full": full, "empty": empty, OWN: values[OWN], FINAL: values[FINAL]}
     return {
-        OWN: _interval(f[OWN], drawn[OWN]),
-        FINAL: _interval(f[FINAL], drawn[FINAL]),
-        "own_minus_final": _interval(f[OWN] - f[FINAL], drawn[OWN] - drawn[FINAL]),
+        OWN: _interval(f[OWN], drawn[OWN], n),
+        FINAL: _interval(f[FINAL], drawn[FINAL], n),
+        "own_minus_final": _interval(f[OWN] - f[FINAL], drawn[OWN] - drawn[FINAL], n),
         "random": {"low": min(random), "high": max(random), "n": len(random)} if random else None,
-        "effect": interval((empty - full).mean(), (empty - full)[rows].mean(1)),
+        "effect": interval((empty - full).mean(), (empty - full)[rows].mean(1), n),
         "means": {name: float(column.mean()) for name, column in ends.items()},
     }
 
 
-def _interval(value: float, drawn: np.ndarray) -> dict | None:
+def _interval(value: float, drawn: np.ndarray, n: int) -> dict | None:
     """`interval`; None where the value itself is undefined."""
-    return interval(value, drawn) if np.isfinite(value) else None
+    return interval(value, drawn, n) if np.isfinite(value) else None
 
 
 def meaningful(row: dict) -> bool:

@@ -229,7 +229,7 @@ def table(found: Setting, graph, rows: np.ndarray) -> list[dict]:
     points, resampled = found.f(which), found.resampled(which, rows)
     result = []
     for i, entry in enumerate(found.entries):
-        f = interval(points[i], resampled[i])
+        f = interval(points[i], resampled[i], rows.shape[1])
         result.append(
             {
                 **entry.about(graph),
@@ -284,7 +284,7 @@ def sizes_reaching(found: Setting, rows: np.ndarray, kind: str = "circuit") -> l
     fractions, result = [found.entries[i].fraction for i in which], []
     for goal in GOALS:
         points = crossing(fractions, found.resampled(which, rows).T, goal)
-        low, high = outer_ends(points)
+        low, high = outer_ends(points, rows.shape[1])
         found_at = {
             "fraction": float(crossing(fractions, found.f(which), goal)),
             "low": low,
