@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo demo-full smollm2 real test test-slow lint clean
+.PHONY: setup demo demo-full smollm2 real test test-slow mutants lint clean
 
 setup: $(VENV)/.installed
 
@@ -32,6 +32,9 @@ test: setup
 
 test-slow: setup
 	$(RUN) -m pytest -m slow
+
+mutants: setup
+	$(RUN) tests/mutants.py
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import mutants
 import pytest
 
 from runs.records import ROOT
@@ -127,3 +128,12 @@ def test_what_is_made_from_the_code_is_current(monkeypatch):
     for name in ("troubleshooting", "gallery"):
         text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
         assert text == getattr(make_docs, name)(), advice
+
+
+def test_every_mutant_is_one_that_can_be_made_and_names_tests_that_exist():
+    assert len(mutants.MUTANTS) >= 30
+    assert not mutants.problems()
+    for mutant in mutants.MUTANTS:
+        for test in mutant.tests.split():
+            path, name = test.split("::")
+            assert name in functions_of(f"tests/{path}"), test
