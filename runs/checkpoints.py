@@ -18,8 +18,9 @@ def complete_checkpoints(run) -> list[Path]:
 
     Each is whole: it gets its name when everything is written.
     """
-    found = [path for path in Path(run).glob(f"{PREFIX}*") if path.is_dir()]
-    return sorted((path for path in found if step_of(path) is not None), key=step_of)
+    folders = [path for path in Path(run).glob(f"{PREFIX}*") if path.is_dir()]
+    by_step = [(step, path) for path in folders if (step := step_of(path)) is not None]
+    return [path for _, path in sorted(by_step)]
 
 
 def folder_of(step: int, run) -> Path:
@@ -43,5 +44,6 @@ def step_of_circuit(path) -> int | None:
 
 def circuits_in(folder) -> list[Path]:
     """The circuit files C_step{N}.json in a folder, in the order of their steps."""
-    paths = [path for path in Path(folder).iterdir() if step_of_circuit(path) is not None]
-    return sorted(paths, key=step_of_circuit)
+    paths = Path(folder).iterdir()
+    by_step = [(step, path) for path in paths if (step := step_of_circuit(path)) is not None]
+    return [path for _, path in sorted(by_step)]

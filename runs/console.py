@@ -15,7 +15,7 @@ def run_script(main) -> None:
     _in_utf8()
     os.environ["MPLBACKEND"] = "agg"  # a notebook's is set for its children too; we write files
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of any script, in any locale
+        stream.reconfigure(errors="backslashreplace")  # pyright: ignore  names of any script
     try:
         main()
         sys.stdout.flush()

@@ -273,11 +273,12 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
     """Cause and advice of a client's error, from the first error in its chain that tells."""
     for link in _chain(error):
         names = {each.__name__ for each in type(link).__mro__}
-        status = getattr(getattr(link, "response", None), "status_code", None)
-        if status in (401, 403, 404) and not asking and not _is_gated(link.response):
-            return _refused_file(status, link.response)
+        response = getattr(link, "response", None)
+        status = getattr(response, "status_code", None)
+        if status in (401, 403, 404) and not asking and not _is_gated(response):
+            return _refused_file(status, response)
         if status is not None:
-            return _explain_status(status, link.response, NOUNS[kind])
+            return _explain_status(status, response, NOUNS[kind])
         if "OfflineModeIsEnabled" in names:
             return OFFLINE
         if isinstance(link, OSError) and link.errno == errno.ENOSPC:

@@ -137,20 +137,21 @@ class Run:
             "inputs": {name: as_source(source).entry() for name, source in inputs.items()},
         }
         before, self.replaces = self._before()
+        known = before or {}  # of the run before
         self.same = self._asked_for(before)
         self.up_to_date = (
             self.same
-            and before["complete"]
+            and known["complete"]
             and not flags["overwrite"]
             and all(out.exists() for out in self.outputs)
         )
-        self.sizes = before.get("output_bytes", {}) if self.up_to_date else {}
+        self.sizes = known.get("output_bytes", {}) if self.up_to_date else {}
         self.resumed = (
-            before.get("times_resumed", 0) + 1 if self.same and not before["complete"] else 0
+            known.get("times_resumed", 0) + 1 if self.same and not known["complete"] else 0
         )
         # Whether what is there was left by another run: it stays so, also after an interruption, until `cleared` is called.
         self.starts_over = any(out.exists() for out in self.outputs) and (
-            not self.same or before.get("starts_over", False)
+            not self.same or known.get("starts_over", False)
         )
         self._check_and_record(before)
 
