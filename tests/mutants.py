@@ -223,7 +223,7 @@ MUTANTS = (
     ),
     Mutant(
         "eap/rules.py",
-        "keepdim=True) / softmax.sum(-1, keepdim=True))",
+        "keepdim=True) / rule.sum(-1, keepdim=True))",
         "keepdim=True))",
         "logarithmic means of weights do not sum to 1",
         "test_secant.py::test_attentions_multipliers_times_their_changes_are_its_outputs_change",
