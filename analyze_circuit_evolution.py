@@ -106,7 +106,7 @@ def main(argv=None):
     models = reading.model_folders(args.pairs, paths, training)
     from eap.scores import examples_beside
 
-    folder, out = Path(args.output_dir), console.Console(args.quiet)
+    folder, out = Path(args.output_dir), console.Console.of(vars(args))
     outputs = [folder / "evolution.json", folder / "layers.evolution.json"]
     outputs += [folder / f"evolution.{plot}.png" for plot in PLOTS]
     scores = filter(Path.is_file, map(examples_beside, paths))
@@ -146,7 +146,7 @@ def write(args, found: dict) -> None:
     from study import layers
     from study.evolution import faithfulness, figures, words
 
-    folder, out = Path(args.output_dir), console.Console(args.quiet)
+    folder, out = Path(args.output_dir), console.Console.of(vars(args))
     tables = [
         "Faithfulness at each checkpoint left out: give --training with the run's folder and "
         "--pairs data/pairs_eval.jsonl."

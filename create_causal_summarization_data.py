@@ -118,11 +118,16 @@ def make_pairs(args, tokenizer, max_length, rows, template):
             f"--mask_text {args.mask_text!r}: expected text of at least one token, got none; use '.'"
         )
     examples, dropped = corruption.prepare_all(
-        tokenizer, console.progress(rows, args, "finding salient sentences"), max_length, template
+        tokenizer,
+        console.Console.of(vars(args)).progress(rows, "finding salient sentences"),
+        max_length,
+        template,
     )
     fill = corruption.CORRUPTIONS[args.corruption](examples, mask_ids)
     kept, pairs = [], []
-    for number, example in enumerate(console.progress(examples, args, "corrupting")):
+    for number, example in enumerate(
+        console.Console.of(vars(args)).progress(examples, "corrupting")
+    ):
         try:
             made = corruption.pair(example, number, fill, args.seed)
             pairs.append(made | {"prompt": template.record()})
@@ -213,8 +218,8 @@ def main(argv=None):
     summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_words"])
     disk.write_json(folder / "salience.json", summary)
     disk.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
-    console.say(args, "\n".join(summary["lines"]))
-    console.say(args, f"written: {', '.join(map(str, outputs))}")
+    console.Console.of(vars(args)).say("\n".join(summary["lines"]))
+    console.Console.of(vars(args)).say(f"written: {', '.join(map(str, outputs))}")
     run.finish()
 
 

@@ -95,7 +95,8 @@ def load_pair(args):
     from eap.models import adapt
     from study.differential import two_models as internals
 
-    device, dtype = devices.of(args).torch_device, devices.of(args).torch_dtype
+    place = devices.Device.of(vars(args))
+    device, dtype = place.torch_device, place.torch_dtype
     names = (args.base_model_path, args.finetuned_model_path)
     base, ours = opening.open_model(names[0], dtype, device, flag="--base_model_path")
     finetuned, theirs = opening.open_model(names[1], dtype, device, flag=FINETUNED_FLAG)
@@ -161,7 +162,7 @@ def compare(args, base, finetuned, sequences):
 
     comparison = Comparison(base, finetuned, len(sequences))
     batches = plan_batches([len(ids) for ids in sequences], base.graph.n_heads, args.batch_size)
-    for rows in console.progress(batches, args, "comparing"):
+    for rows in console.Console.of(vars(args)).progress(batches, "comparing"):
         comparison.add(rows, [sequences[row] for row in rows])
     return comparison
 
@@ -196,12 +197,14 @@ def follow_run(args) -> None:
     if run.up_to_date:
         return
     summary = differential_run.follow(
-        found, args.seed, lambda items: console.progress(items, args, "checkpoints")
+        found,
+        args.seed,
+        lambda items: console.Console.of(vars(args)).progress(items, "checkpoints"),
     )
     disk.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
     disk.save_figure(lambda: differential_plots.run_figure(summary), outputs[1])
-    console.say(args, "\n".join(differential_run.lines(summary)))
-    console.say(args, f"written: {outputs[0]} and {outputs[1].name}")
+    console.Console.of(vars(args)).say("\n".join(differential_run.lines(summary)))
+    console.Console.of(vars(args)).say(f"written: {outputs[0]} and {outputs[1].name}")
     run.finish()
 
 
@@ -241,8 +244,7 @@ def main(argv=None):
     devices.seed_everything(args.seed)
     base, finetuned, tokenizer = load_pair(args)
     sequences, dropped, template = prompts(args, base.model, tokenizer)
-    console.say(
-        args,
+    console.Console.of(vars(args)).say(
         f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "
         f"{dropped} left out whose summary does not fit{_left_out(args)}",
     )
@@ -259,9 +261,8 @@ def main(argv=None):
         **differential_report.summarise(comparison, args.seed),
     }
     write(args, summary)
-    console.say(args, "\n".join(differential_report.lines(summary)))
-    console.say(
-        args,
+    console.Console.of(vars(args)).say("\n".join(differential_report.lines(summary)))
+    console.Console.of(vars(args)).say(
         f"written: {folder / 'differential.json'}, layers.differential.json and {len(PLOTS)} plots",
     )
     run.finish()

@@ -314,8 +314,8 @@ def main(argv=None):
         folder / "report.html",
         report.page("How the model learned to summarize", introduction, sections),
     )
-    console.say(
-        args, f"written: {folder / 'report.html'} ({', '.join(title for title, _ in sections)})"
+    console.Console.of(vars(args)).say(
+        f"written: {folder / 'report.html'} ({', '.join(title for title, _ in sections)})"
     )
     run.finish()
 

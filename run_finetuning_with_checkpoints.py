@@ -261,7 +261,7 @@ def write(args, log: list[dict], facts: dict) -> None:
     """Write training.json and training.png; print the validation NLL at each checkpoint."""
     from study.training import content, figures
 
-    folder, out = Path(args.output_dir), console.Console(args.quiet)
+    folder, out = Path(args.output_dir), console.Console.of(vars(args))
     found = content.content(vars(args), log, facts)
     disk.write_json(folder / "training.json", found)
     disk.save_figure(lambda: figures.figure(found), folder / "training.png")

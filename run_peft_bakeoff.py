@@ -320,7 +320,7 @@ def write(args, finished: list, data, plan) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
     from study.bakeoff import content, figures, results
 
-    folder, out = Path(args.output_dir), console.Console(args.quiet)
+    folder, out = Path(args.output_dir), console.Console.of(vars(args))
     found = results.content(finished, data, plan)
     disk.write_json(folder / "bakeoff.json", found)
     disk.save_figure(lambda: figures.figure(found), folder / "bakeoff.png")

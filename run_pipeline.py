@@ -445,7 +445,7 @@ def say_estimate(args, preset: Preset, chosen: list[list[str]], out: Path) -> No
     shape = estimate.shape_of(config_of(preset.model))
     from summarization import training
 
-    device = devices.Device(trained.device, trained.dtype)
+    device = devices.Device.of(vars(trained))
     precision = training.Precision(device, trained.bf16, trained.tf32)
     unit = estimate.measure(precision, new_tokens, shape.config)
     said = estimate.lines(work, unit, precision, shape=shape, new_tokens=new_tokens)

@@ -125,13 +125,14 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
     from runs import forecast
     from summarization import examples, prompt
 
-    dtype, device = devices.of(args).torch_dtype, devices.of(args).torch_device
+    place, bar = devices.Device.of(vars(args)), console.Console.of(vars(args)).progress
+    dtype, device = place.torch_dtype, place.torch_device
     model, tokenizer = opening.open_for_texts(path, dtype, device, flag="--model_paths")
     length = prompt.row_length(args.max_length, model.config, tokenizer, path)
     template = prompt.template(
         tokenizer, args.prompt, args.instruction, generation=model.generation_config
     )
-    console.say(args, f"{label}: prompts are {template.kind}")
+    console.Console.of(vars(args)).say(f"{label}: prompts are {template.kind}")
     made = generation.generate(
         model,
         tokenizer,
@@ -140,9 +141,8 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
         args.batch_size,
         args.num_beams,
         args.min_new_tokens,
-        progress=lambda batches: console.progress(
+        progress=lambda batches: bar(
             batches,
-            args,
             f"{label}: generating",
             ahead=forecast.Ahead(steps=n_models * len(batches)),
         ),
@@ -156,7 +156,7 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
         encoded.data,
         tokenizer,
         args.batch_size or max(1, NLL_TOKENS // longest),
-        progress=lambda batches: console.progress(batches, args, f"{label}: NLL"),
+        progress=lambda batches: bar(batches, f"{label}: NLL"),
     )
     nll = dict(zip(encoded.rows, found.tolist(), strict=True))
     return [
@@ -196,7 +196,9 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
 
     articles, references = list(rows["article"]), list(rows["highlights"])
     systems = [model_system(label, texts) for label, texts in written.items()]
-    systems += quality.yardsticks(console.progress(rows, args, "yardsticks"), args.seed)
+    systems += quality.yardsticks(
+        console.Console.of(vars(args)).progress(rows, "yardsticks"), args.seed
+    )
     quality.measure(systems, articles, references)
     extra = {
         name: quality.further(quality.load_metric(name), name, systems, references)
@@ -272,22 +274,20 @@ def main(argv=None):
     from summarization import words
 
     said = words.sentences(result["rouge_words"])
-    console.say(args, "\n".join([*quality.lines(result["systems"]), *said]))
+    console.Console.of(vars(args)).say("\n".join([*quality.lines(result["systems"]), *said]))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
-    console.say(
-        args,
+    console.Console.of(vars(args)).say(
         f"n = {result['n']} articles of {result['dataset']} {args.split}; articles cut to fit: {cut}",
     )
     without = {
         label: sum(row["nll_nats"] is None for row in rows) for label, rows in written.items()
     }
     if any(without.values()):
-        console.say(
-            args,
+        console.Console.of(vars(args)).say(
             "NLL leaves out articles whose highlights do not fit the context: "
             + ", ".join(f"{label} {count}" for label, count in without.items()),
         )
-    console.say(args, f"written: {', '.join(map(str, outputs))}")
+    console.Console.of(vars(args)).say(f"written: {', '.join(map(str, outputs))}")
     run.finish()
 
 

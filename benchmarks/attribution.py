@@ -192,7 +192,7 @@ def cost(args, shape: str, dtype: str, tokens: int) -> dict:
 
 def measured(args, adapter, pairs, work: list[tuple], dtype: str) -> dict:
     """{(kind, method): median seconds}, in turn; the first round warms up."""
-    device, times = devices.of(args).torch_device, {key: [] for key in work}
+    device, times = devices.Device.of(vars(args)).torch_device, {key: [] for key in work}
     for repeat in range(args.repeats + 1):
         for kind, name in work:
 
@@ -209,12 +209,12 @@ def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples
     """Peak memory in GB of a method, or of the bare passes: of a GPU's tensors, or of a process of
     its own.
     """
-    if devices.of(args).torch_device.type == "cuda":
+    if devices.Device.of(vars(args)).torch_device.type == "cuda":
         import torch
 
         torch.cuda.reset_peak_memory_stats()
         repeated(args, name, adapter, tokens, examples, dtype)
-        return common.peak_gb(devices.of(args).torch_device)
+        return common.peak_gb(devices.Device.of(vars(args)).torch_device)
     values = {
         "--only": name,
         "--tokens": tokens,
@@ -234,7 +234,8 @@ def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples
 
 def growth(args, shape: str, dtype: str, tokens: int, name: str) -> list[dict]:
     """Seconds and peak memory of attributing several examples of one length by a method."""
-    adapter, device, rows = common.random_gpt2(args, shape), devices.of(args).torch_device, []
+    adapter, rows = common.random_gpt2(args, shape), []
+    device = devices.Device.of(vars(args)).torch_device
     size, most = args.batch_size or 1, max(args.examples)
     pairs = common.random_pairs(adapter, tokens, most, args.seed)
 
@@ -336,7 +337,7 @@ def say_costs(row: dict) -> None:
 def main(argv=None):
     """Measure every shape, precision and length."""
     args = parse(argv)
-    methods, device = methods_of(args), devices.of(args).torch_device
+    methods, device = methods_of(args), devices.Device.of(vars(args)).torch_device
     if args.only:
         adapter = common.random_gpt2(args, args.shape[0])
         repeated(args, args.only, adapter, args.tokens[0], args.examples[0], args.dtypes[0])

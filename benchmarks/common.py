@@ -16,7 +16,7 @@ def random_gpt2(args, shape: str = "small"):
 
     torch.manual_seed(args.seed)
     layers, heads, d_model = SHAPES[shape]
-    with torch.device(devices.of(args).torch_device):
+    with torch.device(devices.Device.of(vars(args)).torch_device):
         return adapt(
             GPT2LMHeadModel(GPT2Config(n_layer=layers, n_head=heads, n_embd=d_model)).eval()
         )

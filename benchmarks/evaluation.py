@@ -71,7 +71,7 @@ def demo_scores(args):
     from eap.attribute import attribute
     from runs import opening
 
-    device = devices.of(args).torch_device
+    device = devices.Device.of(vars(args)).torch_device
     return (
         attribute(
             opening.load_model("demo", torch.float32, device),
@@ -90,7 +90,7 @@ def measure(args, adapter, circuits: dict, tokens: int) -> list[dict]:
     from eap.dataset import collate
     from eap.evaluate import CircuitRunner
 
-    device = devices.of(args).torch_device
+    device = devices.Device.of(vars(args)).torch_device
     batch = collate([0], common.random_pairs(adapter, tokens, 1, args.seed)).to(device)
 
     def plain():
@@ -159,7 +159,7 @@ def main(argv=None):
         fraction: top_n(adapter.graph, scores, max(1, round(fraction * adapter.graph.n_edges)))
         for fraction in FRACTIONS
     }
-    rows, device = [], devices.of(args).torch_device
+    rows, device = [], devices.Device.of(vars(args)).torch_device
     print(common.device_name(device), flush=True)
     for tokens in args.tokens:
         found = measure(args, adapter, circuits, tokens)

@@ -110,7 +110,9 @@ def summaries(args) -> dict:
     devices.seed_everything(args.seed)
     model, tokenizer = (
         opening.load_model(
-            args.model_path, devices.of(args).torch_dtype, devices.of(args).torch_device
+            args.model_path,
+            devices.Device.of(vars(args)).torch_dtype,
+            devices.Device.of(vars(args)).torch_device,
         ),
         opening.load_tokenizer(args.model_path),
     )

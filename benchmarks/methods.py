@@ -185,7 +185,7 @@ def main(argv=None):
             tuned = name == MODELS[1]
             some = [way for way in ways if tuned or not data.WAYS[way].slow]
             rows += data.on_model(args, name, path, some, many if tuned else [])
-    about = {"format": 1, "device": common.device_name(devices.of(args).torch_device)}
+    about = {"format": 1, "device": common.device_name(devices.Device.of(vars(args)).torch_device)}
     about |= {"metric": args.metric, "examples": args.examples, "judges": args.judges}
     about |= {"overlap_sizes": data.OVERLAPS, "yardstick": data.YARDSTICK}
     disk.write_json(out / "methods.json", {**about, "rows": rows, "planted": planted})

@@ -127,7 +127,7 @@ def score(args, adapter, pairs: Pairs, way: Way, budget: float | None, many: boo
     It scores further pairs where two samples of `at_equal_time` pairs need them; all of them with
     `many`.
     """
-    device, n = devices.of(args).torch_device, len(pairs.finding)
+    device, n = devices.Device.of(vars(args)).torch_device, len(pairs.finding)
     done = []
 
     def work():
@@ -259,7 +259,7 @@ def patch(args, adapter, pairs: list[Pair], edges: list[int]) -> torch.Tensor:
     """
     with hooks.frozen(adapter.model):
         runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(pairs))), pairs))
-        chosen = console.progress(edges, args, "patching exactly")
+        chosen = console.Console.of(vars(args)).progress(edges, "patching exactly")
         return exact.exact_patching(runner, args.metric, chosen).double().mean(0)
 
 
@@ -291,12 +291,12 @@ def on_model(args, name: str, path: str, ways: list[str], many: list[str]) -> li
     """
     from eap.models import adapt
 
-    device = devices.of(args).torch_device
+    device = devices.Device.of(vars(args)).torch_device
     adapter = adapt(opening.load_model(path, torch.float32, device))
     pairs = demo_pairs(args.examples, args.judges, args.others, args.seed)
     scored, budget = {}, None
-    for way in console.progress(
-        [YARDSTICK, *(way for way in ways if way != YARDSTICK)], args, name
+    for way in console.Console.of(vars(args)).progress(
+        [YARDSTICK, *(way for way in ways if way != YARDSTICK)], name
     ):
         scored[way] = score(args, adapter, pairs, WAYS[way], budget, way in many)
         if way == YARDSTICK:
@@ -325,8 +325,8 @@ def on_planted_circuits(args, ways: list[str]) -> list[dict]:
             way for way in (*ways, EXACT) if size == min(planted.SIZES) or not known[way].slow
         ]
         areas = {way: [] for way in chosen}
-        for seed in console.progress(
-            range(args.seeds), args, f"planted circuits, {size} subspaces"
+        for seed in console.Console.of(vars(args)).progress(
+            range(args.seeds), f"planted circuits, {size} subspaces"
         ):
             model, true, pairs = planted.planted(size, seed)
             for way, values in areas.items():

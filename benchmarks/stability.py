@@ -58,7 +58,7 @@ def main(argv=None):
     for kind, most in (("resamples", args.examples), ("disjoint", args.examples // 2)):
         rows += compare(args, kind, values, drawn, choose, most)
     for row in rows:
-        console.say(args, sentence(row))
+        console.Console.of(vars(args)).say(sentence(row))
     path = Path(args.output_dir) / "stability.json"
     disk.write_json(path, {"format": 1, "examples": args.examples, "rows": rows})
 
@@ -72,7 +72,7 @@ def compare(args, kind: str, values, drawn: list, choose, most: int) -> list[dic
     overlaps, _ = stability.KINDS[kind]
     curves = [
         stability.curve(kind, sample, choose, GOAL, args.seed)
-        for sample in console.progress(drawn, args, f"foretelling, {kind}")
+        for sample in console.Console.of(vars(args)).progress(drawn, f"foretelling, {kind}")
     ]
     rows = []
     for times in (2, 4):

@@ -66,6 +66,11 @@ class Console:
 
     quiet: bool = False
 
+    @classmethod
+    def of(cls, flags: dict) -> "Console":
+        """The console that a script's flags ask for."""
+        return cls(flags["quiet"])
+
     def say(self, *words) -> None:
         """Print on stdout, unless quiet or this process is not the first of a torchrun."""
         if not self.quiet and is_main_process():
@@ -88,16 +93,6 @@ class Console:
             file=sys.stderr,
             leave=False,
         )
-
-
-def say(args, *words) -> None:
-    """`Console.say`, for scripts that make no Console yet."""
-    Console(args.quiet).say(*words)
-
-
-def progress(items, args, what: str, total: int | None = None, *, ahead=None):
-    """`Console.progress`, for scripts that make no Console yet."""
-    return Console(args.quiet).progress(items, what, total, ahead=ahead)
 
 
 def warn(message: str) -> None:

@@ -18,6 +18,11 @@ class Device:
     dtype: str = "float32"  # of --dtype
     max_memory: float | None = None  # of --max_memory, in GB; None: what is free
 
+    @classmethod
+    def of(cls, flags: dict) -> "Device":
+        """The device that a script's flags ask for."""
+        return cls(flags["device"], flags["dtype"], flags.get("max_memory"))
+
     @property
     def torch_device(self):
         """The torch.device; auto is cuda (under torchrun each process its own), then mps, then cpu.
@@ -81,11 +86,6 @@ class Device:
                 "--dtype bfloat16: only the matrix products of attribution; models are loaded, "
                 "and circuits are run, in float32"
             )
-
-
-def of(args) -> Device:
-    """The Device of a script's flags."""
-    return Device(args.device, args.dtype, getattr(args, "max_memory", None))
 
 
 def only_this_gpu(name: str) -> str:

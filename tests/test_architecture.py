@@ -70,3 +70,16 @@ def test_the_engine_names_no_task_no_script_and_no_flag(name):
     words = re.findall(r"(?i)\w*salien\w*|\w*summar\w*|\w*article\w*|sentences?\b", text)
     scripts = [path.name for path in ROOT.glob("*.py") if path.name in text]
     assert not words + scripts + re.findall(r"--[a-z]\w+", text)
+
+
+def parameters(function: ast.FunctionDef) -> set[str]:
+    """The names of a function's parameters, `*args` not among them."""
+    named = function.args
+    return {each.arg for each in (*named.posonlyargs, *named.args, *named.kwonlyargs)}
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"runs.flags"}))  # which parses them
+def test_nothing_below_the_scripts_takes_all_flags(name):
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert [each.name for each in functions if "args" in parameters(each)] == []

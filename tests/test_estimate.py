@@ -21,7 +21,7 @@ from summarization import training
 def precision(*words):
     """What a script that trains with these flags multiplies in."""
     args = training_script.parse(["--device", "cpu", *words])
-    return training.Precision(devices.Device(args.device, args.dtype), args.bf16, args.tf32)
+    return training.Precision(devices.Device.of(vars(args)), args.bf16, args.tf32)
 
 
 @pytest.fixture(scope="module")

@@ -66,8 +66,8 @@ class Settings:
         """The settings among a script's flags."""
         names = {field.name for field in fields(cls)} - {"console", "device"}
         return cls(
-            Console(flags["quiet"]),
-            Device(flags["device"], flags["dtype"]),
+            Console.of(flags),
+            Device.of(flags),
             **{name: flags[name] for name in names},
         )
 

@@ -42,8 +42,8 @@ class Settings:
         """The settings among a script's flags, for the circuit `output`."""
         names = {field.name for field in fields(cls)} - {"console", "device", "output"}
         return cls(
-            console=Console(flags["quiet"]),
-            device=Device(flags["device"], flags["dtype"], flags["max_memory"]),
+            console=Console.of(flags),
+            device=Device.of(flags),
             output=output,
             **{name: flags[name] for name in names},
         )

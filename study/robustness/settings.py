@@ -28,7 +28,7 @@ class Settings:
         """The settings among a script's flags."""
         names = {field.name for field in fields(cls)} - {"console", "device"}
         return cls(
-            Console(flags["quiet"]),
-            Device(flags["device"], flags["dtype"], flags["max_memory"]),
+            Console.of(flags),
+            Device.of(flags),
             **{name: flags[name] for name in names},
         )

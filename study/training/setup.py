@@ -45,8 +45,8 @@ class Settings:
         """The settings among a script's flags."""
         names = {field.name for field in fields(cls)} - {"console", "device", "options"}
         return cls(
-            Console(flags["quiet"]),
-            Device(flags["device"], flags["dtype"]),
+            Console.of(flags),
+            Device.of(flags),
             training.options_of(flags),
             **{name: flags[name] for name in names},
         )
