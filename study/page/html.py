@@ -1,0 +1,73 @@
+"""The page as one HTML file: the template filled, style and scripts put inside, nothing fetched from anywhere."""
+
+import json
+from pathlib import Path
+
+from study.page import rounding, tables
+from study.page.content import Page
+
+FOLDER = Path(__file__).parent
+STYLE = "style.css"
+# in this order: later ones use what earlier ones define
+SCRIPTS = (
+    "view_state.js",
+    "sortable_tables.js",
+    "packed_columns.js",
+    "circuit_data.js",
+    "circuit_drawing.js",
+    "circuit_panel.js",
+    "circuit_explorer.js",
+    "start.js",
+)
+
+
+def render(page: Page) -> str:
+    """The whole file. Jinja2 escapes every text; data for scripts is JSON without `<`, `>`, `&`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["script_json"] = script_json
+    environment.globals |= {
+        "whisker": whisker,
+        "shown_rows": tables.SHOWN_ROWS,
+        "style": (FOLDER / STYLE).read_text(encoding="utf-8"),
+        "scripts": {name: (FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS},
+    }
+    return environment.get_template("page.html.jinja").render(page=page)
+
+
+def script_json(content) -> str:
+    """JSON that may stand inside a <script>: ASCII, and no character that could end it."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def whisker(number: dict, null: dict) -> dict:
+    """Where a number and its null lie on an axis from 0 to 100 that holds both, and zero's place
+    where the axis has one.
+    """
+    values = [found[end] for found in (number, null) for end in ("mean", "low", "high")]
+    low, high = min(values), max(values)
+    if low > 0 and low < 0.75 * high:  # a number that is far from zero beside one that is not
+        low = 0.0
+    room = (high - low or abs(high) or 1.0) * 0.06
+    start, width = low - room, (high - low or abs(high) or 1.0) + 2 * room
+
+    def place(value: float) -> float:
+        return round(100.0 * (value - start) / width, 2)
+
+    return {
+        "number": {end: place(number[end]) for end in ("mean", "low", "high")},
+        "null": {end: place(null[end]) for end in ("mean", "low", "high")},
+        "zero": place(0.0) if start <= 0.0 <= start + width else None,
+        "from": rounding.number(low, 2),
+        "to": rounding.number(high, 2),
+    }

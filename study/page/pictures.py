@@ -1,0 +1,52 @@
+"""Figures inside the page: the stages' PNG files, made small enough that all of them fit in one file."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+WIDEST = 1400  # pixels; a screen shows no more of a figure
+COLOURS = 128  # a figure's palette, without dithering: lines and letters stay sharp
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: its file name, its address inside the page, what to look for, its pixels."""
+
+    name: str
+    address: str
+    caption: str
+    width: int
+    height: int
+
+
+def read(path, caption: str) -> Picture:
+    """A PNG inside the page: as it is, or with fewer pixels and colours where that is smaller.
+
+    A file that is no readable picture stays as it is: the browser says so.
+    """
+    raw = Path(path).read_bytes()
+    smaller = _smaller(raw)
+    best = smaller if smaller is not None and len(smaller) < len(raw) else raw
+    address = "data:image/png;base64," + base64.b64encode(best).decode("ascii")
+    width = int.from_bytes(best[16:20], "big")  # where a PNG has them
+    height = int.from_bytes(best[20:24], "big")
+    return Picture(Path(path).name, address, caption, max(width, 1), max(height, 1))
+
+
+def _smaller(raw: bytes) -> bytes | None:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(raw)) as picture:
+            flat = Image.new("RGB", picture.size, "white")
+            flat.paste(picture.convert("RGBA"), mask=picture.convert("RGBA").getchannel("A"))
+    except (UnidentifiedImageError, OSError, ValueError):
+        return None
+    if flat.width > WIDEST:
+        height = max(1, round(flat.height * WIDEST / flat.width))
+        flat = flat.resize((WIDEST, height), Image.Resampling.LANCZOS)
+    few = flat.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    written = io.BytesIO()
+    few.save(written, "PNG", optimize=True)
+    return written.getvalue()

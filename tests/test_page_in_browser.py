@@ -1,0 +1,343 @@
+"""The report in a real Chromium, without a network: what a reader sees, does, shares and saves.
+
+    SCREENSHOT=docs/explorer.png .venv/bin/python -m pytest tests/test_page_in_browser.py
+
+also takes the picture of the README, of the report that REPORT names (default: outputs/demo/report.html).
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from page_outputs import EVIL, GRAPH, write_outputs
+
+import make_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs the system's Chromium")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of results with its report."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    write_outputs(outputs)
+    make_report.main(["--output_dir", str(outputs), "--quiet"])
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield started
+        started.close()
+
+
+@contextlib.contextmanager
+def opened(browser, path, address="", *, width=1300, height=900, scheme="light"):
+    """A page of the report; afterwards: no error on its console, and no request but for the file."""
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        reduced_motion="reduce",
+        accept_downloads=True,
+    )
+    page, problems, requests = context.new_page(), [], []
+    page.on("console", lambda said: problems.append(said.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"file://{path}{address}")
+    page.wait_for_selector("#explorer[data-ready=yes]")
+    yield page
+    # these tests read the canvas back, which the browser remarks on
+    assert [said for said in problems if not said.startswith("Canvas2D: Multiple readback")] == []
+    assert [url for url in requests if not url.startswith(("file://", "data:", "blob:"))] == []
+    context.close()
+
+
+def shown(page) -> list[str]:
+    """Names of the edges that are drawn."""
+    return page.evaluate(
+        "() => { const s = report.explorer.state();"
+        " return s.passing.edges.map((e) => s.graph.edgeName(e)); }"
+    )
+
+
+def edges_of(folder, name: str) -> dict[str, dict]:
+    """The edges of a circuit's file."""
+    path = next(folder.rglob(f"{name}.json"))
+    return json.loads(path.read_text())["edges"]
+
+
+def kept(folder, name: str) -> set[str]:
+    return {edge for edge, about in edges_of(folder, name).items() if about["in_graph"]}
+
+
+def ink(page) -> int:
+    """How many pixels of the drawing are not empty."""
+    return page.evaluate(
+        "() => { const c = document.getElementById('canvas');"
+        " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; }"
+    )
+
+
+def test_the_first_view_is_the_last_checkpoints_circuit(browser, folder):
+    with opened(browser, folder / "report.html") as page:
+        assert set(shown(page)) == kept(folder, "C_step10")
+        scores = edges_of(folder, "C_step10")
+        strength = [abs(scores[edge]["score"]) for edge in shown(page)]
+        assert strength == sorted(strength, reverse=True)
+        assert ink(page) > 5000
+        assert page.title() == "How the model learned to summarize"
+
+
+def test_slider_and_keys_step_through_the_checkpoints(browser, folder):
+    with opened(browser, folder / "report.html") as page:
+        before = ink(page)
+        page.locator("#step").fill("0")
+        assert set(shown(page)) == kept(folder, "C_step2")
+        assert ink(page) != before
+        page.keyboard.press("]")
+        assert set(shown(page)) == kept(folder, "C_step5")
+        new = kept(folder, "C_step5") - kept(folder, "C_step2")
+        gone = kept(folder, "C_step2") - kept(folder, "C_step5")
+        words = page.locator("#step-change").inner_text()
+        assert words == f"+{len(new)} −{len(gone)} since step 2"
+
+
+def test_filters(browser, folder):
+    with opened(browser, folder / "report.html") as page:
+        page.locator("#slots .slot-q").click()
+        page.locator("#slots .slot-m").click()
+        expected = {
+            edge
+            for edge in kept(folder, "C_step10")
+            if not edge.endswith("<q>") and "->m" not in edge
+        }
+        assert set(shown(page)) == expected
+        page.locator("#signs label").nth(0).click()
+        scores = edges_of(folder, "C_step10")
+        assert set(shown(page)) == {edge for edge in expected if scores[edge]["score"] < 0}
+        page.locator("#filters summary").click()
+        page.locator("#reset").click()
+        assert set(shown(page)) == kept(folder, "C_step10")
+        page.locator("#from").select_option("1")
+        first = {edge for edge in shown(page) if edge.startswith(("input", "a0", "m0"))}
+        assert shown(page) and not first
+        page.locator("#reset").click()
+        page.locator("#reach").select_option("2")
+        assert "input->m0" not in shown(page) and "m0->m1" not in shown(page)
+        page.locator("#reset").click()
+        page.locator("#all").check()
+        page.locator("#edges").fill("100")
+        assert len(shown(page)) == GRAPH.n_edges
+        page.locator("#stable").fill("50")
+        assert set(shown(page)) == kept(folder, "C_step10")
+        page.locator("#moved").check()
+        assert shown(page) == [edge for edge in ["input->m0"] if edge in kept(folder, "C_step10")]
+
+
+def test_a_click_shows_a_nodes_edges_with_scores_and_intervals(browser, folder):
+    with opened(browser, folder / "report.html") as page:
+        x, y = page.evaluate(
+            "() => { const n = report.explorer.state().graph.numbers.get('m1');"
+            " const b = report.explorer.place().boxes[n]; return [b.x, b.y]; }"
+        )
+        page.locator("#canvas").click(position={"x": x, "y": y})
+        assert page.locator("#panel h3").inner_text() == "m1"
+        scores = edges_of(folder, "C_step10")
+        incoming = [edge for edge in kept(folder, "C_step10") if edge.endswith("->m1")]
+        outgoing = [edge for edge in kept(folder, "C_step10") if edge.startswith("m1->")]
+        heads = page.locator("#panel h4").all_inner_texts()
+        assert heads == [f"Reads from {len(incoming)}", f"Is read by {len(outgoing)}"]
+        cell = page.locator("#panel table").nth(0).locator("tbody tr td").nth(1)
+        strongest = max(incoming, key=lambda edge: abs(scores[edge]["score"]))
+        value = float(cell.get_attribute("data-value"))
+        assert value == pytest.approx(scores[strongest]["score"], rel=1e-4)
+        assert "[" in cell.inner_text()
+        page.locator("#panel table button.link").first.click()
+        assert page.locator("#panel h3").inner_text() == strongest
+        assert page.locator("#panel .trajectory circle").count() == 3
+        page.keyboard.press("Escape")
+        assert page.locator("#panel h3").inner_text() == "C_step10"
+
+
+def test_search_and_the_keyboard_move_among_nodes(browser, folder):
+    with opened(browser, folder / "report.html") as page:
+        page.keyboard.press("/")
+        page.keyboard.type("a1.h1")
+        page.keyboard.press("Enter")
+        assert page.locator("#panel h3").inner_text() == "a1.h1"
+        page.locator("#canvas").focus()
+        for key, name in (("ArrowUp", "a2.h1"), ("ArrowRight", "a2.h2"), ("ArrowDown", "a1.h2")):
+            page.keyboard.press(key)
+            assert page.locator("#panel h3").inner_text() == name
+        page.locator("#find").fill("nowhere")
+        page.keyboard.press("Enter")
+        assert "nowhere" in page.locator("#toast").inner_text()
+
+
+def test_two_circuits_beside_each_other(browser, folder):
+    with opened(browser, folder / "report.html") as page:
+        page.locator("#other").select_option("C_before")
+        here, there = kept(folder, "C_step10"), kept(folder, "C_before")
+        page.locator("#edges").fill("100")
+        assert set(shown(page)) == here | there
+        panel = page.locator("#panel").inner_text()
+        assert f"{len(here & there) / len(here | there):.2f}" in panel
+        page.locator("#parts .part-here").click()
+        page.locator("#parts .part-both").click()
+        assert set(shown(page)) == there - here
+        page.locator("#other").select_option("C_step2")
+        assert "false-discovery rate 5 %" in page.locator("#panel").inner_text()
+
+
+def test_a_view_is_shared_by_its_address(browser, folder):
+    address = "#circuit=C_step5&other=C_before&node=m0&slots=vm&edges=15"
+    with opened(browser, folder / "report.html", address) as page:
+        assert page.locator("#panel h3").inner_text() == "m0"
+        assert page.locator("#circuit").input_value() == "C_step5"
+        assert len(shown(page)) == 15
+        assert all(edge.endswith("<v>") or "->m" in edge for edge in shown(page))
+        page.locator("#other").select_option("")
+        page.wait_for_timeout(200)
+        assert "other=" not in page.url and "circuit=C_step5" in page.url and "node=m0" in page.url
+        page.reload()
+        page.wait_for_selector("#explorer[data-ready=yes]")
+        assert page.locator("#panel h3").inner_text() == "m0"
+        page.evaluate("location.hash = '#circuit=C_before'")
+        page.wait_for_function("report.explorer.state().circuit.name === 'C_before'")
+
+
+def test_an_address_of_another_report_does_no_harm(browser, folder):
+    address = "#circuit=C_none&node=%3Cb%3E&edges=x&slots=zz&from=99&stable=-3&span=q&edge=a-%3Eb"
+    with opened(browser, folder / "report.html", address) as page:
+        assert page.locator("#circuit").input_value() == "C_step10"
+        assert shown(page) == []
+
+
+def test_labels_and_view_are_kept_in_the_saved_file(browser, folder, tmp_path):
+    with opened(browser, folder / "report.html", "#circuit=C_step2&node=m0") as page:
+        page.locator("#note-label").fill(EVIL[:40])
+        page.locator("#note-group").fill("copies names")
+        with page.expect_download() as download:
+            page.locator("#save").click()
+        assert download.value.suggested_filename == "report-view.html"
+        download.value.save_as(tmp_path / "saved.html")
+    with opened(browser, tmp_path / "saved.html") as page:
+        assert page.locator("#circuit").input_value() == "C_step2"
+        assert page.locator("#note-label").input_value() == EVIL[:40]
+        assert "copies names" in page.locator("#legend").inner_text()
+        assert page.title() == "How the model learned to summarize"
+        page.locator("#note-label").fill("copier")
+        page.locator("#find").fill("copier")
+        page.keyboard.press("Enter")
+        with page.expect_download() as again:
+            page.keyboard.press("Escape")
+            page.locator("#save").click()
+        again.value.save_as(tmp_path / "again.html")
+    first, second = (tmp_path / name for name in ("saved.html", "again.html"))
+    changed = abs(first.stat().st_size - second.stat().st_size)
+    assert changed < 400  # the same file but for its view and labels
+
+
+def test_text_of_data_sets_changes_nothing(browser, folder):
+    with opened(browser, folder / "report.html") as page:
+        page.locator("#stage-quality details.table summary").click()
+        row = page.locator("#stage-quality tbody tr td").first
+        assert row.inner_text() == EVIL
+        assert page.title() == "How the model learned to summarize"
+        assert page.locator("b", has_text="evil").count() == 0
+
+
+def test_tables_are_sorted_and_saved(browser, folder):
+    with opened(browser, folder / "report.html") as page:
+        page.locator("#stage-circuits details.table summary").first.click()
+        table = page.locator("#stage-circuits table").first
+        head = table.locator("th", has_text="after pruning")
+        column = page.evaluate("(th) => th.cellIndex", head.element_handle())
+        head.click()
+        cells = [row[column] for row in page.evaluate(
+            "(t) => [...t.tBodies[0].rows].map((r) => [...r.cells].map((c) => c.textContent))",
+            table.element_handle(),
+        )]  # fmt: skip
+        assert cells == ["60", "60", "60", "40"]
+        with page.expect_download() as download:
+            page.locator("#stage-circuits button.csv").first.click()
+        rows = Path(download.value.path()).read_text().splitlines()
+        assert rows[0].startswith("circuit,method") and len(rows) == 5
+        assert "0.71" in rows[1] and "[" not in rows[1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1300])
+def test_nothing_is_wider_than_the_screen(browser, folder, scheme, width):
+    with opened(browser, folder / "report.html", width=width, scheme=scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        paper, words = page.evaluate(
+            "() => { const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]; }"
+        )
+        light = [sum(map(int, colour[4:-1].split(","))) for colour in (paper, words)]
+        assert (light[0] > light[1]) == (scheme == "light")
+        canvas = page.locator("#canvas").bounding_box()
+        assert canvas["width"] > 0.5 * min(width, 600) and ink(page) > 2000
+
+
+def test_a_step_of_the_slider_takes_under_100_ms_with_2000_edges(browser, tmp_path):
+    """Circuits of GPT-2 small's graph; the time from the choice to the end of its drawing."""
+    import torch
+
+    from eap.circuit import Circuit
+    from eap.graph import Graph
+    from eap.selection import top_n
+    from runs import disk
+
+    graph = Graph(12, 12, 768)
+    for step in (0, 5, 10):
+        scores = torch.randn(graph.n_edges, generator=torch.Generator().manual_seed(step)) ** 3
+        circuit = Circuit(graph, top_n(graph, scores, 4000), scores.double())
+        disk.write_json(tmp_path / f"C_step{step}.json", circuit.to_json())
+    make_report.main(["--output_dir", str(tmp_path), "--quiet"])
+    steps = """() => {
+      const slider = document.getElementById("step");
+      for (const value of [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]) {
+        slider.value = value;
+        slider.dispatchEvent(new Event("input"));
+        document.getElementById("canvas").getContext("2d").getImageData(0, 0, 1, 1);
+        document.body.offsetHeight;
+      }
+    }"""
+    with opened(browser, tmp_path / "report.html", "#edges=2000") as page:
+        measured = page.context.new_cdp_session(page)
+        measured.send("Performance.enable", {"timeDomain": "threadTicks"})
+        page.evaluate(steps)
+        before = seconds_of(measured)
+        page.evaluate(steps)
+        milliseconds = 1000 * (seconds_of(measured) - before) / 10
+        assert len(shown(page)) == 2000
+    print(f"{milliseconds:.0f} ms a step, of the processor's time")
+    assert milliseconds < 100
+
+
+def seconds_of(session) -> float:
+    """Processor time of the page's thread so far: what another program takes is not in it."""
+    metrics = {
+        row["name"]: row["value"] for row in session.send("Performance.getMetrics")["metrics"]
+    }
+    return metrics["TaskDuration"]
+
+
+@pytest.mark.skipif("SCREENSHOT" not in os.environ, reason="SCREENSHOT names no file")
+def test_screenshot(browser):
+    report = Path(os.environ.get("REPORT", "outputs/demo/report.html")).resolve()
+    with opened(browser, report, width=1440, height=900) as page:
+        page.screenshot(path=os.environ["SCREENSHOT"])
