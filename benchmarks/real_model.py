@@ -56,9 +56,8 @@ def main(argv=None):
     circuits = dict(zip(map(name_of, args.circuits), args.circuits, strict=True))
     found = dict(zip(circuits, opening.load_circuits(list(circuits.values())), strict=True))
     device = devices.of(args)
-    adapter, tokenizer = opening.open_adapted(args.model_path, device, found)
-    pairs = dataset.read_pairs(args.pairs, adapter.vocabulary_size, adapter.context_length)
-    dataset.check_prompt(pairs, tokenizer, args.pairs)
+    adapter, tokenizer = opening.open_adapted(device, args.model_path, found)
+    pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=console.Console(args.quiet))
     pairs = dataset.unseen(pairs, [circuit.metadata for circuit in found.values()], args.pairs)
     pairs = pairs[: args.max_examples]
     scores = {name: scores_of(path) for name, path in circuits.items()}
@@ -223,12 +222,12 @@ def copying(adapter, pairs, args):
     graph, looks = adapter.graph, []
     for pair in console.progress(pairs, args, "heads that copy"):
         ids = torch.tensor(pair.clean_ids)
-        first, last = pair.sentences[0][0], pair.sentences[-1][1]
-        targets = ids[pair.summary_start :]
+        first, last = pair.segments[0][0], pair.segments[-1][1]
+        targets = ids[pair.target_start :]
         same = targets[:, None] == ids[None, first:last]
         repeated = same.any(1)
         same, places = same[repeated].float(), torch.arange(len(targets))[repeated]
-        places = places + pair.summary_start - 1
+        places = places + pair.target_start - 1
         other = (same.sum(0) - same) / max(1, len(same) - 1)
         with torch.no_grad():
             read = states(adapter, ids[None])

@@ -400,8 +400,9 @@ def unseen_pairs(pairs, path, found_on: list[dict]) -> list:
     """
     from eap import dataset
 
-    if note := dataset.by_ids(found_on, path):
-        warn(note)
+    for note in (dataset.by_ids(found_on, path), prompts.other_prompt(pairs, found_on, path)):
+        if note:
+            warn(note)
     with errors.advising(UNSEEN_ADVICE):
         return dataset.unseen(pairs, found_on, f"--pairs {path}")
 

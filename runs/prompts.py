@@ -23,6 +23,19 @@ def check_prompt(pairs: list, tokenizer, path) -> None:
         )
 
 
+def other_prompt(pairs: list, found_on: list[dict], path) -> str | None:
+    """A note where circuits, by their metadata, were found on other prompts than the pairs have."""
+    here = next((pair.prompt for pair in pairs if pair.prompt is not None), None)
+    told = [about["prompt"] for about in found_on if about.get("prompt")]
+    other = next((prompt for prompt in told if prompt != here), None)
+    if here is None or other is None:
+        return None
+    return (
+        f"note: {path} has other prompts ({prompt_in_words(here)}) than a circuit was found on "
+        f"({prompt_in_words(other)}): its f says how far it carries over"
+    )
+
+
 def prompt_in_words(prompt: dict) -> str:
     """A recorded prompt as the flags would ask for it."""
     instruction = prompt.get("instruction")

@@ -115,6 +115,13 @@ def test_pairs_of_other_prompts_than_the_models_are_refused(trained, built, tmp_
     assert json.loads((tmp_path / "C.json").read_text())["metadata"]["prompt"] == ASKED
 
 
+def test_a_circuit_of_other_prompts_is_judged_with_a_word(built, tmp_path, capsys):
+    pairs = dataset.read_pairs(built("--prompt", "plain")[0])
+    for prompt_found_on, said in (({"kind": "plain"}, False), (ASKED, True), (None, False)):
+        opening.unseen_pairs(pairs, "p.jsonl", [{"prompt": prompt_found_on, "example_ids": ["x"]}])
+        assert ("other prompts (plain) than" in capsys.readouterr().err) == said
+
+
 def test_generation_stops_where_a_turn_ends(chat_model_dir, chat_tokenizer):
     """The model is made to say a word and end its turn, whatever it reads."""
     import torch

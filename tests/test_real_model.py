@@ -71,10 +71,10 @@ def test_a_head_copies_as_much_as_it_looks_at_the_words_that_follow(study, chat_
     found = script.copying(adapt(model), [pair], args)[0]
     eager = AutoModelForCausalLM.from_pretrained(chat_model_dir, attn_implementation="eager")
     weights = eager.eval()(torch.tensor([pair.clean_ids]), output_attentions=True).attentions
-    article = range(pair.sentences[0][0], pair.sentences[-1][1])
+    article = range(pair.segments[0][0], pair.segments[-1][1])
     steps = [
         (place - 1, [at for at in article if pair.clean_ids[at] == pair.clean_ids[place]])
-        for place in range(pair.summary_start, len(pair.clean_ids))
+        for place in range(pair.target_start, len(pair.clean_ids))
     ]
     steps = [(place, places) for place, places in steps if places]
     assert len(steps) > 2
