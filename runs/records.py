@@ -59,7 +59,7 @@ LIBRARIES = (
 
 
 # What a model folder is known by: weights, shape and tokenizer; optimizer state and logs are left out.
-MODEL_FILES = (
+FORMER_MODEL_FILES = (  # of version 0.1.0
     "*.safetensors",
     "config.json",
     "adapter_config.json",
@@ -67,7 +67,14 @@ MODEL_FILES = (
     "vocab.json",
     "merges.txt",
     "generation_config.json",
+)
+MODEL_FILES = (
+    *FORMER_MODEL_FILES,
     "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "spiece.model",
 )
 
 
@@ -143,7 +150,7 @@ class Run:
             self.same
             and known["complete"]
             and not flags["overwrite"]
-            and all(out.exists() for out in self.outputs)
+            and all(out.exists() or self._left_out(out, before) for out in self.outputs)
         )
         self.sizes = known.get("output_bytes", {}) if self.up_to_date else {}
         self.resumed = (
@@ -183,6 +190,10 @@ class Run:
     def _asked_for(self, before) -> bool:
         return before is not None and _asks_for(before) == _asks_for(self.identity)
 
+    def _left_out(self, output: Path, before: dict) -> bool:
+        """Whether an output is a figure that could not be drawn when the run was complete."""
+        return self._name(output) in before.get("left_out", ())
+
     def _untouched(self, record: dict, since: float) -> bool:
         """Whether the outputs of a complete run are what it wrote, and older than the first try to replace them."""
         found = [
@@ -196,15 +207,22 @@ class Run:
 
     def _check_and_record(self, before):
         if self.up_to_date:
-            for output in self.outputs:
+            missing = [output for output in self.outputs if not output.exists()]
+            for output in set(self.outputs) - set(missing):
                 expected, found = self.sizes.get(self._name(output)), output.stat().st_size
                 if expected not in (None, found):
                     raise InputError(
                         f"{output}: expected the {expected} bytes that this run wrote, found {found}; put the file back, or "
                         "add --overwrite to make it again"
                     )
-            shown = ", ".join(map(str, self.outputs[:3]))
+            there = [output for output in self.outputs if output not in missing]
+            shown = ", ".join(map(str, there[:3]))
             console.Console(self.flags["quiet"]).say(f"up to date: {shown}")
+            if missing:
+                console.warn(
+                    f"note: {', '.join(map(str, missing))} could not be drawn when this was made; "
+                    "add --overwrite to make it again"
+                )
             return
         for output in self.outputs:
             if output.is_dir() and (
@@ -243,10 +261,16 @@ class Run:
         self._write(complete=True)
 
     def _write(self, complete: bool) -> None:
+        left_out = [
+            self._name(output)
+            for output in self.outputs
+            if output.suffix == ".png" and not output.exists()
+        ]
         ended = (
             {
                 "duration_seconds": round(time.time() - self.started, 2),
                 "peak_memory_gb": devices.peak_memory_gb(),
+                **({"left_out": left_out} if left_out else {}),
                 "output_bytes": {
                     self._name(output): output.stat().st_size
                     for output in self.outputs

@@ -8,7 +8,7 @@ from pathlib import Path
 from eap import InputError
 from runs import hub
 from runs.disk import read_json
-from runs.records import fingerprint
+from runs.records import FORMER_MODEL_FILES, fingerprint
 
 CHUNK = 2**24  # bytes read at a time
 
@@ -37,7 +37,10 @@ def are(told: str | None, name: str) -> bool:
 
     Files of version 0.1.0 recorded the fingerprint of the folder instead, which counts as well.
     """
-    return told is not None and told in (sha256(name), fingerprint(str(hub.model_folder(name))))
+    if told is None or told == sha256(name):
+        return told is not None
+    folder = str(hub.model_folder(name))
+    return told in (fingerprint(folder), fingerprint(folder, FORMER_MODEL_FILES))
 
 
 def require_finite(model, name: str, flag: str) -> None:

@@ -131,6 +131,7 @@ def study(tmp_path_factory, tiny_model_dir) -> Path:
     write_jsonl(folder / "nulls.jsonl", table)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setitem(sys.modules, "matplotlib.pyplot", None)  # it looks for a display: none may
         for name, argv in commands(MODEL):
             run(name, argv)
     return folder
@@ -363,8 +364,35 @@ def test_a_notebooks_backend_an_ascii_locale_and_names_of_any_script(tmp_path, t
     assert read(tmp_path / "salience.json")["dataset"] == "Новости_$a_$b.jsonl"
 
 
+@pytest.mark.slow
+def test_every_script_draws_without_display_backend_or_a_home_to_write_to(study, tmp_path):
+    """Each in a process of its own, since matplotlib decides all of it when it is imported."""
+    folder = tmp_path / STUDY
+    shutil.copytree(study, folder)
+    drawn = sorted(path for path in folder.rglob("*.png") if "bakeoff_runs" not in path.parts)
+    for path in drawn:
+        path.unlink()
+    (tmp_path / "file").write_text("no folder")
+    environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"} | {
+        "MPLBACKEND": "module://no_such_module.backend_inline",
+        "MPLCONFIGDIR": str(tmp_path / "file" / "matplotlib"),
+        "XDG_CACHE_HOME": str(tmp_path / "file" / "cache"),
+    }
+    for name, argv in commands(MODEL):
+        more = [] if name == "make_report" else [*FLAGS, "--overwrite"]
+        words = [sys.executable, str(ROOT / f"{name}.py"), *argv, *more]
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (name, done.stderr)
+        assert "could not be drawn" not in done.stderr, (name, done.stderr)
+    assert [path for path in drawn if not path.is_file()] == []
+
+
 def test_figures_are_made_in_one_place():
-    for path in [*ROOT.glob("*.py"), *ROOT.glob("eap/*.py"), *ROOT.glob("summarization/*.py")]:
+    rooms = ("eap", "runs", "summarization", "study")
+    for path in [
+        *ROOT.glob("*.py"),
+        *(file for room in rooms for file in (ROOT / room).rglob("*.py")),
+    ]:
         text = path.read_text(encoding="utf-8")
         assert "pyplot" not in text.replace("no pyplot", ""), path
         assert ".splitlines" not in text, path

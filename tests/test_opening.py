@@ -165,6 +165,21 @@ def test_the_library_refuses_what_is_not_merged(kind, tiny_model_dir):
             attribute.attribute(model, [drawn_pair()], metric="kl")
 
 
+NOT_CAUSAL = {
+    "no unembedding": (lambda m: m.transformer, "got GPT2Model, which has no logits"),
+    "in parallel": (torch.nn.DataParallel, "got DataParallel, which has one inside; .* .module"),
+    "a name": (lambda m: "gpt2", "expected a transformers model, got str"),
+    "no transformer": (lambda m: m.transformer.wte, "got Embedding, which has no logits"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_CAUSAL)
+def test_the_library_refuses_what_is_no_causal_model(kind, tiny_model_dir):
+    make, message = NOT_CAUSAL[kind]
+    with pytest.raises(InputError, match=message):
+        models.adapt(make(GPT2LMHeadModel.from_pretrained(tiny_model_dir)))
+
+
 def test_the_library_takes_what_is_merged(tiny_model_dir):
     model = GPT2LMHeadModel.from_pretrained(tiny_model_dir)
     model.add_adapter(lora(init_lora_weights=False))

@@ -224,6 +224,38 @@ def test_a_commit_is_recorded_and_only_another_content_makes_another_run(tmp_pat
         start("b" * 64, "beef")
 
 
+def test_a_figure_that_could_not_be_drawn_makes_no_run_repeat_the_work(tmp_path, capsys):
+    outputs = [tmp_path / name for name in ("a.json", "a.png")]
+
+    def start():
+        return records.Run(args(quiet=False), tmp_path / "run.json", outputs, {})
+
+    first = start()
+    outputs[0].write_text("1")
+    first.finish()
+    assert start().up_to_date
+    said = capsys.readouterr()
+    assert f"{outputs[1]} could not be drawn" in said.err and str(outputs[1]) not in said.out
+    outputs[0].unlink()  # numbers are made again
+    assert not start().up_to_date
+    outputs[0].write_text("1")
+    outputs[1].write_text("1")
+    start().finish()
+    outputs[1].unlink()  # and a figure that was there
+    assert not start().up_to_date
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "special_tokens_map.json"])
+def test_fingerprint_sees_tokenizers_of_every_format(tmp_path, name):
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    seen = {records.fingerprint(tmp_path)}
+    for content in (b"1", b"2"):
+        records.sha256.cache_clear()
+        (tmp_path / name).write_bytes(content)
+        seen.add(records.fingerprint(tmp_path))
+    assert len(seen) == 3
+
+
 def test_fingerprint_sees_weights_and_not_optimizer_state(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"1")
     before = records.fingerprint(tmp_path)

@@ -373,7 +373,7 @@ def test_a_run_of_more_processes_is_another_run(monkeypatch):
 
 @pytest.mark.parametrize("step", [3, 5])
 def test_resuming_the_same_training_elsewhere_ends_as_it_did(
-    step, finished, tiny_model_dir, tmp_path
+    step, finished, tiny_model_dir, tmp_path, capsys
 ):
     """Also with what may change: where it lies, and how many examples are evaluated at a time."""
     run(
@@ -389,6 +389,9 @@ def test_resuming_the_same_training_elsewhere_ends_as_it_did(
     content = json.loads((tmp_path / "out" / "training.json").read_text())
     there = [path.name for path in sorted((tmp_path / "out").glob("checkpoint-*"))]
     assert [f"checkpoint-{step}" for step in content["checkpoints"]] == there
+    said = capsys.readouterr().err
+    assert f"note: checkpoints up to checkpoint-{step} stay in {finished}" in said
+    assert said.count("is the last step of its run: nothing is left to train") == (step == 5)
 
 
 def test_a_torn_checkpoint_is_one_line_and_other_folders_are_no_checkpoints(

@@ -26,8 +26,10 @@ def adapt(model, *, check: bool = True) -> Adapter:
     Raises InputError for an unknown architecture, and for a model that computes something else than
     its adapter says: a variant without an adapter, or one that is wrapped or changed. `check=False`
     leaves the comparison out, for what looks at parts and takes no circuit from them. A model with
-    peft's adapters apart from its weights is refused: what would be read are the base model's.
+    peft's adapters apart from its weights is refused: what would be read are the base model's. So
+    are a model without an unembedding, and one inside another, as of DataParallel.
     """
+    _require_causal(model)
     _require_merged(model)
     kind = getattr(model.config, "model_type", type(model).__name__)
     if kind not in ARCHITECTURES:
@@ -81,6 +83,28 @@ def _require_close(ours: torch.Tensor, theirs: torch.Tensor, what: str, kind: st
         raise InputError(
             f"expected a plain {kind}, got one in which {what} differs by {difference:.1e} from "
             "what its adapter in eap/models says; merge or remove what was added to the model"
+        )
+
+
+def _require_causal(model) -> None:
+    """Raise InputError unless this is a transformers model itself that gives logits of tokens."""
+    kind, inner = type(model).__name__, ("module", "_orig_mod")
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(
+            f"expected a transformers model, got {kind}; load it with "
+            "AutoModelForCausalLM.from_pretrained"
+        )
+    wraps = [name for name in inner if hasattr(getattr(model, name, None), "lm_head")]
+    if wraps:
+        raise InputError(
+            f"expected a transformers model itself, got {kind}, which has one inside; give its "
+            f".{wraps[0]}"
+        )
+    unembedding = getattr(model, "get_output_embeddings", lambda: None)()
+    if not isinstance(getattr(unembedding, "weight", None), torch.Tensor):
+        raise InputError(
+            f"expected a causal language model, got {kind}, which has no logits of tokens; load it "
+            "with AutoModelForCausalLM.from_pretrained"
         )
 
 

@@ -157,4 +157,20 @@ def where_to_start(
         require_whole(start)
         require_weights_of(start, trainer.model)
         said.say(f"going on from {start}")
+    if asked is not None:
+        for note in notes_on(asked, output_dir):
+            console.warn(note)
     return start
+
+
+def notes_on(start: Path, output_dir: Path) -> list[str]:
+    """What is to be said of going on from a checkpoint that was asked for, in this folder."""
+    state, notes = disk.read_json(start / "trainer_state.json"), []
+    if state["global_step"] >= state.get("max_steps", state["global_step"] + 1):
+        notes.append(f"note: {start} is the last step of its run: nothing is left to train")
+    if start.resolve().parent != output_dir.resolve():
+        notes.append(
+            f"note: checkpoints up to {start.name} stay in {start.parent}; {output_dir} gets later "
+            "ones only"
+        )
+    return notes
