@@ -11,6 +11,7 @@ Writes  the circuit (EAP-IG's JSON and metadata): --output, or with --all_checkp
     torchrun --nproc_per_node=4 extract_summarization_circuit.py ...        the same on four devices, the same scores
 """
 
+import argparse
 from pathlib import Path
 
 from eap import InputError
@@ -137,6 +138,7 @@ def parse(argv=None):
         help="GB that the plan may use; auto: what is free",
     )
     args = parser.parse_args(argv)
+    say_unused(parser, argv, args.method)
     if args.exact_top == 1:
         raise InputError(
             "--exact_top 1: expected 0 or at least 2 edges, of which a correlation can be taken"
@@ -151,6 +153,19 @@ def parse(argv=None):
             f"got {args.resamples}"
         )
     return args
+
+
+def say_unused(parser, argv, method: str) -> None:
+    """Say which flags were given, whatever their value, that the method does not look at."""
+    absent = argparse.Namespace(ig_steps=None, ig_rule=None)
+    given, _ = parser.parse_known_args(argv, absent)
+    for name, methods, what in (
+        ("ig_steps", flags.STEPPED, "points"),
+        ("ig_rule", flags.QUADRATURE, "a rule"),
+    ):
+        value = getattr(given, name)
+        if value not in (None, "auto") and method not in methods:  # auto is refused in `check`
+            console.warn(f"note: --{name} {value} is not used: {method} does not take {what}")
 
 
 def check(args) -> None:

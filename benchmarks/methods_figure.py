@@ -93,8 +93,28 @@ def _arrow(axis, start: float, end: float, height: float, words: str) -> None:
     """
     style = {"arrowstyle": "-|>", "color": "black", "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
     axis.annotate("", (end, height), (start, height), arrowprops=style, zorder=4)
-    corner = {"transform": axis.transAxes, "ha": "right", "va": "bottom"}
-    axis.text(0.98, 0.03, words, fontsize=10, fontweight="bold", **corner)
+    x, y, across, up = min(CORNERS, key=lambda corner: _covered(axis, *corner[:2]))
+    place = {"transform": axis.transAxes, "ha": across, "va": up}
+    axis.text(x, y, words, fontsize=10, fontweight="bold", **place)
+
+
+# Where words may stand, in parts of the axes, with their alignment; and what they take of these.
+CORNERS = ((0.98, 0.03, "right", "bottom"), (0.03, 0.97, "left", "top"))
+WORDS_WIDE, WORDS_HIGH = 0.72, 0.16
+
+
+def _covered(axis, x: float, y: float) -> int:
+    """How many points of the curves, taken closely, lie where words in this corner would stand."""
+    count = 0
+    for line in axis.lines:
+        if len(line.get_xdata()) < 2 or line.get_transform() != axis.transData:
+            continue  # a level across the axes
+        points = line.get_transform().transform(line.get_xydata())
+        across, up = axis.transAxes.inverted().transform(points).T
+        closely = np.linspace(across.min(), across.max(), 200)
+        heights = np.interp(closely, across, up)
+        count += int(((abs(closely - x) < WORDS_WIDE) & (abs(heights - y) < WORDS_HIGH)).sum())
+    return count
 
 
 def _is_apart(points: list[dict]) -> bool:

@@ -35,9 +35,34 @@ def bootstrap_means(
     generator = torch.Generator().manual_seed(seed)
     n = len(per_example)
     for start in range(0, resamples, chunk):
-        rows = torch.randint(n, (min(chunk, resamples - start), n), generator=generator)
-        counts = torch.zeros(len(rows), n).scatter_add_(1, rows, torch.ones(rows.shape))
-        yield counts @ per_example.float() / n
+        yield counts_of(n, min(chunk, resamples - start), generator) @ per_example.float() / n
+
+
+def counts_of(n: int, draws: int, generator: torch.Generator) -> torch.Tensor:
+    """(draws, n) how often each of n examples is in each of `draws` resamples."""
+    if n == 0:
+        return torch.zeros(draws, 0)
+    rows = torch.randint(n, (draws, n), generator=generator)
+    return torch.zeros(draws, n).scatter_add_(1, rows, torch.ones(rows.shape))
+
+
+def paired_bootstrap_means(
+    first: torch.Tensor, second: torch.Tensor, shared: int, resamples: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield `bootstrap_means` of two tables of scores whose first `shared` examples are the same.
+
+    Of these the same are drawn for both; the others of either are drawn by themselves, so that each
+    keeps its number of examples.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, resamples, CHUNK):
+        draws = min(CHUNK, resamples - start)
+        both = counts_of(shared, draws, generator)
+        own = [counts_of(len(scores) - shared, draws, generator) for scores in (first, second)]
+        yield (
+            torch.cat([both, own[0]], dim=1) @ first.float() / len(first),
+            torch.cat([both, own[1]], dim=1) @ second.float() / len(second),
+        )
 
 
 def sign_stability(

@@ -27,6 +27,8 @@ METHODS = (
     "NAP-IG",
     "NAP-secant",
 )
+STEPPED = ("EAP-IG-inputs", "EAP-IG-activations", "secant-segments", "NAP-IG")  # take --ig_steps
+QUADRATURE = ("EAP-IG-inputs", "NAP-IG")  # take --ig_rule
 METRICS = ("kl", "nll", "js", "logit_diff")
 RULES = ("left", "midpoint", "gauss-legendre")
 ABLATIONS = ("patching", "zero", "mean")

@@ -208,6 +208,9 @@ def test_the_studys_sizes_are_the_defaults_and_all_takes_everything():
 
 def test_the_names_that_flags_offer_are_those_that_eap_has():
     assert set(flags.METHODS) == set(attribute.METHODS)
+    known = attribute.METHODS.items()
+    assert set(flags.STEPPED) == {name for name, method in known if method.stepped}
+    assert set(flags.QUADRATURE) == {name for name, method in known if method.quadrature}
     assert set(flags.RULES) == set(attribute.RULES)
     assert set(flags.ABLATIONS) == set(attribute.ABLATIONS)
     assert set(flags.METRICS) == set(metrics.METRICS)

@@ -74,6 +74,20 @@ def test_the_benchmarks_figure_counts_saved_edges_only_where_f_is_told_apart(low
     assert sum("fewer edges" in text.get_text() for text in axis.texts) == said
 
 
+def test_words_stand_where_no_curve_is():
+    from benchmarks import methods_figure
+    from eap.style import subplots
+
+    for heights, free in (((0.0, 0.1, 0.2), "top"), ((0.5, 0.9, 0.95), "bottom")):
+        axis = subplots()[1]
+        axis.plot((1, 10, 100), heights)
+        axis.set(xscale="log", ylim=(0, 1))
+        axis.axhline(0.02)  # a level is no curve
+        methods_figure._arrow(axis, 10, 5, 0.5, "words")
+        (text,) = [text for text in axis.texts if text.get_text() == "words"]
+        assert text.get_va() == free
+
+
 def test_two_circuits_of_which_pruning_leaves_nothing_do_not_agree():
     scores = torch.arange(1.0, SMALL.n_edges + 1)  # the one strongest edge is no path by itself
     row = method_comparison.agreement(circuit(scores), circuit(scores))[0]
@@ -115,7 +129,7 @@ def test_differences_are_paired_and_a_word_needs_an_interval():
     assert "2 forward and 1 backward" in lines[3] and "7 forward and 5 backward" in lines[4]
 
 
-def test_the_figure_has_three_panels_with_both_methods():
+def test_the_figure_has_four_panels_with_both_methods():
     about, rows = comparison()
     curve = [
         {"fraction": row["fraction"], "f": row["f"], "low": row["f"], "high": row["f"]}
@@ -124,5 +138,18 @@ def test_the_figure_has_three_panels_with_both_methods():
     figure = method_comparison_plots.figure(about, rows, [curve, curve], "kl", 20)
     labels = [text.get_text() for axis in figure.axes[:2] for text in axis.get_legend().get_texts()]
     assert sum("secant" in label for label in labels) == 2
-    heights = [bar.get_height() for bar in figure.axes[2].patches]
+    assert [text.get_text() for text in figure.axes[2].texts] == ["no curves in these files"]
+    heights = [bar.get_height() for bar in figure.axes[-1].patches]
     assert heights == [2, 1, 7, 5]
+
+
+def test_the_figure_shows_how_many_examples_either_method_takes():
+    about, rows = comparison()
+    for number, entry in enumerate(about["circuits"]):
+        points = [{"examples": n, "mean": 0.1 * n + number, "low": 0, "high": 1} for n in (4, 8)]
+        curve = {"points": points, "ahead": [{**points[1], "examples": 16}], "goal": 0.7}
+        entry["stability"] = {"sizes": [], "resamples": curve}
+    curve = [{"fraction": row["fraction"], "f": 1, "low": 1, "high": 1} for row in rows]
+    figure = method_comparison_plots.figure(about, rows, [curve, curve], "kl", 20)
+    drawn = [list(line.get_ydata()) for line in figure.axes[2].lines]
+    assert [0.4, 0.8] in drawn and [1.4, 1.8] in drawn and drawn.count([0.7, 0.7]) == 2

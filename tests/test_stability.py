@@ -15,6 +15,7 @@ from eap.circuit import Circuit, load_circuit
 from eap.graph import Graph
 from eap.scores import load_example_scores
 from eap.selection import strongest
+from runs import console
 from study import overlap
 from study.extraction import until_stable
 from study.extraction.blocks import Blocks, discard
@@ -187,17 +188,37 @@ def test_circuits_of_more_and_of_fewer_of_the_same_pairs_are_tested_on_those_tha
         names = [str(i) for i in range(n)]
         each.metadata.update(example_ids=names, example_sha256={"tokens": names})
     n = dataset.shared_start(more.metadata, fewer.metadata)
-    found = robustness.pair(more, fewer, (draw(24)[:n], other(16)), resamples=10, seed=0)
+    scores = draw(24), other(16)
+    found = robustness.pair(more, fewer, scores, shared=n, resamples=10, seed=0)
     assert n == found["different"]["examples"] == 16
-    assert found["p"] < 0.05 and found["low"] is None and found["high"] is None
-    alike = robustness.pair(fewer, fewer, (other(16), other(16)), resamples=10, seed=0)
-    assert alike["low"] is not None
+    assert found["p"] < 0.05 and found["low"] < found["high"] < 0.9
 
     def shared(a, b):
         return dataset.shared_start({"example_ids": a}, {"example_ids": b})
 
     assert shared(["a", "b", "c"], ["a", "x", "c"]) == 1
     assert shared(["b", "c"], ["a", "b"]) == shared([], ["a"]) == dataset.shared_start({}, {}) == 0
+
+
+def test_the_interval_of_circuits_of_more_and_of_fewer_pairs_is_that_of_resampling_each():
+    """Against a plain loop: shared examples drawn once for both, the others for one alone."""
+    scores, rng = world()(40), np.random.default_rng(5)
+    circuits = circuit_of(scores), circuit_of(scores[:16])
+    both = scores, scores[:16]
+    found = robustness.pair(*circuits, both, shared=16, resamples=400, seed=0)
+    naive = []
+    for _ in range(400):
+        both, own = rng.integers(16, size=16), 16 + rng.integers(24, size=24)
+        kept = [
+            circuit.rule.take(circuit.graph, scores[rows].mean(0))
+            for circuit, rows in zip(circuits, (np.r_[both, own], both), strict=True)
+        ]
+        naive.append(float((kept[0] & kept[1]).sum() / (kept[0] | kept[1]).sum()))
+    expected = np.percentile(naive, [2.5, 97.5])
+    assert [found["low"], found["high"]] == pytest.approx(expected, abs=0.04)
+    assert found["low"] < found["high"] <= 1
+    same = robustness.pair(*circuits[1:] * 2, (scores[:16],) * 2, shared=16, resamples=9, seed=0)
+    assert (same["low"], same["high"]) == (1, 1)  # of the same examples the same are drawn
 
 
 # ---------------------------------------------------------------- extraction until stable
@@ -268,6 +289,38 @@ def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extract
     assert not list(tmp_path.glob("*/.blocks*")) and (tmp_path / "hard/C.stability.png").is_file()
 
 
+@pytest.mark.parametrize(("goal", "stable"), [(0.3, True), (0.95, False), (None, None)])
+def test_stable_is_what_was_asked_for(goal, stable):
+    per_example = world()(40)
+    found = bootstrap.bootstrap(circuit_of(per_example), per_example, 50)
+    about = bootstrap.summarise(found, 40, 0, *([] if goal is None else [goal]))
+    overlap = about["noise_floor"]["mean"]
+    assert 0.3 < overlap < 0.95
+    if goal is None:
+        goal, stable = bootstrap.STABLE, overlap > 0.8
+    assert about["stable"] == stable and about["stable_above"] == goal
+    word = f"{'stable' if stable else 'not stable'} (a mean over {goal} between"
+    assert f": {word}" in bootstrap.sentence(about)
+
+
+@pytest.mark.parametrize(
+    ("words", "notes"),
+    [
+        ("--method secant", []),
+        ("", []),
+        ("--ig_steps 7 --ig_rule left", []),
+        ("--method secant --ig_steps 5", ["--ig_steps 5 is not used: secant"]),
+        ("--method EAP --ig-rule left", ["--ig_rule left is not used: EAP does not take a rule"]),
+        ("--method secant-segments --ig_steps 2", []),
+        ("--method NAP-secant --ig_steps=3 --ig_rule left", ["--ig_steps 3", "--ig_rule left"]),
+    ],
+)
+def test_points_that_a_method_does_not_take_are_said_whatever_their_number(words, notes, capsys):
+    extract.parse(words.split())
+    said = capsys.readouterr().err
+    assert said.count("is not used") == len(notes) and all(note in said for note in notes)
+
+
 @pytest.mark.parametrize(
     "words", ["--spans", "--ig_steps auto", "--method EAP --metric nll --ablation mean"]
 )
@@ -295,7 +348,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
     monkeypatch.setattr(
         until_stable, "block_of", lambda *given: again.append(1) or block_of(*given)
     )
+    said = []
+    monkeypatch.setattr(console.Console, "say", lambda self, *words: said.extend(words))
     extraction(tmp_path / "again", words)
+    assert f"going on after {done} finished blocks, of {2 * done} pairs" in said
     assert len(again) == 3 - done and done > 0
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 

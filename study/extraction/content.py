@@ -101,9 +101,9 @@ def add_bootstrap(settings: Settings, circuit: Circuit, per_example) -> None:
         settings.seed,
         lambda chunks: settings.console.progress(chunks, "resampling examples", total),
     )
-    metadata["bootstrap"] = bootstrap.summarise(resampled, len(per_example), settings.seed)
-    settings.console.say(bootstrap.sentence(metadata["bootstrap"]))
     goal = settings.until_stable or bootstrap.STABLE
+    metadata["bootstrap"] = bootstrap.summarise(resampled, len(per_example), settings.seed, goal)
+    settings.console.say(bootstrap.sentence(metadata["bootstrap"]))
     stability = curves.summarise(circuit, per_example, goal, settings.seed)
     sentences = curves.sentences(stability)
     blocks = metadata.get("until_stable")

@@ -64,6 +64,9 @@ def score_in_blocks(settings: Settings, adapter, pairs, progress: Progress | Non
     blocks, looks = [], []
     begun = shards.from_first(progress.begun() if progress else None)
     work = Work(begun.steps, begun.batch_size, means) if begun else None
+    if begun:
+        done = min(begun.blocks * BLOCK, len(pairs))
+        settings.console.say(f"going on after {begun.blocks} finished blocks, of {done} pairs")
     for number, start in enumerate(range(0, len(pairs), BLOCK)):
         group = pairs[start : start + BLOCK]
         if work is None:

@@ -9,13 +9,14 @@ LOOKS = (("circuit", "o-"), ("base", "s--"))  # of the circuit in question and o
 
 
 def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str, n: int):
-    """A Figure of three panels: f over size; stability and agreement over size; passes a pair.
+    """A Figure of four panels: f over size; stability and agreement over size; stability over the
+    number of examples; passes a pair.
 
     `rows` are those of `method_comparison.by_size`, `curves` for either circuit the rows {"fraction", "f",
     "low", "high"} of faithfulness.json.
     """
-    made, (faithful, stable, cost) = subplots(
-        1, 3, figsize=(11.4, 4.9), gridspec_kw={"width_ratios": [5, 5, 2]}
+    made, (faithful, stable, enough, cost) = subplots(
+        1, 4, figsize=(15, 4.9), gridspec_kw={"width_ratios": [5, 5, 5, 2]}
     )
     names = [way(circuit) for circuit in about["circuits"]]
     _faithful(faithful, rows, curves, names)
@@ -34,6 +35,7 @@ def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str,
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("edges kept before pruning (%)")
         legend(axis, columns=1)
+    _enough(enough, about, names)
     _cost(cost, about)
     return made
 
@@ -90,6 +92,33 @@ def _stable(axis, about, names) -> None:
     axis.plot(x, chance, ":", color=COLOURS["chance"], label="chance")
     axis.axhline(0.8, color=COLOURS["text"], lw=0.8)
     axis.annotate("stable", (x[0], 0.8), xytext=(0, 2), textcoords="offset points", fontsize=7)
+
+
+def _enough(axis, about, names) -> None:
+    """Overlap of resamples of n examples, measured and foretold, of either circuit at its size."""
+    for circuit, name, (colour, style) in zip(about["circuits"], names, LOOKS, strict=True):
+        curve = (circuit["stability"] or {}).get("resamples")
+        if not curve:
+            continue
+        known = {"label": name, "marker": style[0], "ls": style[1:]}
+        for rows, look in ((curve["points"], known), (curve["ahead"], {"ls": ":"})):
+            n = [row["examples"] for row in rows]
+            low, high, mean = ([row[key] for row in rows] for key in ("low", "high", "mean"))
+            axis.fill_between(n, low, high, color=COLOURS[colour], alpha=0.12, lw=0)
+            axis.plot(n, mean, **look, color=COLOURS[colour])
+        axis.axhline(curve["goal"], color=COLOURS["text"], lw=0.8)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set(
+        ylim=(0, 1.02),
+        xlabel="n, number of examples (dotted: foretold)",
+        ylabel="Jaccard index of two resamples",
+        title="How many examples it takes",
+    )
+    if axis.get_legend_handles_labels()[0]:
+        legend(axis, columns=1)
+    else:
+        axis.text(0.5, 0.5, "no curves in these files", transform=axis.transAxes, ha="center")
 
 
 def _cost(axis, about) -> None:

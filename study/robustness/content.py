@@ -56,21 +56,19 @@ def describe(settings: Settings, loaded: Loaded) -> dict:
 
 
 def compare(settings: Settings, circuits: list[Loaded]) -> list[dict]:
-    """Every two circuits.
-
-    With an interval where both were found on the same examples; the test is on those that both saw.
-    """
+    """Every two circuits; with an interval and a test where their first examples are the same."""
     rows = []
     for first, second in combinations(circuits, 2):
         n = dataset.shared_start(first.circuit.metadata, second.circuit.metadata)
         known = first.per_example is not None and second.per_example is not None
         both = None
         if known and n > 1:
-            both = (first.per_example[:n], second.per_example[:n])
+            both = (first.per_example, second.per_example)
         measured = numbers.pair(
             first.circuit,
             second.circuit,
             both,
+            shared=n,
             resamples=settings.resamples,
             seed=settings.seed,
         )

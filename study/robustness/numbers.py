@@ -4,11 +4,12 @@ All circuits are the `n` edges of largest |score| (or signed score) before pruni
 The noise floor is the same comparison between two resamples of the examples of the first extraction.
 """
 
+import numpy as np
 import torch
 
 from eap import MIN_EXAMPLES
 from eap.circuit import Circuit, asked_for
-from eap.resampling import bootstrap_means, central
+from eap.resampling import bootstrap_means, central, paired_bootstrap_means
 from study import overlap
 from study.stability import bootstrap
 
@@ -103,14 +104,15 @@ def pair(
     b: Circuit,
     per_example: tuple[torch.Tensor, torch.Tensor] | None,
     *,
+    shared: int = 0,
     resamples: int,
     seed: int,
 ) -> dict:
     """Two circuits: Jaccard with its chance level, Spearman of all scores; with scores of the same
     examples, an interval and a test.
 
-    `per_example` is (scores of a, scores of b) of those examples that both were found on, or None.
-    Where one was found on more, there is a test but no interval. `different` is
+    `per_example` is (scores of a, scores of b), or None; the first `shared` examples of either are
+    the same. The interval is of `resampled_overlaps`, the test of the shared examples. `different` is
     `bootstrap.permutation_test`: is 1 - Jaccard of the equally many strongest edges larger than
     where the two models' labels are swapped example by example?
     """
@@ -134,14 +136,13 @@ def pair(
     if per_example is None:
         return described
     scores_a, scores_b = per_example
-    if _found_on(a, len(scores_a)) and _found_on(b, len(scores_b)):
-        drawn_a = bootstrap.resampled_circuits(a.graph, a.rule, scores_a, resamples, seed)
-        drawn_b = bootstrap.resampled_circuits(b.graph, b.rule, scores_b, resamples, seed)
-        span = central(overlap.jaccards(drawn_a, drawn_b))
-        described |= {"low": span["low"], "high": span["high"]}
+    span = central(
+        resampled_overlaps(a, b, per_example, shared=shared, resamples=resamples, seed=seed)
+    )
+    described |= {"low": span["low"], "high": span["high"]}
     test = bootstrap.permutation_test(
-        a.rule.values(scores_a),
-        a.rule.values(scores_b),
+        a.rule.values(scores_a[:shared]),
+        a.rule.values(scores_b[:shared]),
         n=min(asked_for(a), asked_for(b)),
         absolute=a.rule.absolute,
         seed=seed,
@@ -149,9 +150,27 @@ def pair(
     return described | {"p": test["p"], "different": test}
 
 
-def _found_on(circuit: Circuit, examples: int) -> bool:
-    """Whether a circuit was found on so many examples, as far as its file says."""
-    return len(circuit.metadata.get("example_ids", ())) in (0, examples)
+def resampled_overlaps(
+    a: Circuit,
+    b: Circuit,
+    per_example: tuple[torch.Tensor, torch.Tensor],
+    *,
+    shared: int,
+    resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """(resamples,) Jaccard index of two circuits, each by its rule, over resampled examples.
+
+    Of the first `shared` examples the same are drawn for both; those that only one was found on are
+    drawn by themselves, so that each circuit keeps its number of examples.
+    """
+    means = paired_bootstrap_means(
+        a.rule.values(per_example[0]), b.rule.values(per_example[1]), shared, resamples, seed
+    )
+    choose_a, choose_b = a.rule.taking(a.graph), b.rule.taking(b.graph)
+    return np.concatenate(
+        [overlap.jaccards(choose_a(first), choose_b(second)) for first, second in means]
+    )
 
 
 # ---------------------------------------------------------------- in words

@@ -112,8 +112,10 @@ def _circuits_of(chosen: torch.Tensor, values: torch.Tensor, choose) -> torch.Te
     return choose(chosen @ values.float() / chosen.sum(1, keepdim=True))
 
 
-def summarise(found: Bootstrap, n_examples: int, seed: int) -> dict:
+def summarise(found: Bootstrap, n_examples: int, seed: int, goal: float = STABLE) -> dict:
     """What a circuit's metadata says of its bootstrap: {"mean", "low", "high"} are the mean and the central 95 % of resamples.
+
+    It is called stable where two resamples overlap by more than `goal` in the mean.
 
     `selection_frequency` and `sign_stability` have a number per edge, in the order of the file's edges.
     """
@@ -127,8 +129,8 @@ def summarise(found: Bootstrap, n_examples: int, seed: int) -> dict:
         "noise_floor": noise,
         "noise_floor_nodes": central(found.nodes_jaccard),
         "split_half": central(found.halves_jaccard),
-        "stable": noise["mean"] > STABLE and n_examples >= MIN_EXAMPLES,
-        "stable_above": STABLE,
+        "stable": noise["mean"] > goal and n_examples >= MIN_EXAMPLES,
+        "stable_above": goal,
         "sure_edges": int((found.frequency >= SURE).sum()),
         "selection_frequency": found.frequency.tolist(),
         "sign_stability": found.sign_stability.tolist(),
