@@ -185,7 +185,15 @@ def _require_kinds(metadata: dict, path) -> None:
         lists = [metadata["example_sha256"].get(name) for name in ("tokens", "articles")]
         fine["example_sha256"] = all(type(each) is list for each in lists)
     if fine.get("sizes"):  # then we wrote it, and how edges were chosen is read from it
-        fine["sizes"] = type(metadata["sizes"].get("selected")) is int
+        sizes = metadata["sizes"]
+        selected, most = sizes.get("selected"), sizes.get("edges")
+        whole = type(selected) is int and selected > 0
+        fine["sizes"] = whole and (type(most) is not int or selected <= most)
+        consistent = metadata.get("consistent_edges")
+        fine["consistent_edges"] = consistent is None or (
+            type(consistent) is list
+            and all(type(edge) is int and 0 <= edge < (most or edge + 1) for edge in consistent)
+        )
         selection = metadata.get("selection", "topn")
         fine["selection"] = selection in (*SELECTIONS, "threshold")
         if selection == "threshold":

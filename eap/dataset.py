@@ -60,7 +60,10 @@ def text_sha256(text: str) -> str:
 
     Sources are told apart by this: ids repeat, restart in every file, or are missing.
     """
-    plain = " ".join(unicodedata.normalize("NFC", text).split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+        text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    plain = " ".join(text.split())
     return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
 
 

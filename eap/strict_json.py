@@ -4,13 +4,20 @@ import json
 from pathlib import Path
 
 
+class Twice(ValueError):
+    """An object has a name twice."""
+
+
 def loads(text: str):
     """What a JSON text holds.
 
-    Raises ValueError for what is not JSON (json.JSONDecodeError), and for an object with a name
-    that is there twice.
+    Raises ValueError for what is not JSON (json.JSONDecodeError) or cannot be read, and Twice for
+    an object with a name that is there twice.
     """
-    return json.loads(text, object_pairs_hook=_each_once)
+    try:
+        return json.loads(text, object_pairs_hook=_each_once)
+    except RecursionError as error:
+        raise ValueError("lists or objects in each other too deeply") from error
 
 
 def _each_once(items: list[tuple]) -> dict:
@@ -18,7 +25,7 @@ def _each_once(items: list[tuple]) -> dict:
     if len(content) < len(items):
         names = [name for name, _ in items]
         twice = next(name for name in content if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is there twice")
+        raise Twice(f"{twice!r} is there twice")
     return content
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -194,9 +193,9 @@ def _parsed(path: str, where: str, text: str) -> dict:
 
 
 def _not_json(path: str, where: str, error: ValueError) -> InputError:
-    if isinstance(error, json.JSONDecodeError):
-        return InputError(f"{path}: {where} is not JSON: {error}; mend the file")
-    return InputError(f"{path}: {where}: {error}; keep the one that is meant")
+    if isinstance(error, strict_json.Twice):
+        return InputError(f"{path}: {where}: {error}; keep the one that is meant")
+    return InputError(f"{path}: {where} is not JSON: {error}; mend the file")
 
 
 def _require_object(path: str, where: str, record) -> None:

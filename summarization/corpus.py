@@ -375,6 +375,11 @@ def _with_columns(table, dataset: str, columns: Columns = USUAL):
             raise InputError(
                 f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the file"
             )
+    if getattr(table.features["id"], "dtype", "").startswith(
+        "float"
+    ):  # NaN: a table's word for none
+        ids = [None if own is None or own != own else own for own in table["id"]]
+        table = table.remove_columns("id").add_column("id", ids)
     if getattr(table.features["id"], "dtype", None) != "string":  # a cast writes all rows anew
         try:
             table = table.cast_column("id", Value("string"))

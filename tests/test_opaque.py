@@ -459,6 +459,8 @@ JSON = {
     "j.json": (f"[{PLAIN}] {PLAIN}", "item 2 is not JSON: Extra data"),
     "k.jsonl": (f"{PLAIN}\n{{", "line 2 is not JSON"),
     "l.json": ("[]", "no example"),
+    "m.jsonl": ('{"article": ' + "9" * 5000 + "}", "line 1 is not JSON: Exceeds the limit"),
+    "n.jsonl": (f"{PLAIN}\n" + "[" * 10**5, "line 2 is not JSON: lists or objects in each other"),
 }
 
 
@@ -505,6 +507,22 @@ def test_ids_of_every_kind(tmp_path):
     found = list(corpus.load(write_jsonl(tmp_path / "a.jsonl", table), "train")["id"])
     expected = ["row-000000", "row-000001", "row-000002", "7", "2.5", "a", "row-000006"]
     assert found == expected
+
+
+def test_ids_that_a_table_says_nan_for_are_none(tmp_path):
+    import pandas
+
+    path = tmp_path / "nan.parquet"
+    ids = [7.0, float("nan")]
+    pandas.DataFrame([{"id": own, **row(n)} for n, own in enumerate(ids)]).to_parquet(path)
+    found = list(corpus.load(str(path), "train")["id"])
+    assert found[1] == "row-000001" and float(found[0]) == 7
+
+
+def test_invisible_marks_make_no_other_article():
+    alike = "Мэр ушёл. It rained.", "\ufeffМэр\u200b ушёл.  It rai\u00adned.\u200f"
+    assert len({dataset.text_sha256(text) for text in alike}) == 1
+    assert dataset.text_sha256(alike[0]) != dataset.text_sha256(alike[0][:-1])
 
 
 def test_ids_that_are_lists_are_refused(tmp_path):

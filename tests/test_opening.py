@@ -554,6 +554,13 @@ BROKEN_CIRCUITS = {
     "layers as text": (lambda content: content["cfg"].update(n_layers="2"), "cfg.n_layers"),
     "sizes are a number": (with_metadata(sizes=5), "metadata.sizes"),
     "sizes without a number": (with_metadata(sizes={}), "metadata.sizes"),
+    "sizes of nothing": (lambda c: c["metadata"]["sizes"].update(selected=-1), "metadata.sizes"),
+    "more than all": (lambda c: c["metadata"]["sizes"].update(selected=10**6), "metadata.sizes"),
+    "edges of no model": (
+        with_metadata(consistent_edges=[10**6], selection="sign-consistent"),
+        "metadata.consistent_edges",
+    ),
+    "edges as text": (with_metadata(consistent_edges="ab"), "metadata.consistent_edges"),
     "unknown selection": (with_metadata(selection="best"), 'metadata.selection .*, got "best"'),
     "threshold is null": (with_metadata(selection="threshold"), "metadata.threshold"),
     "hashes are text": (with_metadata(example_sha256="ab"), "metadata.example_sha256"),
