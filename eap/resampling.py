@@ -35,7 +35,8 @@ def bootstrap_means(
     generator = torch.Generator().manual_seed(seed)
     n = len(per_example)
     for start in range(0, resamples, chunk):
-        yield counts_of(n, min(chunk, resamples - start), generator) @ per_example.float() / n
+        counts = counts_of(n, min(chunk, resamples - start), generator)
+        yield counts @ per_example.float() / n
 
 
 def counts_of(n: int, draws: int, generator: torch.Generator) -> torch.Tensor:
