@@ -143,7 +143,7 @@ def main(argv=None):
 
 def write(args, found: dict) -> None:
     """The JSON files, the plots, and the tables on stdout."""
-    from study import layers
+    from study import captions, layers
     from study.evolution import faithfulness, figures, words
 
     folder, out = Path(args.output_dir), console.Console.of(vars(args))
@@ -154,6 +154,7 @@ def write(args, found: dict) -> None:
     if found["faithfulness"]:
         tables = faithfulness.table(found["faithfulness"])
         found["sentences"] += faithfulness.sentences(found["faithfulness"])
+    found["captions"] = captions.of("evolution")
     disk.write_json(folder / "evolution.json", found)
     layers.write_layers(folder / "layers.evolution.json", "evolution", found["layers"])
     known = [name for name in ("trajectories", "faithfulness") if found[name]]

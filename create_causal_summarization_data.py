@@ -187,6 +187,7 @@ def main(argv=None):
     if run.up_to_date:
         return
 
+    from study import captions
     from study.pairs import content as pair_report
     from summarization import prompt, words
 
@@ -216,6 +217,7 @@ def main(argv=None):
         **pair_report.summarise(examples, pairs, dropped, args.seed),
     }
     summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_words"])
+    summary["captions"] = captions.of("salience")
     disk.write_json(folder / "salience.json", summary)
     disk.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
     console.Console.of(vars(args)).say("\n".join(summary["lines"]))

@@ -169,10 +169,11 @@ def compare(args, base, finetuned, sequences):
 
 def write(args, summary):
     """The JSON files and the plots."""
-    from study import layers
+    from study import captions, layers
     from study.differential import figures as differential_plots
 
     folder = Path(args.output_dir)
+    summary["captions"] = captions.of("differential")
     disk.write_json(folder / "differential.json", {"format": 1, **summary})
     scores = {name: change["scores"] for name, change in summary["changes"].items()}
     layers.write_layers(folder / "layers.differential.json", "differential", scores)

@@ -119,6 +119,7 @@ def main(argv=None):
     run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
     if run.up_to_date:
         return
+    from study import captions
     from study.faithfulness import content, figures, methods_figure, words
 
     settings = Settings.of(vars(args))
@@ -130,6 +131,7 @@ def main(argv=None):
     more = methods["sentences"] if methods else []
     result["sentences"] = words.sentences(result) + more
     settings.console.say("\n".join(words.lines(result) + more))
+    result["captions"] = captions.of("faithfulness")
     disk.write_json(folder / "faithfulness.json", result)
     disk.save_figure(lambda: figures.figure(result), folder / "faithfulness.png")
     if methods:

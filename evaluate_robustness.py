@@ -112,6 +112,7 @@ def main(argv=None):
     run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
     if run.up_to_date:
         return
+    from study import captions
     from study.robustness import again, content, figures, numbers
 
     settings = Settings.of(vars(args))
@@ -131,6 +132,7 @@ def main(argv=None):
         result |= content.NOT_AGAIN
     result["sentences"] = numbers.lines(result)
     settings.console.say("\n".join(result["sentences"]))
+    result["captions"] = captions.of("robustness")
     disk.write_json(folder / "robustness.json", result)
     disk.save_figure(lambda: figures.overlap(result), folder / "robustness.png")
     if args.model_path:

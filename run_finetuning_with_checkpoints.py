@@ -259,10 +259,12 @@ def main(argv=None):
 
 def write(args, log: list[dict], facts: dict) -> None:
     """Write training.json and training.png; print the validation NLL at each checkpoint."""
+    from study import captions
     from study.training import content, figures
 
     folder, out = Path(args.output_dir), console.Console.of(vars(args))
     found = content.content(vars(args), log, facts)
+    found["captions"] = captions.of("training")
     disk.write_json(folder / "training.json", found)
     disk.save_figure(lambda: figures.figure(found), folder / "training.png")
     out.say("\n".join(content.lines(found)))

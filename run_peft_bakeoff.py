@@ -318,10 +318,12 @@ def main(argv=None):
 
 def write(args, finished: list, data, plan) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
+    from study import captions
     from study.bakeoff import content, figures, results
 
     folder, out = Path(args.output_dir), console.Console.of(vars(args))
     found = results.content(finished, data, plan)
+    found["captions"] = captions.of("bakeoff")
     disk.write_json(folder / "bakeoff.json", found)
     disk.save_figure(lambda: figures.figure(found), folder / "bakeoff.png")
     costs = results.costs(finished, plan.placement)

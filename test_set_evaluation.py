@@ -251,6 +251,7 @@ def main(argv=None):
     if run.up_to_date:
         return
 
+    from study import captions
     from study.quality import content as quality
 
     for name in args.metrics:
@@ -269,6 +270,7 @@ def main(argv=None):
             disk.write_jsonl(texts[label], summaries(args, path, label, rows, n_models=n_models))
         written[label] = disk.read_jsonl(texts[label])
     result = evaluate(args, rows, written)
+    result["captions"] = captions.of("rouge")
     disk.write_json(folder / "rouge.json", result)
     disk.save_figure(lambda: quality.figure(result), folder / "rouge.png")
     from summarization import words

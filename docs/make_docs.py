@@ -9,15 +9,28 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from study.captions import FIGURES  # noqa: E402
+
 ROOMS = ("", "eap", "runs", "summarization", "study")  # "" is the folder of the scripts
 FURTHER = ("benchmarks", "demo", "docs")  # they have files to list, and no messages
 WIDTH = 38  # of a path in README's list
 RAISED = ("InputError", "ArgumentTypeError")
 PICTURES = ROOT / "docs" / "gallery"
+FIGURES_HEAD = """# The figures
+
+Every plot of a study, what it shows and what to look for. Each is a PNG of 200 dots an inch;
+`--figure_format pdf` or `svg` writes that beside it, and `--figure_width 3.4` makes it fit a paper's
+column when it is printed. All use one colour-blind palette, whose colours mean the same everywhere.
+The words stand in the JSON beside each figure too, as `captions`. Every formula, with its source:
+[method notes](methods.md).
+"""
 GALLERY_HEAD = """# Gallery
 
 Every figure of a study, as `make demo` draws it, and how to read it. Made by `python docs/make_docs.py
@@ -103,14 +116,12 @@ def troubleshooting() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def figure_rows() -> list[tuple[str, str, str]]:
-    """(pattern of a picture's name, what it shows, what to look for) of every figure."""
-    rows = []
-    for line in (ROOT / "docs" / "figures.md").read_text(encoding="utf-8").split("\n"):
-        if line.startswith("| `"):
-            names, shows, look = line.strip("| ").split(" | ")
-            rows += [(name, shows, look) for name in re.findall(r"`([^`]+\.png)`", names)]
-    return rows
+def figures() -> str:
+    """The table of figures, from their captions."""
+    rows = ["| plot | what it shows | what to look for |", "|---|---|---|"]
+    for name, caption in FIGURES.items():
+        rows.append(f"| `{name}` | {caption.shows} | {caption.look_for} |")
+    return FIGURES_HEAD + "\n" + "\n".join(rows) + "\n"
 
 
 def picture_of(pattern: str) -> str:
@@ -121,9 +132,9 @@ def picture_of(pattern: str) -> str:
 def gallery() -> str:
     """The gallery's text: each figure's picture with a sentence on how to read it."""
     parts = ["\n".join(textwrap.wrap(part, 100)) for part in GALLERY_HEAD.split("\n\n")]
-    for pattern, shows, look in figure_rows():
+    for pattern, caption in FIGURES.items():
         name = picture_of(pattern)
-        words = textwrap.wrap(f"{shows[0].upper()}{shows[1:]}. Look for: {look}.", 100)
+        words = textwrap.wrap(str(caption), 100)
         picture = f"![{name}](gallery/{name})" if (PICTURES / name).is_file() else ""
         parts.append("\n\n".join(filter(None, [f"## `{name}`", "\n".join(words), picture])))
     return "\n\n".join(parts) + "\n"
@@ -132,7 +143,7 @@ def gallery() -> str:
 def copy_pictures(outputs: Path) -> None:
     """Copy each figure of a run into the gallery, where the run has it."""
     PICTURES.mkdir(exist_ok=True)
-    for pattern, _, _ in figure_rows():
+    for pattern in FIGURES:
         name = picture_of(pattern)
         made = sorted(outputs.rglob(name))
         if made:
@@ -172,7 +183,11 @@ def main() -> None:
     if args.gallery:
         copy_pictures(args.gallery)
     papers = {"README.md": readme, "docs/troubleshooting.md": troubleshooting}
-    papers |= {"docs/gallery.md": gallery, "docs/methods.md": method_notes}
+    papers |= {
+        "docs/figures.md": figures,
+        "docs/gallery.md": gallery,
+        "docs/methods.md": method_notes,
+    }
     for name, make in papers.items():
         (ROOT / name).write_text(make(), encoding="utf-8")
 

@@ -125,7 +125,7 @@ def test_what_is_made_from_the_code_is_current(monkeypatch):
     assert (ROOT / "README.md").read_text(encoding="utf-8") == make_docs.readme(), advice
     notes = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     assert notes == make_docs.method_notes(), advice
-    for name in ("troubleshooting", "gallery"):
+    for name in ("troubleshooting", "figures", "gallery"):
         text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
         assert text == getattr(make_docs, name)(), advice
 
