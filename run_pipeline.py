@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eap import InputError
-from runs import console, devices, disk, flags, forecast, hub, records
+from runs import console, devices, disk, flags, forecast, hub, records, scripts
 from study import estimate
 from summarization import corpus, splits
 
@@ -228,20 +228,6 @@ def with_output_dir(command: list[str], out: Path) -> list[str]:
     if one_circuit or "--output_dir" in command:
         return command
     return [*command, "--output_dir", str(out / Path(command[0]).stem)]
-
-
-STAGES = (
-    "create_causal_summarization_data",
-    "run_finetuning_with_checkpoints",
-    "extract_summarization_circuit",
-    "analyze_circuit_evolution",
-    "differential_analysis",
-    "evaluate_faithfulness",
-    "evaluate_robustness",
-    "test_set_evaluation",
-    "run_peft_bakeoff",
-    "make_report",
-)
 
 
 # ---------------------------------------------------------------- how long it takes
@@ -471,11 +457,13 @@ def parse(argv=None):
     parser.add_argument(
         "--from",
         dest="first",
-        default=STAGES[0],
+        default=scripts.STAGES[0],
         metavar="STAGE",
         help="first stage: a script's name without .py",
     )
-    parser.add_argument("--to", dest="last", default=STAGES[-1], metavar="STAGE", help="last stage")
+    parser.add_argument(
+        "--to", dest="last", default=scripts.STAGES[-1], metavar="STAGE", help="last stage"
+    )
     parser.add_argument(
         "--model_path", type=flags.text, help="another model than the preset's (default: its own)"
     )
@@ -489,9 +477,9 @@ def parse(argv=None):
     parser.add_argument("--dry_run", action="store_true", help="print the commands only")
     args = parser.parse_args(argv)
     for flag, stage in (("--from", args.first), ("--to", args.last)):
-        if stage not in STAGES:
-            raise InputError(f"{flag} {stage}: expected a stage of {', '.join(STAGES)}")
-    if STAGES.index(args.first) > STAGES.index(args.last):
+        if stage not in scripts.STAGES:
+            raise InputError(f"{flag} {stage}: expected a stage of {', '.join(scripts.STAGES)}")
+    if scripts.STAGES.index(args.first) > scripts.STAGES.index(args.last):
         raise InputError(
             f"--from {args.first} --to {args.last}: expected the first stage before the last; swap them"
         )
@@ -511,7 +499,7 @@ def main(argv=None):
     """Run the stages."""
     args = parse(argv)
     out = Path(args.output_dir.replace("<preset>", args.preset))
-    wanted = STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]
+    wanted = scripts.STAGES[scripts.STAGES.index(args.first) : scripts.STAGES.index(args.last) + 1]
     preset = chosen_preset(args, out)
     chosen = [command for command in commands(preset, out) if Path(command[0]).stem in wanted]
     here, python = Path.cwd(), Path(sys.executable)

@@ -16,34 +16,13 @@ from pathlib import Path
 from eap import InputError
 from runs import console, devices, disk
 from runs.flags import VERSION
+from runs.scripts import PLACES
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 # Flags that cannot change a result: a run that differs only in these is up to date.
 COSMETIC = {"overwrite", "quiet", "verbose", "max_memory", "figure_format", "figure_width"}
-
-
-# Flags that say where something lies. It may lie elsewhere next time: a run is known by the names and what the inputs hold.
-PLACES = {
-    "output_dir",
-    "output",
-    "dataset",
-    "pairs",
-    "circuit",
-    "circuits",
-    "other_circuit",
-    "compare_circuit",
-    "model_path",
-    "model_paths",
-    "base_model_path",
-    "finetuned_model_path",
-    "other_model_path",
-    "training",
-    "run",
-    "layers_observed",
-    "layers_circuit",
-}
 
 
 LIBRARIES = (

@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eap import InputError
-from runs import disk, opening
+from runs import disk, opening, scripts
 from study import layers
 from study.bakeoff import lora
 from study.bakeoff.lora import Arm
 
 RANDOM_STREAM = 9_311  # the draws of random layers have a stream of their own
-MADE_BY = {
-    "observed": "differential_analysis.py",
-    "circuit": "analyze_circuit_evolution.py",
-    "change": "analyze_circuit_evolution.py",
+LAYERS = {  # the file of layers that a strategy asks for
+    "observed": "layers.differential.json",
+    "circuit": "layers.evolution.json",
+    "change": "layers.evolution.json",
 }
+MADE_BY = {strategy: f"{scripts.maker_of(file)}.py" for strategy, file in LAYERS.items()}
 
 
 @dataclass(frozen=True)

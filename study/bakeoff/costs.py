@@ -2,18 +2,10 @@
 
 from pathlib import Path
 
-from runs import disk, records
+from runs import disk, records, scripts
 from study.bakeoff.arms import Placement, file_of
 from study.bakeoff.content import Cost
 from study.bakeoff.lora import Arm
-
-# The scripts whose record stands in the folder of what they write, not beside each file.
-MADE_BY = {
-    "layers.differential.json": "differential_analysis",
-    "layers.evolution.json": "analyze_circuit_evolution",
-    "training.json": "run_finetuning_with_checkpoints",
-    "model": "run_finetuning_with_checkpoints",
-}
 
 
 def cost(placement: Placement, arm: Arm, run_records: list[dict], sweep_seconds: float) -> Cost:
@@ -80,9 +72,9 @@ def record_of(path: Path) -> Path | None:
     path = path.resolve()
     if path.is_dir():
         folder = path.parent if path.name.startswith("checkpoint-") else path
-        candidates = [records.record_in(folder, MADE_BY["model"])]
-    elif path.name in MADE_BY:
-        candidates = [records.record_in(path.parent, MADE_BY[path.name])]
+        candidates = [records.record_in(folder, scripts.maker_of(scripts.MODEL))]
+    elif maker := scripts.maker_of(path.name):
+        candidates = [records.record_in(path.parent, maker)]
     else:  # C.json and C.examples.safetensors have one record
         candidates = [records.record_beside(path), records.record_beside(path.with_suffix(""))]
     return next((record for record in candidates if record.is_file()), None)

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from eap import InputError
-from runs import checkpoints, console, disk, records
+from runs import checkpoints, console, disk, records, scripts
 
 SCRIPT = "run_finetuning_with_checkpoints"
 # What a resumed run may have otherwise than the run it goes on with: the weights come out the same.
@@ -54,7 +54,7 @@ def require_same_run(folder: Path, record: dict, identity: dict, inputs: dict) -
     """
     told = record.get("arguments", {})
     asked = json.loads(json.dumps(identity, default=str))
-    names = sorted((set(told) | set(asked)) - FREE_TO_CHANGE - records.COSMETIC - records.PLACES)
+    names = sorted((set(told) | set(asked)) - FREE_TO_CHANGE - records.COSMETIC - scripts.PLACES)
     other = [f"--{name} {told.get(name)}" for name in names if told.get(name) != asked.get(name)]
     sources = record.get("inputs", {})
     for name, source in inputs.items():
