@@ -1,6 +1,7 @@
 """The HTML report: everything escaped, everything inside the page, numbers as they stand in the JSON files."""
 
 import base64
+import io
 import json
 import re
 import zlib
@@ -17,7 +18,7 @@ from eap import InputError
 from eap.circuit import Circuit
 from runs import disk, records
 from study.page import circuits as page_circuits
-from study.page import findings, html, packing, rounding, sections, tables
+from study.page import findings, html, packing, pictures, rounding, sections, tables
 
 VOID = {"meta", "img", "link", "input", "br"}
 
@@ -141,6 +142,22 @@ def test_every_section_names_a_script_and_a_heading_of_the_method_notes():
     for section in sections.SECTIONS:
         assert (records.ROOT / section.command).is_file()
         assert section.note in headings
+
+
+def test_a_figure_keeps_its_colours_where_it_is_made_smaller(tmp_path):
+    """A key's colour stands in few pixels among thousands of others, and must not become another."""
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(200, 256, (300, 300, 3), dtype=np.uint8)
+    noise[:, :100] = 255
+    noise[10:14, 10:20] = (0, 158, 115)
+    Image.fromarray(noise).save(tmp_path / "figure.png")
+    shown = pictures.read(tmp_path / "figure.png", "")
+    raw = base64.b64decode(shown.address.split(",")[1])
+    assert len(raw) < (tmp_path / "figure.png").stat().st_size
+    kept = np.asarray(Image.open(io.BytesIO(raw)).convert("RGB"))
+    assert tuple(kept[12, 15]) == (0, 158, 115) and tuple(kept[50, 50]) == (255, 255, 255)
+    assert (shown.width, shown.height) == (300, 300)
 
 
 # ---------------------------------------------------------------- circuits in the page

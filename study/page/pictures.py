@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WIDEST = 1400  # pixels; a screen shows no more of a figure
-COLOURS = 128  # a figure's palette, without dithering: lines and letters stay sharp
+COLOURS = 256  # a figure's palette: its most frequent colours, exactly, so that keys stay true
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,19 @@ def _smaller(raw: bytes) -> bytes | None:
     if flat.width > WIDEST:
         height = max(1, round(flat.height * WIDEST / flat.width))
         flat = flat.resize((WIDEST, height), Image.Resampling.LANCZOS)
-    few = flat.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few = flat.quantize(palette=_palette(flat), dither=Image.Dither.NONE)
     written = io.BytesIO()
     few.save(written, "PNG", optimize=True)
     return written.getvalue()
+
+
+def _palette(picture):
+    """A picture whose palette is another's most frequent colours; the others go to the nearest."""
+    from PIL import Image
+
+    counted = picture.getcolors(picture.width * picture.height)
+    frequent = sorted(counted, reverse=True)[:COLOURS]
+    colours = [channel for _, colour in frequent for channel in colour]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours + colours[:3] * (COLOURS - len(frequent)))
+    return palette
