@@ -5,6 +5,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 WIDEST = 1400  # pixels; a screen shows no more of a figure
 COLOURS = 256  # a figure's palette: its most frequent colours, exactly, so that keys stay true
 
@@ -46,19 +48,29 @@ def _smaller(raw: bytes) -> bytes | None:
     if flat.width > WIDEST:
         height = max(1, round(flat.height * WIDEST / flat.width))
         flat = flat.resize((WIDEST, height), Image.Resampling.LANCZOS)
-    few = flat.quantize(palette=_palette(flat), dither=Image.Dither.NONE)
     written = io.BytesIO()
-    few.save(written, "PNG", optimize=True)
+    _with_few_colours(flat).save(written, "PNG", optimize=True)
     return written.getvalue()
 
 
-def _palette(picture):
-    """A picture whose palette is another's most frequent colours; the others go to the nearest."""
+def _with_few_colours(picture):
+    """The picture with a palette of its most frequent colours; the others go to one nearby.
+
+    Pillow finds that one roughly, also for a colour that is in the palette, which is put right here.
+    """
     from PIL import Image
 
     counted = picture.getcolors(picture.width * picture.height)
-    frequent = sorted(counted, reverse=True)[:COLOURS]
-    colours = [channel for _, colour in frequent for channel in colour]
+    frequent = [colour for _, colour in sorted(counted, reverse=True)[:COLOURS]]
     palette = Image.new("P", (1, 1))
-    palette.putpalette(colours + colours[:3] * (COLOURS - len(frequent)))
-    return palette
+    padded = frequent + frequent[:1] * (COLOURS - len(frequent))
+    palette.putpalette([channel for colour in padded for channel in colour])
+    rough = np.asarray(picture.quantize(palette=palette, dither=Image.Dither.NONE))
+    codes = np.asarray(picture).astype(np.int64) @ (65536, 256, 1)
+    known = np.array(frequent) @ (65536, 256, 1)
+    order = np.argsort(known)
+    place = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
+    exact = np.where(known[place] == codes, place, rough).astype(np.uint8)
+    few = Image.fromarray(exact, "P")
+    few.putpalette(palette.getpalette())
+    return few
