@@ -42,44 +42,28 @@ PLOTS = ("change", "jaccard", "layers")
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(
-        __doc__,
-        OUTPUT_DIR,
-        max_examples=MAX_EXAMPLES,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        device=DEVICE,
-        dtype=DTYPE,
-    )
+    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
     add = parser.add_argument
     add(
         "--circuits",
         nargs="+",
         type=flags.text,
-        default=CIRCUITS,
         help="a folder of C_step{N}.json, or files in order",
     )
     add(
         "--training",
         type=flags.text_or_none,
-        default=TRAINING,
         help="folder of the fine-tuning run, or its training.json (default: none)",
     )
     add(
         "--pairs",
         type=flags.text_or_none,
-        default=PAIRS,
         help="unseen pairs, for faithfulness at each checkpoint of --training (default: none)",
     )
-    add(
-        "--metrics",
-        type=flags.metric_list,
-        default=METRICS,
-        help="of the faithfulness: kl, nll, js, logit_diff",
-    )
-    add("--n_random", type=flags.count, default=N_RANDOM, help="circuits drawn at both ends, or 0")
-    add("--resamples", type=flags.count, default=RESAMPLES, help="for the noise floor; 0: none")
-    add("--trajectories", type=flags.positive_int, default=TRAJECTORIES, help="edges drawn")
+    add("--metrics", type=flags.metric_list, help="of the faithfulness: kl, nll, js, logit_diff")
+    add("--n_random", type=flags.count, help="circuits drawn at both ends, or 0")
+    add("--resamples", type=flags.count, help="for the noise floor; 0: none")
+    add("--trajectories", type=flags.positive_int, help="edges drawn")
     return parser.parse_args(argv)
 
 

@@ -41,48 +41,22 @@ OUTPUT_DIR = "outputs/create_causal_summarization_data"  # salience.json and sal
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, max_examples=MAX_EXAMPLES, seed=SEED)
-    parser.add_argument(
-        "--dataset",
-        type=flags.text,
-        default=DATASET,
-        help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
+    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    add = parser.add_argument
+    add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder, or demo")
+    add("--split", type=flags.text, help="train, validation or test")
+    add("--model_path", type=flags.text, help="whose tokenizer and context length")
+    add("--corruption", choices=["swap", "mask"])
+    add(
+        "--mask_text", type=flags.text, help="what --corruption mask repeats (default: %(default)r)"
     )
-    parser.add_argument(
-        "--split",
-        type=flags.text,
-        default=SPLIT,
-        help="train, validation or test (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--model_path",
-        type=flags.text,
-        default=MODEL_PATH,
-        help="whose tokenizer and context length (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--corruption", default=CORRUPTION, choices=["swap", "mask"], help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--mask_text",
-        type=flags.text,
-        default=MASK_TEXT,
-        help="what --corruption mask repeats (default: %(default)r)",
-    )
-    parser.add_argument(
-        "--output",
-        type=flags.file_name,
-        default=OUTPUT,
-        help="file for the pairs (default: %(default)s)",
-    )
-    parser.add_argument(
+    add("--output", type=flags.file_name, help="file for the pairs")
+    add(
         "--eval_fraction",
         type=flags.below_one,
-        default=EVAL_FRACTION,
         help="share of the pairs that goes to <output>_eval (default: %(default)s; 0: none)",
     )
-    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
-    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
+    flags.add_data(parser)
     return parser.parse_args(argv)
 
 

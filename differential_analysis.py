@@ -46,47 +46,18 @@ FINETUNED_FLAG = "--finetuned_model_path"
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(
-        __doc__,
-        OUTPUT_DIR,
-        max_examples=MAX_EXAMPLES,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        device=DEVICE,
-        dtype=DTYPE,
-    )
-    parser.add_argument(
-        "--base_model_path",
-        type=flags.text,
-        default=BASE_MODEL_PATH,
-        help="model before fine-tuning (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--finetuned_model_path",
-        type=flags.text,
-        default=FINETUNED_MODEL_PATH,
-        help="model after fine-tuning (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--dataset",
-        type=flags.text,
-        default=DATASET,
-        help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
-    )
-    parser.add_argument(
+    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    add = parser.add_argument
+    add("--base_model_path", type=flags.text, help="model before fine-tuning")
+    add("--finetuned_model_path", type=flags.text, help="model after fine-tuning")
+    add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder, or demo")
+    add(
         "--run",
         type=flags.text_or_none,
-        default=RUN,
         help="folder of a fine-tuning run, whose latents are followed (default: none)",
     )
-    parser.add_argument(
-        "--split",
-        type=flags.text,
-        default=SPLIT,
-        help="train, validation or test (default: %(default)s)",
-    )
-    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
-    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
+    add("--split", type=flags.text, help="train, validation or test")
+    flags.add_data(parser)
     return parser.parse_args(argv)
 
 

@@ -42,20 +42,10 @@ OUTPUT_DIR = "outputs/evaluate_faithfulness"  # faithfulness.json, faithfulness.
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(
-        __doc__,
-        OUTPUT_DIR,
-        max_examples=MAX_EXAMPLES,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        device=DEVICE,
-        dtype=DTYPE,
-    )
+    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
     add = parser.add_argument
-    add("--circuit", type=flags.text, default=CIRCUIT, help="circuit JSON")
-    add(
-        "--model_path", type=flags.text, default=MODEL_PATH, help="Hub id, folder, adapter, or demo"
-    )
+    add("--circuit", type=flags.text, help="circuit JSON")
+    add("--model_path", type=flags.text, help="Hub id, folder, adapter, or demo")
     add(
         "--other_circuit",
         help="run this circuit too, beside the first: before or after fine-tuning",
@@ -64,47 +54,33 @@ def parse(argv=None):
         "--other_model_path",
         help="run the circuits in this model too: the base or the fine-tuned one",
     )
-    add("--pairs", type=flags.text, default=PAIRS, help="pairs that extraction did not see")
+    add("--pairs", type=flags.text, help="pairs that extraction did not see")
     add(
         "--fractions",
         type=flags.shares,
-        default=FRACTIONS,
         help="sizes of the curve, of all edges; those of the two flags below are in it too",
     )
-    add(
-        "--random_fractions", type=flags.shares, default=RANDOM_FRACTIONS, help="of random circuits"
-    )
+    add("--random_fractions", type=flags.shares, help="of random circuits")
     add(
         "--cross_fractions",
         type=flags.shares,
-        default=CROSS_FRACTIONS,
         help="of the causal control and of cross-faithfulness",
     )
-    add(
-        "--n_random",
-        type=flags.count,
-        default=N_RANDOM,
-        help="random circuits per size and kind; 0: none",
-    )
+    add("--n_random", type=flags.count, help="random circuits per size and kind; 0: none")
     add(
         "--compare_circuit",
         type=flags.text,
         help="a circuit of the same model found by another method, to stand beside the first",
     )
-    add("--metrics", type=flags.metric_list, default=METRICS, help="of kl, nll, js, logit_diff")
-    add("--ablation", default=ABLATION, choices=flags.ABLATIONS, help="")
-    add("--resamples", type=flags.positive_int, default=RESAMPLES, help="for the intervals")
+    add("--metrics", type=flags.metric_list, help="of kl, nll, js, logit_diff")
+    add("--ablation", choices=flags.ABLATIONS)
+    add("--resamples", type=flags.positive_int, help="for the intervals")
     add(
         "--allow_same_examples",
         action="store_true",
         help="also evaluate on examples the circuit was found on",
     )
-    add(
-        "--max_memory",
-        type=flags.gigabytes,
-        default=MAX_MEMORY,
-        help="GB that the plan may use; auto: what is free",
-    )
+    flags.add_max_memory(parser)
     return parser.parse_args(argv)
 
 

@@ -44,39 +44,16 @@ OUTPUT_DIR = "outputs/evaluate_robustness"  # robustness.json and plots
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(
-        __doc__,
-        OUTPUT_DIR,
-        max_examples=MAX_EXAMPLES,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        device=DEVICE,
-        dtype=DTYPE,
-    )
+    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
     add = parser.add_argument
-    add("--circuits", nargs="+", type=flags.text, default=CIRCUITS, help="circuit files")
+    add("--circuits", nargs="+", type=flags.text, help="circuit files")
     add("--model_path", help="extract the first circuit again in this model, its own")
-    add("--pairs", type=flags.text, default=PAIRS, help="pairs for that")
-    add("--levels", type=flags.fractions, default=LEVELS, help="shares of salient tokens corrupted")
-    add(
-        "--variants",
-        type=variant_names,
-        default=VARIANTS,
-        help="other ways of extracting, by commas",
-    )
-    add(
-        "--mask_text",
-        type=flags.text,
-        default=MASK_TEXT,
-        help="what the variant mask repeats (default: %(default)r)",
-    )
-    add("--resamples", type=flags.positive_int, default=RESAMPLES, help="for the intervals")
-    add(
-        "--max_memory",
-        type=flags.gigabytes,
-        default=MAX_MEMORY,
-        help="GB that the plan may use; auto: what is free",
-    )
+    add("--pairs", type=flags.text, help="pairs for that")
+    add("--levels", type=flags.fractions, help="shares of salient tokens corrupted")
+    add("--variants", type=variant_names, help="other ways of extracting, by commas")
+    add("--mask_text", type=flags.text, help="what the variant mask repeats (default: %(default)r)")
+    add("--resamples", type=flags.positive_int, help="for the intervals")
+    flags.add_max_memory(parser)
     return parser.parse_args(argv)
 
 

@@ -60,83 +60,48 @@ STABLE = 0.8  # what --until_stable means without a number
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(
-        __doc__,
-        OUTPUT_DIR,
-        writes="the circuits of --all_checkpoints",
-        max_examples=MAX_EXAMPLES,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        device=DEVICE,
-        dtype=DTYPE,
+        __doc__, OUTPUT_DIR, globals(), writes="the circuits of --all_checkpoints"
     )
     add = parser.add_argument
-    add(
-        "--model_path", type=flags.text, default=MODEL_PATH, help="Hub id, folder, adapter, or demo"
-    )
+    add("--model_path", type=flags.text, help="Hub id, folder, adapter, or demo")
     add(
         "--all_checkpoints",
         action="store_true",
         help="one circuit per checkpoint-N: <output_dir>/C_step{N}.json",
     )
-    add("--pairs", type=flags.text, default=PAIRS, help="clean/corrupted pairs, .jsonl")
-    add(
-        "--output",
-        type=flags.file_name,
-        default=OUTPUT,
-        help="circuit file; its drawings lie beside it",
-    )
-    add(
-        "--method",
-        default=METHOD,
-        choices=flags.METHODS,
-        help="NAP, NAP-IG and NAP-secant score nodes",
-    )
-    add("--metric", default=METRIC, choices=flags.METRICS, help="")
-    add("--ig_steps", type=flags.steps, default=IG_STEPS, help="points on the path, or auto")
-    add("--ig_rule", default=IG_RULE, choices=flags.RULES, help="")
-    add("--ablation", default=ABLATION, choices=flags.ABLATIONS, help="")
+    add("--pairs", type=flags.text, help="clean/corrupted pairs, .jsonl")
+    add("--output", type=flags.file_name, help="circuit file; its drawings lie beside it")
+    add("--method", choices=flags.METHODS, help="NAP, NAP-IG and NAP-secant score nodes")
+    add("--metric", choices=flags.METRICS)
+    add("--ig_steps", type=flags.steps, help="points on the path, or auto")
+    add("--ig_rule", choices=flags.RULES)
+    add("--ablation", choices=flags.ABLATIONS)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--fraction", type=flags.share, default=FRACTION, help="of all edges, up to 1"
-    )
+    size.add_argument("--fraction", type=flags.share, help="of all edges, up to 1")
     size.add_argument("--top_n", type=flags.positive_int, help="number of edges instead")
     size.add_argument("--threshold", type=flags.positive_float, help="least |score| instead")
-    add("--selection", default=SELECTION, choices=flags.SELECTIONS, help="")
-    add("--absolute", action="store_true", default=ABSOLUTE, help="rank by |score| (default)")
+    add("--selection", choices=flags.SELECTIONS)
+    add("--absolute", action="store_true", help="rank by |score| (default)")
     add("--no_absolute", dest="absolute", action="store_false", help="rank by signed score")
     add(
         "--rank",
-        default=RANK,
         choices=flags.RANKS,
         help="mean: by |mean score|; example: by the mean of |score per example|",
     )
-    add(
-        "--spans",
-        action="store_true",
-        default=SPANS,
-        help="split scores by where the destination reads",
-    )
-    add("--resamples", type=flags.count, default=RESAMPLES, help="of examples, for the noise floor")
+    add("--spans", action="store_true", help="split scores by where the destination reads")
+    add("--resamples", type=flags.count, help="of examples, for the noise floor")
     add(
         "--until_stable",
         nargs="?",
         const=STABLE,
-        default=UNTIL_STABLE,
         type=flags.fraction,
         metavar="J",
         help="take pairs until the mean Jaccard index between resamples is over J, or they end; "
         "with --all_checkpoints the last one's number of pairs holds for all "
         f"(J without a number: {STABLE})",
     )
-    add(
-        "--exact_top", type=flags.count, default=EXACT_TOP, help="edges to patch exactly as a check"
-    )
-    add(
-        "--max_memory",
-        type=flags.gigabytes,
-        default=MAX_MEMORY,
-        help="GB that the plan may use; auto: what is free",
-    )
+    add("--exact_top", type=flags.count, help="edges to patch exactly as a check")
+    flags.add_max_memory(parser)
     args = parser.parse_args(argv)
     say_unused(parser, argv, args.method)
     if args.exact_top == 1:

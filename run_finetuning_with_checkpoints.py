@@ -89,64 +89,23 @@ DTYPE = "float32"  # of the model: float32, bfloat16 or float64
 # --------------------------------------------------------------------------------------------
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(
-        __doc__,
-        OUTPUT_DIR,
-        max_examples=MAX_EXAMPLES,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        device=DEVICE,
-        dtype=DTYPE,
-    )
+    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
     add = parser.add_argument
     add(
-        "--model_path",
-        type=flags.text,
-        default=MODEL_PATH,
-        help="Hub id, folder, checkpoint-N, adapter folder or demo",
+        "--model_path", type=flags.text, help="Hub id, folder, checkpoint-N, adapter folder or demo"
     )
-    add(
-        "--dataset",
-        type=flags.text,
-        default=DATASET,
-        help="Hub id, file, save_to_disk folder or demo",
-    )
-    add(
-        "--subset_train_size",
-        type=flags.positive_int,
-        default=SUBSET_TRAIN_SIZE,
-        help="training articles",
-    )
-    add(
-        "--validation_size",
-        type=flags.positive_int,
-        default=VALIDATION_SIZE,
-        help="validation articles",
-    )
-    add("--checkpoint_schedule", choices=["log", "even"], default=CHECKPOINT_SCHEDULE, help="")
-    add(
-        "--num_checkpoints",
-        type=flags.positive_int,
-        default=NUM_CHECKPOINTS,
-        help="of the schedule",
-    )
+    add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder or demo")
+    add("--subset_train_size", type=flags.positive_int, help="training articles")
+    add("--validation_size", type=flags.positive_int, help="validation articles")
+    add("--checkpoint_schedule", choices=["log", "even"])
+    add("--num_checkpoints", type=flags.positive_int, help="of the schedule")
     add(
         "--checkpoint_steps",
         type=flags.int_list,
         help="steps of the checkpoints, as in 0,10,100, in place of a schedule",
     )
-    add(
-        "--probe_examples",
-        type=flags.count,
-        default=PROBE_EXAMPLES,
-        help="examples of the latents; 0 for none",
-    )
-    add(
-        "--probe_positions",
-        type=flags.positive_int,
-        default=PROBE_POSITIONS,
-        help="positions of each",
-    )
+    add("--probe_examples", type=flags.count, help="examples of the latents; 0 for none")
+    add("--probe_positions", type=flags.positive_int, help="positions of each")
     add(
         "--resume_from_checkpoint",
         nargs="?",
@@ -157,65 +116,21 @@ def parse(argv=None):
     add(
         "--early_stopping_patience",
         type=flags.count,
-        default=EARLY_STOPPING_PATIENCE,
         help="stop after so many evaluations without a better NLL; 0: never",
     )
-    add("--learning_rate", type=flags.natural_float, default=LEARNING_RATE, help="")
-    add("--num_train_epochs", type=flags.positive_float, default=NUM_TRAIN_EPOCHS, help="")
-    add(
-        "--max_steps",
-        type=flags.max_steps,
-        default=MAX_STEPS,
-        help="overrides the epochs if positive",
-    )
-    add(
-        "--per_device_train_batch_size",
-        type=flags.positive_int,
-        default=PER_DEVICE_TRAIN_BATCH_SIZE,
-        help="",
-    )
-    add(
-        "--per_device_eval_batch_size",
-        type=flags.positive_int,
-        default=PER_DEVICE_EVAL_BATCH_SIZE,
-        help="",
-    )
-    add(
-        "--gradient_accumulation_steps",
-        type=flags.positive_int,
-        default=GRADIENT_ACCUMULATION_STEPS,
-        help="",
-    )
-    add(
-        "--warmup_steps",
-        type=flags.natural_float,
-        default=WARMUP_STEPS,
-        help="steps, or below 1 a share of all",
-    )
-    add("--weight_decay", type=flags.natural_float, default=WEIGHT_DECAY, help="")
-    add(
-        "--lr_scheduler_type",
-        type=flags.text,
-        default=LR_SCHEDULER_TYPE,
-        help="linear, cosine, constant, ...",
-    )
-    add("--optim", type=flags.text, default=OPTIM, help="")
-    add("--max_grad_norm", type=flags.natural_float, default=MAX_GRAD_NORM, help="")
-    add("--adam_beta1", type=flags.below_one, default=ADAM_BETA1, help="")
-    add("--adam_beta2", type=flags.below_one, default=ADAM_BETA2, help="")
-    add("--adam_epsilon", type=flags.natural_float, default=ADAM_EPSILON, help="")
-    add("--label_smoothing_factor", type=flags.fraction, default=LABEL_SMOOTHING_FACTOR, help="")
-    flags.add_precision(parser, BF16, TF32, GRADIENT_CHECKPOINTING)
-    add(
-        "--train_sampling_strategy",
-        choices=["random", "sequential", "group_by_length"],
-        default=TRAIN_SAMPLING_STRATEGY,
-        help="",
-    )
-    add("--dataloader_num_workers", type=flags.count, default=DATALOADER_NUM_WORKERS, help="")
-    add("--logging_steps", type=flags.positive_int, default=LOGGING_STEPS, help="")
-    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
-    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
+    add("--learning_rate", type=flags.natural_float)
+    add("--per_device_eval_batch_size", type=flags.positive_int)
+    add("--optim", type=flags.text)
+    add("--max_grad_norm", type=flags.natural_float)
+    add("--adam_beta1", type=flags.below_one)
+    add("--adam_beta2", type=flags.below_one)
+    add("--adam_epsilon", type=flags.natural_float)
+    add("--label_smoothing_factor", type=flags.fraction)
+    flags.add_trainer(parser)
+    add("--train_sampling_strategy", choices=["random", "sequential", "group_by_length"])
+    add("--dataloader_num_workers", type=flags.count)
+    add("--logging_steps", type=flags.positive_int)
+    flags.add_data(parser)
     parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)

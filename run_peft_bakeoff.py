@@ -121,19 +121,12 @@ DEMO = {
 # --------------------------------------------------------------------------------------------
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(
-        __doc__,
-        OUTPUT_DIR,
-        max_examples=MAX_EXAMPLES,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        device=DEVICE,
-        dtype=DTYPE,
-    )
+    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
     add = parser.add_argument
     default_arms = [arm.name for arm in ARMS if arm.by_default]
     add(
         "--arms",
+        constant=None,
         nargs="+",
         type=flags.text,
         metavar="ARM",
@@ -142,126 +135,32 @@ def parse(argv=None):
         f"{' '.join(default_arms)})",
     )
     add(
-        "--model_path",
-        type=flags.text,
-        default=MODEL_PATH,
-        help="the base model: Hub id, folder, checkpoint-N or demo",
+        "--model_path", type=flags.text, help="the base model: Hub id, folder, checkpoint-N or demo"
     )
+    add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder or demo")
+    add("--subset_train_size", type=flags.positive_int, help="training articles")
+    add("--seeds", type=flags.positive_int, help="how many, from --seed on")
     add(
-        "--dataset",
-        type=flags.text,
-        default=DATASET,
-        help="Hub id, file, save_to_disk folder or demo",
+        "--budget", type=budget, help="trainable parameters of each LoRA arm: a number, all or none"
     )
-    add(
-        "--subset_train_size",
-        type=flags.positive_int,
-        default=SUBSET_TRAIN_SIZE,
-        help="training articles",
-    )
-    add("--seeds", type=flags.positive_int, default=SEEDS, help="how many, from --seed on")
-    add(
-        "--budget",
-        type=budget,
-        default=BUDGET,
-        help="trainable parameters of each LoRA arm: a number, all or none",
-    )
-    add(
-        "--rank",
-        type=flags.positive_int,
-        default=RANK,
-        help="of arm all, and of each arm with --budget none",
-    )
-    add("--alpha_over_r", type=flags.positive_float, default=ALPHA_OVER_R, help="")
-    add(
-        "--top_k",
-        type=flags.positive_int,
-        default=TOP_K,
-        help="layers of random, observed, circuit",
-    )
-    add(
-        "--layers_observed",
-        type=flags.text,
-        default=LAYERS_OBSERVED,
-        help="layers.differential.json",
-    )
-    add(
-        "--layers_circuit",
-        type=flags.text,
-        default=LAYERS_CIRCUIT,
-        help="layers.evolution.json, or a circuit",
-    )
-    add(
-        "--measure_observed",
-        type=flags.text_or_none,
-        default=MEASURE_OBSERVED,
-        help="(default: the file's first)",
-    )
-    add("--measure_circuit", type=flags.text, default=MEASURE_CIRCUIT, help="")
-    add("--measure_change", type=flags.text, default=MEASURE_CHANGE, help="")
-    add(
-        "--learning_rate",
-        type=flags.positive_float,
-        default=LEARNING_RATE,
-        help="of adapters, middle of a sweep",
-    )
-    add(
-        "--full_learning_rate",
-        type=flags.positive_float,
-        default=FULL_LEARNING_RATE,
-        help="of arm full, likewise",
-    )
-    add("--lr_sweep", type=factors, default=LR_SWEEP, help="factors that each arm tries, or none")
-    add(
-        "--sweep_share",
-        type=flags.share,
-        default=SWEEP_SHARE,
-        help="steps of each as a share of all",
-    )
-    add(
-        "--validation_size",
-        type=flags.positive_int,
-        default=VALIDATION_SIZE,
-        help="articles of the sweep",
-    )
-    add("--num_train_epochs", type=flags.positive_float, default=NUM_TRAIN_EPOCHS, help="")
-    add(
-        "--max_steps",
-        type=flags.max_steps,
-        default=MAX_STEPS,
-        help="overrides the epochs if positive",
-    )
-    add(
-        "--per_device_train_batch_size",
-        type=flags.positive_int,
-        default=PER_DEVICE_TRAIN_BATCH_SIZE,
-        help="",
-    )
-    add(
-        "--gradient_accumulation_steps",
-        type=flags.positive_int,
-        default=GRADIENT_ACCUMULATION_STEPS,
-        help="",
-    )
-    add(
-        "--warmup_steps",
-        type=flags.natural_float,
-        default=WARMUP_STEPS,
-        help="steps, or below 1 a share of all",
-    )
-    add("--weight_decay", type=flags.natural_float, default=WEIGHT_DECAY, help="")
-    add(
-        "--lr_scheduler_type",
-        type=flags.text,
-        default=LR_SCHEDULER_TYPE,
-        help="linear, cosine, constant, ...",
-    )
-    flags.add_precision(parser, BF16, TF32, GRADIENT_CHECKPOINTING)
-    add("--max_new_tokens", type=flags.positive_int, default=MAX_NEW_TOKENS, help="of a summary")
-    add("--min_new_tokens", type=flags.count, default=MIN_NEW_TOKENS, help="no end before")
-    add("--num_beams", type=flags.positive_int, default=NUM_BEAMS, help="1 is greedy")
-    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
-    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
+    add("--rank", type=flags.positive_int, help="of arm all, and of each arm with --budget none")
+    add("--alpha_over_r", type=flags.positive_float)
+    add("--top_k", type=flags.positive_int, help="layers of random, observed, circuit")
+    add("--layers_observed", type=flags.text, help="layers.differential.json")
+    add("--layers_circuit", type=flags.text, help="layers.evolution.json, or a circuit")
+    add("--measure_observed", type=flags.text_or_none, help="(default: the file's first)")
+    add("--measure_circuit", type=flags.text)
+    add("--measure_change", type=flags.text)
+    add("--learning_rate", type=flags.positive_float, help="of adapters, middle of a sweep")
+    add("--full_learning_rate", type=flags.positive_float, help="of arm full, likewise")
+    add("--lr_sweep", type=factors, help="factors that each arm tries, or none")
+    add("--sweep_share", type=flags.share, help="steps of each as a share of all")
+    add("--validation_size", type=flags.positive_int, help="articles of the sweep")
+    flags.add_trainer(parser)
+    add("--max_new_tokens", type=flags.positive_int, help="of a summary")
+    add("--min_new_tokens", type=flags.count, help="no end before")
+    add("--num_beams", type=flags.positive_int, help="1 is greedy")
+    flags.add_data(parser)
     parser.epilog = flags.demo_defaults(DEMO)
     if parser.parse_args(argv).dataset == "demo":
         parser.set_defaults(**DEMO)

@@ -46,61 +46,21 @@ NLL_TOKENS = 4096  # positions of reference summaries at a time, when --batch_si
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(
-        __doc__,
-        OUTPUT_DIR,
-        max_examples=MAX_EXAMPLES,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        device=DEVICE,
-        dtype=DTYPE,
-    )
-    parser.add_argument(
-        "--model_paths",
-        nargs="+",
-        type=flags.text,
-        default=MODEL_PATHS,
-        help="models, the one to compare with first (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--dataset",
-        type=flags.text,
-        default=DATASET,
-        help="Hub id, file, save_to_disk folder, or demo (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--split",
-        type=flags.text,
-        default=SPLIT,
-        help="train, validation or test (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--num_beams",
-        type=flags.positive_int,
-        default=NUM_BEAMS,
-        help="1 is greedy (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--min_new_tokens",
-        type=flags.count,
-        default=MIN_NEW_TOKENS,
-        help="no end before (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max_new_tokens",
-        type=flags.positive_int,
-        default=MAX_NEW_TOKENS,
-        help="of a summary (default: %(default)s)",
-    )
-    parser.add_argument(
+    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    add = parser.add_argument
+    add("--model_paths", nargs="+", type=flags.text, help="models, the one to compare with first")
+    add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder, or demo")
+    add("--split", type=flags.text, help="train, validation or test")
+    add("--num_beams", type=flags.positive_int, help="1 is greedy")
+    add("--min_new_tokens", type=flags.count, help="no end before")
+    add("--max_new_tokens", type=flags.positive_int, help="of a summary")
+    add(
         "--metrics",
         nargs="*",
         type=flags.text,
-        default=METRICS,
         help="further metrics of the evaluate library, as bertscore (default: none)",
     )
-    flags.add_columns(parser, ARTICLE_COLUMN, SUMMARY_COLUMN)
-    flags.add_prompt(parser, PROMPT, INSTRUCTION, MAX_LENGTH)
+    flags.add_data(parser)
     args = parser.parse_args(argv)
     generation.check_lengths(args.min_new_tokens, args.max_new_tokens)
     return args

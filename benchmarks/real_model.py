@@ -35,7 +35,7 @@ SPLITS = 20  # random halves of the examples
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/benchmarks", max_examples=24)
+    parser = flags.parser(__doc__, "outputs/benchmarks", {"MAX_EXAMPLES": 24})
     add = parser.add_argument
     add("--circuits", nargs="+", default=CIRCUITS, help="(default: %(default)s)")
     add("--model_path", default=MODEL_PATH, help="(default: %(default)s)")

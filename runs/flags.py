@@ -38,15 +38,33 @@ FIGURE_FORMATS = ("png", "svg", "pdf")
 PROMPTS = ("auto", "plain", "chat")  # the kinds of summarization.prompt
 
 
-class _Marking:
-    """Knows of each flag whether it was given a default: one without may be None.
+# The constants that every script has, as they are where a script does not set them.
+USUAL = {
+    "MAX_EXAMPLES": "all",
+    "BATCH_SIZE": "auto",
+    "SEED": 0,
+    "DEVICE": "auto",
+    "DTYPE": "float32",
+}
 
-    The help of a flag with a value ends with its default, unless its own words name one.
+
+class _Adding:
+    """Adds flags whose default is the constant of their name, in capitals, among `constants`.
+
+    `constant` names another one, or None for none. Of each flag it is known whether it may be None:
+    one without a default may. The help of a flag with a value ends with its default, unless its own
+    words name one.
     """
 
+    constants = {}
+
     def add_argument(self, *names, **options):
+        name = options.get("dest", names[-1].removeprefix("--"))
+        constant = options.pop("constant", name.upper())
+        if "default" not in options and constant in self.constants:
+            options["default"] = self.constants[constant]
         if _shows_default(options):
-            options["help"] = f"{options['help']} (default: %(default)s)".lstrip()
+            options["help"] = f"{options.get('help', '')} (default: %(default)s)".lstrip()
         action = super().add_argument(*names, **options)
         action.may_be_absent = "default" not in options
         return action
@@ -55,16 +73,16 @@ class _Marking:
 def _shows_default(options: dict) -> bool:
     """Whether the help of a flag with these options lacks the default that it should end with."""
     takes_a_value = "type" in options or "choices" in options
-    unnamed = "default" not in options.get("help", "default")
+    unnamed = "default" not in options.get("help", "")
     optional = options.get("nargs") == "?"  # a flag with a value of its own where none is given
     return takes_a_value and "default" in options and unnamed and not optional
 
 
-class _Group(_Marking, argparse._MutuallyExclusiveGroup):
+class _Group(_Adding, argparse._MutuallyExclusiveGroup):
     pass
 
 
-class Parser(_Marking, argparse.ArgumentParser):
+class Parser(_Adding, argparse.ArgumentParser):
     """An ArgumentParser that also takes `--ig-steps` for `--ig_steps`; its errors are one line.
 
     Every default goes through its flag's own checks: argparse checks those alone that are text.
@@ -72,6 +90,7 @@ class Parser(_Marking, argparse.ArgumentParser):
 
     def add_mutually_exclusive_group(self, **options):
         group = _Group(self, **options)
+        group.constants = self.constants
         self._mutually_exclusive_groups.append(group)
         return group
 
@@ -149,51 +168,41 @@ def _underscored(word):
 
 
 def parser(
-    doc: str,
-    output_dir: str,
-    *,
-    writes="plots and numbers",
-    max_examples="all",
-    batch_size="auto",
-    seed=0,
-    device="auto",
-    dtype="float32",
+    doc: str, output_dir: str, constants: dict | None = None, *, writes="plots and numbers"
 ) -> Parser:
-    """A parser with the flags that every script has; the script's docstring is its help text."""
+    """A parser with the flags that every script has; the script's docstring is its help text.
+
+    `constants` are the script's `globals()`: what stands there under a flag's name in capitals is
+    its default.
+    """
     made = Parser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    made.constants = USUAL | (constants or {}) | {"OUTPUT_DIR": output_dir}
     made.add_argument(
         "--output_dir",
         type=text,
-        default=output_dir,
         help=f"folder for {writes} (default: %(default)s)",
     )
     made.add_argument(
         "--seed",
         type=seed_number,
-        default=seed,
         help="seed of every random choice (default: %(default)s)",
     )
     made.add_argument(
         "--device",
         type=device_name,
-        default=device,
         help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)",
     )
-    made.add_argument(
-        "--dtype", default=dtype, choices=DTYPES, help="of the model (default: %(default)s)"
-    )
+    made.add_argument("--dtype", choices=DTYPES, help="of the model (default: %(default)s)")
     made.add_argument(
         "--max_examples",
         type=examples,
-        default=max_examples,
         help="use at most this many examples; all: every one there is (default: %(default)s)",
     )
     made.add_argument(
         "--batch_size",
         type=planned,
-        default=batch_size,
         help="examples at a time; auto: planned from the free memory (default: %(default)s)",
     )
     made.add_argument(
@@ -232,48 +241,44 @@ def _word_of(kind):
     return checked
 
 
-def add_precision(made: Parser, bf16, tf32, gradient_checkpointing) -> None:
-    """Add the flags of a script that trains: what it multiplies in, what it keeps of a pass."""
-    made.add_argument(
+def add_trainer(made: Parser) -> None:
+    """Add the flags of every script that trains: how long, in which steps, in what precision."""
+    add = made.add_argument
+    add("--num_train_epochs", type=positive_float)
+    add("--max_steps", type=max_steps, help="overrides the epochs if positive")
+    add("--per_device_train_batch_size", type=positive_int)
+    add("--gradient_accumulation_steps", type=positive_int)
+    add("--warmup_steps", type=natural_float, help="steps, or below 1 a share of all")
+    add("--weight_decay", type=natural_float)
+    add("--lr_scheduler_type", type=text, help="linear, cosine, constant, ...")
+    add(
         "--bf16",
         action="store_true",
-        default=bf16,
         help="mixed precision in bfloat16; weights stay in --dtype (default: %(default)s)",
     )
-    made.add_argument(
+    add(
         "--tf32",
         action="store_true",
-        default=tf32,
         help="train with TF32 products on a GPU that has them (default: %(default)s)",
     )
-    made.add_argument("--no_tf32", dest="tf32", action="store_false", default=tf32)
-    made.add_argument(
+    add("--no_tf32", dest="tf32", action="store_false")
+    add(
         "--gradient_checkpointing",
         action="store_true",
-        default=gradient_checkpointing,
         help="recompute activations: less memory, more time (default: %(default)s)",
     )
 
 
-def add_columns(made: Parser, article_column, summary_column) -> None:
-    """Add the flags of a script that reads a data set."""
-    for name, default in (("article", article_column), ("summary", summary_column)):
+def add_data(made: Parser) -> None:
+    """Add the flags of a script that reads a data set and makes prompts of its articles."""
+    for name, usual in (("article", "document"), ("summary", "highlights")):
         made.add_argument(
             f"--{name}_column",
             type=text_or_none,
-            default=default,
-            help=f"the data set's name for it (default: a usual one, as {name} or {USUAL[name]})",
+            help=f"the data set's name for it (default: a usual one, as {name} or {usual})",
         )
-
-
-USUAL = {"article": "document", "summary": "highlights"}
-
-
-def add_prompt(made: Parser, prompt, instruction, max_length) -> None:
-    """Add the flags of a script that makes prompts of articles."""
     made.add_argument(
         "--prompt",
-        default=prompt,
         choices=PROMPTS,
         help="plain: article and TL;DR; chat: the tokenizer's template; auto: chat for an instruct "
         "model, and for a fine-tuned one as in its training (default: %(default)s)",
@@ -281,15 +286,22 @@ def add_prompt(made: Parser, prompt, instruction, max_length) -> None:
     made.add_argument(
         "--instruction",
         type=text_or_none,
-        default=instruction,
         help="of a chat prompt; the article stands at {article} in it, or after it (default: "
         "'Summarize this news article in two sentences:')",
     )
     made.add_argument(
         "--max_length",
         type=count,
-        default=max_length,
-        help="tokens of prompt and summary at most; 0: the model's context (default: %(default)s)",
+        help="tokens of prompt and summary at most; 0: the model's context",
+    )
+
+
+def add_max_memory(made: Parser) -> None:
+    """Add the flag of a script that plans its batches from the memory."""
+    made.add_argument(
+        "--max_memory",
+        type=gigabytes,
+        help="GB that the plan may use; auto: what is free",
     )
 
 

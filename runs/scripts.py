@@ -124,7 +124,7 @@ SCRIPTS = (
         question="what came out?",
         reads="a folder of results",
         writes="`report.html`",
-        demo="1 s",
+        demo="20 s",
         places=(),
     ),
 )

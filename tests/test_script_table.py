@@ -61,3 +61,13 @@ def test_the_pipelines_commands_are_in_its_order():
         commands = [command[0] for command in run_pipeline.commands(preset, ROOT / "out")]
         known = [f"{stage}.py" for stage in scripts.STAGES]
         assert sorted(set(commands), key=known.index) == list(dict.fromkeys(commands))
+
+
+def test_every_section_of_the_report_is_of_a_script():
+    from study.page import sections
+
+    made_by = {section.json: section.command for section in sections.SECTIONS}
+    assert set(made_by.values()) < {script.file for script in scripts.SCRIPTS}
+    for script in scripts.SCRIPTS:
+        for result in set(script.results) & made_by.keys():
+            assert made_by[result] == script.file
