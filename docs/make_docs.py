@@ -151,11 +151,22 @@ def copy_pictures(outputs: Path) -> None:
 
 
 def readme() -> str:
-    """README with its list of files as it is now."""
+    """README with its table of scripts and its list of files as they are now."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = script_table()
+    above, below = text.split(rows[0] + "\n", 1)
+    text = "\n".join([above + rows[0], *rows[1:], "", below.split("\n\n", 1)[1]])
     head, rest = text.split("## The files\n\n```\n", 1)
     tail = rest.split("\n```\n", 1)[1]
     return f"{head}## The files\n\n```\n{file_list()}\n```\n{tail}"
+
+
+def script_table() -> list[str]:
+    """The lines of README's table of scripts."""
+    sys.path.insert(0, str(ROOT))
+    from runs import scripts
+
+    return scripts.table()
 
 
 def anchor(heading: str) -> str:
