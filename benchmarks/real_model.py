@@ -55,9 +55,9 @@ def main(argv=None):
 
     circuits = dict(zip(map(name_of, args.circuits), args.circuits, strict=True))
     found = dict(zip(circuits, opening.load_circuits(list(circuits.values())), strict=True))
-    device = devices.of(args)
+    device, out = devices.Device.of(vars(args)), console.Console.of(vars(args))
     adapter, tokenizer = opening.open_adapted(device, args.model_path, found)
-    pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=console.Console(args.quiet))
+    pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=out)
     pairs = dataset.unseen(pairs, [circuit.metadata for circuit in found.values()], args.pairs)
     pairs = pairs[: args.max_examples]
     scores = {name: scores_of(path) for name, path in circuits.items()}
@@ -76,7 +76,7 @@ def main(argv=None):
     disk.write_json(folder / "real_model.json", content)
     disk.save_figure(lambda: draw(content), folder / "real_model.png")
     for line in lines(content):
-        console.say(args, line)
+        out.say(line)
 
 
 def name_of(path: str) -> str:
@@ -134,7 +134,7 @@ def run(args, adapter, pairs, kept: dict, path: Path) -> list[dict]:
     ids = [pair.id for pair in pairs]
     done = {(row["pair"], row["what"], row["rank"], row["size"]) for row in rows}
     path.parent.mkdir(parents=True, exist_ok=True)
-    for pair in console.progress(pairs, args, "running circuits"):
+    for pair in console.Console(args.quiet).progress(pairs, "running circuits"):
         left = [key for key in kept if (pair.id, *key) not in done]
         if not left:
             continue
@@ -220,7 +220,7 @@ def copying(adapter, pairs, args):
     from study.differential.two_models import states
 
     graph, looks = adapter.graph, []
-    for pair in console.progress(pairs, args, "heads that copy"):
+    for pair in console.Console(args.quiet).progress(pairs, "heads that copy"):
         ids = torch.tensor(pair.clean_ids)
         first, last = pair.segments[0][0], pair.segments[-1][1]
         targets = ids[pair.target_start :]

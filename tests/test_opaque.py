@@ -667,7 +667,8 @@ def test_tokenizers_that_normalise_give_aligned_pairs_that_extraction_accepts(
         each["article"] = each["article"].replace("council", "ﬁne  COUNCIL cafe\u0301")
         each["highlights"] += " ﬁne  CAFE\u0301 Ⅳ"
     args = script.parse(["--quiet"])
-    _, made, _ = script.make_pairs(args, normalising, 320, table)
+    template = prompt.template(normalising)
+    _, made, _ = script.make_pairs(args, normalising, 320, table, template)
     assert len(made) == 4
     write_jsonl(tmp_path / "p.jsonl", made)
     pairs = dataset.read_pairs(tmp_path / "p.jsonl")

@@ -576,7 +576,7 @@ def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
     for folder, message in (
         (cut, "SafetensorError"),
         (other, "of the shapes in its config"),
-        (opt, "type gpt2, llama, qwen2, qwen3, gpt_neox, got opt"),
+        (opt, "type gpt2, llama, qwen2, qwen3, gpt_neox, gemma2, got opt"),
         (broken, "config.json"),
     ):
         with pytest.raises(InputError, match=message):
