@@ -202,7 +202,7 @@ def extract(
     if run.up_to_date:
         blocks.discard(unfinished)  # of a run that ended just before it did so
         return
-    from eap import dataset
+    from eap.examples import Examples
     from study.extraction import content, scores, until_stable
 
     devices.seed_everything(settings.seed)
@@ -231,17 +231,17 @@ def extract(
                 settings, adapter, pairs, scores_file, n_circuits=n_circuits
             )
         circuit = content.choose(settings, adapter, pairs, scores_file, summary)
-    circuit.metadata.update(
+    circuit = circuit.noting(
         pairs_sha256=run.identity["inputs"]["pairs"]["sha256"],
         weights_sha256=weights.sha256(model_path),
         examples_sha256=records.sha256(files.examples.resolve()),
         tokenizer_sha256=opening.tokenizer_sha256(tokenizer),
-        **dataset.contents(pairs),
+        **Examples.of(pairs).entries(),
     )
     if "commit" in run.identity["inputs"]["model"]:
-        circuit.metadata["weights_commit"] = run.identity["inputs"]["model"]["commit"]
+        circuit = circuit.noting(weights_commit=run.identity["inputs"]["model"]["commit"])
     if as_many_as:
-        circuit.metadata["as_many_pairs_as"] = as_many_as.name
+        circuit = circuit.noting(as_many_pairs_as=as_many_as.name)
     write(files, circuit, by_span, unit=settings.unit)
     run.finish()
     blocks.discard(unfinished)

@@ -4,20 +4,18 @@ import itertools
 import json
 import math
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
 from eap import InputError, strict_json
 from eap.graph import SLOTS, Graph
-from eap.selection import RANKS, SELECTIONS, Rule
-
-# Metadata that are read again, and what each must be.
-KINDS = {
-    **dict.fromkeys(("tokenizer_sha256", "weights_sha256", "examples_sha256"), str),
-    **dict.fromkeys(("sizes", "example_sha256", "bootstrap", "stability"), dict),
-}
+from eap.metadata import Metadata, read_metadata
+from eap.selection import Rule
 
 MOST = {"n_layers": 1000, "n_heads": 1000, "d_model": 10**6}  # in a file
 
@@ -35,31 +33,33 @@ class Circuit:
     in_graph: torch.Tensor
     scores: torch.Tensor | None = None
     node_scores: torch.Tensor | None = None
-    metadata: dict = field(default_factory=dict)
+    metadata: Mapping = field(default_factory=dict)  # as in the file; `about` is read from it
     rank_scores: torch.Tensor | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+
+    @cached_property
+    def about(self) -> Metadata:
+        """How the circuit was found. Raises InputError as `read_metadata` does."""
+        return read_metadata(self.metadata)
+
+    def noting(self, **entries) -> "Circuit":
+        """The circuit with more in its metadata, or other things."""
+        return replace(self, metadata={**self.metadata, **entries})
 
     @property
     def rule(self) -> Rule:
-        """How its edges were chosen, from the metadata. A file without `sizes` is from elsewhere:
-        as many as it has, not pruned.
+        """How its edges were chosen."""
+        return self.about.rule(int(self.in_graph.sum()), nodes=self.node_scores is not None)
+
+    @property
+    def n_selected(self) -> int:
+        """How many edges were chosen before pruning; as many as there are for a file that does not
+        say.
         """
-        told, sizes = self.metadata, self.metadata.get("sizes")
-        common = {
-            "absolute": bool(told.get("absolute", True)),
-            "rank": told.get("rank", "mean"),
-            "nodes": self.node_scores is not None,
-        }
-        if sizes is None:
-            return Rule(int(self.in_graph.sum()), prunes=False, **common)
-        if told.get("selection") == "threshold":
-            return Rule(threshold=told["threshold"], **common)
-        eligible = told.get("consistent_edges")
-        return Rule(
-            sizes["requested"] if common["nodes"] else sizes["selected"],
-            told.get("selection", "topn"),
-            eligible=None if eligible is None else tuple(eligible),
-            **common,
-        )
+        sizes = self.about.sizes
+        return int(self.in_graph.sum()) if sizes is None else sizes.selected
 
     @property
     def ranking(self) -> torch.Tensor:
@@ -141,7 +141,7 @@ def load_circuit(path) -> Circuit:
 
 
 def _parse(content: dict, path) -> Circuit:
-    cfg, metadata = content["cfg"], _metadata(content, path)
+    cfg, about = content["cfg"], _metadata(content, path)
     width = cfg.get("d_model")
     graph = Graph(
         _whole(cfg["n_layers"], "n_layers", path),
@@ -151,58 +151,22 @@ def _parse(content: dict, path) -> Circuit:
     )
     in_graph, scores = _edges(graph, content["edges"], path)
     node_scores = _node_scores(graph, content["nodes"], path)
-    rank_scores = _rank_scores(content["edges"], metadata.get("rank", "mean"), graph, path)
-    return Circuit(graph, in_graph, scores, node_scores, metadata, rank_scores)
+    rank_scores = None
+    if about.rank == "example":
+        ranks = [float(content["edges"][name]["rank_score"]) for name in graph.edges]
+        rank_scores = torch.tensor(ranks, dtype=torch.float64)
+    return Circuit(graph, in_graph, scores, node_scores, about.entries, rank_scores)
 
 
-def _metadata(content: dict, path) -> dict:
-    """A circuit file's `metadata` without its format; {} for files that have none."""
-    metadata = dict(content.get("metadata") or {})
-    format_ = metadata.pop("format", 1)
+def _metadata(content: dict, path) -> Metadata:
+    """A circuit file's metadata, read; of a file that has none, nothing is known."""
+    entries = dict(content.get("metadata") or {})
+    format_ = entries.pop("format", 1)
     if format_ != 1:
         raise InputError(
             f"{path}: expected format 1, got {format_!r}; update this software or extract again"
         )
-    _require_kinds(metadata, path)
-    if "absolute" in metadata:
-        metadata["absolute"] = _boolean(metadata["absolute"], "metadata.absolute", path)
-    ids = metadata.get("example_ids")
-    if ids is not None:
-        if not isinstance(ids, list) or any(type(name) not in (str, int) for name in ids):
-            raise InputError(
-                f"{path}: expected metadata.example_ids as a list of texts; extract it again"
-            )
-        metadata["example_ids"] = [str(name) for name in ids]
-    return metadata
-
-
-def _require_kinds(metadata: dict, path) -> None:
-    """Raise InputError for metadata of other kinds than ours; null is as if it was not there."""
-    for name in [name for name in KINDS if metadata.get(name, 0) is None]:
-        del metadata[name]
-    fine = {name: type(metadata[name]) is kind for name, kind in KINDS.items() if name in metadata}
-    if fine.get("example_sha256"):
-        lists = [metadata["example_sha256"].get(name) for name in ("tokens", "articles")]
-        fine["example_sha256"] = all(type(each) is list for each in lists)
-    if fine.get("sizes"):  # then we wrote it, and how edges were chosen is read from it
-        sizes = metadata["sizes"]
-        selected, most = sizes.get("selected"), sizes.get("edges")
-        whole = type(selected) is int and selected > 0
-        fine["sizes"] = whole and (type(most) is not int or selected <= most)
-        consistent = metadata.get("consistent_edges")
-        fine["consistent_edges"] = consistent is None or (
-            type(consistent) is list
-            and all(type(edge) is int and 0 <= edge < (most or edge + 1) for edge in consistent)
-        )
-        selection = metadata.get("selection", "topn")
-        fine["selection"] = selection in (*SELECTIONS, "threshold")
-        if selection == "threshold":
-            fine["threshold"] = type(metadata.get("threshold")) in (int, float)
-    for name in (name for name, is_fine in fine.items() if not is_fine):
-        raise InputError(
-            f"{path}: expected metadata.{name} as this software writes it, got "
-            f"{json.dumps(metadata.get(name))[:40]}; leave it out, or extract the circuit again"
-        )
+    return read_metadata(entries, path)
 
 
 def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -277,18 +241,6 @@ def _whole(value, name: str, path) -> int:
     )
 
 
-def _rank_scores(edges: dict, rank: str, graph: Graph, path) -> torch.Tensor | None:
-    """(edges,) what the edges of a file are ranked by, where that is not their score."""
-    if rank not in RANKS:
-        raise InputError(
-            f"{path}: expected edges ranked by {' or '.join(RANKS)}, got {rank!r}; extract it again"
-        )
-    if rank == "mean":
-        return None
-    values = [float(edges[name]["rank_score"]) for name in graph.edges]
-    return torch.tensor(values, dtype=torch.float64)
-
-
 def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
     if name in graph.edge_number:
         return [graph.edge_number[name]]
@@ -312,14 +264,9 @@ def _require_comparable(a: Circuit, name_a: str, b: Circuit, name_b: str) -> Non
             f"expected circuits of one model shape, got {a.graph} ({name_a}) and {b.graph} "
             f"({name_b}); compare circuits of one model only"
         )
-    tokenizers = {circuit.metadata.get("tokenizer_sha256") for circuit in (a, b)}
+    tokenizers = {circuit.about.tokenizer_sha256 for circuit in (a, b)}
     if len(tokenizers - {None}) > 1:  # unknown: nothing to refuse
         raise InputError(
             f"expected circuits of one tokenizer, got two different ones ({name_a}, {name_b}): "
             "their tokens differ; extract both with the same one"
         )
-
-
-def asked_for(circuit: Circuit) -> int:
-    """How many edges were selected before pruning; as many as there are for a file that does not say."""
-    return circuit.metadata.get("sizes", {}).get("selected", int(circuit.in_graph.sum()))

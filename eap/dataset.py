@@ -73,21 +73,6 @@ def tokens_sha256(pair: Pair) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
-def contents(pairs: list[Pair]) -> dict:
-    """What a circuit's metadata says of its examples: `example_ids`, what they hold, which is what
-    counts, and `prompt`, where the file says how the prompts were made.
-
-    `example_sha256` has `tokens` (`tokens_sha256`) and `articles` (`text_sha256` of the source,
-    None where the file does not hold it).
-    """
-    hashes = {
-        "tokens": [tokens_sha256(pair) for pair in pairs],
-        "articles": [pair.source_sha256 for pair in pairs],
-    }
-    told = {"prompt": pairs[0].prompt} if pairs[0].prompt else {}
-    return {"example_ids": [pair.id for pair in pairs], "example_sha256": hashes, **told}
-
-
 def read_pairs(
     path,
     vocabulary_size: int | None = None,
@@ -252,66 +237,6 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"a line that is not JSON ({error})"
     return f"a row without {error}" if isinstance(error, KeyError) else str(error)
-
-
-def unseen(pairs: list[Pair], found_on: list[dict], path) -> list[Pair]:
-    """The pairs on whose sources no circuit was found, by the circuits' metadata. Raises InputError
-    when none is left.
-
-    Judged by what the examples hold (`example_sha256`), whatever their ids; by ids only for files
-    that do not say (`by_ids`).
-    """
-    hashes, ids = set(), set()
-    for metadata in found_on:
-        if recorded := metadata.get("example_sha256"):
-            hashes.update(recorded["tokens"], filter(None, recorded["articles"]))
-        else:
-            ids.update(metadata.get("example_ids") or ())
-    left = [
-        pair
-        for pair in pairs
-        if pair.id not in ids and hashes.isdisjoint((tokens_sha256(pair), pair.source_sha256))
-    ]
-    if not left:
-        raise InputError(f"{path}: expected examples that extraction did not see, got none")
-    return left
-
-
-def by_ids(found_on: list[dict], path) -> str | None:
-    """A note where `unseen` goes by ids, or cannot go by anything; None where contents decide."""
-    without = [about for about in found_on if not about.get("example_sha256")]
-    if not without:
-        return None
-    named = sum(bool(about.get("example_ids")) for about in without)
-    return (
-        f"note: {len(without)} of {len(found_on)} circuits do not say what their examples hold: "
-        f"which pairs of {path} extraction saw is judged by ids for {named}, unknown for "
-        f"{len(without) - named}; extract them again to be sure"
-    )
-
-
-def same_examples(a: dict, b: dict) -> bool:
-    """Whether two circuits' metadata say that they were found on the same examples in the same order: by what these hold, else by ids.
-
-    Two that name no examples count as the same, as long as their scores have one shape: who needs more asks for it.
-    """
-    contents_a, contents_b = a.get("example_sha256"), b.get("example_sha256")
-    if contents_a and contents_b:
-        return contents_a["tokens"] == contents_b["tokens"]
-    return a.get("example_ids") == b.get("example_ids")
-
-
-def shared_start(a: dict, b: dict) -> int:
-    """How many of the first examples of two circuits' metadata are the same, by what these hold, else by ids.
-
-    Circuits that were made until they were stable have taken more or fewer of the same pairs.
-    """
-    contents = [about.get("example_sha256") or {} for about in (a, b)]
-    names = [about.get("tokens") for about in contents]
-    if not all(names):
-        names = [about.get("example_ids") or [] for about in (a, b)]
-    alike = [mine == theirs for mine, theirs in zip(*names, strict=False)]
-    return (alike + [False]).index(False)
 
 
 def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:

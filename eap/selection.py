@@ -161,6 +161,7 @@ def among(
 # ---------------------------------------------------------------- the rule of a circuit
 
 SELECTIONS = ("topn", "greedy", "sign-consistent")
+THRESHOLD = "threshold"  # what a file says of a rule that takes all edges that reach one
 # What edges are ranked by: |mean score|, or the mean over examples of |score per example|.
 RANKS = ("mean", "example")
 
@@ -182,6 +183,15 @@ class Rule:
     nodes: bool = False  # all edges among the best nodes, whose scores are the sums of their edges'
     eligible: tuple[int, ...] | None = None  # edges to choose among, of sign-consistent
     prunes: bool = True  # whether edges on no path from `input` to `logits` go
+
+    def entries(self) -> dict:
+        """What a circuit's file says of the rule, besides sizes and eligible edges."""
+        return {
+            "selection": self.selection if self.threshold is None else THRESHOLD,
+            "threshold": self.threshold,
+            "absolute": self.absolute,
+            "rank": self.rank,
+        }
 
     def values(self, per_example: torch.Tensor) -> torch.Tensor:
         """(examples, edges) what is averaged over examples for the ranking: the scores, or with

@@ -352,7 +352,7 @@ def open_adapted(device: Device, name: str, circuits: dict, flag: str = "--model
                 f"{label}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use "
                 "its own model"
             )
-        theirs = circuit.metadata.get("tokenizer_sha256")
+        theirs = circuit.about.tokenizer_sha256
         if theirs and ours and theirs != ours:
             raise InputError(
                 f"{label}: expected a circuit found with the tokenizer of {name}, got another "
@@ -393,18 +393,18 @@ def require_pairs_tokenizer(pairs, path, tokenizer, *, console: Console) -> None
         console.say(note)
 
 
-def unseen_pairs(pairs, path, found_on: list[dict]) -> list:
-    """The pairs on whose articles no circuit was found, by the circuits' metadata.
+def unseen_pairs(pairs, path, found_on: list) -> list:
+    """The pairs on whose articles no circuit was found; `found_on` are the circuits' `Examples`.
 
     Says so where that is judged by ids. Raises InputError when none is left.
     """
-    from eap import dataset
+    from eap import examples
 
-    for note in (dataset.by_ids(found_on, path), prompts.other_prompt(pairs, found_on, path)):
+    for note in (examples.by_ids(found_on, path), prompts.other_prompt(pairs, found_on, path)):
         if note:
             warn(note)
     with errors.advising(UNSEEN_ADVICE):
-        return dataset.unseen(pairs, found_on, f"--pairs {path}")
+        return examples.unseen(pairs, found_on, f"--pairs {path}")
 
 
 # ---------------------------------------------------------------- circuits
@@ -426,7 +426,7 @@ def require_own_weights(
 
     Says so where its file does not tell.
     """
-    told = circuit.metadata.get("weights_sha256")
+    told = circuit.about.weights_sha256
     if not told or str(told).startswith("hub:"):
         unknown = f"{label} does not say in which weights it was found"
         console.say(f"note: {unknown}, so whether {name} is its model was not checked")
@@ -449,13 +449,12 @@ def example_scores(path, circuit):
     if not beside.is_file():
         return None
     scores, graph = load_example_scores(beside), circuit.graph
-    ids = circuit.metadata.get("example_ids")
-    told = circuit.metadata.get("examples_sha256")
+    n_examples, told = len(circuit.about.examples), circuit.about.examples_sha256
     problem = None
     if scores.dim() != 2 or scores.shape[1] != graph.n_edges:
         problem = f"{tuple(scores.shape)} scores for {graph.n_edges} edges"
-    elif ids is not None and len(ids) != len(scores):
-        problem = f"scores of {len(scores)} examples for {len(ids)}"
+    elif n_examples not in (0, len(scores)):
+        problem = f"scores of {len(scores)} examples for {n_examples}"
     elif not scores.isfinite().all():
         problem = "scores that are not finite"
     elif told is not None and told != records.sha256(beside.resolve()):

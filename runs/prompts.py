@@ -1,6 +1,11 @@
 """With which prompts pairs were made and models were trained, as files record it, held together."""
 
+from typing import TYPE_CHECKING
+
 from eap import InputError
+
+if TYPE_CHECKING:  # it imports torch, and scripts parse their flags first
+    from eap.examples import Examples
 
 # Where a tokenizer says with which prompts its model was trained.
 PROMPT_KEY = "summary_prompt"
@@ -23,10 +28,10 @@ def check_prompt(pairs: list, tokenizer, path) -> None:
         )
 
 
-def other_prompt(pairs: list, found_on: list[dict], path) -> str | None:
-    """A note where circuits, by their metadata, were found on other prompts than the pairs have."""
+def other_prompt(pairs: list, found_on: "list[Examples]", path) -> str | None:
+    """A note where circuits were found on examples of other prompts than the pairs have."""
     here = next((pair.prompt for pair in pairs if pair.prompt is not None), None)
-    told = [about["prompt"] for about in found_on if about.get("prompt")]
+    told = [examples.prompt for examples in found_on if examples.prompt]
     other = next((prompt for prompt in told if prompt != here), None)
     if here is None or other is None:
         return None

@@ -21,6 +21,7 @@ import pytest
 
 from eap import InputError, dataset
 from eap.circuit import load_circuit
+from eap.examples import Examples, by_ids, unseen
 from runs import console, disk, errors, records
 from runs.records import ROOT
 from summarization import corpus, examples, prompt, words
@@ -603,26 +604,25 @@ def pair(own: str, *tokens: int, article: str | None = None) -> dataset.Pair:
 
 
 def test_examples_that_extraction_saw_are_known_by_what_they_hold():
-    seen = dataset.contents([pair("a", 1, 2), pair("b", 3, 4, article="x  y")])
+    seen = Examples.of([pair("a", 1, 2), pair("b", 3, 4, article="x  y")])
     given = [
         pair("new", 1, 2),  # the same tokens under another id
         pair("c", 3, 4, 5, article="x y"),  # the same article, cut elsewhere
         pair("a", 6, 7),  # another article under an old id
     ]
-    assert [left.clean_ids for left in dataset.unseen(given, [seen], "p")] == [[6, 7, 9]]
-    assert dataset.by_ids([seen], "p") is None
-    old = {"example_ids": ["a"]}
-    assert [left.id for left in dataset.unseen(given, [old], "p")] == ["new", "c"]
-    assert "judged by ids for 1, unknown for 1" in dataset.by_ids([seen, old, {}], "p")
+    assert [left.clean_ids for left in unseen(given, [seen], "p")] == [[6, 7, 9]]
+    assert by_ids([seen], "p") is None
+    old = Examples(("a",))
+    assert [left.id for left in unseen(given, [old], "p")] == ["new", "c"]
+    assert "judged by ids for 1, unknown for 1" in by_ids([seen, old, Examples()], "p")
 
 
 def test_circuits_have_the_same_examples_by_what_these_hold():
     a, b = [pair("a", 1, 2)], [pair("a", 1, 3)]
-    assert dataset.same_examples(dataset.contents(a), dataset.contents(a))
-    assert dataset.same_examples(dataset.contents(a), dataset.contents([pair("other", 1, 2)]))
-    assert not dataset.same_examples(dataset.contents(a), dataset.contents(b))
-    assert dataset.same_examples({"example_ids": ["a"]}, dataset.contents(b))
-    assert not dataset.same_examples({}, dataset.contents(b))
+    first, second = Examples.of(a), Examples.of(b)
+    assert first.same(Examples.of(a)) and first.same(Examples.of([pair("other", 1, 2)]))
+    assert not first.same(second)
+    assert Examples(("a",)).same(second) and not Examples().same(second)
 
 
 def test_ids_of_pairs_of_every_kind(tmp_path):

@@ -10,8 +10,9 @@ import torch
 import create_causal_summarization_data as create
 import extract_summarization_circuit as extract
 import make_report
-from eap import MIN_EXAMPLES, InputError, dataset
+from eap import MIN_EXAMPLES, InputError
 from eap.circuit import Circuit, load_circuit
+from eap.examples import Examples
 from eap.graph import Graph
 from eap.scores import load_example_scores
 from eap.selection import strongest
@@ -174,7 +175,7 @@ def test_the_report_says_how_stable_a_circuit_is(tmp_path):
     made = circuit_of(per_example)
     about = stability.summarise(made, per_example, 0.3, 0)
     said = stability.sentences(about)
-    made.metadata["stability"] = about | {"sentences": said}
+    made = made.noting(stability=about | {"sentences": said})
     (tmp_path / "C_before.json").write_text(json.dumps(made.to_json()))
     make_report.main(["--output_dir", str(tmp_path), "--quiet"])
     text = (tmp_path / "report.html").read_text()
@@ -183,23 +184,27 @@ def test_the_report_says_how_stable_a_circuit_is(tmp_path):
     assert f"{percent(span['smallest'])} to {percent(span['largest'])}" in text
 
 
+def numbered(n: int) -> Examples:
+    """Examples 0 to n - 1."""
+    names = tuple(str(i) for i in range(n))
+    return Examples(names, names, (None,) * n)
+
+
 def test_circuits_of_more_and_of_fewer_of_the_same_pairs_are_tested_on_those_that_both_saw():
     draw, other = world(0), world(1)
-    more, fewer = circuit_of(draw(24)), circuit_of(other(16))
-    for each, n in ((more, 24), (fewer, 16)):
-        names = [str(i) for i in range(n)]
-        each.metadata.update(example_ids=names, example_sha256={"tokens": names})
-    n = dataset.shared_start(more.metadata, fewer.metadata)
+    more = circuit_of(draw(24)).noting(**numbered(24).entries())
+    fewer = circuit_of(other(16)).noting(**numbered(16).entries())
+    n = more.about.examples.shared_start(fewer.about.examples)
     scores = draw(24), other(16)
     found = robustness.pair(more, fewer, scores, shared=n, resamples=10, seed=0)
     assert n == found["different"]["examples"] == 16
     assert found["p"] < 0.05 and found["low"] < found["high"] < 0.9
 
     def shared(a, b):
-        return dataset.shared_start({"example_ids": a}, {"example_ids": b})
+        return Examples(tuple(a)).shared_start(Examples(tuple(b)))
 
-    assert shared(["a", "b", "c"], ["a", "x", "c"]) == 1
-    assert shared(["b", "c"], ["a", "b"]) == shared([], ["a"]) == dataset.shared_start({}, {}) == 0
+    assert shared("abc", "axc") == 1 and shared("ab", "abc") == shared("abc", "ab") == 2
+    assert shared("bc", "ab") == shared("", "a") == Examples().shared_start(Examples()) == 0
 
 
 def test_the_interval_of_circuits_of_more_and_of_fewer_pairs_is_that_of_resampling_each():

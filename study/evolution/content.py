@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from eap.circuit import Circuit, asked_for
-from eap.dataset import same_examples
+from eap.circuit import Circuit
 from eap.resampling import FALSE_DISCOVERY, bootstrap_means, central, ends
 from study import overlap
 from study.evolution import numbers as evolution
@@ -48,7 +47,7 @@ def evolve(
     edges = torch.stack([circuit.in_graph for circuit in circuits])
     nodes = graph.nodes_kept(edges)
     scores = _scores(circuits)
-    size = asked_for(circuits[0])
+    size = circuits[0].n_selected
     noises = [_noise(checkpoint, resamples, seed, size) for checkpoint in progress(checkpoints)]
     sets = {"edges": edges, "nodes": nodes}
     if scores is not None:
@@ -205,7 +204,7 @@ def _same_examples(first: Checkpoint, last: Checkpoint):
     if first.per_example is None or last.per_example is None:
         return None
     before, after = first.per_example(), last.per_example()
-    same = same_examples(first.circuit.metadata, last.circuit.metadata)
+    same = first.circuit.about.examples.same(last.circuit.about.examples)
     return (before, after) if same and before.shape == after.shape else None
 
 
@@ -218,7 +217,7 @@ def _permutation(checkpoint: Checkpoint, last: Checkpoint, seed: int) -> dict | 
     return bootstrap.permutation_test(
         rule.values(both[0]),
         rule.values(both[1]),
-        n=asked_for(last.circuit),
+        n=last.circuit.n_selected,
         absolute=rule.absolute,
         seed=seed,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from eap import MIN_EXAMPLES
-from eap.circuit import Circuit, asked_for
+from eap.circuit import Circuit
 from eap.random_circuits import uniform
 from eap.resampling import interval, resample
 from study.faithfulness import numbers as faithfulness
@@ -22,7 +22,7 @@ MEANS_NOTHING = "f means nothing: the interval of what it divides by includes ze
 def random_circuits(circuit: Circuit, n: int, seed: int) -> list[torch.Tensor]:
     """`n` uniform choices of as many edges as the circuit has before pruning."""
     generator = torch.Generator().manual_seed(seed)
-    return [uniform(circuit.graph, asked_for(circuit), generator) for _ in range(n)]
+    return [uniform(circuit.graph, circuit.n_selected, generator) for _ in range(n)]
 
 
 def circuits_at(own: Circuit, final: Circuit, drawn: list[torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -44,7 +44,7 @@ def measure(settings: Settings, checkpoints: list[Checkpoint], folders: list[Pat
     """
     settings.device.say_circuit_dtype(settings.console)
     final = checkpoints[-1].circuit
-    ablation = final.metadata.get("ablation", "patching")
+    ablation = final.about.ablation or "patching"
     for name in settings.metrics:
         attribute.check("exact", name, "left", ablation, 1)
     wanted = circuits_wanted(settings, checkpoints)
@@ -92,7 +92,7 @@ def unseen_pairs(settings: Settings, checkpoints: list[Checkpoint], adapter, tok
     Raises InputError if there is none.
     """
     pairs = opening.read_pairs(settings.pairs, adapter, tokenizer, console=settings.console)
-    found_on = [checkpoint.circuit.metadata for checkpoint in checkpoints]
+    found_on = [checkpoint.circuit.about.examples for checkpoint in checkpoints]
     unseen = opening.unseen_pairs(pairs, settings.pairs, found_on)
     chosen = unseen[: settings.max_examples]
     settings.console.say(

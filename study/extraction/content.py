@@ -5,6 +5,7 @@ import torch
 from eap import InputError, dataset, evaluate, exact, hooks, memory, selection
 from eap.circuit import Circuit
 from eap.scores import load_example_scores, node_scores
+from eap.selection import Rule
 from runs import console
 from study.extraction.scores import gap_in, means_of
 from study.extraction.settings import Settings
@@ -44,7 +45,7 @@ def choose(settings: Settings, adapter, pairs, scores_file, summary: dict) -> Ci
         f"circuit: {sizes['selected']} of {graph.n_edges} edges chosen, {sizes['pruned']} after "
         f"pruning{shown}"
     )
-    metadata = metadata_of(settings, summary, sizes)
+    metadata = metadata_of(settings, summary, rule, sizes)
     if settings.selection == "sign-consistent":
         metadata["consistent_edges"] = list(rule.eligible)
     if settings.exact_top:
@@ -52,7 +53,7 @@ def choose(settings: Settings, adapter, pairs, scores_file, summary: dict) -> Ci
     stored = ranking if settings.rank == "example" else None
     circuit = Circuit(graph, pruned, scores, nodes, metadata, stored)
     if settings.resamples > 1 and len(per_example) > 1:
-        add_bootstrap(settings, circuit, per_example)
+        return with_bootstrap(settings, circuit, per_example)
     return circuit
 
 
@@ -71,7 +72,7 @@ def require_edges(settings: Settings, scores, sizes: dict) -> None:
         )
 
 
-def metadata_of(settings: Settings, summary: dict, sizes: dict) -> dict:
+def metadata_of(settings: Settings, summary: dict, rule: Rule, sizes: dict) -> dict:
     """What the circuit's file says of how it was found."""
     return {
         "method": settings.method,
@@ -79,10 +80,7 @@ def metadata_of(settings: Settings, summary: dict, sizes: dict) -> dict:
         "rule": settings.ig_rule if settings.attribution.quadrature else None,
         **summary,
         "ablation": settings.ablation,
-        "selection": "threshold" if settings.threshold is not None else settings.selection,
-        "threshold": settings.threshold,
-        "absolute": settings.absolute,
-        "rank": settings.rank,
+        **rule.entries(),
         "sizes": sizes,
         "dtype": settings.device.dtype,
         "seed": settings.seed,
@@ -90,9 +88,8 @@ def metadata_of(settings: Settings, summary: dict, sizes: dict) -> dict:
     }
 
 
-def add_bootstrap(settings: Settings, circuit: Circuit, per_example) -> None:
-    """Put into the metadata what resampling the examples does to the circuit; says so."""
-    metadata = circuit.metadata
+def with_bootstrap(settings: Settings, circuit: Circuit, per_example) -> Circuit:
+    """The circuit, which also says what resampling the examples does to it; says so."""
     total = -(-settings.resamples // bootstrap.CHUNK)
     resampled = bootstrap.bootstrap(
         circuit,
@@ -102,20 +99,20 @@ def add_bootstrap(settings: Settings, circuit: Circuit, per_example) -> None:
         lambda chunks: settings.console.progress(chunks, "resampling examples", total),
     )
     goal = settings.until_stable or bootstrap.STABLE
-    metadata["bootstrap"] = bootstrap.summarise(resampled, len(per_example), settings.seed, goal)
-    settings.console.say(bootstrap.sentence(metadata["bootstrap"]))
+    summary = bootstrap.summarise(resampled, len(per_example), settings.seed, goal)
+    settings.console.say(bootstrap.sentence(summary))
     stability = curves.summarise(circuit, per_example, goal, settings.seed)
     sentences = curves.sentences(stability)
-    blocks = metadata.get("until_stable")
+    blocks = circuit.metadata.get("until_stable")
     if blocks and not blocks["reached"]:
-        overlap = metadata["bootstrap"]["noise_floor"]["mean"]
+        overlap = summary["noise_floor"]["mean"]
         sentences.insert(
             0,
             f"the {blocks['pairs']} pairs ended before resamples overlapped by more than {goal:g} "
             f"in the mean: {overlap:.3f}",
         )
-    metadata["stability"] = stability | {"sentences": sentences}
     settings.console.say("\n".join(sentences))
+    return circuit.noting(bootstrap=summary, stability=stability | {"sentences": sentences})
 
 
 def check_exactly(settings: Settings, adapter, pairs, scores, per_example) -> dict:

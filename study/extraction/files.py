@@ -68,8 +68,8 @@ def draw(files: Files, circuit, by_span, *, unit: str) -> None:
     from eap import visualization
     from study.stability import figures as stability
 
-    name, about = files.circuit.stem, circuit.metadata
-    title = f"{name}: {about['method']}, {about['metric']}, n = {len(about['example_ids'])}"
+    name, about = files.circuit.stem, circuit.about
+    title = f"{name}: {about.method}, {about.metric}, n = {len(about.examples)}"
     graph, scores = circuit.graph, circuit.scores
     disk.drawn(
         lambda path: visualization.draw_circuit(graph, scores, circuit.in_graph, path, title),
@@ -79,13 +79,14 @@ def draw(files: Files, circuit, by_span, *, unit: str) -> None:
         lambda: visualization.heat_map(graph, scores, title, unit), files.picture("heatmap")
     )
     if files.with_stability:
-        share = about["sizes"]["selected"] / about["sizes"]["edges"]
+        share = circuit.n_selected / graph.n_edges
         disk.save_figure(
-            lambda: stability.figure(about.get("stability"), name, share),
+            lambda: stability.figure(about.stability, name, share),
             files.picture("stability"),
         )
     if files.with_spans:
-        tokens = dict(zip(about["spans"]["names"], about["spans"]["tokens"], strict=True))
+        spans = circuit.metadata["spans"]
+        tokens = dict(zip(spans["names"], spans["tokens"], strict=True))
         disk.save_figure(
             lambda: visualization.group_bars(graph, by_span, tokens, title), files.picture("spans")
         )

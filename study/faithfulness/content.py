@@ -161,14 +161,14 @@ def compared_methods(settings: Settings, circuits: Circuits, own: Own, rows) -> 
 
 def noise_floor(circuit: Circuit) -> dict | None:
     """How alike resamples of a circuit's examples choose edges; None where its file does not say."""
-    return (circuit.metadata.get("bootstrap") or {}).get("noise_floor")
+    return circuit.about.noise_floor
 
 
 def found_on(circuits: dict[str, Circuit]) -> dict:
     """{name: {"examples", "noise_floor"}}: on how many examples it was found; None: unknown."""
     return {
         name: {
-            "examples": len(circuit.metadata.get("example_ids") or ()) or None,
+            "examples": len(circuit.about.examples) or None,
             "noise_floor": noise_floor(circuit),
         }
         for name, circuit in circuits.items()

@@ -37,24 +37,23 @@ def describe(name: str, circuit: Circuit) -> dict:
     `forward` and `backward` are the passes that its method takes for each pair; None where the file does not
     say the method. `stability` is {"sizes", "resamples"} of its metadata, None where it has none.
     """
-    metadata = circuit.metadata
+    found = circuit.about
     forward, backward = attribute.passes(
-        circuit.graph,
-        metadata.get("method"),
-        metadata.get("steps") or 1,
-        metadata.get("rule") or "left",
+        circuit.graph, found.method, found.steps or 1, found.quadrature or "left"
     )
-    stability = metadata.get("stability")
+    stability = None
+    if found.stability is not None:
+        stability = {key: found.stability[key] for key in ("sizes", "resamples")}
     return {
         "name": name,
-        "method": metadata.get("method"),
-        "metric": metadata.get("metric"),
-        "rank": metadata.get("rank", "mean"),
-        "examples": len(metadata.get("example_ids", [])) or None,
+        "method": found.method,
+        "metric": found.metric,
+        "rank": found.rank,
+        "examples": len(found.examples) or None,
         "forward": forward,
         "backward": backward,
-        "noise_floor": metadata.get("bootstrap", {}).get("noise_floor"),
-        "stability": stability and {key: stability[key] for key in ("sizes", "resamples")},
+        "noise_floor": found.noise_floor,
+        "stability": stability,
     }
 
 

@@ -115,7 +115,7 @@ def read_pairs(settings: Settings, circuits: Circuits, adapter, tokenizer) -> Us
         seen_by.append(circuits.beside.circuits[1])
     if settings.allow_same_examples:
         seen_by = []
-    found_on = [circuit.metadata for circuit in seen_by]
+    found_on = [circuit.about.examples for circuit in seen_by]
     unseen = opening.unseen_pairs(pairs, settings.pairs, found_on)
     used, left_out = unseen[: settings.max_examples], []
     n_seen = len(pairs) - len(unseen)
@@ -142,9 +142,8 @@ def entries_of(settings: Settings, circuits: Circuits) -> list[Entry]:
     That is the file's choice, the sizes, their nulls, and the other circuits' sizes.
     """
     circuit, *others = circuits.by_name.values()
-    selected = circuit.metadata.get("sizes", {}).get("selected") or int(circuit.in_graph.sum())
-    share = selected / circuit.graph.n_edges
-    entries = [Entry("file", share, circuit.in_graph, selected=selected)]
+    share = circuit.n_selected / circuit.graph.n_edges
+    entries = [Entry("file", share, circuit.in_graph, selected=circuit.n_selected)]
     sizes = {*settings.fractions, *settings.random_fractions, *settings.cross_fractions}
     curve = by_size(circuit, sorted(sizes))
     compared_with = [entry for entry in curve if entry.fraction in settings.random_fractions]

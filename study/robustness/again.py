@@ -75,13 +75,13 @@ def extract_again(settings: Settings, loaded: Loaded, pairs_sha256: str, full: F
 
 def options_of(circuit: Circuit) -> dict:
     """How the circuit was extracted, as options of `attribute`; our defaults where it is unsaid."""
-    about = circuit.metadata
+    about = circuit.about
     return {
-        "method": about.get("method", "EAP-IG-inputs"),
-        "metric": about.get("metric", "kl"),
-        "steps": about.get("steps") or 5,
-        "rule": about.get("rule") or "gauss-legendre",
-        "ablation": about.get("ablation", "patching"),
+        "method": about.method or "EAP-IG-inputs",
+        "metric": about.metric or "kl",
+        "steps": about.steps or 5,
+        "rule": about.quadrature or "gauss-legendre",
+        "ablation": about.ablation or "patching",
     }
 
 
@@ -90,12 +90,12 @@ def stored(settings: Settings, loaded: Loaded, pairs, pairs_sha256: str):
 
     None unless its file shows that they are of this model and these pairs.
     """
-    about = loaded.circuit.metadata
-    theirs = (about.get("example_sha256") or {}).get("tokens", [])
-    ours = [dataset.tokens_sha256(pair) for pair in pairs]
-    same_pairs = about.get("pairs_sha256") == pairs_sha256
-    same_model = weights.are(about.get("weights_sha256"), settings.model_path)
-    same_numbers = about.get("dtype") == settings.device.dtype and theirs[: len(ours)] == ours
+    about = loaded.circuit.about
+    theirs = about.examples.tokens or ()
+    ours = tuple(dataset.tokens_sha256(pair) for pair in pairs)
+    same_pairs = about.pairs_sha256 == pairs_sha256
+    same_model = weights.are(about.weights_sha256, settings.model_path)
+    same_numbers = about.dtype == settings.device.dtype and theirs[: len(ours)] == ours
     if same_pairs and same_model and same_numbers and loaded.per_example is not None:
         return loaded.per_example[: len(ours)]
     return None

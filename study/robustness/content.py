@@ -4,7 +4,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from eap import dataset
 from eap.circuit import Circuit
 from runs import opening
 from study.robustness import numbers
@@ -59,7 +58,7 @@ def compare(settings: Settings, circuits: list[Loaded]) -> list[dict]:
     """Every two circuits; with an interval and a test where their first examples are the same."""
     rows = []
     for first, second in combinations(circuits, 2):
-        n = dataset.shared_start(first.circuit.metadata, second.circuit.metadata)
+        n = first.circuit.about.examples.shared_start(second.circuit.about.examples)
         known = first.per_example is not None and second.per_example is not None
         both = None
         if known and n > 1:

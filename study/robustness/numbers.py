@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from eap import MIN_EXAMPLES
-from eap.circuit import Circuit, asked_for
+from eap.circuit import Circuit
 from eap.resampling import bootstrap_means, central, paired_bootstrap_means
 from study import overlap
 from study.stability import bootstrap
@@ -26,7 +26,7 @@ def agreement(
     examples going into both; `noise_floor` that of two resamples of the reference, cut in the same
     way.
     """
-    graph, rule = circuit.graph, circuit.rule.equal(asked_for(circuit))
+    graph, rule = circuit.graph, circuit.rule.equal(circuit.n_selected)
     names, first = list(extractions), next(iter(extractions.values()))
     means = torch.stack([scores.double().mean(0) for scores in extractions.values()])
     ranked = torch.stack([rule.values(scores).double().mean(0) for scores in extractions.values()])
@@ -143,7 +143,7 @@ def pair(
     test = bootstrap.permutation_test(
         a.rule.values(scores_a[:shared]),
         a.rule.values(scores_b[:shared]),
-        n=min(asked_for(a), asked_for(b)),
+        n=min(a.n_selected, b.n_selected),
         absolute=a.rule.absolute,
         seed=seed,
     )

@@ -141,8 +141,8 @@ def of_circuit(
     circuit: Circuit, per_example: torch.Tensor | None, seed: int, progress=lambda chunks: chunks
 ) -> dict | None:
     """The bootstrap that the circuit's file holds, else one from its per-example scores; None where there are fewer than two."""
-    if "bootstrap" in circuit.metadata:
-        return circuit.metadata["bootstrap"]
+    if circuit.about.bootstrap is not None:
+        return circuit.about.bootstrap
     if per_example is None or len(per_example) < 2:
         return None
     return summarise(
