@@ -16,8 +16,6 @@ serves every circuit.
 Source: Hanna et al., arXiv 2403.17806.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 
@@ -25,20 +23,19 @@ from eap import InputError, hooks, metrics
 from eap.dataset import Batch
 from eap.graph import Graph
 from eap.hooks import Activations
+from eap.models.contract import Adapter
 from eap.passes import ablated, run
 from eap.selection import prune
 
-DENSE = (
-    0.5  # share of the terms in use from which a matrix product is faster than adding up only these
-)
-# Elements (positions times d_model) at a time: of one stream where terms are added up, so that what all terms take for them stays near
-# the processor; of all streams together where they come from a matrix product.
+# Share of the terms in use from which a matrix product is faster than adding up only these.
+DENSE = 0.5
+# Elements (positions times d_model) at a time: of one stream where terms are added up, so that what
+# all terms take for them stays near the processor; of all streams together where they come from a
+# matrix product.
 CHUNK_ELEMENTS = {"sum": 9216, "product": 2**20}
-ABLATED, TOTAL, DELTAS = (
-    0,
-    1,
-    2,
-)  # of the terms of which streams are sums: the ablated stream, all deltas' sum, the first source's delta
+# Rows of the terms of which streams are sums: the ablated stream, the sum of all deltas, and from
+# the third row on the deltas of single sources.
+ABLATED, TOTAL, DELTAS = 0, 1, 2
 
 
 class CircuitRunner:
@@ -89,12 +86,13 @@ class CircuitRunner:
         return _CircuitRun(self, _Recipe(self.graph, prune(self.graph, kept))).logits()
 
     def projection(self, layer: int) -> torch.Tensor:
-        """(3 heads, batch, pos, d_head): what every slot of a layer projects from the ablated stream; computed when first asked for."""
+        """(3 heads, batch, pos, d_head): what every slot of a layer projects from the ablated stream;
+        computed when first asked for.
+        """
         if self.projections[layer] is None:
             stream = self.before_attention[layer]
-            values = _projection(self.adapter, layer, [list(range(3 * self.graph.n_heads))])(
-                stream.flatten(0, 1)[None]
-            )
+            project = _LayerProjection(self.adapter, layer, [list(range(3 * self.graph.n_heads))])
+            values = project(stream.flatten(0, 1)[None])
             self.projections[layer] = values.unflatten(1, stream.shape[:2])
         return self.projections[layer]
 
@@ -112,43 +110,58 @@ class CircuitRunner:
 
 
 class _Recipe:
-    """How each slot's stream is put together: coefficients of [ablated stream, sum of all deltas, delta of every needed source]."""
+    """How the stream of every slot is put together from terms, in a circuit that is pruned.
+
+    With all parents u of a slot that run, its stream has two forms, of which the shorter is taken:
+
+        direct:      ablated + sum over kept edges of delta_u
+        complement:  ablated + total - sum over edges not kept of delta_u
+
+    `coefficients` (destinations, terms) hold this; terms are [ablated, total, needed deltas].
+    """
 
     def __init__(self, graph: Graph, kept: torch.Tensor):
-        dense = graph.matrix(kept).T  # (destinations, sources)
-        self.alive = graph.nodes_kept(kept)
-        behind = torch.arange(len(graph.sources)) < torch.tensor(graph.n_parents)[:, None]
-        missing = behind & self.alive[:-1] & ~dense
-        self.reads = dense.any(1)  # slots with a kept edge
-        by_total = (missing.sum(1) + 1 < dense.sum(1)) & self.reads
-        deltas = torch.where(by_total[:, None], -missing.float(), dense.float())
-        needed = deltas.any(0).nonzero()[:, 0].tolist()  # sources whose own delta somebody needs
+        kept_into = graph.matrix(kept).T  # (destinations, sources)
+        self.alive = graph.nodes_kept(kept)  # (nodes,) which ones run
+        self.reads = kept_into.any(1)  # (destinations,) which ones have a kept edge
+        n_parents = torch.tensor(graph.n_parents)
+        is_parent = torch.arange(len(graph.sources)) < n_parents[:, None]
+        missing = is_parent & self.alive[:-1] & ~kept_into
+        complement = self.reads & (missing.sum(1) + 1 < kept_into.sum(1))
+        of_sources = torch.where(complement[:, None], -missing.float(), kept_into.float())
+        needed = of_sources.any(0).nonzero()[:, 0].tolist()  # whose own delta some slot adds up
         self.row_of_source = {source: DELTAS + i for i, source in enumerate(needed)}
+        self.needs_total = bool(complement.any())
         self.coefficients = torch.cat(
-            [torch.ones(len(dense), 1), by_total[:, None].float(), deltas[:, needed]], 1
+            [torch.ones(len(kept_into), 1), complement[:, None].float(), of_sources[:, needed]], 1
         )
-        self.needs_total = bool(by_total.any())
+
+    def shared(self, destinations: list[int]) -> list[list[int]]:
+        """The destinations that read something kept, in groups whose streams are the same sum; small
+        groups first.
+        """
+        groups: dict[bytes, list[int]] = {}
+        for destination in destinations:
+            if self.reads[destination]:
+                same = self.coefficients[destination].numpy().tobytes()
+                groups.setdefault(same, []).append(destination)
+        return sorted(groups.values(), key=len)
 
 
 class _CircuitRun:
-    """One run of one circuit: grows `terms`, of which every stream is a sum (see `_Recipe`), layer by layer."""
+    """One run of one circuit: grows `terms`, of which every stream is a sum (see `_Recipe`), layer by
+    layer.
+    """
 
     def __init__(self, runner: CircuitRunner, recipe: _Recipe):
-        self.runner, self.recipe, self.adapter, self.graph = (
-            runner,
-            recipe,
-            runner.adapter,
-            runner.graph,
-        )
+        self.runner, self.recipe = runner, recipe
+        self.adapter, self.graph = runner.adapter, runner.graph
         like = runner.ablated.input
         self.shape = like.shape
-        self.terms = like.new_empty(
-            recipe.coefficients.shape[1], like[..., 0].numel(), like.shape[-1]
-        )
+        n_terms, n_positions = recipe.coefficients.shape[1], like[..., 0].numel()
+        self.terms = like.new_empty(n_terms, n_positions, like.shape[-1])
         self.total = self.terms[TOTAL].zero_()
-        self.known = (
-            DELTAS  # how many of the terms there are so far: a source's delta when it has run
-        )
+        self.known = DELTAS  # terms there are so far: a source's delta when it has run
 
     def logits(self) -> torch.Tensor:
         """Run all nodes of the circuit; (targets, vocabulary)."""
@@ -168,7 +181,8 @@ class _CircuitRun:
         stream = runner.at_targets
         if self.recipe.reads[-1]:
             targets = batch.target_rows * self.shape[1] + batch.target_positions
-            stream = self._streams([len(self.graph.destinations) - 1])[0](stream, targets)[0]
+            streams = _Streams(self, [len(self.graph.destinations) - 1])
+            stream = streams.at(stream, targets)[0]
         return self.adapter.unembed(self.adapter.final_norm(stream))
 
     def _wrote(self, source: int, delta: torch.Tensor) -> None:
@@ -178,30 +192,9 @@ class _CircuitRun:
         if self.recipe.needs_total:
             self.total += delta
 
-    def _streams(
-        self, destinations: list[int]
-    ) -> tuple[Callable[[torch.Tensor, object], torch.Tensor], int]:
-        """(a function for slots that read now, how many positions it had best be given at a time).
-
-        The function takes the ablated stream at a slice or index of positions and that slice or index, and returns (destinations,
-        positions, d_model): the streams that these slots read there.
-        """
-        coefficients = self.recipe.coefficients[destinations, : self.known]
-        used = coefficients.any(0).nonzero()[:, 0]
-        if 2 * len(used) > self.known:  # most of them: a slice, which copies less
-            used = slice(self.known)
-        add_up, elements = _adder(coefficients[:, used].to(self.terms))
-
-        def streams(ablated, positions):
-            terms = self.terms[:, positions][used]
-            terms[ABLATED] = ablated
-            return add_up(terms.flatten(1)).unflatten(1, terms.shape[1:])
-
-        return streams, max(1, elements // self.shape[-1])
-
     def _heads(self, layer: int) -> None:
+        """Run the heads of a layer that are alive."""
         n_heads = self.graph.n_heads
-        first = self.graph.heads(layer).start
         heads = self.recipe.alive[self.graph.heads(layer)].nonzero()[:, 0]
         if len(heads) == 0:
             return
@@ -209,19 +202,14 @@ class _CircuitRun:
         projected = self.runner.projection(layer)[slots.to(self.terms.device)]
         self._project_changed(layer, slots.tolist(), projected)
         q, k, v = projected.unflatten(0, (3, -1)).transpose(1, 2)
-        results = (
-            self.adapter.attend(layer, q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
-        )  # (heads, batch pos, d_head)
+        # (heads, batch pos, d_head)
+        results = self.adapter.attend(layer, q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
         norm = self.adapter.blocks[layer].attn_post
         if norm is not None:
             results = results / norm.scale(self._total(layer, heads.tolist(), results))
-        before = (
-            self.runner.ablated.heads[layer]
-            .flatten(0, 1)
-            .unflatten(-1, (n_heads, -1))
-            .transpose(0, 1)
-        )
-        self._write_heads(layer, first, heads.tolist(), results - before[heads.to(results.device)])
+        by_head = self.runner.ablated.heads[layer].flatten(0, 1).unflatten(-1, (n_heads, -1))
+        ablated = by_head.transpose(0, 1)[heads.to(results.device)]
+        self._write_heads(layer, heads.tolist(), results - ablated)
 
     def _total(self, layer: int, heads: list[int], results: torch.Tensor) -> torch.Tensor:
         """(batch pos, d_model): what all heads give together, before the norm that follows.
@@ -232,91 +220,121 @@ class _CircuitRun:
         weight = self.adapter.out_weight(layer)[heads].flatten(0, 1)
         return total + (results - plain[heads]).transpose(0, 1).flatten(1) @ weight
 
-    def _write_heads(self, layer: int, first: int, heads: list[int], changes: torch.Tensor) -> None:
-        weight = self.adapter.write_weight(layer)
-        wanted = [i for i, head in enumerate(heads) if first + head in self.recipe.row_of_source]
-        if wanted:
-            chosen = (
-                (changes, weight[heads])
-                if len(wanted) == len(heads)
-                else (changes[wanted], weight[[heads[i] for i in wanted]])
-            )
-            torch.bmm(*chosen, out=self.terms[self.known : self.known + len(wanted)])
-            self.known += len(wanted)
+    def _write_heads(self, layer: int, heads: list[int], changes: torch.Tensor) -> None:
+        """Write what heads add to the stream, from how their results changed (heads, batch pos,
+        d_head).
+        """
+        weight, first = self.adapter.write_weight(layer), self.graph.heads(layer).start
+        needed = [i for i, head in enumerate(heads) if first + head in self.recipe.row_of_source]
+        if needed:
+            needed_weight = weight[[heads[i] for i in needed]]
+            needed_changes = changes if len(needed) == len(heads) else changes[needed]
+            rows = self.terms[self.known : self.known + len(needed)]
+            torch.bmm(needed_changes, needed_weight, out=rows)
+            self.known += len(needed)
         if self.recipe.needs_total:
             self.total += changes.transpose(0, 1).flatten(1) @ weight[heads].flatten(0, 1)
 
     def _project_changed(self, layer: int, slots: list[int], projected: torch.Tensor) -> None:
-        """Overwrite, in `projected` (slots, batch, pos, d_head), the slots that have kept edges; equal streams are made once."""
-        offset = self.graph.head_slots(layer).start
-        groups = {}
-        for i, slot in enumerate(slots):
-            if self.recipe.reads[offset + slot]:
-                key = self.recipe.coefficients[offset + slot, : self.known].numpy().tobytes()
-                groups.setdefault(key, []).append(i)
-        members = sorted(groups.values(), key=len)
-        if not members:
+        """Overwrite, in `projected` (slots, batch, pos, d_head), what slots with kept edges project;
+        a stream that several of them read is made once.
+        """
+        first = self.graph.head_slots(layer).start
+        groups = self.recipe.shared([first + slot for slot in slots])
+        if not groups:
             return
-        project = _projection(self.adapter, layer, [[slots[i] for i in group] for group in members])
-        places = torch.tensor([i for group in members for i in group], device=projected.device)
-        ablated, flat = self.runner.before_attention[layer].flatten(0, 1), projected.flatten(1, 2)
-        streams, chunk = self._streams([offset + slots[group[0]] for group in members])
-        for start in range(0, len(ablated), chunk):
-            part = slice(start, start + chunk)
-            flat[places, part] = project(streams(ablated[part], part))
+        streams = _Streams(self, [group[0] for group in groups])
+        groups = [[destination - first for destination in group] for group in groups]
+        project = _LayerProjection(self.adapter, layer, groups)
+        row_of_slot = {slot: row for row, slot in enumerate(slots)}
+        rows = [row_of_slot[slot] for group in groups for slot in group]
+        rows = torch.tensor(rows, device=projected.device)
+        ablated = self.runner.before_attention[layer].flatten(0, 1)
+        by_position = projected.flatten(1, 2)  # a view
+        for start in range(0, len(ablated), streams.chunk):
+            part = slice(start, start + streams.chunk)
+            by_position[rows, part] = project(streams.at(ablated[part], part))
 
     def _mlp(self, layer: int) -> torch.Tensor | None:
-        """(batch pos, d_model): how what the MLP writes differs from the ablated run; None outside the circuit."""
+        """(batch pos, d_model): how what the MLP writes differs from the ablated run; None outside
+        the circuit.
+        """
         if not self.recipe.alive[self.graph.mlp(layer)]:
             return None
-        stream = self._streams([self.graph.mlp_slot(layer)])[0](
-            self.runner.before_mlp[layer].flatten(0, 1), slice(None)
-        )[0]
+        streams = _Streams(self, [self.graph.mlp_slot(layer)])
+        stream = streams.at(self.runner.before_mlp[layer].flatten(0, 1), slice(None))[0]
         block = self.adapter.blocks[layer]
         return block.run_mlp(stream) - self.runner.ablated.mlps[layer].flatten(0, 1)
 
 
-def _adder(coefficients: torch.Tensor) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
-    """(a function from terms (n, elements) to `coefficients` (sums, n) @ terms, how many elements it had best be given at a time).
+class _Streams:
+    """The streams that some destinations read now: sums of the terms that a run knows so far.
 
-    It adds up only the terms in use where these are few.
+    `chunk` is how many positions `at` had best be asked for at a time.
     """
-    sums, used = coefficients.nonzero(as_tuple=True)
-    if (
-        len(coefficients) == 1
-        or len(used) > DENSE * coefficients.numel()
-        or coefficients.device.type != "cpu"
-    ):
-        return lambda terms: coefficients @ terms, CHUNK_ELEMENTS["product"] // len(coefficients)
-    starts = torch.searchsorted(sums, torch.arange(len(coefficients)))
-    weights = coefficients[sums, used]
-    return lambda terms: F.embedding_bag(
-        used, terms, starts, mode="sum", per_sample_weights=weights
-    ), CHUNK_ELEMENTS["sum"]
+
+    def __init__(self, run: _CircuitRun, destinations: list[int]):
+        coefficients = run.recipe.coefficients[destinations, : run.known]
+        used = coefficients.any(0).nonzero()[:, 0]
+        if 2 * len(used) > run.known:  # most of them: a slice, which copies less
+            used = slice(run.known)
+        self.terms, self.used = run.terms, used
+        self.coefficients = coefficients[:, used].to(run.terms)  # (destinations, used terms)
+        self.sums, self.columns = self.coefficients.nonzero(as_tuple=True)
+        few = len(self.columns) <= DENSE * self.coefficients.numel()
+        on_processor = self.terms.device.type == "cpu"
+        self.adds_up = few and on_processor and len(destinations) > 1
+        elements = CHUNK_ELEMENTS["product"] // len(destinations)
+        if self.adds_up:
+            elements = CHUNK_ELEMENTS["sum"]
+        self.chunk = max(1, elements // run.shape[-1])
+
+    def at(self, ablated: torch.Tensor, positions) -> torch.Tensor:
+        """(destinations, positions, d_model): the streams at a slice or index of positions, at which
+        the ablated stream is `ablated`.
+        """
+        terms = self.terms[:, positions][self.used]
+        terms[ABLATED] = ablated
+        return self._sums_of(terms.flatten(1)).unflatten(1, terms.shape[1:])
+
+    def _sums_of(self, terms: torch.Tensor) -> torch.Tensor:
+        """coefficients @ terms (used terms, elements); adds up only the terms in use where these are
+        few.
+        """
+        if not self.adds_up:
+            return self.coefficients @ terms
+        starts = torch.searchsorted(self.sums, torch.arange(len(self.coefficients)))
+        weights = self.coefficients[self.sums, self.columns]
+        return F.embedding_bag(self.columns, terms, starts, mode="sum", per_sample_weights=weights)
 
 
-def _projection(
-    adapter, layer: int, groups: list[list[int]]
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from streams (groups, pos, d_model) to what slots project from them (slots, pos, d_head); `groups[g]` read stream g.
+class _LayerProjection:
+    """What slots of a layer project from their streams, some of which several slots share.
 
-    Groups come in ascending order of size; those of one slot are multiplied together.
+    `groups[g]` are the slots that read stream g, in ascending order of size: groups of one slot are
+    multiplied together.
     """
-    norm = adapter.blocks[layer].attn_norm
-    bias = adapter.read_bias(layer, [slot for group in groups for slot in group])
-    single = sum(len(group) == 1 for group in groups)
-    alone = [group[0] for group in groups[:single]]
-    alone = adapter.read_weight(layer, alone).transpose(0, 1) if alone else None
-    together = [adapter.read_weight(layer, group).flatten(1) for group in groups[single:]]
 
-    def project(streams):
-        normalised = norm(streams)
-        values = [] if alone is None else [torch.bmm(normalised[:single], alone)]
-        values += [
-            (stream @ many).unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
-            for stream, many in zip(normalised[single:], together, strict=True)
+    def __init__(self, adapter: Adapter, layer: int, groups: list[list[int]]):
+        self.norm, self.d_head = adapter.blocks[layer].attn_norm, adapter.d_head
+        self.bias = adapter.read_bias(layer, [slot for group in groups for slot in group])
+        self.n_single = sum(len(group) == 1 for group in groups)
+        self.single = None  # (single slots, d_model, d_head)
+        if self.n_single:
+            slots = [group[0] for group in groups[: self.n_single]]
+            self.single = adapter.read_weight(layer, slots).transpose(0, 1)
+        # per group (d_model, slots d_head)
+        self.together = [
+            adapter.read_weight(layer, group).flatten(1) for group in groups[self.n_single :]
         ]
-        projected = torch.cat(values)
-        return projected if bias is None else projected.add_(bias[:, None])
 
-    return project
+    def __call__(self, streams: torch.Tensor) -> torch.Tensor:
+        """(slots, positions, d_head), group by group, from streams (groups, positions, d_model)."""
+        normalised, values = self.norm(streams), []
+        if self.single is not None:
+            values.append(torch.bmm(normalised[: self.n_single], self.single))
+        for stream, weight in zip(normalised[self.n_single :], self.together, strict=True):
+            by_slot = (stream @ weight).unflatten(-1, (-1, self.d_head))
+            values.append(by_slot.transpose(0, 1))
+        projected = torch.cat(values)
+        return projected if self.bias is None else projected.add_(self.bias[:, None])

@@ -159,17 +159,12 @@ def compared_methods(settings: Settings, circuits: Circuits, own: Own, rows) -> 
 # ---------------------------------------------------------------- the circuits and the pairs
 
 
-def noise_floor(circuit: Circuit) -> dict | None:
-    """How alike resamples of a circuit's examples choose edges; None where its file does not say."""
-    return circuit.about.noise_floor
-
-
 def found_on(circuits: dict[str, Circuit]) -> dict:
     """{name: {"examples", "noise_floor"}}: on how many examples it was found; None: unknown."""
     return {
         name: {
             "examples": len(circuit.about.examples) or None,
-            "noise_floor": noise_floor(circuit),
+            "noise_floor": circuit.about.noise_floor,
         }
         for name, circuit in circuits.items()
     }
@@ -186,7 +181,7 @@ def compared(circuits: dict[str, Circuit]) -> dict | None:
         "jaccard_edges": overlap.jaccard(first.in_graph, second.in_graph),
         "spearman": overlap.spearman(first.scores.abs(), second.scores.abs()),
         "chance": overlap.chance(*sizes, first.graph.n_edges),
-        "noise_floors": {name: noise_floor(circuit) for name, circuit in circuits.items()},
+        "noise_floors": {name: circuit.about.noise_floor for name, circuit in circuits.items()},
     }
 
 
