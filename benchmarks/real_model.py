@@ -51,14 +51,13 @@ def parse(argv=None):
 def main(argv=None):
     """Run what has not been run, then say what all runs say."""
     args = parse(argv)
-    from eap import dataset
-
     circuits = dict(zip(map(name_of, args.circuits), args.circuits, strict=True))
     found = dict(zip(circuits, opening.load_circuits(list(circuits.values())), strict=True))
     device, out = devices.Device.of(vars(args)), console.Console.of(vars(args))
     adapter, tokenizer = opening.open_adapted(device, args.model_path, found)
     pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=out)
-    pairs = dataset.unseen(pairs, [circuit.metadata for circuit in found.values()], args.pairs)
+    found_on = [circuit.about.examples for circuit in found.values()]
+    pairs = opening.unseen_pairs(pairs, args.pairs, found_on)
     pairs = pairs[: args.max_examples]
     scores = {name: scores_of(path) for name, path in circuits.items()}
     folder = Path(args.output_dir)

@@ -109,6 +109,25 @@ def _sizes(sizes: dict) -> Sizes:
     return Sizes(**{name: sizes.get(name) for name in names})
 
 
+def _chosen_well(entries: Mapping) -> dict[str, bool]:
+    """{entry: whether it can be true} of what says how edges were chosen."""
+    selected, most = entries["sizes"].get("selected"), entries["sizes"].get("edges")
+    whole = type(selected) is int and selected > 0
+    selection, eligible = entries.get("selection", "topn"), entries.get("consistent_edges")
+    known = {
+        "sizes": whole and (type(most) is not int or selected <= most),
+        "selection": selection in (*SELECTIONS, THRESHOLD),
+        "consistent_edges": eligible is None
+        or (
+            type(eligible) is list
+            and all(type(edge) is int and 0 <= edge < (most or edge + 1) for edge in eligible)
+        ),
+    }
+    if selection == THRESHOLD:
+        known["threshold"] = type(entries.get("threshold")) in (int, float)
+    return known
+
+
 def _require_kinds(entries: Mapping, path) -> None:
     """Raise InputError for entries of other kinds than ours."""
     fine = {name: type(entries[name]) is kind for name, kind in KINDS.items() if name in entries}
@@ -117,11 +136,7 @@ def _require_kinds(entries: Mapping, path) -> None:
         lists = [type(hashes.get(name)) is list for name in ("tokens", "articles")]
         fine["example_sha256"] = all(lists)
     if fine.get("sizes"):  # then we wrote it, and how edges were chosen is read from it
-        fine["sizes"] = type(entries["sizes"].get("selected")) is int
-        selection = entries.get("selection", "topn")
-        fine["selection"] = selection in (*SELECTIONS, THRESHOLD)
-        if selection == THRESHOLD:
-            fine["threshold"] = type(entries.get("threshold")) in (int, float)
+        fine |= _chosen_well(entries)
     if "absolute" in entries:
         value = entries["absolute"]
         fine["absolute"] = type(value) is bool or (type(value) is int and value in (0, 1))

@@ -251,7 +251,7 @@ MUTANTS = (
     ),
     Mutant(
         "eap/evaluate.py",
-        "results - before[heads.to(results.device)]",
+        "results - ablated",
         "results",
         "heads would write their results on top of the ablated ones",
         "test_evaluate.py::test_fast_run_equals_the_naive_one",

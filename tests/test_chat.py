@@ -6,6 +6,7 @@ import json
 import pytest
 
 from eap import InputError, dataset
+from eap.examples import Examples
 from runs import adapters, opening, prompts
 from summarization import corruption, generation, prompt
 
@@ -118,7 +119,8 @@ def test_pairs_of_other_prompts_than_the_models_are_refused(trained, built, tmp_
 def test_a_circuit_of_other_prompts_is_judged_with_a_word(built, tmp_path, capsys):
     pairs = dataset.read_pairs(built("--prompt", "plain")[0])
     for prompt_found_on, said in (({"kind": "plain"}, False), (ASKED, True), (None, False)):
-        opening.unseen_pairs(pairs, "p.jsonl", [{"prompt": prompt_found_on, "example_ids": ["x"]}])
+        found_on = [Examples(("x",), prompt=prompt_found_on)]
+        opening.unseen_pairs(pairs, "p.jsonl", found_on)
         assert ("other prompts (plain) than" in capsys.readouterr().err) == said
 
 
