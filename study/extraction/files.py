@@ -55,7 +55,7 @@ def write(files: Files, circuit, by_span, *, unit: str) -> None:
     from eap.scores import save_group_scores
     from summarization.corruption import GROUPS
 
-    circuit.metadata["captions"] = captions.of("C_*", files.circuit.stem)
+    circuit = circuit.noting(captions=captions.of("C_*", files.circuit.stem))
     disk.write_json(files.circuit, circuit.to_json())
     if files.with_spans:
         with disk.atomic(files.spans) as path:
