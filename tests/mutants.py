@@ -176,7 +176,7 @@ MUTANTS = (
         "for row in part.rows]).argsort()",
         "for row in part.rows])",
         "scores would stand at other examples than their own",
-        "test_guards.py::test_guard_19_scores_do_not_depend_on_batch_size_or_padding",
+        "test_attribute.py::test_scores_stand_at_their_own_pairs_whatever_the_order_of_batches",
     ),
     Mutant(
         "eap/metrics.py",
@@ -380,7 +380,7 @@ MUTANTS = (
         "q > FALSE_DISCOVERY",
         "q > 10 * FALSE_DISCOVERY",
         "half of the edges said to have moved would be noise",
-        "test_evolution.py::test_planted_moves_are_found_with_their_kind_and_little_else",
+        "test_evolution.py::test_noise_alone_seldom_moves_any_edge",
     ),
     Mutant(
         "study/evolution/numbers.py",
@@ -408,7 +408,7 @@ MUTANTS = (
         'known.get("times_resumed", 0) + 1',
         "1",
         "interruptions would not be counted",
-        "test_runs.py::test_an_interrupted_run_goes_on_and_counts_it",
+        PROPERTIES[:-5] + "test_a_script_skips_resumes_and_refuses_as_the_model_says",
     ),
 )
 

@@ -216,6 +216,16 @@ def test_halved_batches_give_the_same_scores(monkeypatch):
     ]
 
 
+def test_scores_stand_at_their_own_pairs_whatever_the_order_of_batches():
+    case = golden("tiny_nll_padded")
+    by_length = sorted(case.pairs, key=lambda pair: len(pair.clean_ids))
+    pairs = [by_length[0], by_length[-1], by_length[len(by_length) // 2]]  # read in another order
+    assert len({len(pair.clean_ids) for pair in pairs}) == 3
+    together = attribute(case.model(), pairs, metric="nll", batch_size=1).edges
+    alone = [attribute(case.model(), [pair], metric="nll").edges[0] for pair in pairs]
+    assert torch.equal(together, torch.stack(alone))
+
+
 def full_above_two(function):
     """`function`, as if memory were full with more than two examples."""
 

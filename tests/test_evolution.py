@@ -192,6 +192,16 @@ def test_planted_moves_are_found_with_their_kind_and_little_else():
     )
 
 
+def test_noise_alone_seldom_moves_any_edge():
+    """At a false-discovery rate of 5 % one study in twenty finds something where nothing is."""
+    none, finding = torch.zeros(GRAPH.n_edges, dtype=torch.bool), 0
+    for seed in range(24):
+        noise = 0.5 * randn(2, 40, GRAPH.n_edges, seed=seed)
+        before, after = planted(0, 0.3) + noise[0], planted(0, 0.3) + noise[1]
+        finding += (evolution.moves(before, after, none, none).kind != "no evidence").any()
+    assert finding <= 4
+
+
 def test_the_norm_is_the_plain_sum_without_noise_and_near_zero_with_nothing_else():
     signal = planted(0, 0.0)[:1].double()
     assert evolution.norms([signal.repeat(7, 1)]).values == pytest.approx(

@@ -359,7 +359,7 @@ class RunRecord(RuleBasedStateMachine):
             (self.out.parent / name / "input.txt").write_text(name)
         self.made = self.begun = self.run = None
         self.touched = self.foreign = False
-        self.length = 0
+        self.length = self.times_resumed = 0
 
     def teardown(self):
         self.folder.cleanup()
@@ -395,7 +395,8 @@ class RunRecord(RuleBasedStateMachine):
             return
         self.run = self.started(asked, overwrite)
         assert not self.run.up_to_date
-        assert (self.run.resumed > 0) == goes_on
+        self.times_resumed = self.times_resumed + 1 if goes_on else 0
+        assert self.run.resumed == self.times_resumed
         self.foreign = self.written and not complete and (not goes_on or self.foreign)
         assert self.run.starts_over == self.foreign
         self.begun = asked
