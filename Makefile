@@ -39,6 +39,7 @@ mutants: setup
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright --pythonpath $(RUN)
 
 clean:
 	rm -rf outputs data model_outputs

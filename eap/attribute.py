@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -134,8 +134,8 @@ class Method:
     nodes: bool = False  # scores nodes: sums over a node's outgoing edges
 
 
-_IG = {"corrupted_run": True, "complete": True, "stepped": True, "quadrature": True}
-_SECANT = {"corrupted_run": True, "complete": True}
+_IG: dict[str, Any] = {"corrupted_run": True, "complete": True, "stepped": True, "quadrature": True}
+_SECANT: dict[str, Any] = {"corrupted_run": True, "complete": True}
 METHODS = {
     "secant": Method(_clean_end, SECANT, **_SECANT),
     "EAP": Method(_clean_end, flat=True),
@@ -195,11 +195,13 @@ def attribute(
     adapter = adapt(model)
     parts = list(attribute_batches(adapter, batches(pairs, batch_size), method, metric, **options))
     order = torch.tensor([row for part in parts for row in part.rows]).argsort()
-    columns = zip(*(part[1:] for part in parts), strict=True)
-    return Scores(
-        list(range(len(pairs))),
-        *(None if column[0] is None else torch.cat(column)[order] for column in columns),
-    )
+
+    def of_all(name: str) -> torch.Tensor:
+        return torch.cat([getattr(part, name) for part in parts])[order]
+
+    by_group = None if parts[0].by_group is None else of_all("by_group")
+    rows = list(range(len(pairs)))
+    return Scores(rows, of_all("edges"), of_all("clean"), of_all("corrupted"), by_group)
 
 
 def attribute_batches(
@@ -229,7 +231,8 @@ def attribute_batches(
     if ablation == "mean" and means is None:
         raise InputError("mean ablation: expected means, got none; mean_activations makes them")
     device = next(adapter.model.parameters()).device
-    if METHODS[method].points is None:
+    way = METHODS[method]
+    if way.points is None:
         if groups is not None:
             raise InputError(
                 f"expected a method whose scores split by position, got {method}, which patches an edge at all of them at once"
@@ -238,8 +241,8 @@ def attribute_batches(
         def compute(batch):
             return exact_scores(adapter, batch, metric, ablation, means, tick)
     else:
-        points = METHODS[method].points(adapter.graph, steps, rule)
-        plan = _Plan(METHODS[method], points, metric, ablation, means, autocast, groups, tick)
+        points = way.points(adapter.graph, steps, rule)
+        plan = _Plan(way, points, metric, ablation, means, autocast, groups, tick)
         scores_of = _by_points if plan.method.rules is None else _by_rules
 
         def compute(batch):
@@ -295,7 +298,7 @@ def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
     reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
     ends = _ends(plan.metric, (clean_logits, corrupted_logits), reference, batch)
     del clean_logits, corrupted_logits
-    gated = partial(hooks.gated, adapter, taps, gate) if gate else nullcontext
+    gated = partial(hooks.gated, adapter, taps, gate) if gate and taps else nullcontext
     if gate:
         with hooks.autocast(device, plan.autocast), gated():
             clean = hooks.record(adapter, batch.clean_ids)[0]
@@ -324,6 +327,8 @@ def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
     end the clean run. What a run's nodes write and its operations work on serves the next segment as well.
     """
     rules, device, segments = plan.method.rules, batch.clean_ids.device, len(plan.points)
+    assert rules is not None  # as of every method that comes here
+    metric_rule = rules.metric
     autocast = partial(hooks.autocast, device, plan.autocast)
     with autocast(), hooks.tapped(adapter) as taps:
         lower, lower_logits = run(adapter, batch.corrupted_ids, batch)
@@ -333,7 +338,7 @@ def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
             clean_logits = run(adapter, batch.clean_ids, batch)[1]
     with torch.no_grad():
         ends = adapter.embed(batch.corrupted_ids), adapter.embed(batch.clean_ids)
-    by_group = 0
+    by_group = torch.zeros(())
     for point in plan.points:
         other = taps if rules.two_runs else None
         embeddings = ends[1] if point.share == 1 else torch.lerp(*ends, point.share)
@@ -351,10 +356,10 @@ def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
             value = logits.detach()
             clean_logits = value if clean_logits is None else clean_logits
             reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
-            if rules.metric is None:
+            if metric_rule is None:
                 _metric(plan.metric, logits, reference, batch).sum().backward()
             else:
-                multiplier = rules.metric(plan.metric, value, lower_logits, reference)
+                multiplier = metric_rule(plan.metric, value, lower_logits, reference)
                 multiplier /= torch.bincount(batch.target_rows)[batch.target_rows, None]
                 logits.backward(multiplier.to(logits.dtype))
         if plan.ablation == "patching":

@@ -271,14 +271,14 @@ def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
     Every one: files of two tokenizers may have been joined. Returns a note where that cannot be
     judged, else None.
     """
-    with_text = [pair for pair in pairs if pair.target_text is not None]
+    with_text = [(pair, pair.target_text) for pair in pairs if pair.target_text is not None]
     if tokenizer is None or not with_text:
         missing = f"{path} holds no {IN_FILE['target_text']} texts"
         if tokenizer is None:
             missing = "the model folder has no tokenizer"
         return f"note: {missing}, so whether model and pairs share a tokenizer was not checked"
-    for pair in with_text:
-        text, written = pair.target_text, pair.clean_ids[pair.target_start :]
+    for pair, text in with_text:
+        written = pair.clean_ids[pair.target_start :]
         decoded = tokenizer.decode(written, skip_special_tokens=True)
         if decoded.split() != text.split() and not _encodes(tokenizer, text, written):
             raise InputError(

@@ -6,11 +6,19 @@ Every hook lives in a `with` block and is removed when it ends, also by an excep
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from eap.rules import Heads, NormSlope, Rules, attention_derivative, norm_derivative
+from eap.rules import (
+    Heads,
+    NormSlope,
+    Rules,
+    attention_derivative,
+    derivative,
+    half_factor,
+    norm_derivative,
+)
 
 CHUNK_ROWS = (
     64  # positions at a time on a CPU, so that what is computed for them stays near the processor
@@ -153,10 +161,12 @@ class Gradients:
     def __init__(self, adapter):
         self.adapter = adapter
         n_layers = adapter.graph.n_layers
-        self.projected = [None] * n_layers
+        self.projected: list[Any] = [None] * n_layers
         self.along, self.directions = [[] for _ in range(n_layers)], [[] for _ in range(n_layers)]
-        self.direct = [None] * (n_layers + 1)
-        self.streams = [None] * n_layers  # what attention's norms read at the point that runs now
+        self.direct: list[Any] = [None] * (n_layers + 1)
+        self.streams: list[Any] = [
+            None
+        ] * n_layers  # what attention's norms read at the point that runs now
 
     @contextmanager
     def collecting(
@@ -223,7 +233,7 @@ class Gradients:
         constants = self.adapter.read_constants[layer]
         constants = value.new_zeros(()) if constants is None else constants
         products = torch.sub(value[part], constants)
-        if slope.others is not None:
+        if slope.others is not None and isinstance(slope.own, torch.Tensor):
             products.mul_(slope.own[part])
             products.addcmul_(other[part] - constants, slope.others[part])
         products.mul_(grad[part])
@@ -258,12 +268,23 @@ class Taps(NamedTuple):
     final: list[torch.Tensor]  # the stream before the final norm: one tensor
     uncapped: list[torch.Tensor]  # logits before their cap, if any: one tensor
 
-    def of_layer(self, layer: int) -> "Taps":
+    def of_layer(self, layer: int) -> "LayerTaps":
         """The tensors of one layer."""
-        return Taps(*(tensors[layer] for tensors in self[:6]), self.final, self.uncapped)
+        return LayerTaps(*[tensors[layer] for tensors in self[:6]])
 
 
-NO_TAPS = Taps(*[None] * 8)
+class LayerTaps(NamedTuple):
+    """What one layer's operations worked on in a run; None where there is no such run."""
+
+    attn_norms: Any = None
+    projections: Any = None
+    mlp_norms: Any = None
+    hidden: Any = None
+    attn_posts: Any = None
+    mlp_posts: Any = None
+
+
+NO_TAPS = LayerTaps()
 
 
 @contextmanager
@@ -405,7 +426,7 @@ def handing_back(adapter, rules: Rules, other: Taps | None, collect: Callable | 
 
 def _derived_attention(adapter, collect: Callable):
     """Run a block in which attention hands back derivatives, slot by slot, to `collect` as well."""
-    rules = Rules(None, norm_derivative, attention_derivative, None)
+    rules = Rules(derivative, norm_derivative, attention_derivative, half_factor)
     replacement = _Replacement()
     for layer, block in enumerate(adapter.blocks):
         rule = partial(_attention_rule, adapter, layer, rules, None, collect)

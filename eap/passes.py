@@ -22,6 +22,7 @@ def ablated(corrupted: Activations, ablation: str, means: Activations | None) ->
     if ablation == "zero":
         return corrupted.map(torch.zeros_like)
     if ablation == "mean":
+        assert means is not None  # asked for with the flag
         return corrupted.map(lambda like, mean: mean.expand_as(like), means)
     return corrupted
 
@@ -46,4 +47,5 @@ def mean_activations(
     with hooks.frozen(adapter.model):
         for summed, n in memory.halving(batches, compute, notify):
             total, count = summed if total is None else total.map(torch.add, summed), count + n
+    assert total is not None  # there is a batch
     return total.map(lambda x: x / count)

@@ -73,9 +73,9 @@ def sign_stability(
     over all examples.
     """
     sign = per_example.mean(0).sign()
-    agreeing = sum(
-        (means.sign() == sign).sum(0) for means in bootstrap_means(per_example, resamples, seed)
-    )
+    agreeing = torch.zeros(sign.shape, dtype=torch.long)
+    for means in bootstrap_means(per_example, resamples, seed):
+        agreeing += (means.sign() == sign).sum(0)
     return agreeing / resamples
 
 

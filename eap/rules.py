@@ -139,7 +139,7 @@ class NormSlope(NamedTuple):
     def hand_back(self, y: torch.Tensor) -> torch.Tensor:
         """(batch, pos, d_model): the multiplier at the norm's input."""
         result = y * self.scale
-        if self.direction is not None:
+        if self.direction is not None and self.along is not None:
             inner = (y * self.direction).sum(-1, keepdim=True)
             result.addcmul_(self.direction, inner * self.along, value=-1)
         return result
@@ -240,7 +240,7 @@ class Softmax:
         """Logarithms of the attention weights; finite where a row sees no key, too."""
         scores = capped / temperature if temperature != 1 else capped
         queries = torch.arange(rows.start, rows.stop, device=scores.device)[:, None]
-        if not self.sees_all(rows.stop):
+        if self.window is not None and not self.sees_all(rows.stop):
             outside = torch.arange(rows.stop, device=scores.device) <= queries - self.window
             scores.masked_fill_(outside, HIDDEN * torch.finfo(scores.dtype).max)
         hidden = queries < queries.T

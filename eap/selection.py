@@ -203,16 +203,17 @@ class Rule:
         """Booleans per edge: what the rule takes by `means` (edges,), the mean of `values`, before
         pruning.
         """
+        n = graph.n_edges if self.n is None else self.n
         if self.nodes:
             sums = means.new_zeros(len(graph.sources)).index_add_(0, graph.edge_index[0], means)
-            return top_nodes(graph, sums, self.n, self.absolute)
+            return top_nodes(graph, sums, n, self.absolute)
         if self.threshold is not None:
             return above_threshold(graph, means, self.threshold, self.absolute)
         if self.selection == "greedy":
-            return greedy(graph, means, self.n, self.absolute)
+            return greedy(graph, means, n, self.absolute)
         if self.eligible is not None:
-            return among(graph, means, self._is_eligible, self.n, self.absolute)
-        return top_n(graph, means, self.n, self.absolute)
+            return among(graph, means, self._is_eligible, n, self.absolute)
+        return top_n(graph, means, n, self.absolute)
 
     def take(self, graph: Graph, means: torch.Tensor) -> torch.Tensor:
         """Booleans per edge: `choose`, pruned where the rule prunes."""
@@ -221,8 +222,9 @@ class Rule:
 
     def taking(self, graph: Graph) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function from many means (circuits, edges) to what `take` takes of each."""
-        if self == self.equal(self.n):
-            return lambda means: strongest(means, min(self.n, graph.n_edges), self.absolute)
+        n = graph.n_edges if self.n is None else min(self.n, graph.n_edges)
+        if self.n is not None and self == self.equal(self.n):
+            return lambda means: strongest(means, n, self.absolute)
         return lambda means: torch.stack([self.take(graph, row) for row in means])
 
     def sized(self, n: int) -> "Rule":

@@ -41,7 +41,7 @@ def subplots(rows: int = 1, columns: int = 1, *, figsize=None, **options) -> tup
     plain_backend()
     from matplotlib import rcParams
 
-    rcParams.update(STYLE)  # not a context: legends and ticks are drawn after this returns
+    rcParams.update(STYLE)  # pyright: ignore  # not a context: legends and ticks are drawn after this returns
     figure = _figure_class()(figsize=figsize)
     ratios = {
         name: options.pop(name) for name in ("width_ratios", "height_ratios") if name in options

@@ -209,6 +209,7 @@ def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
     kind = Path(path).suffix.removeprefix(".")
     with _quiet_stderr():  # into memory: where it cannot write, Graphviz ends the process
         picture = drawing.draw(format=kind, prog="dot", args="-Gdpi=110" if kind == "png" else "")
+    assert picture is not None  # without a path to write to, it is handed back
     Path(path).write_bytes(picture)
 
 

@@ -115,7 +115,7 @@ def merge(folder: Path, base, label: str):
     if not hasattr(wrapped.base_model, "merge_and_unload"):
         raise InputError(
             f"{label}: expected an adapter that can be merged, as LoRA, got "
-            f"{config.peft_type.value}; there is no plain model that does the same"
+            f"{_kind(config)}; there is no plain model that does the same"
         )
     import torch
 
@@ -134,6 +134,11 @@ def merge(folder: Path, base, label: str):
     return merged.requires_grad_(True)  # peft froze the base
 
 
+def _kind(config) -> str:
+    """The name that peft has for an adapter's method."""
+    return config.peft_type.value
+
+
 def _config(folder: Path, label: str):
     """The adapter's PeftConfig. Raises InputError for one that has no merged form."""
     disk.read_json(folder / CONFIG, "LoRA adapter configuration")
@@ -144,7 +149,7 @@ def _config(folder: Path, label: str):
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise InputError(
             f"{label}: expected an adapter that can be merged, as LoRA, got "
-            f"{config.peft_type.value}, which puts states before the text; train a LoRA adapter "
+            f"{_kind(config)}, which puts states before the text; train a LoRA adapter "
             "instead"
         )
     start = str(getattr(config, "init_lora_weights", None))

@@ -192,6 +192,7 @@ def fit(path: Path, width: float) -> None:
     elif path.suffix == ".svg":
         text = path.read_text(encoding="utf-8")
         sizes = re.search(r'<svg[^>]*? width="([\d.]+)pt" height="([\d.]+)pt"', text)
+        assert sizes is not None  # matplotlib and Graphviz write both
         inches = f'width="{width}in" height="{width * float(sizes[2]) / float(sizes[1]):.4f}in"'
         old = f'width="{sizes[1]}pt" height="{sizes[2]}pt"'
         path.write_text(text.replace(old, inches, 1), encoding="utf-8")

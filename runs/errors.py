@@ -78,7 +78,7 @@ def _fullest() -> str:
     for place in places:
         with contextlib.suppress(OSError):
             there[place] = shutil.disk_usage(_existing(Path(place))).free
-    return min(there, key=there.get, default="the disk")
+    return min(there, key=lambda place: there[place], default="the disk")
 
 
 def _existing(path: Path) -> Path:

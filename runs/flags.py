@@ -65,7 +65,7 @@ class _Adding:
             options["default"] = self.constants[constant]
         if _shows_default(options):
             options["help"] = f"{options.get('help', '')} (default: %(default)s)".lstrip()
-        action = super().add_argument(*names, **options)
+        action = super().add_argument(*names, **options)  # pyright: ignore
         action.may_be_absent = "default" not in options
         return action
 
@@ -228,9 +228,9 @@ def hand_on(made: Parser, names) -> None:
     for action in made._actions:
         if action.dest in names:
             action.default = None
-            action.help = action.help.replace("%(default)s", "each script's own")
+            action.help = (action.help or "").replace("%(default)s", "each script's own")
             action.type = _word_of(action.type or str)
-            action.may_be_absent = True
+            action.may_be_absent = True  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _word_of(kind):
@@ -431,7 +431,7 @@ def parts(value) -> list[str]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = [value]
     if not isinstance(value, list | tuple):
-        _refuse("parts separated by commas", value)
+        return _refuse("parts separated by commas", value)
     return [written for part in value if (written := str(part).strip())]
 
 

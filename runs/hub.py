@@ -440,7 +440,7 @@ def bars():
 @contextlib.contextmanager
 def offline():
     """Let `datasets` ask nothing within the block; what it sets is set back; no child sees it."""
-    import datasets
+    import datasets.config
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE

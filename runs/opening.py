@@ -61,7 +61,7 @@ def _plain(source: Path, name: str, dtype, flag: str):
 
     architecture = require_architecture(name, source, flag)
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(  # pyright: ignore
             str(source),
             dtype=dtype,
             attn_implementation=architecture.attention,

@@ -24,11 +24,11 @@ class Lines:
     def display(self, msg=None, pos=None) -> bool:
         """Print a line if the last one, or the start, is long enough ago."""
         self.sp = None  # so that tqdm's own `close` draws nothing
-        now = self._time()
+        now = self._time()  # pyright: ignore  as below: tqdm's
         every = EVERY_PIPED if PIPE in os.environ else EVERY
         if msg is None and now - getattr(self, "told", getattr(self, "start_t", now)) >= every:
             self.told = now
-            tell(in_words(self.format_dict))
+            tell(in_words(self.format_dict))  # pyright: ignore
         return False
 
     def clear(self, nolock=False) -> None:
@@ -39,7 +39,9 @@ class Bar(tqdm):
     """A tqdm that draws a bar on a terminal, and prints lines elsewhere."""
 
     def display(self, msg=None, pos=None) -> bool:
-        return Lines.display(self, msg, pos) if is_plain() else super().display(msg, pos)
+        if is_plain():
+            return Lines.display(self, msg, pos)  # pyright: ignore  it is one with tqdm's parts
+        return bool(super().display(msg, pos))
 
     def clear(self, nolock=False) -> None:
         if not is_plain():

@@ -20,7 +20,7 @@ def check_prompt(pairs: list, tokenizer, path) -> None:
     trained = getattr(tokenizer, "init_kwargs", {}).get(PROMPT_KEY)
     expected = trained or (told[0] if told else None)
     other = next((prompt for prompt in told if prompt != expected), None)
-    if other is not None:
+    if other is not None and expected is not None:
         whose = "the model was fine-tuned on" if trained else "the first pair has"
         raise InputError(
             f"{path}: expected pairs with the prompt that {whose} ({prompt_in_words(expected)}), "

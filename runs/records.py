@@ -129,7 +129,7 @@ class Run:
             self.same
             and known["complete"]
             and not flags["overwrite"]
-            and all(out.exists() or self._left_out(out, before) for out in self.outputs)
+            and all(out.exists() or self._left_out(out, known) for out in self.outputs)
         )
         self.sizes = known.get("output_bytes", {}) if self.up_to_date else {}
         self.resumed = (

@@ -69,12 +69,12 @@ def read(path: Path, columns: Columns = USUAL):
     Memory-mapped through the cache of `datasets`, where it is known by what the file holds.
     Raises InputError naming the first row that cannot be read, OSError when the cache cannot be written.
     """
-    import datasets
+    import datasets.exceptions
 
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    known_by = {"path": str(path.resolve()), "sha256": digest, "version": VERSION}
-    known_by["columns"] = columns
+    file_and_version = {"path": str(path.resolve()), "sha256": digest, "version": VERSION}
+    known_by = {**file_and_version, "columns": columns}
     text = datasets.Value("string")
     try:
         return datasets.Dataset.from_generator(
@@ -89,12 +89,13 @@ def read(path: Path, columns: Columns = USUAL):
 def _rows(path: str, sha256: str, version: str, columns: Columns) -> Iterator[dict]:
     """Yield the rows. The other arguments are what the cache knows the file by."""
     records = _csv(path, columns) if path.endswith(".csv") else _json(path)
-    n = 0
+    n, names = 0, {}
     try:
         for n, (where, record) in enumerate(records, start=1):  # noqa: B007  counts
             if n == 1:
                 found = columns.found_in(record, path)
-                names = {column: found[column] for column in ("article", "highlights")}
+                texts = [(column, found[column]) for column in ("article", "highlights")]
+                names = {column: name for column, name in texts if name is not None}
             yield _row(path, where, record, names)
     except UnicodeDecodeError as error:
         raise InputError(

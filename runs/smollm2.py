@@ -37,7 +37,8 @@ def folder(flag: str = "--model_path") -> Path:
 def _weights_file(flag: str) -> Path:
     """The GGUF file of the package. Raises InputError if it is not there, or cannot be read."""
     package = importlib.util.find_spec(MODULE)
-    files = sorted(Path(package.origin).parent.glob("*.gguf")) if package else []
+    place = package.origin if package else None
+    files = sorted(Path(place).parent.glob("*.gguf")) if place else []
     lacking = None if files else f"the Python package {PACKAGE}"
     if files and importlib.util.find_spec("gguf") is None:
         lacking = "the Python package gguf, which reads it"
@@ -63,8 +64,8 @@ def _convert(source: Path, digest: str, made: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(**read)
         quantised = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32)
     config = quantised.config
-    del config.quantization_config
-    model = type(quantised)(config).to(torch.float32)
+    del config.quantization_config  # pyright: ignore
+    model = type(quantised)(config).to(dtype=torch.float32)  # pyright: ignore
     model.load_state_dict(quantised.state_dict())
     model.tie_weights()
     with disk.atomic(made) as temporary:

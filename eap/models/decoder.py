@@ -66,7 +66,13 @@ class Decoder:
     def write_bias(self, layer: int) -> torch.Tensor:
         """(d_model,); zero where the output projection has none."""
         out = self.blocks[layer].attn_out
-        return out.weight.new_zeros(self.graph.d_model) if out.bias is None else out.bias
+        return out.weight.new_zeros(self.d_model) if out.bias is None else out.bias
+
+    @property
+    def d_model(self) -> int:
+        """The stream's width, which the graph of an open model knows."""
+        assert self.graph.d_model is not None
+        return self.graph.d_model
 
     @property
     def fused(self) -> bool:
@@ -95,7 +101,8 @@ class Decoder:
             return None
         if len(reads) == 1:
             return reads[0].bias[slots]
-        return torch.stack([self._unit(reads, slot)[1] for slot in slots])
+        biases = [self._unit(reads, slot)[1] for slot in slots]
+        return torch.stack([bias for bias in biases if bias is not None])
 
     def _unit(self, reads: tuple[Read, ...], slot: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(weight (d_model, d_head), bias (d_head,)) that one slot reads through."""
@@ -133,7 +140,7 @@ class Decoder:
         norm = self.blocks[layer].attn_norm
         if not norm.centred:
             return None
-        weight = norm.weight / self.graph.d_model
+        weight = norm.weight / self.d_model
         parts = [
             torch.tensordot(weight, read.weight, 1).repeat_interleave(read.share, 0)
             for read in self.reads(layer)
