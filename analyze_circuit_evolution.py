@@ -128,7 +128,8 @@ def main(argv=None):
 def write(args, found: dict) -> None:
     """The JSON files, the plots, and the tables on stdout."""
     from study import captions, layers
-    from study.evolution import faithfulness, figures, words
+    from study.evolution import faithfulness, figures, headline, words
+    from study.headline import show
 
     folder, out = Path(args.output_dir), console.Console.of(vars(args))
     tables = [
@@ -147,8 +148,10 @@ def write(args, found: dict) -> None:
         disk.save_figure(lambda make=make: make(found), folder / f"evolution.{name}.png")
     if found["moved"]:
         disk.drawn(lambda path: figures.moved_drawing(found, path), folder / "evolution.moved.png")
-    out.say("\n".join([*tables, "", *words.lines(found)]))
-    out.say(f"written: {folder / 'evolution.json'}, layers.evolution.json and plots")
+    drawn = [*PLOTS, *known, *(["moved"] if found["moved"] else [])]
+    outputs = [folder / "evolution.json", folder / "layers.evolution.json"]
+    outputs += [folder / f"evolution.{name}.png" for name in drawn]
+    show(out, headline.headline(found), outputs, [*tables, "", *words.lines(found)])
 
 
 if __name__ == "__main__":

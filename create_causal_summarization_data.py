@@ -162,7 +162,9 @@ def main(argv=None):
         return
 
     from study import captions
+    from study.headline import show
     from study.pairs import content as pair_report
+    from study.pairs import headline
     from summarization import prompt, words
 
     tokenizer, config, generation = reader(args.model_path)
@@ -194,8 +196,8 @@ def main(argv=None):
     summary["captions"] = captions.of("salience")
     disk.write_json(folder / "salience.json", summary)
     disk.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
-    console.Console.of(vars(args)).say("\n".join(summary["lines"]))
-    console.Console.of(vars(args)).say(f"written: {', '.join(map(str, outputs))}")
+    made = headline.headline(summary)
+    show(console.Console.of(vars(args)), made, outputs, summary["lines"])
     run.finish()
 
 

@@ -156,7 +156,9 @@ def write(args, summary):
 def follow_run(args) -> None:
     """Write how far each checkpoint of a run is from its base model, layer by layer, from the saved latents alone."""
     from study.differential import figures as differential_plots
+    from study.differential import headline
     from study.differential import over_a_run as differential_run
+    from study.headline import show
 
     folder, found = Path(args.output_dir), differential_run.files(args.run)
     outputs = [folder / f"differential.latents.{kind}" for kind in ("json", "png")]
@@ -175,8 +177,8 @@ def follow_run(args) -> None:
     )
     disk.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
     disk.save_figure(lambda: differential_plots.run_figure(summary), outputs[1])
-    console.Console.of(vars(args)).say("\n".join(differential_run.lines(summary)))
-    console.Console.of(vars(args)).say(f"written: {outputs[0]} and {outputs[1].name}")
+    made, details = headline.headline(summary), differential_run.lines(summary)
+    show(console.Console.of(vars(args)), made, outputs, details)
     run.finish()
 
 
@@ -212,11 +214,13 @@ def main(argv=None):
         return
 
     from study.differential import content as differential_report
+    from study.differential import headline
+    from study.headline import show
 
     devices.seed_everything(args.seed)
     base, finetuned, tokenizer = load_pair(args)
     sequences, dropped, template = prompts(args, base.model, tokenizer)
-    console.Console.of(vars(args)).say(
+    console.Console.of(vars(args)).detail(
         f"{len(sequences)} texts, {sum(map(len, sequences)) / len(sequences):.0f} tokens on average; "
         f"{dropped} left out whose summary does not fit{_left_out(args)}",
     )
@@ -233,10 +237,8 @@ def main(argv=None):
         **differential_report.summarise(comparison, args.seed),
     }
     write(args, summary)
-    console.Console.of(vars(args)).say("\n".join(differential_report.lines(summary)))
-    console.Console.of(vars(args)).say(
-        f"written: {folder / 'differential.json'}, layers.differential.json and {len(PLOTS)} plots",
-    )
+    made, details = headline.headline(summary), differential_report.lines(summary)
+    show(console.Console.of(vars(args)), made, outputs, details)
     run.finish()
 
 

@@ -96,7 +96,8 @@ def main(argv=None):
     if run.up_to_date:
         return
     from study import captions
-    from study.faithfulness import content, figures, methods_figure, words
+    from study.faithfulness import content, figures, headline, methods_figure, words
+    from study.headline import show
 
     settings = Settings.of(vars(args))
     devices.seed_everything(settings.seed)
@@ -106,7 +107,6 @@ def main(argv=None):
     methods = result["methods"]
     more = methods["sentences"] if methods else []
     result["sentences"] = words.sentences(result) + more
-    settings.console.say("\n".join(words.lines(result) + more))
     result["captions"] = captions.of("faithfulness")
     disk.write_json(folder / "faithfulness.json", result)
     disk.save_figure(lambda: figures.figure(result), folder / "faithfulness.png")
@@ -114,6 +114,7 @@ def main(argv=None):
         disk.save_figure(
             lambda: methods_figure.of_result(result), folder / "faithfulness.methods.png"
         )
+    show(settings.console, headline.headline(result), outputs, words.lines(result) + more)
     run.finish()
 
 

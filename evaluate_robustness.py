@@ -90,7 +90,8 @@ def main(argv=None):
     if run.up_to_date:
         return
     from study import captions
-    from study.robustness import again, content, figures, numbers
+    from study.headline import show
+    from study.robustness import again, content, figures, headline, numbers
 
     settings = Settings.of(vars(args))
     devices.seed_everything(settings.seed)
@@ -108,7 +109,6 @@ def main(argv=None):
     else:
         result |= content.NOT_AGAIN
     result["sentences"] = numbers.lines(result)
-    settings.console.say("\n".join(result["sentences"]))
     result["captions"] = captions.of("robustness")
     disk.write_json(folder / "robustness.json", result)
     disk.save_figure(lambda: figures.overlap(result), folder / "robustness.png")
@@ -116,6 +116,7 @@ def main(argv=None):
         disk.save_figure(
             lambda: figures.matrix(result["agreement"]), folder / "robustness.matrix.png"
         )
+    show(settings.console, headline.headline(result), outputs, result["sentences"])
     run.finish()
 
 

@@ -169,16 +169,40 @@ def main(argv=None):
     work = jobs(args)
     for model_path, _ in work:
         hub.resolve_model(model_path)
-    if not args.until_stable:
-        for number, (model_path, output) in enumerate(work):
-            extract(args, model_path, output, n_circuits=1 + to_come(args, work[number + 1 :]))
-        return
-    *others, (last_model, last_output) = work
-    extract(args, last_model, last_output)
+    made = extract_until_stable(args, work) if args.until_stable else extract_all(args, work)
+    report(args, {output: circuit for output, circuit in made.items() if circuit is not None})
+
+
+def extract_all(args, work, as_many_as: Path | None = None) -> dict:
+    """{circuit file: its circuit, None where it was up to date} of these extractions."""
+    made = {}
+    for number, (model_path, output) in enumerate(work):
+        n_circuits = 1 + to_come(args, work[number + 1 :])
+        made[output] = extract(
+            args, model_path, output, as_many_as=as_many_as, n_circuits=n_circuits
+        )
+    return made
+
+
+def extract_until_stable(args, work) -> dict:
+    """`extract_all`, the last one first: its number of pairs holds for the others."""
+    *others, last = work
+    made = extract_all(args, [last])
     shards.from_first(None)  # the others read the last one's file: no process goes on before it
-    for number, (model_path, output) in enumerate(others):
-        later = to_come(args, others[number + 1 :])
-        extract(args, model_path, output, as_many_as=last_output, n_circuits=1 + later)
+    return extract_all(args, others, as_many_as=last[1]) | made
+
+
+def report(args, made: dict) -> None:
+    """Say of the circuits that were made what came out; nothing where there are none."""
+    from study.extraction import headline
+    from study.headline import show
+
+    outputs = list(made)
+    if len(made) == 1:
+        outputs = list(Files.of(Settings.of(vars(args), outputs[0])).all)
+    circuits = {output.stem: circuit.metadata for output, circuit in made.items()}
+    if circuits:
+        show(console.Console.of(vars(args)), headline.headline(circuits), outputs)
 
 
 def to_come(args, work) -> int:
@@ -188,10 +212,11 @@ def to_come(args, work) -> int:
 
 def extract(
     args, model_path: str, output: Path, *, as_many_as: Path | None = None, n_circuits: int = 1
-) -> None:
+):
     """One circuit, the first of `n_circuits` to come: attribute, select, check, write, draw.
 
-    `as_many_as`: the circuit of whose pairs, no more and no fewer, it is made.
+    `as_many_as`: the circuit of whose pairs, no more and no fewer, it is made. Returns it; None
+    where it is up to date, or another process writes it.
     """
     settings = Settings.of(vars(args), output)
     files, unfinished = Files.of(settings), blocks.folder_beside(output)
@@ -201,7 +226,7 @@ def extract(
     run = records.Run(vars(args), records.record_beside(output), files.all, inputs)
     if run.up_to_date:
         blocks.discard(unfinished)  # of a run that ended just before it did so
-        return
+        return None
     from eap.examples import Examples
     from study.extraction import content, scores, until_stable
 
@@ -218,7 +243,7 @@ def extract(
     if not console.is_main_process():
         work = until_stable.score_in_blocks if in_blocks else scores.score
         work(settings, adapter, pairs, None)
-        return
+        return None
     with disk.atomic(files.examples) as scores_file:
         if in_blocks:
             finished = blocks.Blocks(unfinished, until_stable.key_of(run.known_by()))
@@ -245,6 +270,7 @@ def extract(
     write(files, circuit, by_span, unit=settings.unit)
     run.finish()
     blocks.discard(unfinished)
+    return circuit
 
 
 if __name__ == "__main__":

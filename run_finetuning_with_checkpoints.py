@@ -175,15 +175,16 @@ def main(argv=None):
 def write(args, log: list[dict], facts: dict) -> None:
     """Write training.json and training.png; print the validation NLL at each checkpoint."""
     from study import captions
-    from study.training import content, figures
+    from study.headline import show
+    from study.training import content, figures, headline
 
     folder, out = Path(args.output_dir), console.Console.of(vars(args))
     found = content.content(vars(args), log, facts)
     found["captions"] = captions.of("training")
     disk.write_json(folder / "training.json", found)
     disk.save_figure(lambda: figures.figure(found), folder / "training.png")
-    out.say("\n".join(content.lines(found)))
-    out.say(f"the final model is in {folder}, the loss curve in {folder / 'training.png'}")
+    outputs = [folder / name for name in ("model.safetensors", "training.json", "training.png")]
+    show(out, headline.headline(found), outputs, content.lines(found))
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def main(argv=None):
     planned, impossible = trials.plan_trials(settings, placement, chosen, data, shapes, budget)
     left_out |= impossible
     for name, why in left_out.items():
-        settings.console.say(f"left out: {name}: {why}")
+        settings.console.detail(f"left out: {name}: {why}")
     trials.require_unchanged(planned, args.overwrite)
     trials.run_all(settings, planned, data)
     finished = [results.read(trial) for trial in planned]
@@ -218,7 +218,8 @@ def main(argv=None):
 def write(args, finished: list, data, plan) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
     from study import captions
-    from study.bakeoff import content, figures, results
+    from study.bakeoff import content, figures, headline, results
+    from study.headline import show
 
     folder, out = Path(args.output_dir), console.Console.of(vars(args))
     found = results.content(finished, data, plan)
@@ -228,10 +229,8 @@ def write(args, finished: list, data, plan) -> None:
     costs = results.costs(finished, plan.placement)
     table = {name: cost._asdict() for name, cost in costs.items()}
     disk.write_json(folder / "costs.json", {"format": 1, "costs": table})
-    out.say("\n".join(content.lines(found, costs)))
-    out.say(
-        f"written: {folder / 'bakeoff.json'}, bakeoff.png, costs.json, and a folder for each arm"
-    )
+    outputs = [folder / name for name in ("bakeoff.json", "costs.json", "bakeoff.png")]
+    show(out, headline.headline(found, table), outputs, content.lines(found, costs))
 
 
 if __name__ == "__main__":

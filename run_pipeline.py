@@ -1,11 +1,13 @@
-"""The whole study: every script in order, each command printed as one would type it.
+"""The whole study: every script in order, as a list of stages with state, time and estimate.
 
-A stage whose outputs are complete and whose inputs and arguments are unchanged says "up to date"; after an interruption the same
-command goes on where it stopped. Any printed line can be pasted and run alone.
+A stage whose outputs are complete and whose inputs and arguments are unchanged is "up to date";
+after an interruption the same command goes on where it stopped. Each command stands in commands.sh,
+as one would type it, and can be pasted and run alone.
 
 Reads   what the preset names, or --model_path and --dataset: the embedded demo, or a model and a
         data set of the Hub; a file of articles is split into three first, in --output_dir
-Writes  one folder per stage in --output_dir, and report.html
+Writes  one folder per stage in --output_dir, and report.html; commands.sh, pipeline.log: what the
+        commands print (with --verbose they print it themselves)
 
     python run_pipeline.py --preset demo
     python run_pipeline.py --preset smollm2-local --dataset articles.jsonl
@@ -24,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eap import InputError
-from runs import console, devices, disk, flags, forecast, hub, records, scripts
+from runs import console, devices, disk, flags, forecast, hub, progress, records, scripts, stages
 from study import estimate
 from summarization import corpus, splits
 
@@ -36,6 +38,9 @@ PRESET = "demo"
 OUTPUT_DIR = "outputs/<preset>"  # folder of everything; <preset> stands for its name
 # --------------------------------------------------------------------------------------------
 
+COMMANDS, LOG = "commands.sh", "pipeline.log"  # in OUTPUT_DIR: each command, and what all print
+# What each command of a preset took on two cores, in seconds: for the list of stages.
+SECONDS = {"demo": (5, 152, 65, 27, 60, 215, 521, 18, 4, 158, 168, 25, 253, 2)}
 HANDED_ON = (  # to every script, if given
     "seed",
     "device",
@@ -489,7 +494,9 @@ def parse(argv=None):
 def passed_on(args) -> list[str]:
     """The common flags that were given, for every script."""
     given = {flag: getattr(args, flag) for flag in HANDED_ON}
-    switches = [flag for flag in ("overwrite", "quiet", "verbose") if getattr(args, flag)]
+    switches = [
+        flag for flag in ("overwrite", "quiet", "verbose", "traceback") if getattr(args, flag)
+    ]
     return [
         word for flag, value in given.items() if value is not None for word in (f"--{flag}", value)
     ] + [f"--{flag}" for flag in switches]
@@ -514,30 +521,83 @@ def main(argv=None):
                 f"{error.short}; or use --preset demo"
             ) from error
         say_estimate(args, preset, chosen, out)
+    lines = [shlex.join([shown, *line]) for line in full(args, chosen)]
+    if args.dry_run:
+        print("\n".join(lines))
+        return
     started = time.time()
-    for number, (script, *words) in enumerate(chosen, 1):
-        path = os.path.relpath(records.ROOT / script)
-        line = shlex.join([shown, path, *words, *passed_on(args)])
-        print(
-            f"\n[{number}/{len(chosen)}, {(time.time() - started) / 60:.1f} min] {line}"
-            if not args.dry_run
-            else line,
-            flush=True,
-        )
-        command = [sys.executable, path, *words, *passed_on(args)]
-        if not args.dry_run and (
-            code := subprocess.run(command, preexec_fn=end_with_parent).returncode
-        ):
-            print(
-                f"{Path(__file__).name}: {script} ended with code {code}; mend the cause and run the same command: it goes on from here",
-                file=sys.stderr,
-            )
-            sys.exit(code)
-    if not args.dry_run:
-        print(
-            f"\nDone in {(time.time() - started) / 60:.1f} minutes. Everything is in {out}; look "
-            f"first at {look_first(chosen, out)}"
-        )
+    run = run_in_full if args.verbose else run_listed
+    run(args, chosen, lines, out)
+    minutes, first = (time.time() - started) / 60, look_first(chosen, out)
+    words = f"Done in {minutes:.1f} minutes. Everything is in {out}; look first at {first}"
+    console.Console.of(vars(args)).say(words)
+
+
+def full(args, chosen: list[list[str]]) -> list[list[str]]:
+    """The commands with their scripts' paths, and the flags that were given for every script."""
+    return [
+        [os.path.relpath(records.ROOT / script), *words, *passed_on(args)]
+        for script, *words in chosen
+    ]
+
+
+def run_in_full(args, chosen: list[list[str]], lines: list[str], out: Path) -> None:
+    """Run the commands, each one printed, with everything that they print."""
+    started = time.time()
+    for number, (line, words) in enumerate(zip(lines, full(args, chosen), strict=True), 1):
+        minutes = (time.time() - started) / 60
+        console.Console.of(vars(args)).say(f"\n[{number}/{len(chosen)}, {minutes:.1f} min] {line}")
+        code = subprocess.run([sys.executable, *words], preexec_fn=end_with_parent).returncode
+        if code:
+            stop(chosen[number - 1][0], code)
+
+
+def run_listed(args, chosen: list[list[str]], lines: list[str], out: Path) -> None:
+    """Run the commands, shown as a list; what they print goes to a log in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    disk.write_text(out / COMMANDS, "".join(f"{line}\n" for line in lines))
+    log = out / LOG
+    log.touch()
+    seconds, listed = expected_seconds(args, out), []
+    for command, words in zip(chosen, full(args, chosen), strict=True):
+        name = name_of(command)
+        listed.append(stages.Stage(name, [sys.executable, *words], seconds.get(name)))
+    known, shown = stages.seconds_left(listed, time.time()), console.Console.of(vars(args))
+    about = f", about {progress.seconds_in_words(known)}" if known else ""
+    shown.say(f"{len(chosen)} commands{about}: {out / COMMANDS}; what they print: {log}")
+    failed = stages.Listed(listed, log, shown).run(end_with_parent)
+    if failed:
+        stop(chosen[listed.index(failed)][0], failed.code)
+
+
+def stop(script: str, code: int) -> None:
+    """End with a command's code, and a line on what to do."""
+    print(
+        f"{Path(__file__).name}: {script} ended with code {code}; fix the problem and run the same "
+        "command again: it goes on from here",
+        file=sys.stderr,
+    )
+    sys.exit(code)
+
+
+def name_of(command: list[str]) -> str:
+    """What a command is called in the list: its stage, and what tells it from its like."""
+    script, *words = command
+    stage = Path(script).stem
+    if "--all_checkpoints" in words:
+        return f"{stage}, all checkpoints"
+    if stage == "extract_summarization_circuit":
+        return f"{stage}, {Path(words[words.index('--output') + 1]).stem}"
+    return f"{stage}, over the run" if "--run" in words else stage
+
+
+def expected_seconds(args, out: Path) -> dict[str, float]:
+    """What each command of a preset took, by name; nothing where its sizes or model are others."""
+    changed = (args.max_examples, args.model_path, args.dataset, args.device)
+    if any(changed):
+        return {}
+    names = [name_of(command) for command in commands(PRESETS[args.preset], out)]
+    return dict(zip(names, SECONDS.get(args.preset, ()), strict=False))
 
 
 def chosen_preset(args, out: Path) -> Preset:

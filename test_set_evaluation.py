@@ -92,7 +92,7 @@ def summaries(args, path: str, label: str, rows, *, n_models: int = 1) -> list[d
     template = prompt.template(
         tokenizer, args.prompt, args.instruction, generation=model.generation_config
     )
-    console.Console.of(vars(args)).say(f"{label}: prompts are {template.kind}")
+    console.Console.of(vars(args)).detail(f"{label}: prompts are {template.kind}")
     made = generation.generate(
         model,
         tokenizer,
@@ -212,7 +212,9 @@ def main(argv=None):
         return
 
     from study import captions
+    from study.headline import show
     from study.quality import content as quality
+    from study.quality import headline
 
     for name in args.metrics:
         quality.load_metric(name)  # before the hours of generation, not after
@@ -236,20 +238,9 @@ def main(argv=None):
     from summarization import words
 
     said = words.sentences(result["rouge_words"])
-    console.Console.of(vars(args)).say("\n".join([*quality.lines(result["systems"]), *said]))
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
-    console.Console.of(vars(args)).say(
-        f"n = {result['n']} articles of {result['dataset']} {args.split}; articles cut to fit: {cut}",
-    )
-    without = {
-        label: sum(row["nll_nats"] is None for row in rows) for label, rows in written.items()
-    }
-    if any(without.values()):
-        console.Console.of(vars(args)).say(
-            "NLL leaves out articles whose highlights do not fit the context: "
-            + ", ".join(f"{label} {count}" for label, count in without.items()),
-        )
-    console.Console.of(vars(args)).say(f"written: {', '.join(map(str, outputs))}")
+    details = [*quality.lines(result["systems"]), *said, f"articles cut to fit: {cut}"]
+    show(console.Console.of(vars(args)), headline.headline(result), outputs, details)
     run.finish()
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ def run_script(main) -> None:
         main()
         sys.stdout.flush()
     except InputError as error:
-        if "--verbose" in sys.argv:
+        if "--traceback" in sys.argv:
             raise
         _stop(str(error))
     except (
@@ -38,7 +40,7 @@ def run_script(main) -> None:
         sys.exit(130)
     except Exception as error:
         reason = errors.outside(error)
-        if "--verbose" in sys.argv or reason is None:
+        if "--traceback" in sys.argv or reason is None:
             raise
         _stop(errors.in_one_line(reason))
 
@@ -60,21 +62,65 @@ def _stop(message: str):
     sys.exit(2)
 
 
+WIDTH = 100  # columns of what is printed, where the terminal is not narrower
+STYLES = {
+    "title": "bold",
+    "head": "underline",
+    "caution": "yellow",
+    "written": "dim",
+    "": "",
+}
+
+
 @dataclass(frozen=True)
 class Console:
-    """Lines on stdout and progress bars on stderr; none with `quiet`, nor from a torchrun's others."""
+    """Lines on stdout and progress bars on stderr; none with `quiet`, nor from a torchrun's others.
+
+    With `verbose` there are more lines: what `detail` is given.
+    """
 
     quiet: bool = False
+    verbose: bool = False
 
     @classmethod
     def of(cls, flags: dict) -> "Console":
         """The console that a script's flags ask for."""
-        return cls(flags["quiet"])
+        return cls(flags["quiet"], flags["verbose"])
+
+    @property
+    def width(self) -> int:
+        """Columns of a line: `WIDTH`, or those of a narrower terminal."""
+        if not sys.stdout.isatty():
+            return WIDTH
+        return min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
     def say(self, *words) -> None:
         """Print on stdout, unless quiet or this process is not the first of a torchrun."""
         if not self.quiet and is_main_process():
             print(*words, flush=True)
+
+    def detail(self, *lines: str) -> None:
+        """`say` each of these lines, if verbose."""
+        if self.verbose:
+            for line in lines:
+                self.say(line)
+
+    def show(self, lines: Iterable[tuple[str, str]]) -> None:
+        """`say` lines, each with its style, a key of `STYLES`: seen on a terminal only, and not
+        where `NO_COLOR` is set.
+        """
+        if self.quiet or not is_main_process():
+            return
+        if not is_styled():
+            self.say("\n".join(text for text, _ in lines))
+            return
+        from rich.console import Console as Terminal
+        from rich.text import Text
+
+        terminal = Terminal(file=sys.stdout, highlight=False)
+        for text, style in lines:
+            terminal.print(Text(text, STYLES[style]), soft_wrap=True)
+        sys.stdout.flush()
 
     def progress(self, items, what: str, total: int | None = None, *, ahead=None):
         """`items` with a progress bar on stderr, there at once; none if quiet.
@@ -95,9 +141,15 @@ class Console:
         )
 
 
+def is_styled() -> bool:
+    """Whether stdout shows colours and bold: a terminal that can, and no `NO_COLOR`."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
+
+
 def warn(message: str) -> None:
-    """Print a warning on stderr, also with `--quiet`."""
-    if is_main_process():
+    """Print a warning on stderr, unless `--quiet`."""
+    if is_main_process() and "--quiet" not in sys.argv:
         print(message, file=sys.stderr, flush=True)
 
 

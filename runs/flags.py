@@ -217,8 +217,9 @@ def parser(
         help="width of figures in inches, 3.4 for a paper's column (default: each figure's own)",
     )
     made.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    made.add_argument("--quiet", action="store_true", help="no progress bars, no tables")
-    made.add_argument("--verbose", action="store_true", help="show a traceback with every error")
+    made.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    made.add_argument("--verbose", action="store_true", help="print every table and sentence")
+    made.add_argument("--traceback", action="store_true", help="show a traceback with every error")
     made.add_argument("--version", action="version", version=VERSION)
     return made
 

@@ -22,7 +22,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 # Flags that cannot change a result: a run that differs only in these is up to date.
-COSMETIC = {"overwrite", "quiet", "verbose", "max_memory", "figure_format", "figure_width"}
+COSMETIC = {
+    "overwrite",
+    "quiet",
+    "verbose",
+    "traceback",
+    "max_memory",
+    "figure_format",
+    "figure_width",
+}
 
 
 LIBRARIES = (

@@ -12,6 +12,7 @@ WIDTH = 100  # columns, where no terminal is narrower
 MOST_LINES = 15
 MOST_FINDINGS = 4
 FEWEST_ROWS = 6  # of a table that has more; then findings give way
+MOST_NAMED = 3  # files of one kind; of more the first and the last are named
 NO_BREAK = "\u00a0"
 GAP = "   "  # between two columns of a table
 
@@ -210,18 +211,37 @@ def named(names: Sequence[str], of: int, most: int = 4) -> str:
     return ", ".join(names) if len(names) <= most else f"{len(names)} of {of}"
 
 
+def show(console, headline: Headline, outputs: Sequence, details: Sequence[str] = ()) -> None:
+    """Print a headline and what was written on a `runs.console.Console`, after the details if that
+    is verbose.
+    """
+    console.detail(*details, *([""] if details else []))
+    wrote = written(outputs) + ("" if console.verbose else "; more: --verbose")
+    console.show(lines(headline, wrote, console.width))
+
+
 def written(paths: Sequence) -> str:
-    """`wrote outputs/x/evolution.json, layers.evolution.json, 6 plots; more: --verbose`."""
+    """`wrote outputs/x/evolution.json, layers.evolution.json, 6 plots`."""
     files = [Path(path) for path in paths]
+    if len(files) > MOST_NAMED and len({(file.parent, file.suffix) for file in files}) == 1:
+        return f"wrote {len(files)} files: {files[0]} to {files[-1].name}"
     plots = [file for file in files if file.suffix in (".png", ".svg", ".pdf")]
     named = [file for file in files if file not in plots or len(plots) == 1]
-    words, folder = [], None
+    words, before = [], None
     for file in named:
-        words.append(file.name if file.parent == folder else str(file))
-        folder = file.parent
+        words.append(_short(file, before))
+        before = before if words[-1].startswith(".") else file
     if len(plots) > 1:
         words.append(f"{len(plots)} plots")
-    return f"wrote {', '.join(words)}; more: --verbose"
+    return f"wrote {', '.join(words)}"
+
+
+def _short(file: Path, before: Path | None) -> str:
+    """A file's name after that of another one: without their common folder, or stem."""
+    if before is None or file.parent != before.parent:
+        return str(file)
+    same_stem = file.name.startswith(f"{before.stem}.")
+    return file.name.removeprefix(before.stem) if same_stem else file.name
 
 
 def lines(headline: Headline, wrote: str = "", width: int = WIDTH) -> list[Line]:

@@ -793,7 +793,7 @@ def test_an_interrupted_bake_off_goes_on_and_ends_as_an_uninterrupted_one(
     assert (out / "full" / "seed-0" / "config.json").is_file() and not (
         out / "full" / "seed-0" / "metrics.json"
     ).exists()
-    run(out, tiny_model_dir, *words)
+    run(out, tiny_model_dir, *words, "--verbose")
     said = capsys.readouterr().out
     assert [line for line in said.splitlines() if "finished before" in line] == [
         "1/7 none, seed 0: finished before"
@@ -848,6 +848,7 @@ def test_observed_and_circuit_change_with_several_seeds_and_the_cost_of_their_ch
         files["differential"],
         "--layers_circuit",
         files["evolution"],
+        "--verbose",
     )
     arms = json.loads((out / "bakeoff.json").read_text())["arms"]
     assert arms["observed"]["layers"] == [[1], [1]] and arms["circuit-change"]["layers"] == [
@@ -1075,7 +1076,7 @@ def test_a_finished_arm_is_not_run_again_and_a_changed_one_only_with_overwrite(
             whole_run(settings, this, *more, **named),
         ),
     )
-    run(finished, tiny_model_dir, *ARMS)
+    run(finished, tiny_model_dir, *ARMS, "--verbose")
     assert trained == []
     assert capsys.readouterr().out.count("finished before") == 7
     assert (finished / "bakeoff.json").read_bytes() == bytes_before

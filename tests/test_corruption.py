@@ -284,6 +284,7 @@ def test_it_says_what_became_of_every_row(tmp_path, articles, tiny_model_dir, ca
             str(tmp_path / "p.jsonl"),
             "--output_dir",
             str(tmp_path),
+            "--verbose",
         ]
     )
     out = capsys.readouterr().out

@@ -545,7 +545,7 @@ def followed(base, tmp_path):
 
 
 def test_latents_show_where_and_when_a_run_left_its_base(followed, capsys):
-    script.main(["--run", str(followed), "--output_dir", str(followed / "out")])
+    script.main(["--run", str(followed), "--output_dir", str(followed / "out"), "--verbose"])
     said, content = (
         capsys.readouterr().out,
         json.loads((followed / "out" / "differential.latents.json").read_text()),

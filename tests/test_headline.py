@@ -111,9 +111,11 @@ def test_wide_characters_keep_columns_straight():
 
 def test_what_was_written_is_named_once():
     paths = ["out/evolution.json", "out/layers.json", "out/a.png", "out/b.png"]
-    assert headline.written(paths) == (
-        "wrote out/evolution.json, layers.json, 2 plots; more: --verbose"
-    )
+    assert headline.written(paths) == ("wrote out/evolution.json, layers.json, 2 plots")
+    circuit = ["C.json", "C.examples.safetensors", "C.edges.png", "C.heatmap.png"]
+    assert headline.written(circuit) == "wrote C.json, .examples.safetensors, 2 plots"
+    many = [f"out/C_step{step}.json" for step in range(10)]
+    assert headline.written(many) == "wrote 10 files: out/C_step0.json to C_step9.json"
     assert headline.named(["a", "b"], 3) == "a, b"
     assert headline.named(["a", "b"], 2) == "all 2"
     assert headline.named(list("abcde"), 9) == "5 of 9"
@@ -634,6 +636,7 @@ def test_the_bake_off_asks_whether_the_circuit_beats_random_layers():
     assert subjects == ["ROUGE-1 of circuit minus random", "NLL of circuit minus random"]
     assert kinds(made) == ["better", "better"]
     rows = {row[0]: row for row in made.table.rows}
+    assert list(rows) == ["circuit", "random", "all", "Random-3"]
     assert rows["circuit"][1] == "2"
     assert rows["circuit"][4:6] == ("better better", "better better")
     assert rows["all"][4] == "-"
@@ -653,3 +656,6 @@ def test_the_bake_off_without_a_circuit_has_its_clearest_difference():
     assert kinds(made) == ["no clear difference", "no clear difference"]
     assert not any("one seed" in caution for caution in made.cautions)
     assert set(kinds(bakeoff.headline(baked(n=7)))) == {"no claim"}
+    for measures in content["differences"].values():
+        measures |= dict.fromkeys(measures, {})
+    assert bakeoff.headline(content).findings == ()  # each reference alone

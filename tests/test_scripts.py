@@ -121,6 +121,7 @@ COMMON = {
     "overwrite": False,
     "quiet": False,
     "verbose": False,
+    "traceback": False,
 }
 
 
@@ -549,9 +550,7 @@ def test_two_processes_give_the_scores_of_one(study, tiny_model_dir, torchrun, t
             [*start, *words, *outputs], capture_output=True, text=True, env=one_thread
         )
         assert done.returncode == 0, done.stderr
-        assert (
-            done.stdout.count("plan: ") == done.stdout.count("circuit: ") == 1
-        )  # rank 0 alone speaks, and writes
+        assert done.stdout.count("wrote ") == 1  # rank 0 alone speaks, and writes
     one, two = (
         load_example_scores(tmp_path / name / "C.examples.safetensors") for name in ("one", "two")
     )

@@ -59,7 +59,7 @@ def prepare(settings: Settings, inputs: dict):
         for what, part in rows.items()
     }
     for what, part in parts.items():
-        settings.console.say(part.describe(what))
+        settings.console.detail(part.describe(what))
     judged = rows["test"].select(parts["test"].rows)
     identity = {
         "model": Path(settings.model_path).name,

@@ -10,10 +10,11 @@ from study.bakeoff.content import (
     one_draw,
     same_layers,
 )
-from study.headline import Finding, Headline, Null, Number, Table, column, named, number
+from study.headline import Finding, Headline, Null, Number, Table, column, named, number, p_words
 
 LABELS = {"rouge1": "ROUGE-1", "nll_nats": "NLL"}
-BASELINES = ("Lead-3", "Random-3")
+BASELINES = ("Random-3",)
+FIRST = ("circuit", "random", "all")  # in the table
 
 
 def headline(content: dict, costs: dict | None = None) -> Headline:
@@ -30,7 +31,8 @@ def headline(content: dict, costs: dict | None = None) -> Headline:
 
 def table(content: dict, costs: dict | None) -> Table:
     """A row for each arm and baseline: layers, two measures, the words that may be said, seconds."""
-    arms, sticks = content["arms"], content["yardsticks"]
+    sticks, names = content["yardsticks"], sorted(content["arms"], key=place)
+    arms = {name: content["arms"][name] for name in names}
     baselines = {name: sticks[name] for name in BASELINES if name in sticks}
     entries = [*arms.values(), *baselines.values()]
     columns = {
@@ -50,6 +52,11 @@ def table(content: dict, costs: dict | None) -> Table:
     return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), note)
 
 
+def place(name: str) -> int:
+    """Where an arm stands in the table: those of the study's question first."""
+    return FIRST.index(name) if name in FIRST else len(FIRST)
+
+
 def claims(content: dict, name: str, reference: str) -> str:
     """`better, worse`: of ROUGE-1 and NLL against a reference; a dot where nothing may be said."""
     if name == reference:
@@ -67,20 +74,17 @@ def findings(content: dict) -> tuple[Finding, ...]:
     differences = content["differences"]
     if "circuit" in differences.get("random", {}).get(SPOKEN[0], {}):
         return tuple(difference(content, "circuit", "random", measure) for measure in SPOKEN)
-    clearest = [
-        min(
+    made = []
+    for reference in REFERENCES:
+        rows = [
             (entry["p_holm"], -abs(entry["mean"]), name, measure)
             for measure in SPOKEN
-            for name, entry in differences[reference][measure].items()
-        )
-        for reference in REFERENCES
-        if any(differences.get(reference, {}).get(measure) for measure in SPOKEN)
-    ]
-    references = [reference for reference in REFERENCES if reference in differences]
-    return tuple(
-        difference(content, name, reference, measure)
-        for (*_, name, measure), reference in zip(clearest, references, strict=True)
-    )
+            for name, entry in differences.get(reference, {}).get(measure, {}).items()
+        ]
+        if rows:
+            *_, name, measure = min(rows)
+            made.append(difference(content, name, reference, measure))
+    return tuple(made)
 
 
 def difference(content: dict, name: str, reference: str, measure: str) -> Finding:
@@ -95,7 +99,7 @@ def difference(content: dict, name: str, reference: str, measure: str) -> Findin
         f"{LABELS[measure]} of {name} minus {reference}",
         number(entry, signed=True),
         null,
-        f"Holm p {entry['p_holm']:.3f}",
+        f"Holm's {p_words(entry['p_holm'])}",
     )
 
 

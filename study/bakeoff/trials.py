@@ -443,7 +443,7 @@ def run_all(settings: Settings, trials: list[Trial], data: Data) -> None:
     firsts = {this.arm.name: this for this in reversed(trials)}
     for number, this in enumerate(trials, start=1):
         note = ": finished before" if this.done else ""
-        settings.console.say(f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}{note}")
+        settings.console.detail(f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}{note}")
         if not this.done:
             to_come = ahead(settings, trials[number - 1 :], data)
             rate = choose_rate(settings, firsts[this.arm.name], data, to_come)

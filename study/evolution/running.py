@@ -95,7 +95,7 @@ def unseen_pairs(settings: Settings, checkpoints: list[Checkpoint], adapter, tok
     found_on = [checkpoint.circuit.about.examples for checkpoint in checkpoints]
     unseen = opening.unseen_pairs(pairs, settings.pairs, found_on)
     chosen = unseen[: settings.max_examples]
-    settings.console.say(
+    settings.console.detail(
         f"faithfulness on {len(chosen)} of {len(unseen)} unseen pairs; "
         f"{len(pairs) - len(unseen)} that extraction saw left out"
     )

@@ -41,7 +41,7 @@ def choose(settings: Settings, adapter, pairs, scores_file, summary: dict) -> Ci
     require_edges(settings, scores, sizes)
     gap = gap_in(summary)
     shown = "" if gap is None else f"; completeness gap {gap:.2%}"
-    settings.console.say(
+    settings.console.detail(
         f"circuit: {sizes['selected']} of {graph.n_edges} edges chosen, {sizes['pruned']} after "
         f"pruning{shown}"
     )
@@ -100,7 +100,7 @@ def with_bootstrap(settings: Settings, circuit: Circuit, per_example) -> Circuit
     )
     goal = settings.until_stable or bootstrap.STABLE
     summary = bootstrap.summarise(resampled, len(per_example), settings.seed, goal)
-    settings.console.say(bootstrap.sentence(summary))
+    settings.console.detail(bootstrap.sentence(summary))
     stability = curves.summarise(circuit, per_example, goal, settings.seed)
     sentences = curves.sentences(stability)
     blocks = circuit.metadata.get("until_stable")
@@ -111,7 +111,7 @@ def with_bootstrap(settings: Settings, circuit: Circuit, per_example) -> Circuit
             f"the {blocks['pairs']} pairs ended before resamples overlapped by more than {goal:g} "
             f"in the mean: {overlap:.3f}",
         )
-    settings.console.say("\n".join(sentences))
+    settings.console.detail("\n".join(sentences))
     return circuit.noting(bootstrap=summary, stability=stability | {"sentences": sentences})
 
 
@@ -139,7 +139,7 @@ def check_exactly(settings: Settings, adapter, pairs, scores, per_example) -> di
     approximate = per_example[: len(chosen), edges].mean(0)
     both = torch.stack([patched.double(), approximate.double()])
     pearson = float(torch.corrcoef(both)[0, 1])
-    settings.console.say(
+    settings.console.detail(
         f"exact patching of the {len(edges)} strongest edges on {len(chosen)} pairs: "
         f"Pearson {pearson:.3f}"
     )

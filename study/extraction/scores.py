@@ -94,7 +94,7 @@ def plan(settings: Settings, adapter, pairs, steps: int) -> int:
         settings.batch_size or memory.plan_batch_size(adapter, pairs, points, free)
     )
     shown = f" in each of {shards.count()} processes" if shards.count() > 1 else ""
-    settings.console.say(
+    settings.console.detail(
         f"plan: {len(pairs)} pairs, {points} points each, {batch_size} at a time{shown}, "
         f"{free / 1e9:.3g} GB to use"
     )

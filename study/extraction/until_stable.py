@@ -141,7 +141,7 @@ def look(settings: Settings, graph, seen: list) -> dict:
             break
     enough = len(per_example) >= MIN_EXAMPLES  # fewer carry no claim
     stable = enough and resamples == settings.resamples and overlap > settings.until_stable
-    settings.console.say(
+    settings.console.detail(
         f"{len(per_example)} pairs: mean Jaccard index {overlap:.3f} between resamples"
     )
     return {

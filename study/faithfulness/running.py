@@ -119,7 +119,7 @@ def read_pairs(settings: Settings, circuits: Circuits, adapter, tokenizer) -> Us
     unseen = opening.unseen_pairs(pairs, settings.pairs, found_on)
     used, left_out = unseen[: settings.max_examples], []
     n_seen = len(pairs) - len(unseen)
-    settings.console.say(
+    settings.console.detail(
         f"{len(used)} of {len(unseen)} examples that extraction did not see; {n_seen} that it saw "
         "left out"
     )

@@ -158,7 +158,7 @@ def _encoded(settings: Settings, what: str, rows, reading: tuple) -> examples.En
         lambda rows: settings.console.progress(rows, f"{what} tokens"),
         template=template,
     )
-    settings.console.say(made.describe(what))
+    settings.console.detail(made.describe(what))
     return made
 
 
