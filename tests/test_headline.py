@@ -154,6 +154,8 @@ def test_pairs_the_first_sentence_beside_any():
     within = copy.deepcopy(PAIRS)
     within["by_position"][0]["picked_percent"] = span(30.0, 20.0, 40.0)
     assert kinds(pairs.headline(within)) == ["measured"]
+    within["by_position"][0]["picked_percent"] = span(100.0, 100.0, 100.0, n=7)
+    assert kinds(pairs.headline(within)) == ["no claim"]
 
 
 def trained(first, last, kept=20):

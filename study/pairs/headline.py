@@ -1,5 +1,6 @@
 """salience.json in a few lines: how many pairs, how much was corrupted, which sentences are salient."""
 
+from eap import MIN_EXAMPLES
 from study.headline import Finding, Headline, Null, Number, Table, column, number
 from summarization import corpus, words
 
@@ -39,7 +40,9 @@ def findings(content: dict) -> tuple[Finding, ...]:
     any_sentence = content["salient_sentences"]["mean"] / content["sentences"]["mean"]
     expected = Number(100 * any_sentence, unit="%")
     kind = "measured"
-    if first.low > expected.value:
+    if positions[0]["picked_percent"]["n"] < MIN_EXAMPLES:
+        kind = "no claim"
+    elif first.low > expected.value:
         kind = "higher"
     elif first.high < expected.value:
         kind = "lower"
