@@ -1,9 +1,9 @@
-"""One arm of the bake-off with one seed: train, write summaries, score, keep adapter, texts and numbers in a folder of its own.
+"""One arm of the bake-off with one seed: train, write summaries, score, keep it in its folder.
 
-Before its first seed, an arm's learning rate is chosen by a sweep of short runs, judged on validation examples.
+Before its first seed, an arm's learning rate is chosen by a sweep of short runs, judged on
+validation examples.
 """
 
-import contextlib
 import json
 import math
 import shutil
@@ -25,7 +25,10 @@ from summarization import examples, generation, training
 
 
 class Trial(NamedTuple):
-    """An arm with a seed: what is trained how, where it is kept, and the configuration that tells whether it has been done."""
+    """An arm with a seed: what is trained how, and where it is kept.
+
+    The configuration tells whether it has been done.
+    """
 
     arm: lora.Arm
     seed: int
@@ -78,7 +81,10 @@ def plan_trials(
 def trial(
     settings: Settings, arm: lora.Arm, seed: int, plan: lora.Plan | None, data: Data
 ) -> Trial:
-    """The trial of an arm and a seed with its full configuration; the learning rate stands there as the rates to choose from."""
+    """The trial of an arm and a seed with its full configuration.
+
+    The learning rate stands there as the rates to choose from.
+    """
     adapters = {"layers": plan.layers, "ranks": plan.ranks, "alphas": plan.alphas} if plan else {}
     config = {
         "format": 1,
@@ -103,36 +109,37 @@ def trial(
 
 def total_steps(settings: Settings, n_examples: int) -> int:
     """Optimizer steps of a training run on one device, as Trainer counts them."""
+    if settings.max_steps > 0:
+        return settings.max_steps
     batch = settings.rows_at_a_time * settings.gradient_accumulation_steps
-    return (
-        settings.max_steps
-        if settings.max_steps > 0
-        else math.ceil(settings.num_train_epochs * math.ceil(n_examples / batch))
-    )
+    return math.ceil(settings.num_train_epochs * math.ceil(n_examples / batch))
 
 
 # ---------------------------------------------------------------- learning rate
 
 
 def rates(settings: Settings, arm: lora.Arm) -> list[float]:
-    """The learning rates that an arm's sweep tries, ascending; one means no sweep, none that nothing is trained."""
-    middle = arm.learning_rate or (
-        settings.full_learning_rate if arm.method == "full" else settings.learning_rate
-    )
-    return (
-        []
-        if arm.method == "none"
-        else sorted({float(f"{middle * factor:.3g}") for factor in settings.lr_sweep or [1.0]})
-    )
+    """The learning rates that an arm's sweep tries, ascending.
+
+    One means no sweep, none that nothing is trained.
+    """
+    if arm.method == "none":
+        return []
+    usual = settings.full_learning_rate if arm.method == "full" else settings.learning_rate
+    middle = arm.learning_rate or usual
+    return sorted({float(f"{middle * factor:.3g}") for factor in settings.lr_sweep or [1.0]})
 
 
 def sweep_steps(settings: Settings, data: Data) -> int:
-    """Optimizer steps of each run of a sweep: a share of the training's, with a schedule of the same shape."""
+    """Optimizer steps of each run of a sweep: a share of the training's."""
     return max(1, round(settings.sweep_share * total_steps(settings, len(data.train.data))))
 
 
 def require_schedule(settings: Settings, arm: lora.Arm, data: Data) -> None:
-    """Raise InputError if an AdaLoRA arm's training, or each run of its sweep, has too few steps to give ranks away."""
+    """Raise InputError if an AdaLoRA arm has too few steps to give ranks away.
+
+    Its training is looked at, and each run of its sweep.
+    """
     lora.adalora_schedule(
         total_steps(settings, len(data.train.data)), "--max_steps, --num_train_epochs"
     )
@@ -143,12 +150,18 @@ def require_schedule(settings: Settings, arm: lora.Arm, data: Data) -> None:
 
 
 def sweep_of(first: Trial) -> Trial:
-    """The sweep of an arm as a trial with a folder of its own; it takes the layers and the seed of the arm's first trial."""
+    """The sweep of an arm as a trial with a folder of its own.
+
+    It takes the layers and the seed of the arm's first trial.
+    """
     return first._replace(folder=first.folder.parent / "sweep")
 
 
 def choose_rate(settings: Settings, first: Trial, data: Data, ahead=None) -> float | None:
-    """The learning rate of an arm, from its sweep, which runs unless it is done. None for the arm that trains nothing."""
+    """The learning rate of an arm, from its sweep, which runs unless it is done.
+
+    None for the arm that trains nothing.
+    """
     tried = first.config["learning_rates"]
     if len(tried) < 2:
         return tried[0] if tried else None
@@ -185,58 +198,64 @@ def weights_bytes(model_path: str) -> int:
 
 
 def sweep(settings: Settings, this: Trial, data: Data, ahead=None) -> None:
-    """Train briefly with each rate; the one of the lowest mean validation NLL is written, with all NLLs, into the sweep's folder.
+    """Train briefly with each rate, and write the one of the lowest mean validation NLL.
 
-    A rate whose loss becomes NaN or infinite has no NLL. Raises InputError if none is left.
+    All NLLs are written with it, into the sweep's folder; a rate whose loss becomes NaN or infinite
+    has none. Raises InputError if no rate has one.
     """
     begin(this)
-    started, tried, steps = time.time(), [], this.config["sweep_steps"]
+    started, steps = time.time(), this.config["sweep_steps"]
+    tried = []
     for rate in this.config["learning_rates"]:
-        devices.seed_everything(this.seed)
-        nll = None
-        with contextlib.suppress(training.Diverged):
-            model, _ = train(
-                settings,
-                this,
-                data,
-                rate,
-                f"{this.arm.name}, learning rate {rate:g}",
-                steps,
-                ahead=ahead,
-            )
-            nll = finite_nll(settings, model, data.validation, data.tokenizer)
-        tried.append(
-            {
-                "learning_rate": rate,
-                "nll_nats": None if nll is None else mean_interval(nll, settings.seed),
-            }
-        )
+        bar = bar_of(settings, f"{this.arm.name}, learning rate {rate:g}", ahead)
+        nll = validation_nll(settings, this, data, rate, bar)
+        tried.append({"learning_rate": rate, "nll_nats": nll})
     finite = [entry for entry in tried if entry["nll_nats"]]
     if not finite:
         raise InputError(
-            f"arm {this.arm.name}: every learning rate of its sweep diverges; lower --learning_rate, --full_learning_rate"
+            f"arm {this.arm.name}: every learning rate of its sweep diverges; lower "
+            "--learning_rate, --full_learning_rate"
         )
     best = min(finite, key=lambda entry: entry["nll_nats"]["mean"])
-    disk.write_json(
-        this.folder / "run.json", {"format": 1, "sweep_seconds": round(time.time() - started, 2)}
-    )
-    disk.write_json(
-        this.folder / "metrics.json",
-        {
-            "format": 1,
-            "learning_rate": best["learning_rate"],
-            "tried": tried,
-            "steps": steps,
-            "at_the_edge": best in (tried[0], tried[-1]),
-        },
-    )
+    seconds = round(time.time() - started, 2)
+    disk.write_json(this.folder / "run.json", {"format": 1, "sweep_seconds": seconds})
+    metrics = {
+        "format": 1,
+        "learning_rate": best["learning_rate"],
+        "tried": tried,
+        "steps": steps,
+        "at_the_edge": best in (tried[0], tried[-1]),
+    }
+    disk.write_json(this.folder / "metrics.json", metrics)
+
+
+def validation_nll(settings: Settings, this: Trial, data: Data, rate: float, bar) -> dict | None:
+    """The mean validation NLL after a sweep's short training, with its interval.
+
+    None where the loss becomes NaN or infinite.
+    """
+    devices.seed_everything(this.seed)
+    try:
+        model, _ = train(settings, this, data, rate, bar, this.config["sweep_steps"])
+        nll = finite_nll(settings, model, data.validation, data.tokenizer)
+    except training.Diverged:
+        return None
+    return mean_interval(nll, settings.seed)
+
+
+def bar_of(settings: Settings, what: str, ahead=None):
+    """A function that makes the progress bar of a training from its number of steps."""
+    return lambda total: settings.console.progress(None, what, total, ahead=ahead)
 
 
 # ---------------------------------------------------------------- a trial
 
 
 class PeakMemory:
-    """Peak memory in GB from its creation on: of the GPU, or of this process; where the system cannot start anew, since its start."""
+    """Peak memory in GB from its creation on: of the GPU, or of this process.
+
+    Where the system cannot start anew it is since the process started.
+    """
 
     def __init__(self):
         self.of = "the GPU, this arm" if torch.cuda.is_available() else "the process, this arm"
@@ -244,9 +263,8 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
         else:
             try:
-                Path("/proc/self/clear_refs").write_text(
-                    "5"
-                )  # Linux: VmHWM starts anew from what is resident now
+                # Linux: VmHWM starts anew from what is resident now
+                Path("/proc/self/clear_refs").write_text("5")
             except OSError:
                 self.of = "the process so far"
 
@@ -258,7 +276,10 @@ class PeakMemory:
 
 
 def begin(this: Trial) -> None:
-    """Write the configuration, after removing what an earlier one left: no result ever stands beside another configuration."""
+    """Write the configuration, after removing what an earlier one left.
+
+    So no result ever stands beside another configuration.
+    """
     for name in ("metrics.json", "run.json", "texts.jsonl"):
         (this.folder / name).unlink(missing_ok=True)
     for name in ("adapter", "model"):
@@ -267,7 +288,7 @@ def begin(this: Trial) -> None:
 
 
 def run(settings: Settings, this: Trial, data: Data, rate: float | None, *, ahead=None) -> None:
-    """Train the trial's model, judge it, and write its folder; metrics.json comes last and marks it as done.
+    """Train the trial's model, judge it, and write its folder; metrics.json marks it as done.
 
     Raises Diverged, which names arm and seed.
     """
@@ -284,69 +305,58 @@ def _run(settings: Settings, this: Trial, data: Data, rate: float | None, ahead)
     devices.seed_everything(this.seed)
     started = time.time()
     if this.arm.method == "none":
-        model, trainable = (
-            opening.load_model(
-                settings.model_path, settings.device.torch_dtype, settings.device.torch_device
-            ),
-            0,
-        )
+        device, trainable = settings.device, 0
+        model = opening.load_model(settings.model_path, device.torch_dtype, device.torch_device)
     else:
-        what = f"{this.arm.name}, seed {this.seed}"
-        model, trainable = train(settings, this, data, rate, what, ahead=ahead)
-    training_seconds, peak_gb = (
-        time.time() - started,
-        peak.gb(),
-    )  # before saving and judging, whose cache would be in the peak
+        bar = bar_of(settings, f"{this.arm.name}, seed {this.seed}", ahead)
+        model, trainable = train(settings, this, data, rate, bar)
+    # Before saving and judging, whose cache would be in the peak.
+    training_seconds, peak_gb = time.time() - started, peak.gb()
     if trainable:
         keep(settings, this, model, data)
     trained = time.time()
-    texts = judge(settings, this.arm.name, model.merge_and_unload() if this.plan else model, data)
+    judged = model.merge_and_unload() if this.plan else model
+    texts = judge(settings, this.arm.name, judged, data)
     disk.write_jsonl(this.folder / "texts.jsonl", texts)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    disk.write_json(
-        this.folder / "run.json",
-        {
-            "format": 1,
-            "training_seconds": round(training_seconds, 2),
-            "evaluation_seconds": round(time.time() - trained, 2),
-            "peak_memory_gb": peak_gb,
-            "peak_memory_is_of": peak.of,
-            "matrix_products": settings.precision.products,
-            "versions": records.versions(),
-            "git_commit": records.git_commit(),
-        },
-    )
-    means = {
-        name: float(np.mean([row[name] for row in texts]))
-        for name in texts[0]
-        if name not in ("id", "summary", "ended")
+    record = {
+        "format": 1,
+        "training_seconds": round(training_seconds, 2),
+        "evaluation_seconds": round(time.time() - trained, 2),
+        "peak_memory_gb": peak_gb,
+        "peak_memory_is_of": peak.of,
+        "matrix_products": settings.precision.products,
+        "versions": records.versions(),
+        "git_commit": records.git_commit(),
     }
-    disk.write_json(
-        this.folder / "metrics.json",
-        {
-            "format": 1,
-            "learning_rate": rate,
-            "trainable": trainable,
-            "parameters": n_parameters,
-            "trainable_percent": 100 * trainable / n_parameters,
-            **means,
-        },
-    )
+    disk.write_json(this.folder / "run.json", record)
+    metrics = {
+        "format": 1,
+        "learning_rate": rate,
+        "trainable": trainable,
+        "parameters": n_parameters,
+        "trainable_percent": 100 * trainable / n_parameters,
+        **means_of(texts),
+    }
+    disk.write_json(this.folder / "metrics.json", metrics)
+
+
+def means_of(texts: list[dict]) -> dict[str, float]:
+    """{measure: its mean} over rows of texts."""
+    measures = [name for name in texts[0] if name not in ("id", "summary", "ended")]
+    return {name: float(np.mean([row[name] for row in texts])) for name in measures}
 
 
 def train(
-    settings: Settings,
-    this: Trial,
-    data: Data,
-    rate: float,
-    what: str,
-    max_steps: int | None = None,
-    ahead=None,
+    settings: Settings, this: Trial, data: Data, rate: float, bar, max_steps: int | None = None
 ):
-    """(the trained model, with its adapters; number of trainable parameters), after `max_steps` or all steps; `what` labels the bar."""
+    """(the trained model, with its adapters; its number of trainable parameters).
+
+    After `max_steps`, or all steps; `bar` makes a progress bar from their number.
+    """
     model = opening.load_model(settings.model_path, settings.device.torch_dtype, "cpu")
-    steps = max_steps or total_steps(settings, len(data.train.data))
     if this.plan:
+        steps = max_steps or total_steps(settings, len(data.train.data))
         model = lora.wrap(model, this.plan, steps)
     trainable = lora.trainable_parameters(model)
     options = training.options_of(vars(settings))
@@ -365,9 +375,7 @@ def train(
         data.train.data,
         tf32=settings.precision.uses_tf32,
     )
-    trainer.add_callback(
-        training.Bar(lambda total: settings.console.progress(None, what, total, ahead=ahead))
-    )
+    trainer.add_callback(training.Bar(bar))
     if this.arm.method == "adalora":
         trainer.add_callback(Allocate(model))
     training.fine_tune(trainer)
@@ -386,7 +394,7 @@ def keep(settings: Settings, this: Trial, model, data: Data) -> None:
 
 
 class Allocate(training.TrainerCallback):
-    """Moves AdaLoRA's ranks to where they matter, after each step, while the gradients are there."""
+    """Moves AdaLoRA's ranks to where they matter, after each step, while gradients are there."""
 
     def __init__(self, model):
         self.model = model
@@ -396,7 +404,7 @@ class Allocate(training.TrainerCallback):
 
 
 def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
-    """A row per test text: the summary, its ROUGE, length, end, copy rate, and the NLL of the reference summary."""
+    """A row per test text: the summary, its ROUGE, length, end, copy rate, the reference's NLL."""
     nll = finite_nll(settings, model, data.test, data.tokenizer)
     articles = list(data.rows["article"])
     made = generation.generate(
@@ -429,7 +437,10 @@ def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
 
 
 def finite_nll(settings: Settings, model, part: examples.Encoded, tokenizer) -> np.ndarray:
-    """`examples.summary_nll` of a part of the data. Raises Diverged if a number is not finite: the last update can break a model."""
+    """`examples.summary_nll` of a part of the data.
+
+    Raises Diverged if a number is not finite: the last update can break a model.
+    """
     nll = examples.summary_nll(model, part.data, tokenizer, settings.rows_at_a_time)
     if not np.isfinite(nll).all():
         raise training.Diverged(
@@ -451,11 +462,11 @@ def run_all(settings: Settings, trials: list[Trial], data: Data) -> None:
 
 
 def require_unchanged(trials: list[Trial], overwrite: bool) -> None:
-    """Raise InputError if a folder holds a trial of another configuration and `--overwrite` was not given."""
+    """Raise InputError if a folder holds a trial of another configuration, but for `overwrite`."""
     first = {this.arm.name: this for this in reversed(trials)}  # a sweep has its arm's first seed
     changed = [this for this in [*trials, *map(sweep_of, first.values())] if this.changed]
     if changed and not overwrite:
         raise InputError(
-            f"{changed[0].folder} holds an arm of another configuration; add --overwrite to run it again, "
-            "or choose another --output_dir"
+            f"{changed[0].folder} holds an arm of another configuration; add --overwrite to run it "
+            "again, or choose another --output_dir"
         )
