@@ -1,6 +1,7 @@
 """LoRA adapters, merged into the model they were trained on, and shown to be what was trained."""
 
 import contextlib
+import dataclasses
 import warnings
 from pathlib import Path
 
@@ -140,12 +141,21 @@ def _kind(config) -> str:
 
 
 def _config(folder: Path, label: str):
-    """The adapter's PeftConfig. Raises InputError for one that has no merged form."""
-    disk.read_json(folder / CONFIG, "LoRA adapter configuration")
+    """The adapter's PeftConfig. Raises InputError for one that has no merged form, and for options
+    that the installed peft does not know, which it would leave out with a warning.
+    """
+    written = disk.read_json(folder / CONFIG, "LoRA adapter configuration")
     with _one_line(label), _quiet():
         from peft import PeftConfig
 
         config = PeftConfig.from_pretrained(str(folder))
+    known = {field.name for field in dataclasses.fields(config)}
+    if unknown := sorted(name for name in set(written) - known if written[name]):
+        raise InputError(
+            f"{label}: expected options that the installed peft knows, got {unknown[0]} in {CONFIG}; "
+            f"install the peft that saved it ({written.get('peft_version', 'its version is unknown')}), "
+            "or give the merged model"
+        )
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise InputError(
             f"{label}: expected an adapter that can be merged, as LoRA, got "
@@ -244,7 +254,7 @@ def _probe(model, config):
     own = getattr(config, "trainable_token_indices", None) or []
     own = sorted(set().union(*own.values())) if isinstance(own, dict) else own
     spread = torch.linspace(0, model.config.vocab_size - 1, PROBE_TOKENS).long().tolist()
-    return torch.tensor([[*own, *spread][: model.config.n_positions]])
+    return torch.tensor([[*own, *spread][: model.config.max_position_embeddings]])
 
 
 @contextlib.contextmanager

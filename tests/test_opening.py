@@ -21,7 +21,16 @@ from peft import (
     get_peft_model,
 )
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from eap import InputError, attribute, dataset, models
 from eap.circuit import load_circuit
@@ -47,7 +56,7 @@ def lora(**more) -> LoraConfig:
 def trained(folder, base: str, config) -> torch.Tensor:
     """Save an adapter with drawn weights in `folder`; the logits of the model that was trained."""
     torch.manual_seed(1)
-    wrapped = get_peft_model(GPT2LMHeadModel.from_pretrained(base), config)
+    wrapped = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data += 0.2 * torch.randn_like(parameter)
@@ -98,6 +107,41 @@ def test_a_merged_adapter_is_the_model_that_was_trained(kind, tiny_model_dir, tm
     again = opening.load_model(str(tmp_path / "plain"), torch.float32, "cpu")
     with torch.no_grad():
         torch.testing.assert_close(again(IDS).logits, logits, atol=1e-4, rtol=0)
+
+
+FAMILIES = {
+    "llama": (LlamaConfig, LlamaForCausalLM, ["q_proj", "down_proj"]),
+    "llama, tied unembedding": (LlamaConfig, LlamaForCausalLM, ["q_proj", "lm_head"]),
+    "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM, ["query_key_value"]),
+}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_an_adapter_of_another_architecture_is_merged(kind, tmp_path):
+    """Not every config calls its context `n_positions`, as GPT-2's does."""
+    config_class, model_class, targets = FAMILIES[kind]
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 48}
+    shape |= {"intermediate_size": 64, "vocab_size": 99, "max_position_embeddings": 60}
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "tie_word_embeddings": "tied" in kind}
+    torch.manual_seed(0)
+    model_class(config_class(**shape, **ends, initializer_range=0.1)).save_pretrained(
+        tmp_path / "base"
+    )
+    logits = trained(tmp_path / "adapter", str(tmp_path / "base"), lora(target_modules=targets))
+    model = opening.load_model(str(tmp_path / "adapter"), torch.float32, "cpu")
+    with torch.no_grad():
+        torch.testing.assert_close(model(IDS).logits, logits, atol=1e-4, rtol=0)
+
+
+def test_an_adapter_of_a_newer_peft_with_options_that_ours_does_not_know_is_refused(
+    tiny_model_dir, tmp_path
+):
+    trained(tmp_path, tiny_model_dir, lora())
+    edit(tmp_path / "adapter_config.json", lambda config: config.update(use_of_tomorrow=None))
+    opening.load_model(str(tmp_path), torch.float32, "cpu")  # not used: nothing is left out
+    edit(tmp_path / "adapter_config.json", lambda config: config.update(use_of_tomorrow=True))
+    with pytest.raises(InputError, match="use_of_tomorrow.*install the peft that saved it"):
+        opening.load_model(str(tmp_path), torch.float32, "cpu")
 
 
 @pytest.mark.parametrize(
