@@ -70,7 +70,7 @@ class Device:
 
     @property
     def memory_budget(self) -> int:
-        """Bytes to plan for: `max_memory`, else what is free there, in a torchrun on a CPU a share."""
+        """Bytes to plan for: `max_memory`, else what is free there; in a torchrun on a CPU a share."""
         from eap import memory
         from runs import shards
 
@@ -127,7 +127,7 @@ def seed_everything(seed: int) -> None:
 
 
 def peak_memory_gb() -> float:
-    """Peak resident memory of this process in GB; on a GPU machine see also torch.cuda.max_memory_allocated.
+    """Peak resident memory of this process in GB; of a GPU, see torch.cuda.max_memory_allocated.
 
     On Linux not getrusage's, which keeps the parent's peak over fork and exec.
     """

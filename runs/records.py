@@ -45,7 +45,7 @@ LIBRARIES = (
 )
 
 
-# What a model folder is known by: weights, shape and tokenizer; optimizer state and logs are left out.
+# What a model folder is known by: weights, shape and tokenizer, not optimizer state and logs.
 FORMER_MODEL_FILES = (  # of version 0.1.0
     "*.safetensors",
     "config.json",
@@ -143,14 +143,18 @@ class Run:
         self.resumed = (
             known.get("times_resumed", 0) + 1 if self.same and not known["complete"] else 0
         )
-        # Whether what is there was left by another run: it stays so, also after an interruption, until `cleared` is called.
+        # Whether what is there was left by another run: it stays so, also after an interruption,
+        # until `cleared` is called.
         self.starts_over = any(out.exists() for out in self.outputs) and (
             not self.same or known.get("starts_over", False)
         )
         self._check_and_record(before)
 
     def _before(self):
-        """(the record of the run before, {"record", "since"} of the complete run whose outputs this one replaces); None: there is none."""
+        """(the record of the run before, what this run replaces); None where there is none.
+
+        What it replaces is {"record", "since"} of the complete run whose outputs are there.
+        """
         try:
             before = json.loads(self.record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -182,7 +186,7 @@ class Run:
         return self._name(output) in before.get("left_out", ())
 
     def _untouched(self, record: dict, since: float) -> bool:
-        """Whether the outputs of a complete run are what it wrote, and older than the first try to replace them."""
+        """Whether a complete run's outputs are what it wrote, older than the first try to replace them."""
         found = [
             ((self.record.parent / name), size)
             for name, size in record.get("output_bytes", {}).items()
@@ -239,7 +243,10 @@ class Run:
         return hashlib.sha256(asked.encode()).hexdigest()
 
     def cleared(self) -> None:
-        """Record that nothing of another run is left: from here on an interrupted run may go on with what it finds."""
+        """Record that nothing of another run is left.
+
+        From here on an interrupted run may go on with what it finds.
+        """
         self.starts_over, self.replaces = False, None
         self._write(complete=False)
 
@@ -295,7 +302,10 @@ class Run:
 
 
 def require_utf8(paths) -> None:
-    """Raise InputError for a result or a model folder whose name is not UTF-8: the libraries that read and write it refuse, late."""
+    """Raise InputError for a result or a model folder whose name is not UTF-8.
+
+    The libraries that read and write it refuse it too, but late.
+    """
     for path in map(str, paths):
         if any("\ud800" <= character <= "\udfff" for character in path):
             raise InputError(
@@ -305,7 +315,10 @@ def require_utf8(paths) -> None:
 
 
 def _asks_for(identity: dict):
-    """What two runs must share to be the same: arguments, of paths the last name only, and what their inputs hold, wherever they lie."""
+    """What two runs must share to be the same.
+
+    Arguments, of paths the last name only, and what their inputs hold, wherever they lie.
+    """
 
     def name(value):
         return os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
@@ -322,7 +335,7 @@ def _asks_for(identity: dict):
 
 
 def _is_record(content) -> bool:
-    """Whether a JSON file's content is a record of ours; another's, or half of one, tells nothing."""
+    """Whether a JSON file's content is a record of ours, and not another's or half of one."""
     try:
         _asks_for(content)
         replaces = content.get("replaces")
@@ -381,7 +394,10 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of this software's checkout, with `+changes` when files differ from it; None outside a repository."""
+    """The commit of this software's checkout, with `+changes` when files differ from it.
+
+    None outside a repository.
+    """
     try:
         command = [
             "git",

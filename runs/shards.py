@@ -28,11 +28,13 @@ def gathered(results: Iterator) -> Iterator:
 
 
 def leave() -> None:
-    """End the processes' group and its threads, if there is one. Whoever holds a Trainer lets go of it first.
+    """End the processes' group and its threads, if there is one.
 
-    A process that exits while one of Gloo's threads still holds a tensor of its last all-gather is killed by SIGABRT, and torchrun
-    then kills the others. The threads end with the last reference to the group. A distributed model holds one, and so do default
-    arguments in torch.distributed.nn if that is first imported after the group was made: who makes a group imports it before.
+    Whoever holds a Trainer lets go of it first. A process that exits while one of Gloo's threads
+    still holds a tensor of its last all-gather is killed by SIGABRT, and torchrun then kills the
+    others. The threads end with the last reference to the group. A distributed model holds one, and
+    so do default arguments in torch.distributed.nn if that is first imported after the group was
+    made: who makes a group imports it before.
     """
     if count() == 1:
         return

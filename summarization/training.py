@@ -44,7 +44,8 @@ TRAINER_FLAGS = (
     "dataloader_num_workers",
     "logging_steps",
 )
-NOT_OURS = "training_args.bin"  # a pickle that Trainer leaves beside the weights; it holds paths and nobody reads it
+# A pickle that Trainer leaves beside the weights: it holds paths, and nobody reads it.
+NOT_OURS = "training_args.bin"
 
 
 # ---------------------------------------------------------------- schedule
@@ -53,8 +54,9 @@ NOT_OURS = "training_args.bin"  # a pickle that Trainer leaves beside the weight
 def checkpoint_steps(schedule, max_steps: int, n: int) -> list[int]:
     """Steps of the checkpoints in ascending order, 0 and `max_steps` among them.
 
-    `schedule` is "log" (0 and n-1 steps in geometric progression from 1 to max_steps), "even" (n equidistant steps) or a list of
-    steps. Steps that round to the same number count once, so short runs get fewer. Raises InputError for a step past the end.
+    `schedule` is "log" (0 and n-1 steps in geometric progression from 1 to max_steps), "even" (n
+    equidistant steps) or a list of steps. Steps that round to the same number count once, so short
+    runs get fewer. Raises InputError for a step past the end.
     """
     if schedule == "log":
         steps = [0, *np.geomspace(1, max_steps, max(n - 1, 1)).round().astype(int).tolist()]
@@ -70,7 +72,10 @@ def checkpoint_steps(schedule, max_steps: int, n: int) -> list[int]:
 
 
 class Schedule(TrainerCallback):
-    """Logs, evaluates and saves at the chosen steps; logging there too makes the loss curve of a resumed run the same."""
+    """Logs, evaluates and saves at the chosen steps.
+
+    Logging there too makes the loss curve of a resumed run the same.
+    """
 
     def __init__(self, trainer, choose_steps, patience: int):
         self.trainer, self.choose_steps, self.patience = trainer, choose_steps, patience
@@ -104,7 +109,8 @@ class FiniteLoss(TrainerCallback):
         ]
         if wrong:
             raise Diverged(
-                f"{wrong[0]} is {logs[wrong[0]]} at step {state.global_step}; lower --learning_rate or raise --warmup_steps"
+                f"{wrong[0]} is {logs[wrong[0]]} at step {state.global_step}; lower "
+                "--learning_rate or raise --warmup_steps"
             )
 
 
@@ -139,7 +145,10 @@ def stopped_early(log_history: list[dict], patience: int) -> bool:
 
 
 class SeededByEpoch(LengthGroupedSampler):
-    """Batches of similar length, drawn anew in each epoch by a seed of its own: so a resumed run goes on with the same ones."""
+    """Batches of similar length, drawn anew in each epoch by a seed of its own.
+
+    So a resumed run goes on with the same ones.
+    """
 
     epoch, seed = 0, 0
 
@@ -184,7 +193,9 @@ class SummaryTrainer(Trainer):
             return super().training_step(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """{"eval_nll", "eval_nll_low", "eval_nll_high"}: mean over the validation examples, with its bootstrap interval."""
+        """{"eval_nll", "eval_nll_low", "eval_nll_high"}: the mean over validation examples, with its
+        bootstrap interval.
+        """
         nll = summary_nll(
             self.model,
             self.eval_dataset,
@@ -214,7 +225,7 @@ class SummaryTrainer(Trainer):
         return self.staging or super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial) -> None:
-        """Let Trainer write into a temporary folder; rename when every process has written its part."""
+        """Let Trainer write into a temporary folder; rename it when every process is done."""
         final = checkpoints.folder_of(self.state.global_step, self.args.output_dir)
         self.staging = str(final.parent / f".writing-{final.name}")
         if self.args.should_save:
@@ -289,7 +300,10 @@ def tf32_products(wanted: bool):
 
 @contextlib.contextmanager
 def _removed_if_broken_off(folder):
-    """A block that fills `folder`; what is there is removed when it fails: half of it is of no use, and the disk may be full."""
+    """A block that fills `folder`; what is there is removed when it fails.
+
+    Half of it is of no use, and the disk may be full.
+    """
     try:
         yield
     except BaseException:
@@ -337,9 +351,10 @@ def settings(
 
 
 def fine_tune(trainer: SummaryTrainer, resume: Path | None = None, patience: int = 0) -> list[dict]:
-    """Train, from the checkpoint `resume` if given; returns Trainer's log: {"step", "loss", ...} and {"step", "eval_nll", ...}.
+    """Trainer's log, {"step", "loss", ...} and {"step", "eval_nll", ...}, after training.
 
-    A run resumed from a checkpoint ends bit for bit as the uninterrupted one; one whose last step is done only loads its weights.
+    From the checkpoint `resume` if given: such a run ends bit for bit as the uninterrupted one; one
+    whose last step is done only loads its weights.
     """
     if resume is not None:
         state = TrainerState.load_from_json(str(resume / "trainer_state.json"))
