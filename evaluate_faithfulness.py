@@ -6,7 +6,8 @@ random ones with the same edges per pair of layers, and the complement; the caus
 with --other_circuit and --other_model_path cross-faithfulness: each circuit run in the other model.
 
 Reads   a circuit, the model it belongs to, pairs kept from extraction; another circuit, another model
-Writes  faithfulness.json and faithfulness.png in --output_dir
+Writes  faithfulness.json and faithfulness.png in --output_dir; examples.json, a few pairs token by
+        token, for the report
 
     python evaluate_faithfulness.py --circuit C_before_summarization.json --model_path demo
 """
@@ -27,6 +28,7 @@ CROSS_FRACTIONS = ".001,.002,.005,.01,.02,.05,.1,.2,.5,1"  # sizes for the causa
 N_RANDOM = 10  # random circuits per size, and as many matched ones; fewer make their range rougher
 METRICS = "kl,nll"  # kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
 ABLATION = "patching"  # what edges outside carry: the corrupted run, zero, mean
+EXAMPLES = 3  # pairs shown token by token in examples.json, for the report; 0: none
 RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals
 MAX_MEMORY = "auto"  # GB that the plan of batches may use; auto: what is free
 
@@ -36,7 +38,7 @@ BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
 SEED = 0  # of every random choice
 DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
 DTYPE = "float32"  # of the model: float32, bfloat16 or float64
-OUTPUT_DIR = "outputs/evaluate_faithfulness"  # faithfulness.json, faithfulness.png
+OUTPUT_DIR = "outputs/evaluate_faithfulness"  # faithfulness.json, faithfulness.png, examples.json
 # --------------------------------------------------------------------------------------------
 
 
@@ -74,6 +76,11 @@ def parse(argv=None):
     )
     add("--metrics", type=flags.metric_list, help="of kl, nll, js, logit_diff")
     add("--ablation", choices=flags.ABLATIONS)
+    add(
+        "--examples",
+        type=flags.count,
+        help="pairs that examples.json shows token by token, with attention; 0: none",
+    )
     add("--resamples", type=flags.positive_int, help="for the intervals")
     add(
         "--allow_same_examples",
@@ -92,6 +99,8 @@ def main(argv=None):
     outputs = [folder / "faithfulness.json", folder / "faithfulness.png"]
     if args.compare_circuit:
         outputs.append(folder / "faithfulness.methods.png")
+    if args.examples:
+        outputs.append(folder / "examples.json")
     run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
     if run.up_to_date:
         return
@@ -103,12 +112,15 @@ def main(argv=None):
     devices.seed_everything(settings.seed)
     settings.device.say_circuit_dtype(settings.console)
     full = content.Full(N_RANDOM, flags.shares(RANDOM_FRACTIONS), flags.shares(FRACTIONS))
-    result = {"format": 1, **content.evaluate(settings, full)}
+    evaluated = content.evaluate(settings, full)
+    result = {"format": 1, **evaluated.numbers}
     methods = result["methods"]
     more = methods["sentences"] if methods else []
     result["sentences"] = words.sentences(result) + more
     result["captions"] = captions.of("faithfulness")
     disk.write_json(folder / "faithfulness.json", result)
+    if evaluated.examples:
+        disk.write_json(folder / "examples.json", evaluated.examples)
     disk.save_figure(lambda: figures.figure(result), folder / "faithfulness.png")
     if methods:
         disk.save_figure(

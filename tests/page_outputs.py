@@ -1,5 +1,6 @@
 """A small folder of results for the tests of the page: real circuits of a small graph, and a few stages."""
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -7,6 +8,7 @@ from eap.circuit import Circuit
 from eap.graph import Graph
 from eap.selection import top_n
 from runs import disk
+from study.page.packing import pack
 
 GRAPH = Graph(3, 4, 16)
 EXAMPLES = 12
@@ -82,6 +84,7 @@ def write_outputs(folder) -> dict[str, Circuit]:
     files = {
         "test/rouge.json": {"format": 1, "systems": system},
         "diff/differential.json": {"format": 1, "sentences": [f"5 < 6 & more {EVIL}"]},
+        "faith/examples.json": some_examples(),
         "test/run.test.json": record("test_set_evaluation.py", 987.5),
         "circuits/C_step2.run.json": record("extract_summarization_circuit.py", 61.0),
         "m/checkpoint-5/rouge.json": {"systems": {"concealed": {"rouge1": 1}}},
@@ -91,6 +94,23 @@ def write_outputs(folder) -> dict[str, Circuit]:
     for name in ("test/rouge.png", "circuits/C_step2.edges.png", "other.png"):
         (folder / name).write_bytes(PIXEL)
     return circuits
+
+
+def some_examples() -> dict:
+    """An examples.json of one pair: a token that is EVIL, and a head that looks at it alone."""
+    weights = np.zeros((2, 4), dtype="u2")
+    weights[:, 1] = (10_000, 5_000)
+    packed = pack(weights.flatten())
+    pair = {
+        "id": EVIL,
+        "target_start": 2,
+        "corrupted_spans": [[1, 2]],
+        "tokens": ["The", EVIL, " end", "."],
+        "replaced": {"1": " other"},
+        "nll": {"clean": [0.5, 1.0], "corrupted": [2.0, 1.0], "circuit": [1.0, 1.0]},
+        "attention": {"a1.h2": {"clean": packed, "corrupted": packed}},
+    }
+    return {"format": 1, "parts": 10_000, "least": 0.001, "heads": ["a1.h2"], "pairs": [pair]}
 
 
 def record(script: str, seconds: float) -> dict:

@@ -55,6 +55,7 @@ NONE_IS_ZERO = {  # 0 has a meaning: none, or no limit
     "EARLY_STOPPING_PATIENCE",
     "EVAL_FRACTION",
     "EXACT_TOP",
+    "EXAMPLES",
     "LABEL_SMOOTHING_FACTOR",
     "LEARNING_RATE",
     "MAX_GRAD_NORM",

@@ -195,3 +195,32 @@ def test_a_resample_without_an_effect_has_no_f_and_no_nan_is_written():
     rows = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     (row,) = faithfulness.table(here, GRAPH, rows)
     assert (row["f"], row["low"], row["high"]) == (0.75, 0.75, 0.75)
+
+
+def test_examples_hold_each_tokens_nll_and_where_the_heads_look():
+    """A token's NLL is the model's own; all edges kept is the clean run; weights of a row sum to 1."""
+    from test_report import unpacked
+
+    from study.faithfulness import examples
+
+    model = golden("tiny_kl").model()
+    adapter, ids = adapt(model), torch.tensor([5, 9, 2, 7, 1, 4, 3])
+    corrupted = ids.clone()
+    corrupted[1:3] = torch.tensor([8, 6])
+    pair = Pair("p", ids.tolist(), corrupted.tolist(), 4, corrupted_spans=((1, 3),))
+    graph = adapter.graph
+    everything = Circuit(
+        graph, torch.ones(graph.n_edges).bool(), torch.ones(graph.n_edges).double()
+    )
+    made = examples.of_pairs(adapter, None, everything, [pair], ablation="patching", means=None)
+    (shown,) = made["pairs"]
+    assert shown["tokens"][1] == "9" and shown["replaced"] == {1: "8", 2: "6"}
+    with torch.no_grad():
+        plain = model(ids[None]).logits[0].log_softmax(-1)
+    expected = [-plain[place - 1, ids[place]].item() for place in (4, 5, 6)]
+    assert shown["nll"]["clean"] == pytest.approx(expected, abs=1e-5)
+    assert shown["nll"]["circuit"] == pytest.approx(expected, abs=1e-4)
+    assert shown["nll"]["corrupted"] != pytest.approx(expected, abs=1e-4)
+    weights = unpacked(shown["attention"][made["heads"][0]]["clean"]).reshape(3, 7) / made["parts"]
+    assert weights.sum(1) == pytest.approx(1, abs=0.02)
+    assert (weights[0, 4:] == 0).all() and (weights[1, 5:] == 0).all()  # nobody looks ahead

@@ -209,8 +209,8 @@ def test_a_view_is_shared_by_its_address(browser, folder):
         assert len(shown(page)) == 15
         assert all(edge.endswith("<v>") or "->m" in edge for edge in shown(page))
         page.locator("#other").select_option("")
-        page.wait_for_timeout(200)
-        assert "other=" not in page.url and "circuit=C_step5" in page.url and "node=m0" in page.url
+        page.wait_for_function("!location.hash.includes('other=')")
+        assert "circuit=C_step5" in page.url and "node=m0" in page.url
         page.reload()
         page.wait_for_selector("#explorer[data-ready=yes]")
         assert page.locator("#panel h3").inner_text() == "m0"
@@ -257,6 +257,21 @@ def test_text_of_data_sets_changes_nothing(browser, folder):
         assert row.inner_text() == EVIL
         assert page.title() == "How the model learned to summarize"
         assert page.locator("b", has_text="evil").count() == 0
+
+
+def test_an_example_shows_its_tokens_costs_and_where_a_head_looks(browser, folder):
+    with opened(browser, folder / "report.html", "#token=1") as page:
+        text = page.locator(".example-text").first
+        assert text.locator("span").all_inner_texts() == ["The", EVIL]
+        assert "50 % of its attention on the marked tokens" in text.inner_text()
+        assert page.locator(".example-text").nth(1).locator(".salient").inner_text() == " other"
+        titles = [token.get_attribute("title") for token in page.locator(".token").all()]
+        assert titles[0] == "clean 0.500, circuit 1, corrupted 2 nats"
+        page.locator(".token").nth(0).click()
+        assert "100 % of its attention" in page.locator(".example-text").first.inner_text()
+        page.wait_for_function("location.hash.includes('token=0')")
+        page.locator("#example-head").select_option("")
+        assert "attention" not in page.locator(".example-text").first.inner_text()
 
 
 def test_tables_are_sorted_and_saved(browser, folder):

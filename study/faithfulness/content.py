@@ -31,8 +31,15 @@ class Models(NamedTuple):
     other: Setting | None
 
 
-def evaluate(settings: Settings, full: Full) -> dict:
-    """Every number of faithfulness.json. One model is in memory at a time."""
+class Evaluation(NamedTuple):
+    """What faithfulness.json and, if it was asked for, examples.json hold."""
+
+    numbers: dict
+    examples: dict | None
+
+
+def evaluate(settings: Settings, full: Full) -> Evaluation:
+    """Every number of faithfulness.json, and a few pairs. One model is in memory at a time."""
     circuits = running.read_circuits(settings)
     own = running.in_own_model(settings, circuits)
     pairs = own.used.pairs
@@ -49,7 +56,7 @@ def evaluate(settings: Settings, full: Full) -> dict:
             "cross": crossed(settings, Models(here, there), names, graph, rows),
         }
     with_control = own.control.rows if own.control else []
-    return {
+    contents = {
         "circuit": names[0],
         "model": label(settings.model_path),
         "ablation": settings.ablation,
@@ -63,6 +70,7 @@ def evaluate(settings: Settings, full: Full) -> dict:
         "metrics": by_metric,
         "methods": compared_methods(settings, circuits, own, rows),
     }
+    return Evaluation(contents, own.examples)
 
 
 def describe(settings: Settings, here: Setting, graph, rows: np.ndarray) -> dict:

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import torch
 
-from eap import InputError, attribute, dataset, memory, passes
+from eap import InputError, attribute, dataset, hooks, memory, passes
 from eap.circuit import Circuit
 from runs import console, forecast, opening
-from study.faithfulness import numbers
+from study.faithfulness import examples, numbers
 from study.faithfulness.methods import COMPARED, Compared
 from study.faithfulness.numbers import Entry, Measured, by_size, nulls
 from study.faithfulness.settings import Settings
@@ -51,6 +51,7 @@ class Own(NamedTuple):
     entries: list[Entry]
     measured: Measured
     control: Control | None
+    examples: dict | None  # a few pairs token by token, if they were asked for
 
 
 # ---------------------------------------------------------------- what is read
@@ -176,12 +177,28 @@ def in_own_model(settings: Settings, circuits: Circuits) -> Own:
     sizes = by_size(circuits.first, settings.cross_fractions)
     later = len(sizes) + len(cross_entries(settings, circuits))
     measured = run(settings, adapter, pairs, entries, what="running circuits", n_later=later)
+    shown = some_examples(settings, adapter, tokenizer, circuits.first, pairs)
     rows = [row for row, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)]
     if not rows:
-        return Own(used, entries, measured, None)
+        return Own(used, entries, measured, None, shown)
     controls = [pairs[row].control() for row in rows]
     control = run(settings, adapter, controls, sizes, what="causal control")
-    return Own(used, entries, measured, Control(rows, sizes, control))
+    return Own(used, entries, measured, Control(rows, sizes, control), shown)
+
+
+def some_examples(settings: Settings, adapter, tokenizer, circuit: Circuit, pairs) -> dict | None:
+    """What examples.json holds of the first pairs; None where none are asked for."""
+    if not settings.examples:
+        return None
+    means = None
+    if settings.ablation == "mean":
+        batches = dataset.batches(pairs, settings.batch_size or 1)
+        means = passes.mean_activations(adapter, batches, console.warn)
+    chosen = pairs[: settings.examples]
+    with hooks.frozen(adapter.model):
+        return examples.of_pairs(
+            adapter, tokenizer, circuit, chosen, ablation=settings.ablation, means=means
+        )
 
 
 def in_other_model(settings: Settings, circuits: Circuits, pairs, entries) -> Measured | None:

@@ -23,6 +23,7 @@ class Settings:
     fractions: list[float]  # sizes of the curve
     random_fractions: list[float]  # of random circuits and complements
     cross_fractions: list[float]  # of the causal control and of cross-faithfulness
+    examples: int  # pairs that examples.json shows token by token
     n_random: int  # random circuits of each size and kind
     metrics: list[str]
     ablation: str

@@ -17,6 +17,7 @@ SCRIPTS = (
     "circuit_drawing.js",
     "circuit_panel.js",
     "circuit_explorer.js",
+    "example_view.js",
     "start.js",
 )
 

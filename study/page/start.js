@@ -27,4 +27,5 @@
   report.view.start();
   report.tables.start();
   report.explorer.start();
+  report.examples.start();
 })();
