@@ -39,7 +39,7 @@ class Examples:
         tokens = hashes.get("tokens")
         return cls(
             None if ids is None else tuple(str(name) for name in ids),
-            tuple(tokens) if hashes else None,
+            tuple(tokens) if hashes else None,  # pyright: ignore  hashes have tokens
             tuple(hashes.get("articles", ())),
             entries.get("prompt"),
         )
@@ -89,7 +89,7 @@ def unseen(pairs: list[Pair], found_on: list[Examples], path) -> list[Pair]:
     hashes, ids = set(), set()
     for examples in found_on:
         if examples.tell_contents:
-            hashes.update(examples.tokens, filter(None, examples.sources))
+            hashes.update(examples.tokens or (), filter(None, examples.sources))
         else:
             ids.update(examples.ids or ())
     left = [

@@ -106,7 +106,7 @@ def read_metadata(entries: Mapping, path="the circuit") -> Metadata:
 
 def _sizes(sizes: dict) -> Sizes:
     names = ("requested", "selected", "pruned", "edges")
-    return Sizes(**{name: sizes.get(name) for name in names})
+    return Sizes(**{name: sizes.get(name) for name in names})  # pyright: ignore
 
 
 def _chosen_well(entries: Mapping) -> dict[str, bool]:
