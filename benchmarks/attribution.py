@@ -146,11 +146,12 @@ def bare(adapter, pairs, method: str, steps: int, autocast) -> None:
 
 def ours(adapter, pairs, method: str, steps: int, autocast, size: int | None = None) -> None:
     """Edge scores of the pairs, `size` at a time; they go nowhere, as the script's go to disk."""
-    from eap.attribute import attribute_batches
+    from eap.attribute import Settings, attribute_batches
     from eap.dataset import batches
 
     parts = batches(pairs, size or len(pairs))
-    for _ in attribute_batches(adapter, parts, method, steps=steps, autocast=autocast):
+    settings = Settings(method, steps=steps, autocast=autocast)
+    for _ in attribute_batches(adapter, parts, settings):
         pass
 
 

@@ -35,7 +35,7 @@ A norm's finite difference has the same form as its derivative with other factor
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -177,6 +177,28 @@ def check(method: str, metric: str, rule: str, ablation: str, steps: int) -> Non
 # ---------------------------------------------------------------- scores
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How edges are scored."""
+
+    method: str = "EAP-IG-inputs"  # one of METHODS
+    metric: str = "kl"  # one of metrics.METRICS
+    steps: int = 5  # points or segments, of methods that have some
+    rule: str = "gauss-legendre"  # one of RULES, of methods that integrate
+    ablation: str = "patching"  # one of ABLATIONS
+    autocast: torch.dtype | None = None  # bfloat16: of matrix products alone; None: the model's
+    groups: Grouping | None = None  # of positions, by which scores are given as well
+
+    def check(self) -> None:
+        """Raise InputError for a name that is unknown or a combination without meaning."""
+        check(self.method, self.metric, self.rule, self.ablation, self.steps)
+        if METHODS[self.method].points is None and self.groups is not None:
+            raise InputError(
+                f"expected a method whose scores split by position, got {self.method}, which "
+                "patches an edge at all of them at once"
+            )
+
+
 def attribute(
     model,
     pairs: list[Pair],
@@ -185,15 +207,19 @@ def attribute(
     batch_size: int = 4,
     **options,
 ) -> Scores:
-    """`Scores` of all pairs, in their order. `options` are those of `attribute_batches`.
+    """`Scores` of all pairs, in their order. `options` are further `Settings`, and those of
+    `attribute_batches`.
 
-    Mean scores are `attribute(...).edges.mean(0)`. The model may be anything `eap.models` has an adapter for; its parameters and mode
-    come back as they were. Raises InputError as `check` does, and for scores that are not finite.
+    Mean scores are `attribute(...).edges.mean(0)`. The model may be anything `eap.models` has an
+    adapter for; its parameters and mode come back as they were. Raises InputError as `check` does,
+    and for scores that are not finite.
     """
     if not pairs:
         raise InputError("expected at least one pair to attribute, got none")
-    adapter = adapt(model)
-    parts = list(attribute_batches(adapter, batches(pairs, batch_size), method, metric, **options))
+    adapter, names = adapt(model), [field.name for field in fields(Settings)]
+    chosen = {name: options.pop(name) for name in names if name in options}
+    settings = Settings(method, metric, **chosen)
+    parts = list(attribute_batches(adapter, batches(pairs, batch_size), settings, **options))
     order = torch.tensor([row for part in parts for row in part.rows]).argsort()
 
     def of_all(name: str) -> torch.Tensor:
@@ -207,43 +233,41 @@ def attribute(
 def attribute_batches(
     adapter,
     batches: Iterable[Batch],
-    method: str = "EAP-IG-inputs",
-    metric: str = "kl",
-    steps: int = 5,
-    rule: str = "gauss-legendre",
-    ablation: str = "patching",
+    settings: Settings,
+    *,
     means: Activations | None = None,
-    autocast: torch.dtype | None = None,
-    groups: Grouping | None = None,
     notify: Callable[[str], None] = warnings.warn,
     tick: Callable[[], object] = lambda: None,
 ) -> Iterator[Scores]:
-    """Yield the `Scores` of each batch, on the CPU. `means` is for mean ablation (`mean_activations`).
+    """Yield the `Scores` of each batch, on the CPU. `means` is for mean ablation
+    (`passes.mean_activations`).
 
-    `autocast=torch.bfloat16` runs matrix products in bfloat16; residual stream and differences stay
-    in the model's dtype. With `groups` the scores also come by the group of the position where the
-    destination reads. `tick` is called after each point of a batch, or after each edge of exact
-    patching (`ticks_per_batch`). When memory runs out, batches are halved and `notify` is told.
-    Raises InputError as `check` does, for scores that are not finite, and when not even one example
-    fits.
+    Residual stream and differences stay in the model's dtype with `autocast` too. `tick` is called
+    after each point of a batch, or after each edge of exact patching (`ticks_per_batch`). When
+    memory runs out, batches are halved and `notify` is told. Raises InputError as `Settings.check`
+    does, for scores that are not finite, and when not even one example fits.
     """
-    check(method, metric, rule, ablation, steps)
-    if ablation == "mean" and means is None:
+    settings.check()
+    if settings.ablation == "mean" and means is None:
         raise InputError("mean ablation: expected means, got none; mean_activations makes them")
-    device = next(adapter.model.parameters()).device
-    way = METHODS[method]
-    if way.points is None:
-        if groups is not None:
-            raise InputError(
-                f"expected a method whose scores split by position, got {method}, which patches an edge at all of them at once"
-            )
+    device, method = next(adapter.model.parameters()).device, METHODS[settings.method]
+    if method.points is None:
 
         def compute(batch):
-            return exact_scores(adapter, batch, metric, ablation, means, tick)
+            return exact_scores(adapter, batch, settings.metric, settings.ablation, means, tick)
     else:
-        points = way.points(adapter.graph, steps, rule)
-        plan = _Plan(way, points, metric, ablation, means, autocast, groups, tick)
-        scores_of = _by_points if plan.method.rules is None else _by_rules
+        points = method.points(adapter.graph, settings.steps, settings.rule)
+        plan = _Plan(
+            method,
+            points,
+            settings.metric,
+            settings.ablation,
+            means,
+            settings.autocast,
+            settings.groups,
+            tick,
+        )
+        scores_of = _by_points if method.rules is None else _by_rules
 
         def compute(batch):
             return scores_of(adapter, batch.to(device), plan)
@@ -493,10 +517,11 @@ def _head_gradients(
 def _finite(graph: Graph, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
     wrong = ~torch.isfinite(scores)
     if wrong.any():
-        example, edge = (int(i) for i in wrong.nonzero()[0])
+        example, edge = wrong.nonzero()[0].tolist()
         name = graph.edges[edge]
         raise InputError(
             f"expected finite scores, got {scores[example, edge]} for edge {name} "
-            f"(layer {graph.layer_of(name.split('->')[1])}) of example {batch.pairs[example].id}; use float32 and check the weights"
+            f"(layer {graph.layer_of(name.split('->')[1])}) of example {batch.pairs[example].id}; use "
+            "float32 and check the weights"
         )
     return scores

@@ -13,11 +13,11 @@ def uniform(graph: Graph, n: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def layer_pairs(graph: Graph) -> torch.Tensor:
-    """(edges,) a number for every pair of (source's layer, reader's layer); `input` and `logits` count as layers of their own."""
-    sources, readers = (
-        torch.tensor([graph.layer_of(name) + 1 for name in names])
-        for names in (graph.sources, graph.destinations)
-    )
+    """(edges,) a number for every pair of (source's layer, reader's layer); `input` and `logits`
+    count as layers of their own.
+    """
+    sources = torch.tensor([graph.layer_of(name) + 1 for name in graph.sources])
+    readers = torch.tensor([graph.layer_of(name) + 1 for name in graph.destinations])
     src, dst = graph.edge_index
     return sources[src] * (graph.n_layers + 2) + readers[dst]
 

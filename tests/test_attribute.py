@@ -8,6 +8,7 @@ from eap import InputError, hooks, metrics
 from eap.attribute import (
     METHODS,
     RULES,
+    Settings,
     attribute,
     attribute_batches,
 )
@@ -148,7 +149,7 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
     with hooks.frozen(adapter.model):
         means = mean_activations(adapter, work) if ablation == "mean" else None
         found = next(
-            attribute_batches(adapter, work, "EAP", "nll", ablation=ablation, means=means)
+            attribute_batches(adapter, work, Settings("EAP", "nll", ablation=ablation), means=means)
         ).edges
         edge = case.graph.edge_number["m0->logits"]
         runner = CircuitRunner(adapter, work[0], ablation, means)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from eap import InputError, hooks, metrics, rules
-from eap.attribute import CHUNK_ELEMENTS, attribute, attribute_batches
+from eap.attribute import CHUNK_ELEMENTS, Settings, attribute, attribute_batches
 from eap.circuit import Circuit, load_circuit
 from eap.dataset import collate
 from eap.evaluate import CircuitRunner
@@ -428,7 +428,7 @@ def test_secant_is_the_derivative_where_both_runs_all_but_agree(cases, family):
         1,
     )
     adapter.embed = lambda ids: near if torch.equal(ids, case.batch.corrupted_ids) else clean
-    scores = next(attribute_batches(adapter, [case.batch], "secant", "nll")).edges
+    scores = next(attribute_batches(adapter, [case.batch], Settings("secant", "nll"))).edges
     close(scores * 1e6, expected * 1e6, 1e-4)
 
 

@@ -40,7 +40,8 @@ def test_passes_of_every_method_are_those_that_run(monkeypatch):
     for method in attribute.METHODS:
         if method != "exact":
             counts.clear()
-            assert list(attribute.attribute_batches(adapter, work, method, "nll", steps=3))
+            settings = attribute.Settings(method, "nll", steps=3)
+            assert list(attribute.attribute_batches(adapter, work, settings))
             expected = attribute.passes(case.graph, method, 3, "gauss-legendre")
             assert (counts["forward"], counts["backward"]) == expected, method
     assert attribute.passes(case.graph, "secant", 1, "left") == (2, 1)

@@ -330,20 +330,24 @@ def _moved(checkpoints) -> dict | None:
     return {
         "false_discovery_rate": FALSE_DISCOVERY,
         "examples": len(both[0]),
-        "counts": {
-            kind: {
-                "in_a_circuit": int((here & inside).sum()),
-                "outside_both": int((here & ~inside).sum()),
-            }
-            for kind in evolution.KINDS
-            for here in [found.kind == kind]
-        },
-        **{
-            word: {"edges": int(which.sum()), "beyond_noise": int((which & changed).sum())}
-            for word, which in (("entered", (new & ~old).numpy()), ("left", (old & ~new).numpy()))
-        },
+        "counts": {kind: _count(found.kind == kind, inside) for kind in evolution.KINDS},
+        "entered": _crossed((new & ~old).numpy(), changed),
+        "left": _crossed((old & ~new).numpy(), changed),
         "edges": _changed_edges(found, inside & changed, first.circuit.graph.edges),
     }
+
+
+def _count(of_kind: np.ndarray, inside: np.ndarray) -> dict[str, int]:
+    """How many edges of a kind are in one of the two circuits, and how many in neither."""
+    return {
+        "in_a_circuit": int((of_kind & inside).sum()),
+        "outside_both": int((of_kind & ~inside).sum()),
+    }
+
+
+def _crossed(edges: np.ndarray, changed: np.ndarray) -> dict[str, int]:
+    """How many edges passed over the circuit's border, and how many of them have changed."""
+    return {"edges": int(edges.sum()), "beyond_noise": int((edges & changed).sum())}
 
 
 def _changed_edges(found: evolution.Moves, which: np.ndarray, names) -> list[dict]:

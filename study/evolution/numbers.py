@@ -208,13 +208,20 @@ def moves(
         raise InputError(
             f"expected per-example scores of the same 2 or more examples, got {tuple(before.shape)} and {tuple(after.shape)}"
         )
-    before, after = (
-        shares(*row) for row in zip((before, after), norms([before, after]).parts, strict=True)
-    )
+    parts = norms([before, after]).parts
+    before, after = shares(before, parts[0]), shares(after, parts[1])
     old, new, n = before.mean(0), after.mean(0), len(before)
     error = (after - before).std(0) / n**0.5
     t = ((new - old).abs() / error).nan_to_num(nan=0.0)  # 0 / 0: an edge that never changes
     q = false_discovery_control((2 * stdtr(n - 1, -t.numpy())).clip(max=1))
-    cases = (torch.from_numpy(q > FALSE_DISCOVERY), kept_after & ~kept_before, kept_before & ~kept_after,
-             (old * new >= 0) & (new.abs() > old.abs()), old * new >= 0)  # fmt: skip
-    return Moves(old, new, q, np.select([case.numpy() for case in cases], KINDS[:-1], KINDS[-1]))
+    same_sign = old * new >= 0
+    kinds = {  # of which the first that is true of an edge is its kind
+        "no evidence": torch.from_numpy(q > FALSE_DISCOVERY),
+        "added": kept_after & ~kept_before,
+        "removed": kept_before & ~kept_after,
+        "strengthened": same_sign & (new.abs() > old.abs()),
+        "weakened": same_sign,
+        "sign changed": ~same_sign,
+    }
+    kind = np.select([case.numpy() for case in kinds.values()], list(kinds), "sign changed")
+    return Moves(old, new, q, kind)

@@ -78,9 +78,8 @@ def _few(content: dict) -> bool:
 def _change_cells(rate: dict, t: int, few: bool) -> list[str]:
     if not t:
         return [str(rate["sizes"][0]), *[""] * 9]
-    floor, from_first = (
-        rate[name][t - 1] if rate[name] else None for name in ("floor", "from_first_floor")
-    )
+    floor = rate["floor"][t - 1] if rate["floor"] else None
+    from_first = rate["from_first_floor"][t - 1] if rate["from_first_floor"] else None
     verdict = "" if floor is None or few else "beyond" if rate["beyond_noise"][t - 1] else "within"
     return [
         str(rate["sizes"][t]),
@@ -160,9 +159,9 @@ def _similarity_lines(content) -> list[str]:
         said[0] += f"; Spearman of |score| over all edges {similarity['score_spearman'][0][-1]:.3f}"
     if similarity["edges_noise"] and not _few(content):
         floor = similarity["edges_noise"][-1]
-        arrived, stays = (
-            content["checkpoints"][similarity[key]]["name"] for key in ("arrival", "stays_from")
-        )
+        checkpoints = content["checkpoints"]
+        arrived = checkpoints[similarity["arrival"]]["name"]
+        stays = checkpoints[similarity["stays_from"]]["name"]
         later = "" if arrived == stays else f", leaves again, and stays from {stays} on"
         said.append(
             f"Two extractions of the last checkpoint on resampled examples have {floor['mean']:.3f} [{floor['low']:.3f}, "
@@ -214,10 +213,8 @@ def _layer_lines(content) -> list[str]:
     if _few(content):
         return []
     beyond, n = noise["beyond"], len(noise["floor"])
-    change, mean = (
-        100 * sum(values)
-        for values in (content["layers"]["change"], [floor["mean"] for floor in noise["floor"]])
-    )
+    change = 100 * sum(content["layers"]["change"])
+    mean = 100 * sum(floor["mean"] for floor in noise["floor"])
     return [
         f"Change of the edges' scores by layer: beyond what resampling the examples gives in {len(beyond)} of {n} layers"
         f"{' (' + ', '.join(map(str, beyond)) + ')' if beyond else ''}; summed over layers {change:.0f} {unit(content)}, of resampling "

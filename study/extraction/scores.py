@@ -120,16 +120,18 @@ def attributed(settings: Settings, adapter, pairs, work: Work):
     scores_of_mine = attribute.attribute_batches(
         adapter,
         mine,
-        settings.method,
-        settings.metric,
-        work.steps,
-        settings.ig_rule,
-        settings.ablation,
-        means,
-        settings.device.autocast_dtype,
-        GROUPS if settings.spans else None,
-        console.warn,
-        bar.update,
+        attribute.Settings(
+            settings.method,
+            settings.metric,
+            steps=work.steps,
+            rule=settings.ig_rule,
+            ablation=settings.ablation,
+            autocast=settings.device.autocast_dtype,
+            groups=GROUPS if settings.spans else None,
+        ),
+        means=means,
+        notify=console.warn,
+        tick=bar.update,
     )
     yield from shards.gathered(scores_of_mine)
     bar.close()

@@ -106,7 +106,8 @@ def measure(
     """
     n = sum(len(batch.rows) for batch in batches)
     values = {name: np.zeros((len(entries), n)) for name in metrics}
-    full, empty = ({name: np.zeros(n) for name in metrics} for _ in range(2))
+    full = {name: np.zeros(n) for name in metrics}
+    empty = {name: np.zeros(n) for name in metrics}
     identities = {"all_edges": 0.0, "no_edge": 0.0}
     pruned = [selection.prune(adapter.graph, entry.kept) for entry in entries]
 
@@ -273,7 +274,8 @@ def crossing(fractions, f: np.ndarray, goal: float) -> np.ndarray:
     reached = f >= goal
     first = reached.argmax(-1)
     before = np.maximum(first - 1, 0)
-    low, high = (np.take_along_axis(f, place[..., None], -1)[..., 0] for place in (before, first))
+    low = np.take_along_axis(f, before[..., None], -1)[..., 0]
+    high = np.take_along_axis(f, first[..., None], -1)[..., 0]
     share = np.where(first > 0, (goal - low) / np.where(high > low, high - low, 1), 1.0)
     return np.where(reached.any(-1), np.exp(x[before] + share * (x[first] - x[before])), np.inf)
 

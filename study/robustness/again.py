@@ -138,8 +138,8 @@ def batch_size(settings: Settings, adapter, job: Job) -> int:
 
 def n_ticks(adapter, job: Job, batch_size: int) -> int:
     """Steps of a progress bar that an extraction takes."""
-    method, steps, rule = (job.options[name] for name in ("method", "steps", "rule"))
-    a_batch = attribute.ticks_per_batch(adapter.graph, method, steps, rule)
+    how = job.options
+    a_batch = attribute.ticks_per_batch(adapter.graph, how["method"], how["steps"], how["rule"])
     return -(-len(job.pairs) // batch_size) * a_batch
 
 

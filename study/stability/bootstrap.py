@@ -186,10 +186,7 @@ def permutation_test(
         raise InputError(
             f"expected per-example scores of the same examples, got {tuple(base.shape)} and {tuple(other.shape)}"
         )
-    base, other = (
-        scores.double() / scores.double().mean(0).abs().sum().clamp_min(1e-300)
-        for scores in (base, other)
-    )
+    base, other = _normalised(base), _normalised(other)
     generator, examples = torch.Generator().manual_seed(seed), len(base)
     swaps = torch.randint(2, (permutations, examples), generator=generator).double()
     observed = float(_distances(base, other, torch.zeros(1, examples).double(), n, absolute)[0])
@@ -206,6 +203,12 @@ def permutation_test(
         "examples": examples,
         "edges": n,
     }
+
+
+def _normalised(scores: torch.Tensor) -> torch.Tensor:
+    """(examples, edges): scores divided by the sum over edges of |mean score|."""
+    scores = scores.double()
+    return scores / scores.mean(0).abs().sum().clamp_min(1e-300)
 
 
 def _distances(base, other, swaps, n: int, absolute: bool) -> torch.Tensor:
