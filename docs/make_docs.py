@@ -7,7 +7,6 @@ python docs/make_docs.py --gallery outputs/demo   # and the gallery's pictures, 
 import argparse
 import ast
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from study.captions import FIGURES  # noqa: E402
+from study.page.pictures import smaller  # noqa: E402
 
 ROOMS = ("", "eap", "runs", "summarization", "study")  # "" is the folder of the scripts
 FURTHER = ("benchmarks", "demo", "docs")  # they have files to list, and no messages
@@ -147,7 +147,7 @@ def copy_pictures(outputs: Path) -> None:
         name = picture_of(pattern)
         made = sorted(outputs.rglob(name))
         if made:
-            shutil.copyfile(made[0], PICTURES / name)
+            (PICTURES / name).write_bytes(smaller(made[0].read_bytes()))
 
 
 def readme() -> str:

@@ -137,3 +137,11 @@ def test_every_mutant_is_one_that_can_be_made_and_names_tests_that_exist():
         for test in mutant.tests.split():
             path, name = test.split("::")
             assert name in functions_of(f"tests/{path}"), test
+
+
+def test_the_gallery_shows_every_figure(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import make_docs
+
+    for pattern in make_docs.FIGURES:
+        assert (ROOT / "docs" / "gallery" / make_docs.picture_of(pattern)).is_file(), pattern

@@ -28,15 +28,15 @@ def read(path, caption: str) -> Picture:
     A file that is no readable picture stays as it is: the browser says so.
     """
     raw = Path(path).read_bytes()
-    smaller = _smaller(raw)
-    best = smaller if smaller is not None and len(smaller) < len(raw) else raw
+    best = smaller(raw)
     address = "data:image/png;base64," + base64.b64encode(best).decode("ascii")
     width = int.from_bytes(best[16:20], "big")  # where a PNG has them
     height = int.from_bytes(best[20:24], "big")
     return Picture(Path(path).name, address, caption, max(width, 1), max(height, 1))
 
 
-def _smaller(raw: bytes) -> bytes | None:
+def smaller(raw: bytes) -> bytes:
+    """A PNG with fewer pixels and colours, or as it is where that is no smaller or no picture."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -44,13 +44,13 @@ def _smaller(raw: bytes) -> bytes | None:
             flat = Image.new("RGB", picture.size, "white")
             flat.paste(picture.convert("RGBA"), mask=picture.convert("RGBA").getchannel("A"))
     except (UnidentifiedImageError, OSError, ValueError):
-        return None
+        return raw
     if flat.width > WIDEST:
         height = max(1, round(flat.height * WIDEST / flat.width))
         flat = flat.resize((WIDEST, height), Image.Resampling.LANCZOS)
     written = io.BytesIO()
     _with_few_colours(flat).save(written, "PNG", optimize=True)
-    return written.getvalue()
+    return min(written.getvalue(), raw, key=len)
 
 
 def _with_few_colours(picture):
