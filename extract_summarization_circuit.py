@@ -25,6 +25,7 @@ MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, LoRA adapter folder, or dem
 PAIRS = "data/pairs.jsonl"  # from create_causal_summarization_data.py; every row is used
 OUTPUT = "C_before_summarization.json"  # the circuit
 METHOD = "EAP-IG-inputs"  # EAP is five times cheaper and blind where the metric is flat (kl at the clean input); exact: one run an edge
+KV = "per-head"  # as others' files have it; shared: one k and one v where query heads share them
 METRIC = "kl"  # kl asks what changes the model's prediction; nll what changes its fit to the reference summary
 IG_STEPS = 5  # points on the path, and time; auto: until the completeness gap is under 1 %
 IG_RULE = "gauss-legendre"  # left is the reference's; Gauss-Legendre needs fewer points for smooth metrics, as nll
@@ -72,6 +73,7 @@ def parse(argv=None):
     add("--pairs", type=flags.text, help="clean/corrupted pairs, .jsonl")
     add("--output", type=flags.file_name, help="circuit file; its drawings lie beside it")
     add("--method", choices=flags.METHODS, help="NAP, NAP-IG and NAP-secant score nodes")
+    add("--kv", choices=flags.KV, help="edges of heads that share keys and values")
     add("--metric", choices=flags.METRICS)
     add("--ig_steps", type=flags.steps, help="points on the path, or auto")
     add("--ig_rule", choices=flags.RULES)
@@ -231,7 +233,7 @@ def extract(
     from study.extraction import content, scores, until_stable
 
     devices.seed_everything(settings.seed)
-    adapter, tokenizer = opening.open_adapted(settings.device, model_path, {})
+    adapter, tokenizer = opening.open_adapted(settings.device, model_path, {}, kv=args.kv)
     settings.check_graph(adapter.graph)
     pairs = opening.read_pairs(
         args.pairs, adapter, tokenizer, console=settings.console, max_examples=args.max_examples

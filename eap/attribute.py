@@ -205,10 +205,12 @@ def attribute(
     method: str = "EAP-IG-inputs",
     metric: str = "kl",
     batch_size: int = 4,
+    *,
+    kv: str = "per-head",
     **options,
 ) -> Scores:
     """`Scores` of all pairs, in their order. `options` are further `Settings`, and those of
-    `attribute_batches`.
+    `attribute_batches`; `kv` is that of `adapt`.
 
     Mean scores are `attribute(...).edges.mean(0)`. The model may be anything `eap.models` has an
     adapter for; its parameters and mode come back as they were. Raises InputError as `check` does,
@@ -216,7 +218,7 @@ def attribute(
     """
     if not pairs:
         raise InputError("expected at least one pair to attribute, got none")
-    adapter, names = adapt(model), [field.name for field in fields(Settings)]
+    adapter, names = adapt(model, kv=kv), [field.name for field in fields(Settings)]
     chosen = {name: options.pop(name) for name in names if name in options}
     settings = Settings(method, metric, **chosen)
     parts = list(attribute_batches(adapter, batches(pairs, batch_size), settings, **options))
@@ -464,6 +466,7 @@ def _contract(
             slots = graph.head_slots(layer)
             parents = graph.n_parents[slots.start]
             heads = _head_gradients(adapter, gradients, layer, example, part).flatten(1)
+            heads = graph.fold_slots(heads)
             scores[label, :parents, slots] += written[:parents] @ heads.T
         direct = torch.stack([each[example, part] for each in gradients.direct]).flatten(1)
         columns = [graph.mlp_slot(layer) for layer in range(graph.n_layers)] + [-1]

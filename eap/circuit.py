@@ -101,8 +101,13 @@ class Circuit:
             },
             "nodes": nodes,
             "edges": edges,
-            "metadata": {"format": 1, **self.metadata},
+            "metadata": {"format": 1, **self.metadata, **self._kv()},
         }
+
+    def _kv(self) -> dict:
+        """What the metadata say of keys and values: `cfg` has no field for it."""
+        told = {"kv": self.graph.kv, "kv_heads": self.graph.kv_heads}
+        return {name: value for name, value in told.items() if value is not None}
 
 
 def load_circuit(path) -> Circuit:
@@ -148,6 +153,7 @@ def _parse(content: dict, path) -> Circuit:
         _whole(cfg["n_heads"], "n_heads", path),
         None if width is None else _whole(width, "d_model", path),
         parallel=_boolean(cfg.get("parallel_attn_mlp", False), "parallel_attn_mlp", path),
+        kv_heads=_kv_heads(cfg["n_heads"], about.entries.get("kv_heads"), path),
     )
     in_graph, scores = _edges(graph, content["edges"], path)
     node_scores = _node_scores(graph, content["nodes"], path)
@@ -156,6 +162,16 @@ def _parse(content: dict, path) -> Circuit:
         ranks = [float(content["edges"][name]["rank_score"]) for name in graph.edges]
         rank_scores = torch.tensor(ranks, dtype=torch.float64)
     return Circuit(graph, in_graph, scores, node_scores, about.entries, rank_scores)
+
+
+def _kv_heads(n_heads: int, kv_heads: int | None, path) -> int | None:
+    """How many heads' keys and values a file's graph has; None: as many as query heads."""
+    if kv_heads is not None and not (0 < kv_heads < n_heads and n_heads % kv_heads == 0):
+        raise InputError(
+            f"{path}: expected metadata.kv_heads to divide the {n_heads} heads, got {kv_heads}; "
+            "extract the circuit again"
+        )
+    return kv_heads
 
 
 def _metadata(content: dict, path) -> Metadata:
@@ -171,8 +187,8 @@ def _metadata(content: dict, path) -> Metadata:
 
 def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(which edges are in the circuit, their scores or None), from the `edges` of a file."""
-    scores = torch.zeros(graph.n_edges, dtype=torch.float64)
-    in_graph = torch.zeros(graph.n_edges, dtype=torch.bool)
+    # lists first: a million single writes into a tensor take a minute
+    scores, in_graph = [0.0] * graph.n_edges, [False] * graph.n_edges
     seen, n_scored = set(), 0
     for name, value in listed.items():
         numbers = _edge_numbers(graph, name, path)
@@ -182,19 +198,23 @@ def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor
                 "leave one of them out"
             )
         seen.update(numbers)
-        if not isinstance(value, dict):  # true and false alone: a number may be a score
-            in_graph[numbers] = _boolean(value, name, path, or_number=False)
-            continue
-        in_graph[numbers] = _boolean(value["in_graph"], name, path)
-        if "score" in value:
-            n_scored += 1
-            scores[numbers] = _number(value["score"], name, path) / len(numbers)
+        score = 0.0
+        if isinstance(value, dict):
+            is_in = _boolean(value["in_graph"], name, path)
+            if "score" in value:
+                n_scored += 1
+                score = _number(value["score"], name, path) / len(numbers)
+        else:  # true and false alone: a number may be a score
+            is_in = _boolean(value, name, path, or_number=False)
+        for number in numbers:
+            in_graph[number], scores[number] = is_in, score
     if n_scored not in (0, len(listed)):
         raise InputError(
             f"{path}: expected a score for every listed edge or for none, got {n_scored} of "
             f"{len(listed)}; extract the circuit again"
         )
-    return in_graph, scores if n_scored else None
+    found = torch.tensor(scores, dtype=torch.float64) if n_scored else None
+    return torch.tensor(in_graph), found
 
 
 def _node_scores(graph: Graph, listed: dict, path) -> torch.Tensor | None:

@@ -137,14 +137,14 @@ class _Recipe:
         )
 
     def shared(self, destinations: list[int]) -> list[list[int]]:
-        """The destinations that read something kept, in groups whose streams are the same sum; small
-        groups first.
+        """Places, in this list, of the destinations that read something kept, in groups whose streams
+        are the same sum; small groups first.
         """
         groups: dict[bytes, list[int]] = {}
-        for destination in destinations:
+        for place, destination in enumerate(destinations):
             if self.reads[destination]:
                 same = self.coefficients[destination].numpy().tobytes()
-                groups.setdefault(same, []).append(destination)
+                groups.setdefault(same, []).append(place)
         return sorted(groups.values(), key=len)
 
 
@@ -198,18 +198,28 @@ class _CircuitRun:
         heads = self.recipe.alive[self.graph.heads(layer)].nonzero()[:, 0]
         if len(heads) == 0:
             return
+        alive, norm = heads, self.adapter.blocks[layer].attn_post
+        if norm is not None:  # whose scale takes in what the others make of keys that they share
+            heads = self._that_read(layer, heads)
         slots = torch.cat([heads + slot * n_heads for slot in range(3)])
         projected = self.runner.projection(layer)[slots.to(self.terms.device)]
         self._project_changed(layer, slots.tolist(), projected)
         q, k, v = projected.unflatten(0, (3, -1)).transpose(1, 2)
         # (heads, batch pos, d_head)
         results = self.adapter.attend(layer, q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
-        norm = self.adapter.blocks[layer].attn_post
         if norm is not None:
             results = results / norm.scale(self._total(layer, heads.tolist(), results))
+            results = results[torch.isin(heads, alive).to(results.device)]
         by_head = self.runner.ablated.heads[layer].flatten(0, 1).unflatten(-1, (n_heads, -1))
-        ablated = by_head.transpose(0, 1)[heads.to(results.device)]
-        self._write_heads(layer, heads.tolist(), results - ablated)
+        ablated = by_head.transpose(0, 1)[alive.to(results.device)]
+        self._write_heads(layer, alive.tolist(), results - ablated)
+
+    def _that_read(self, layer: int, alive: torch.Tensor) -> torch.Tensor:
+        """The heads `alive` and all others that read a slot with a kept edge, in ascending order."""
+        slots = torch.tensor(self.graph.slot_of_head) + self.graph.head_slots(layer).start
+        reads = self.recipe.reads[slots].view(3, -1).any(0)
+        reads[alive] = True
+        return reads.nonzero()[:, 0]
 
     def _total(self, layer: int, heads: list[int], results: torch.Tensor) -> torch.Tensor:
         """(batch pos, d_model): what all heads give together, before the norm that follows.
@@ -240,15 +250,14 @@ class _CircuitRun:
         a stream that several of them read is made once.
         """
         first = self.graph.head_slots(layer).start
-        groups = self.recipe.shared([first + slot for slot in slots])
+        destinations = [first + self.graph.slot_of_head[slot] for slot in slots]
+        groups = self.recipe.shared(destinations)
         if not groups:
             return
-        streams = _Streams(self, [group[0] for group in groups])
-        groups = [[destination - first for destination in group] for group in groups]
-        project = _LayerProjection(self.adapter, layer, groups)
-        row_of_slot = {slot: row for row, slot in enumerate(slots)}
-        rows = [row_of_slot[slot] for group in groups for slot in group]
-        rows = torch.tensor(rows, device=projected.device)
+        streams = _Streams(self, [destinations[group[0]] for group in groups])
+        slots_of = [[slots[row] for row in group] for group in groups]
+        project = _LayerProjection(self.adapter, layer, slots_of)
+        rows = torch.tensor([row for group in groups for row in group], device=projected.device)
         ablated = self.runner.before_attention[layer].flatten(0, 1)
         by_position = projected.flatten(1, 2)  # a view
         for start in range(0, len(ablated), streams.chunk):

@@ -5,6 +5,13 @@ logits read through one. An edge `u->v` exists where u writes to the residual st
 reads what attention reads, so that a layer's heads are none of its MLP's parents. Sources are ordered by when
 they write and destinations by when they read, so that the parents of a destination are the first `n_parents` sources. Scores and
 choices are vectors in the edge order of EAP-IG (Hanna et al., arXiv 2403.17806).
+
+Where query heads share keys and values, EAP-IG and MIB give every query head an edge into a k and a v of its own, though one tensor
+serves the group; so does this graph by default (`kv_heads` None). With `kv_heads` G a layer has G slots for keys and G for values,
+named `a{layer}.g{group}<k>` and `<v>`, and a head reads through its `<q>` and through those of its group. The edge order is that per
+query head without the k and v of all but the first head of each group. A group is no node: it writes nothing. What reaches its
+slots reaches each of its heads, so that pruning and greedy selection go from a head to its group's edges; as a node, a head counts
+where it writes or reads a kept edge of its own.
 """
 
 from dataclasses import dataclass, field
@@ -23,22 +30,55 @@ class Graph:
     n_heads: int
     d_model: int | None = None  # None: a circuit's file that does not say
     parallel: bool = field(default=False, kw_only=True)  # MLPs read what attention reads
+    kv_heads: int | None = field(default=None, kw_only=True)  # None: k and v per query head
 
     def __str__(self) -> str:
         blocks = "parallel layers" if self.parallel else "layers"
         width = "" if self.d_model is None else f", d_model {self.d_model}"
-        return f"{self.n_layers} {blocks} of {self.n_heads} heads{width}"
+        shared = "" if self.kv_heads is None else f" that share {self.kv_heads} keys and values"
+        return f"{self.n_layers} {blocks} of {self.n_heads} heads{shared}{width}"
 
     def fits(self, other: "Graph") -> bool:
         """Whether both are one graph; a width that one of them does not know is no difference."""
         widths = {self.d_model, other.d_model} - {None}
-        mine = self.n_layers, self.n_heads, self.parallel
-        return mine == (other.n_layers, other.n_heads, other.parallel) and len(widths) < 2
+        mine = self.n_layers, self.n_heads, self.parallel, self.kv_heads
+        theirs = other.n_layers, other.n_heads, other.parallel, other.kv_heads
+        return mine == theirs and len(widths) < 2
+
+    @property
+    def kv(self) -> str:
+        """Whether keys and values are "shared" by query heads, or "per-head"."""
+        return "per-head" if self.kv_heads is None else "shared"
+
+    @property
+    def slot_counts(self) -> tuple[int, int, int]:
+        """How many slots a layer's heads have for q, for k and for v."""
+        shared = self.kv_heads or self.n_heads
+        return self.n_heads, shared, shared
 
     def head_slots(self, layer: int) -> slice:
         """The destinations that are q, k and v of a layer's heads: all q, all k, all v."""
-        first = layer * (3 * self.n_heads + 1)
-        return slice(first, first + 3 * self.n_heads)
+        count = sum(self.slot_counts)
+        first = layer * (count + 1)
+        return slice(first, first + count)
+
+    @cached_property
+    def slot_of_head(self) -> tuple[int, ...]:
+        """For each of 3 n_heads, all q, all k, all v: the place among `head_slots` that it reads."""
+        places, first = [], 0
+        for count in self.slot_counts:
+            share = self.n_heads // count
+            places += [first + head // share for head in range(self.n_heads)]
+            first += count
+        return tuple(places)
+
+    def fold_slots(self, per_head: torch.Tensor) -> torch.Tensor:
+        """(slots of a layer, ...) from (3 n_heads, ...): sums over the heads that share a slot."""
+        if self.kv_heads is None:
+            return per_head
+        places = torch.tensor(self.slot_of_head, device=per_head.device)
+        slots = per_head.new_zeros(sum(self.slot_counts), *per_head.shape[1:])
+        return slots.index_add_(0, places, per_head)
 
     def mlp_slot(self, layer: int) -> int:
         """The destination through which a layer's MLP reads."""
@@ -66,9 +106,10 @@ class Graph:
         """Names of the slots that read: per layer all q, all k, all v, the MLP; the logits last."""
         names = []
         for layer in range(self.n_layers):
-            names += [
-                f"a{layer}.h{head}<{slot}>" for slot in SLOTS for head in range(self.n_heads)
-            ] + [f"m{layer}"]
+            for slot, count in zip(SLOTS, self.slot_counts, strict=True):
+                kind = "h" if count == self.n_heads else "g"
+                names += [f"a{layer}.{kind}{place}<{slot}>" for place in range(count)]
+            names.append(f"m{layer}")
         return (*names, "logits")
 
     @cached_property
@@ -82,26 +123,25 @@ class Graph:
         counts = []
         for layer in range(self.n_layers):
             heads = self.heads(layer)
-            counts += [heads.start] * (3 * self.n_heads)
+            counts += [heads.start] * sum(self.slot_counts)
             counts.append(heads.start if self.parallel else heads.stop)
         return (*counts, len(self.sources))
 
     @cached_property
     def edge_index(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(source, destination) numbers of every edge, in EAP-IG's order: by reader, then by source, then head by head q, k, v."""
-        pairs = []
+        sources, readers = [], []
+        places = torch.tensor(self.slot_of_head).view(3, self.n_heads).T.flatten().tolist()
+        places = torch.tensor(list(dict.fromkeys(places)))  # a group's with its first head
         for layer in range(self.n_layers):
-            start = self.head_slots(layer).start
-            heads = [
-                start + slot * self.n_heads + head
-                for head in range(self.n_heads)
-                for slot in range(3)
-            ]
-            for group in (heads, [self.mlp_slot(layer)]):
-                pairs += [(src, dst) for src in range(self.n_parents[group[0]]) for dst in group]
-        pairs += [(src, len(self.destinations) - 1) for src in range(len(self.sources))]
-        src, dst = torch.tensor(pairs).T.contiguous()
-        return src, dst
+            heads = self.head_slots(layer).start + places
+            for group in (heads, torch.tensor([self.mlp_slot(layer)])):
+                n_parents = self.n_parents[group[0]]
+                sources.append(torch.arange(n_parents).repeat_interleave(len(group)))
+                readers.append(group.repeat(n_parents))
+        sources.append(torch.arange(len(self.sources)))
+        readers.append(torch.full((len(self.sources),), len(self.destinations) - 1))
+        return torch.cat(sources), torch.cat(readers)
 
     @cached_property
     def edges(self) -> tuple[str, ...]:
@@ -119,9 +159,30 @@ class Graph:
 
     @cached_property
     def reader(self) -> torch.Tensor:
-        """For each destination, the number of its node in `nodes`: the q, k and v slots of a head are one node."""
-        number = {name: i for i, name in enumerate(self.nodes)}
+        """For each destination, the number of its node in `nodes`: the q, k and v slots of a head are one node.
+
+        The slots of a group have numbers after those of all nodes, one for each row of `group_heads`.
+        """
+        names = list(self.nodes)
+        if self.kv_heads is not None:
+            groups = range(self.kv_heads)
+            names += [f"a{layer}.g{group}" for layer in range(self.n_layers) for group in groups]
+        number = {name: i for i, name in enumerate(names)}
         return torch.tensor([number[name.split("<")[0]] for name in self.destinations])
+
+    @cached_property
+    def group_heads(self) -> torch.Tensor:
+        """(groups, heads of each) numbers in `nodes`; no rows where every head has its own k and v."""
+        if self.kv_heads is None:
+            return torch.zeros(0, 1, dtype=torch.long)
+        first = torch.tensor([self.heads(layer).start for layer in range(self.n_layers)])
+        heads = first[:, None] + torch.arange(self.n_heads)
+        return heads.view(self.n_layers * self.kv_heads, -1)
+
+    @property
+    def n_readers(self) -> int:
+        """How many numbers `reader` has: nodes, and groups of heads that share keys and values."""
+        return len(self.nodes) + len(self.group_heads)
 
     @property
     def n_edges(self) -> int:
@@ -154,5 +215,6 @@ class Graph:
         return touched | self._into_nodes(dense)
 
     def _into_nodes(self, dense: torch.Tensor) -> torch.Tensor:
-        counts = torch.zeros(*dense.shape[:-2], len(self.nodes), dtype=torch.long)
-        return counts.index_add(-1, self.reader, dense.any(-2).long()) > 0
+        counts = torch.zeros(*dense.shape[:-2], self.n_readers, dtype=torch.long)
+        reached = counts.index_add(-1, self.reader, dense.any(-2).long()) > 0
+        return reached[..., : len(self.nodes)]

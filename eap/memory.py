@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import torch
 
@@ -9,6 +10,7 @@ from eap import InputError
 
 SHARE = 0.6  # of the free memory; the rest is for the allocator and for what else runs
 MOST = 16  # larger batches gain nothing
+MEMINFO = Path("/proc/meminfo")  # of Linux
 CPU_TOKENS = 2048  # nor do more tokens at a time on a processor
 
 
@@ -16,6 +18,11 @@ def free_bytes(device) -> int:
     """Memory that is free on the device, in bytes."""
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    if MEMINFO.is_file():  # with what the system keeps of files and gives back
+        lines = MEMINFO.read_text(encoding="utf-8").splitlines()
+        told = [line.split() for line in lines if line.startswith("MemAvailable:")]
+        if told:
+            return 1024 * int(told[0][1])
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 8 * 2**30
@@ -28,11 +35,14 @@ def attribution_bytes(adapter, tokens: int, targets: int, points: int) -> int:
     sums, one per point for x^; and eight copies of the logits at the target positions. Measured with 12
     layers of 12 heads, d_model 768, 512 tokens: EAP-IG took 43 such units with five points, secant 33,
     since its rules keep inputs instead of what autograd would; so for secant it errs on the safe side.
+    MLPs that are wider inside than the four times d_model of that model, as gated ones with two
+    projections are, take three units more for each further width.
     """
     graph = adapter.graph
-    return 4 * (
-        tokens * graph.n_layers * graph.d_model * (44 + points)
-        + 8 * targets * adapter.vocabulary_size
+    inside = sum(module.weight.numel() for module in adapter.blocks[0].mlp_in) / graph.d_model**2
+    units = 44 + points + 3 * max(0.0, inside - 4)
+    return 4 * round(
+        tokens * graph.n_layers * graph.d_model * units + 8 * targets * adapter.vocabulary_size
     )
 
 
@@ -44,6 +54,22 @@ def plan_batch_size(adapter, pairs, points: int, budget: int) -> int:
     on_processor = next(adapter.model.parameters()).device.type == "cpu"
     most = min(MOST, len(pairs), max(1, CPU_TOKENS // tokens) if on_processor else MOST)
     return max(1, min(most, int(SHARE * budget / each)))
+
+
+def plan_attribution(adapter, pairs, points: int, budget: int) -> int:
+    """`plan_batch_size` for attribution. Raises InputError, with the numbers, where not even one
+    example fits into the budget.
+    """
+    longest = max(pairs, key=lambda pair: len(pair.clean_ids))
+    tokens = len(longest.clean_ids)
+    each = attribution_bytes(adapter, tokens, tokens - longest.target_start, points)
+    if each > budget:
+        raise InputError(
+            f"expected about {each / 1e9:.1f} GB for one example of {tokens:,} tokens in "
+            f"{adapter.graph}, got {budget / 1e9:.1f} GB, which were allowed or "
+            "are free; take shorter pairs or a device with more memory, or give the batch size"
+        )
+    return plan_batch_size(adapter, pairs, points, budget)
 
 
 def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None]) -> Iterator:

@@ -12,6 +12,7 @@ from eap.selection import RANKS, SELECTIONS, THRESHOLD, Rule
 KINDS = {
     **dict.fromkeys(("tokenizer_sha256", "weights_sha256", "examples_sha256"), str),
     **dict.fromkeys(("sizes", "example_sha256", "bootstrap", "stability"), dict),
+    "kv_heads": int,
 }
 
 

@@ -72,7 +72,9 @@ def greedy(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) ->
     by_reader = torch.argsort(
         readers, stable=True
     )  # places in the ranking: each reader's edges in turn, its strongest first
-    ends = torch.bincount(readers, minlength=len(graph.nodes)).cumsum(0).tolist()
+    ends = torch.bincount(readers, minlength=graph.n_readers).cumsum(0).tolist()
+    groups = enumerate(graph.group_heads.tolist(), len(graph.nodes))
+    group_of = {head: group for group, heads in groups for head in heads}
     places, sources = by_reader.tolist(), graph.edge_index[0][order[by_reader]].tolist()
     heap, met, taken = [], {0}, []
 
@@ -84,6 +86,8 @@ def greedy(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) ->
         if node not in met:
             met.add(node)
             offer(ends[node - 1], node)
+            if node in group_of:  # whose keys and values it reads as well
+                meet(group_of[node])
 
     meet(len(graph.nodes) - 1)
     while heap and len(taken) < n:
@@ -98,16 +102,19 @@ def prune(graph: Graph, kept: torch.Tensor) -> torch.Tensor:
     """`kept` without the edges that carry nothing from `input` to `logits`, until none is left to remove.
 
     An edge goes when its source (other than `input`) has no kept incoming edge, or its reader (other than `logits`) no kept outgoing
-    edge. q, k and v of a head count as one node.
+    edge. q, k and v of a head count as one node; what feeds a group of heads that share keys and values feeds them all.
     """
+    groups, n_nodes = graph.group_heads, len(graph.nodes)
     edges = kept.nonzero().flatten()
     src, reader = graph.edge_index[0][edges], graph.reader[graph.edge_index[1][edges]]
     while True:
-        fed = torch.zeros(len(graph.nodes), dtype=torch.bool)
+        fed = torch.zeros(graph.n_readers, dtype=torch.bool)
         heard = fed.clone()
         fed[reader] = True
         heard[src] = True
-        fed[0] = heard[-1] = True
+        fed[groups[fed[n_nodes:]]] = True
+        heard[n_nodes:] = heard[groups].any(1)
+        fed[0] = heard[n_nodes - 1] = True
         stay = fed[src] & heard[reader]
         if stay.all():
             return torch.zeros_like(kept).index_fill_(0, edges, True)
@@ -121,16 +128,22 @@ def top_nodes(
 
     `node_scores` is one number per source; `input` and `logits` are always nodes of the circuit.
     """
-    src, dst = graph.edge_index
     chosen = torch.zeros(len(graph.nodes), dtype=torch.bool)
     chosen[0] = chosen[-1] = True
     for node in ranking(node_scores, absolute).tolist():
         larger = chosen.clone()
         larger[node] = True
-        if int((larger[src] & larger[graph.reader[dst]]).sum()) > n_edges:
+        if int(_among_nodes(graph, larger).sum()) > n_edges:
             break
         chosen = larger
-    return chosen[src] & chosen[graph.reader[dst]]
+    return _among_nodes(graph, chosen)
+
+
+def _among_nodes(graph: Graph, chosen: torch.Tensor) -> torch.Tensor:
+    """Booleans per edge: whether both ends are of the chosen nodes; a group with any of its heads."""
+    src, dst = graph.edge_index
+    readers = torch.cat([chosen, chosen[graph.group_heads].any(1)])
+    return chosen[src] & readers[graph.reader[dst]]
 
 
 def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:

@@ -78,8 +78,17 @@ def write_text(path, text: str) -> None:
 
 
 def write_json(path, content) -> None:
-    """Write JSON in one step, with a final newline. Raises ValueError for NaN or infinity: they are not JSON."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write JSON in one step, with a final newline. Raises ValueError for NaN or infinity: they are not JSON.
+
+    Piece by piece: the text of a circuit of a million edges takes a gigabyte as a list of pieces.
+    """
+    pieces = json.JSONEncoder(indent=1, allow_nan=False, ensure_ascii=False).iterencode(content)
+    with (
+        atomic(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+    ):
+        file.writelines(pieces)
+        file.write("\n")
 
 
 def write_jsonl(path, rows) -> None:

@@ -33,6 +33,7 @@ METRICS = ("kl", "nll", "js", "logit_diff")
 RULES = ("left", "midpoint", "gauss-legendre")
 ABLATIONS = ("patching", "zero", "mean")
 SELECTIONS = ("topn", "greedy", "sign-consistent")
+KV = ("per-head", "shared")  # of eap.models
 RANKS = ("mean", "example")
 FIGURE_FORMATS = ("png", "svg", "pdf")
 PROMPTS = ("auto", "plain", "chat")  # the kinds of summarization.prompt

@@ -336,16 +336,26 @@ def open_for_texts(name: str, dtype, device, flag: str = "--model_path"):
     return open_model(name, dtype, device, flag)
 
 
-def open_adapted(device: Device, name: str, circuits: dict, flag: str = "--model_path"):
+def open_adapted(
+    device: Device,
+    name: str,
+    circuits: dict,
+    flag: str = "--model_path",
+    *,
+    kv: str = "per-head",
+):
     """(eap's adapter, tokenizer or None) of a model in whose circuits are found or run.
 
-    `circuits` maps a name to each circuit that will be run in it. Raises InputError as `open_model`
+    `circuits` maps a name to each circuit that will be run in it; where there is none, `kv` says
+    whether query heads that share keys and values have edges of their own. Raises InputError as `open_model`
     does, and when a circuit is of another graph or another tokenizer (guard 25).
     """
     from eap.models import adapt
 
     model, tokenizer = open_model(name, device.circuit_dtype, device.torch_device, flag=flag)
-    adapter, ours = adapt(model), tokenizer_sha256(tokenizer)
+    if circuits:
+        kv = next(iter(circuits.values())).graph.kv
+    adapter, ours = adapt(model, kv=kv), tokenizer_sha256(tokenizer)
     for label, circuit in circuits.items():
         if not circuit.graph.fits(adapter.graph):
             raise InputError(

@@ -54,8 +54,8 @@ MUTANTS = (
     ),
     Mutant(
         "eap/selection.py",
-        "fed[0] = heard[-1] = True",
-        "heard[-1] = True",
+        "fed[0] = heard[n_nodes - 1] = True",
+        "heard[n_nodes - 1] = True",
         "`input` would need an edge into it",
         PROPERTIES + "pruning_keeps_exactly_what_is_on_a_path_from_input_to_logits",
     ),

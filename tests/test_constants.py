@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from eap import InputError, attribute, metrics, selection
+from eap import InputError, attribute, metrics, models, selection
 from runs import devices, flags
 from runs.records import ROOT
 
@@ -217,6 +217,7 @@ def test_the_names_that_flags_offer_are_those_that_eap_has():
     assert set(flags.METRICS) == set(metrics.METRICS)
     assert set(flags.SELECTIONS) == set(selection.SELECTIONS)
     assert set(flags.RANKS) == set(selection.RANKS)
+    assert flags.KV == models.KV
 
 
 @pytest.mark.parametrize("flag", ["optim", "lr_scheduler_type"])

@@ -1,6 +1,7 @@
 """Every family: circuits, scores and sums against transformers and a pass written out."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import families
@@ -19,7 +20,7 @@ from eap.exact import exact_patching
 from eap.graph import Graph
 from eap.models import adapt
 from eap.passes import mean_activations
-from eap.selection import prune
+from eap.selection import greedy, prune, top_nodes
 
 FAMILIES = list(families.CONFIGS)
 
@@ -75,17 +76,18 @@ class Case:
             columns.append((changes[source] * gradients[slot]).sum((1, 2)))
         return torch.stack(columns, 1)
 
-    def circuit_logits(self, graph: Graph, kept: torch.Tensor, others=None) -> torch.Tensor:
+    def circuit_logits(self, graph: Graph, kept: torch.Tensor, others=None, name=str):
         """Logits by the definition: kept edges carry the running output, the rest that of `others`.
 
-        These are by default what the sources write in the corrupted run.
+        These are by default what the sources write in the corrupted run. `name(slot)` is what the
+        graph calls a query head's slot.
         """
         edges = {edge for edge, keep in zip(graph.edges, kept.tolist(), strict=True) if keep}
         others, biases = others or self.corrupted[0], self.corrupted[1]
 
         def read(slot, outputs, stream):
             mixed = sum(
-                output if f"{source}->{slot}" in edges else others[source]
+                output if f"{source}->{name(slot)}" in edges else others[source]
                 for source, output in outputs.items()
             )
             return mixed + (stream - sum(outputs.values()))  # the layers' own biases
@@ -390,7 +392,8 @@ def test_edge_gates_equal_the_derivative_by_a_gate_on_every_edge(cases, family):
 def cuts(graph: Graph, scores: torch.Tensor) -> torch.Tensor:
     """(cuts, examples): the sums over the edges that cross each cut between groups of nodes."""
     source, destination = graph.edge_index
-    reader, sums = graph.reader[destination], []
+    first_heads = torch.cat([torch.arange(len(graph.nodes)), graph.group_heads[:, 0]])
+    reader, sums = first_heads[graph.reader][destination], []
     for layer in range(graph.n_layers):
         for count in (graph.heads(layer).start, graph.heads(layer).stop):
             sums.append(scores[:, (source < count) & (reader >= count)].sum(1))
@@ -525,22 +528,178 @@ def test_rules_change_no_bit_of_the_forward_pass(cases, family, chosen):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "sources", "edges"),
-    [
-        ((12, 12, 768, False), 157, 32_491),  # GPT-2 small
-        ((24, 16, 1024, False), 409, 231_877),  # GPT-2 medium
-        ((30, 9, 576, False), 301, 123_211),  # SmolLM2-135M
-        ((24, 14, 896, False), 361, 179_749),  # Qwen2.5-0.5B
-        ((28, 16, 1024, False), 477, 317_171),  # Qwen3-0.6B
-        ((16, 32, 2048, False), 529, 386_713),  # Llama-3.2-1B
-        ((12, 12, 768, True), 157, 32_347),  # Pythia-160M
-        ((24, 16, 1024, True), 409, 231_493),  # Pythia-410M
+    ("sizes", "kv_heads", "counts"),
+    [  # counts: sources, edges per query head, edges with shared k and v
+        ((12, 12, 768, False), None, (157, 32_491, 32_491)),  # GPT-2 small
+        ((24, 16, 1024, False), None, (409, 231_877, 231_877)),  # GPT-2 medium
+        ((30, 9, 576, False), 3, (301, 123_211, 70_651)),  # SmolLM2-135M
+        ((24, 14, 896, False), 2, (361, 179_749, 79_813)),  # Qwen2.5-0.5B
+        ((28, 16, 1024, False), 8, (477, 317_171, 213_907)),  # Qwen3-0.6B
+        ((16, 32, 2048, False), 8, (529, 386_713, 195_865)),  # Llama-3.2-1B
+        ((32, 32, 4096, False), 8, (1_057, 1_592_881, 805_681)),  # Llama-3.1-8B
+        ((26, 8, 2304, False), 4, (235, 74_218, 50_610)),  # Gemma-2-2B
+        ((12, 12, 768, True), None, (157, 32_347, 32_347)),  # Pythia-160M
+        ((24, 16, 1024, True), None, (409, 231_493, 231_493)),  # Pythia-410M
     ],
 )
-def test_published_sizes(sizes, sources, edges):
+def test_published_sizes(sizes, kv_heads, counts):
     n_layers, n_heads, d_model, parallel = sizes
     graph = Graph(n_layers, n_heads, d_model, parallel=parallel)
-    assert (len(graph.sources), graph.n_edges) == (sources, edges)
+    shared = replace(graph, kv_heads=kv_heads)
+    assert (len(graph.sources), graph.n_edges, shared.n_edges) == counts
+    assert len(shared.sources) == len(graph.sources) and shared.nodes == graph.nodes
+    assert int(graph.edge_index[1].max()) == len(graph.destinations) - 1
+    assert int(shared.edge_index[1].max()) == len(shared.destinations) - 1
+
+
+# ---------------------------------------------------------------- keys and values that heads share
+
+SHARING = ("llama", "qwen2", "gemma2", "gemma2_uncapped")
+
+
+def of_group(graph: Graph, slot: str) -> str:
+    """The name, in a graph of shared keys and values, of what a query head's slot reads through."""
+    node, _, kind = slot.partition("<")
+    if kind not in ("k>", "v>"):
+        return slot
+    layer, head = node.removeprefix("a").split(".h")
+    return f"a{layer}.g{int(head) * graph.kv_heads // graph.n_heads}<{kind}"
+
+
+def test_names_and_order_of_shared_edges():
+    graph = Graph(2, 4, 8, kv_heads=2)
+    assert graph.edges[:9] == (
+        *(f"input->a0.{slot}" for slot in ("h0<q>", "g0<k>", "g0<v>", "h1<q>", "h2<q>")),
+        *(f"input->a0.{slot}" for slot in ("g1<k>", "g1<v>", "h3<q>")),
+        "input->m0",
+    )
+    per_head = Graph(2, 4, 8)
+    folded = [edge.split("->") for edge in per_head.edges]
+    folded = [f"{source}->{of_group(graph, slot)}" for source, slot in folded if "->" not in slot]
+    assert tuple(dict.fromkeys(folded)) == graph.edges  # the order per head, without repetitions
+    assert str(graph) != str(per_head) and not graph.fits(per_head)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_heads_that_share_nothing_have_one_graph_either_way(family):
+    model = families.model(family)
+    per_head, shared = adapt(model).graph, adapt(model, kv="shared").graph
+    assert (shared != per_head) == (
+        getattr(model.config, "num_key_value_heads", None)
+        not in (None, model.config.num_attention_heads)
+    )
+
+
+@pytest.mark.parametrize("family", SHARING)
+def test_scores_of_shared_slots_equal_autograd_of_a_copy_for_each_group(cases, family):
+    case = cases(family)
+    adapter = adapt(case.model, kv="shared")
+    graph, copies = adapter.graph, {}
+
+    def read(slot, outputs, stream):
+        name = of_group(graph, slot)
+        if name not in copies:
+            copies[name] = stream + torch.zeros_like(stream, requires_grad=True)
+        return copies[name]
+
+    logits = families.forward(case.model, case.embed(case.batch.clean_ids), read)[2]
+    value = case.metric("nll", logits).sum()
+    gradients = torch.autograd.grad(value, list(copies.values()))
+    expected = case.scores(graph, dict(zip(copies, gradients, strict=True)))
+    close(next(attribute_batches(adapter, [case.batch], Settings("EAP", "nll"))).edges, expected)
+
+
+@pytest.mark.parametrize("family", SHARING)
+def test_secant_of_shared_slots_is_complete_and_the_sum_over_their_heads(cases, family):
+    case = cases(family)
+    adapter, per_head = adapt(case.model, kv="shared"), adapt(case.model)
+    graph = adapter.graph
+    found = next(attribute_batches(adapter, [case.batch], Settings("secant", "kl")))
+    single = next(attribute_batches(per_head, [case.batch], Settings("secant", "kl"))).edges
+    places = []
+    for edge in per_head.graph.edges:
+        source, slot = edge.split("->")
+        places.append(graph.edge_number[f"{source}->{of_group(graph, slot)}"])
+    summed = torch.zeros_like(found.edges).index_add_(1, torch.tensor(places), single)
+    close(found.edges, summed)
+    sums = cuts(graph, found.edges)
+    close(sums, (found.corrupted - found.clean).expand_as(sums))
+
+
+@pytest.mark.parametrize("family", SHARING)
+def test_circuits_of_shared_edges_equal_their_definition(cases, family):
+    case = cases(family)
+    adapter = adapt(case.model, kv="shared")
+    graph, runner = adapter.graph, CircuitRunner(adapter, case.batch)
+    generator = torch.Generator().manual_seed(3)
+    for share in (0.2, 0.5, 0.9, 1.0):
+        kept = prune(graph, torch.rand(graph.n_edges, generator=generator) < share)
+        assert kept.any()
+        expected = case.circuit_logits(graph, kept, name=lambda slot: of_group(graph, slot))
+        close(runner.logits(kept), case.at_targets(expected))
+
+
+def readers_of(graph: Graph) -> list[tuple[str, set[str]]]:
+    """For every edge its source, and the nodes that read through its slot."""
+    heads = [node for node in graph.nodes if ".h" in node]
+    through = {
+        slot: {h for h in heads for kind in "qkv" if of_group(graph, f"{h}<{kind}>") == slot}
+        for slot in graph.destinations
+    }
+    edges = [edge.split("->") for edge in graph.edges]
+    return [(source, through[slot] or {slot}) for source, slot in edges]
+
+
+def on_a_path(graph: Graph, kept: torch.Tensor) -> torch.Tensor:
+    """Which kept edges lie on a path from input to logits, a group's slot leading to its heads."""
+    edges, fed, heard = readers_of(graph), {"input"}, {"logits"}
+    chosen = [edges[i] for i in kept.nonzero()[:, 0]]
+    for _ in graph.nodes:
+        for source, readers in chosen:
+            fed |= readers if source in fed else set()
+            heard |= {source} if heard & readers else set()
+    through = [source in fed and bool(heard & readers) for source, readers in edges]
+    return kept & torch.tensor(through)
+
+
+def test_pruning_goes_through_groups():
+    graph, generator = Graph(2, 4, 8, kv_heads=2), torch.Generator().manual_seed(0)
+    for share in (0.1, 0.2, 0.3, 0.5):
+        kept = torch.rand(graph.n_edges, generator=generator) < share
+        expected = on_a_path(graph, kept)
+        assert torch.equal(prune(graph, kept), expected) and not torch.equal(kept, expected)
+
+
+def test_greedy_choice_and_the_best_nodes_go_through_groups():
+    graph, generator = Graph(2, 4, 8, kv_heads=2), torch.Generator().manual_seed(0)
+    scores, edges = torch.rand(graph.n_edges, generator=generator), readers_of(graph)
+    met, taken = {"logits"}, []
+    while len(taken) < graph.n_edges:
+        offered = [i for i, (_, readers) in enumerate(edges) if met & readers and i not in taken]
+        taken.append(max(offered, key=lambda i: float(scores[i])))
+        met.add(edges[taken[-1]][0])
+    for n in (1, 5, 20, 40):
+        assert set(greedy(graph, scores, n).nonzero()[:, 0].tolist()) == set(taken[:n])
+    best = {"input", "logits", "a1.h2", "m0"}
+    node_scores = torch.tensor([float(node in best) for node in graph.sources])
+    inside = torch.tensor([source in best and bool(best & readers) for source, readers in edges])
+    assert torch.equal(top_nodes(graph, node_scores, int(inside.sum())), inside)
+
+
+def test_a_shared_circuit_goes_through_a_file(tmp_path):
+    graph = Graph(2, 4, 8, kv_heads=2)
+    scores = torch.arange(graph.n_edges).double()
+    written = Circuit(graph, scores > 20, scores).to_json()
+    assert set(written["cfg"]) == {"n_layers", "n_heads", "parallel_attn_mlp", "d_model"}
+    assert written["metadata"]["kv"] == "shared" and written["metadata"]["kv_heads"] == 2
+    path = tmp_path / "C.json"
+    path.write_text(json.dumps(written))
+    read = load_circuit(path)
+    assert read.graph == graph and torch.equal(read.scores, scores)
+    written["metadata"]["kv_heads"] = 3
+    path.write_text(json.dumps(written))
+    with pytest.raises(InputError, match="kv_heads to divide the 4 heads, got 3"):
+        load_circuit(path)
 
 
 def test_parallel_blocks_have_no_edge_from_a_layers_heads_to_its_mlp_and_go_through_a_file(

@@ -47,6 +47,26 @@ def test_other_errors_pass():
         list(memory.halving([collate([0], PAIRS[:1])], fits(0, RuntimeError("wrong shape")), str))
 
 
+def test_an_example_of_a_large_model_is_planned_and_refused_with_the_numbers():
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from eap.models import adapt
+
+    sizes = {"num_hidden_layers": 16, "hidden_size": 2048, "intermediate_size": 8192}
+    sizes |= {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128_256}
+    with torch.device("meta"):  # Llama-3.2-1B's shape, of which no weight is made
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes)).bfloat16()
+    adapter = adapt(model, check=False)
+    pairs = [Pair("0", [1] * 1024, [2] * 1024, 896)]
+    # 16 layers of 1,024 tokens of 2,048 floats, 49 units and 12 for the gated MLP; logits 8 times
+    expected = 4 * (16 * 1024 * 2048 * (49 + 12) + 8 * 128 * 128_256)
+    assert memory.attribution_bytes(adapter, 1024, 128, 5) == expected
+    assert memory.plan_attribution(adapter, pairs, 5, 16 * 10**9) == 1
+    numbers = r"8\.7 GB for one example of 1,024 tokens in 16 layers of 32 heads.* got 4\.0 GB"
+    with pytest.raises(InputError, match=numbers):
+        memory.plan_attribution(adapter, pairs, 5, 4 * 10**9)
+
+
 def test_the_plan_follows_the_budget():
     from transformers import GPT2Config, GPT2LMHeadModel
 

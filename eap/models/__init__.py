@@ -1,5 +1,7 @@
 """The architectures: one file per family, one line in the table; what they offer is in contract.py."""
 
+from dataclasses import replace
+
 import torch
 
 from eap import InputError, hooks
@@ -20,9 +22,16 @@ ARCHITECTURES = {
 CHECK_TOKENS = 4  # at load, what an adapter says is compared with a run of the model on so many
 
 
-def adapt(model, *, check: bool = True) -> Adapter:
+KV = (
+    "per-head",
+    "shared",
+)  # whether query heads that share keys and values have edges of their own
+
+
+def adapt(model, *, check: bool = True, kv: str = "per-head") -> Adapter:
     """The adapter of a transformers model: its graph, its parts and their weights.
 
+    With `kv` "shared" the graph has one k and one v for query heads that share them (`eap.graph`).
     Raises InputError for an unknown architecture, and for a model that computes something else than
     its adapter says: a variant without an adapter, or one that is wrapped or changed. `check=False`
     leaves the comparison out, for what looks at parts and takes no circuit from them. A model with
@@ -38,6 +47,9 @@ def adapt(model, *, check: bool = True) -> Adapter:
             "adapter for it in eap/models yet"
         )
     adapter = ARCHITECTURES[kind](model)
+    if kv == "shared" and adapter.share > 1:
+        n_groups = adapter.graph.n_heads // adapter.share
+        adapter.graph = replace(adapter.graph, kv_heads=n_groups)
     if check:
         _require_agreement(adapter, kind)
     return adapter

@@ -121,6 +121,7 @@ class Adapter(Protocol):
     context_length: int
     vocabulary_size: int
     inputs_first: bool  # whether linear modules keep weights as inputs x outputs
+    share: int  # query heads that read one head of keys and values
     attention: str  # transformers' name of the attention function that it is run with
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ class Decoder:
 
     inputs_first = False
     attention = "sdpa"
+    share = 1
     cap: nn.Module | None = None
     model: nn.Module
     trunk: Any  # the model without its unembedding

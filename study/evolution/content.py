@@ -62,6 +62,7 @@ def evolve(
             "n_heads": graph.n_heads,
             "d_model": graph.d_model,
             "parallel_attn_mlp": graph.parallel,
+            "kv_heads": graph.kv_heads,
             "edges": graph.n_edges,
             "nodes": len(graph.nodes),
         },

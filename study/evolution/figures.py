@@ -365,7 +365,11 @@ def moved_drawing(content: dict, path) -> None:
     """
     about, moved = content["graph"], content["moved"]
     graph = Graph(
-        about["n_layers"], about["n_heads"], about["d_model"], parallel=about["parallel_attn_mlp"]
+        about["n_layers"],
+        about["n_heads"],
+        about["d_model"],
+        parallel=about["parallel_attn_mlp"],
+        kv_heads=about["kv_heads"],
     )
     drawn = moved["edges"][:MOVED_EDGES]
     looks = {}

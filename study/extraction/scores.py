@@ -91,7 +91,7 @@ def plan(settings: Settings, adapter, pairs, steps: int) -> int:
     """How many pairs each process attributes at a time, the same in all; says so."""
     free, points = settings.device.memory_budget, settings.points(adapter.graph, steps)
     batch_size = shards.from_first(
-        settings.batch_size or memory.plan_batch_size(adapter, pairs, points, free)
+        settings.batch_size or memory.plan_attribution(adapter, pairs, points, free)
     )
     shown = f" in each of {shards.count()} processes" if shards.count() > 1 else ""
     settings.console.detail(

@@ -121,6 +121,7 @@ def extract_all(settings: Settings, adapter, jobs: dict) -> dict:
             adapter.model,
             job.pairs,
             batch_size=sizes[key],
+            kv=adapter.graph.kv,
             autocast=settings.device.autocast_dtype,
             tick=bar.update,
             **job.options,
@@ -131,7 +132,7 @@ def extract_all(settings: Settings, adapter, jobs: dict) -> dict:
 
 def batch_size(settings: Settings, adapter, job: Job) -> int:
     """Pairs at a time: `--batch_size`, or what the memory allows."""
-    return settings.batch_size or memory.plan_batch_size(
+    return settings.batch_size or memory.plan_attribution(
         adapter, job.pairs, job.options["steps"], settings.device.memory_budget
     )
 
