@@ -37,18 +37,23 @@ class Stage:
 
 def pace(stages: list[Stage]) -> float:
     """How much longer than expected the finished commands took; 1 before any has."""
-    known = [stage for stage in stages if stage.state == DONE and stage.expected]
-    expected = sum(stage.expected for stage in known)
-    return sum(stage.seconds for stage in known) / expected if expected else 1.0
+    expected, taken = 0.0, 0.0
+    for stage in stages:
+        if stage.state == DONE and stage.expected and stage.seconds is not None:
+            expected += stage.expected
+            taken += stage.seconds
+    return taken / expected if expected else 1.0
 
 
 def seconds_left(stages: list[Stage], now: float) -> float | None:
     """An estimate of the time to go; None where no command's time is known."""
     left = [stage for stage in stages if stage.state in (WAITING, RUNNING)]
-    if not left or any(stage.expected is None for stage in left):
+    if not left:
         return None
     factor, total = pace(stages), 0.0
     for stage in left:
+        if stage.expected is None:
+            return None
         gone = 0.0 if stage.started is None else now - stage.started
         total += max(stage.expected * factor - gone, 0.0)
     return total
@@ -60,8 +65,8 @@ def rows(stages: list[Stage], now: float) -> list[tuple[str, str, str, str]]:
     for number, stage in enumerate(stages, 1):
         words = ""
         if stage.state in (DONE, FAILED):
-            words = progress.seconds_in_words(stage.seconds)
-        elif stage.state == RUNNING:
+            words = progress.seconds_in_words(stage.seconds or 0.0)
+        elif stage.state == RUNNING and stage.started is not None:
             words = progress.seconds_in_words(now - stage.started)
             words += f"; {stage.told}" if stage.told else ""
         elif stage.state == WAITING and stage.expected:
@@ -173,4 +178,6 @@ class Listed:
         """Print what a stage prints on stderr above the list."""
         for printed in stderr:
             words = printed.decode(errors="replace").rstrip("\n")
+            if self.live is None:
+                continue
             self.live.console.print(words, markup=False, highlight=False, soft_wrap=True)
