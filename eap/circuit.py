@@ -156,6 +156,7 @@ def _parse(content: dict, path) -> Circuit:
         kv_heads=_kv_heads(cfg["n_heads"], about.entries.get("kv_heads"), path),
     )
     in_graph, scores = _edges(graph, content["edges"], path)
+    _require_whole_nodes(graph, in_graph, content["nodes"], path)
     node_scores = _node_scores(graph, content["nodes"], path)
     rank_scores = None
     if about.rank == "example":
@@ -215,6 +216,20 @@ def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor
         )
     found = torch.tensor(scores, dtype=torch.float64) if n_scored else None
     return torch.tensor(in_graph), found
+
+
+def _require_whole_nodes(graph: Graph, in_graph: torch.Tensor, listed: dict, path) -> None:
+    """Raise InputError for a circuit of EAP-IG that has only some neurons of a node: an edge of
+    ours has all of them, so that the circuit would be a larger one.
+    """
+    details = {name: node for name, node in listed.items() if isinstance(node, dict)}
+    partly = {name for name, node in details.items() if not all(node.get("neurons") or ())}
+    for name, is_in in zip(graph.edges, in_graph.tolist(), strict=True):
+        if is_in and name.split("->")[0] in partly:
+            raise InputError(
+                f"{path}: expected a circuit of whole nodes, got one that leaves out neurons of "
+                f"{name.split('->')[0]}; give one of edges or nodes"
+            )
 
 
 def _node_scores(graph: Graph, listed: dict, path) -> torch.Tensor | None:

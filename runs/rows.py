@@ -125,6 +125,11 @@ def _csv(path: str, columns: Columns) -> Iterator[tuple[str, dict]]:
                         f"{path}: row {number} (line {reader.line_num}): expected {len(header)} "
                         f"fields as in the header, got {len(fields)}; mend the row"
                     )
+                if [field.strip() for field in fields] == header:
+                    raise InputError(
+                        f"{path}: row {number} (line {reader.line_num}): expected an article, got "
+                        "the header again, as of files put one behind the other; remove the row"
+                    )
                 yield f"row {number}", dict(zip(header, fields, strict=True))
         except csv.Error as error:
             raise InputError(

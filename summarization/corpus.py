@@ -149,8 +149,18 @@ def without_splits(dataset: str) -> bool:
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """`train.jsonl`, `validation.csv`, ... of a folder, by split."""
-    return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix in FORMATS}
+    """`train.jsonl`, `validation.csv`, ... of a folder, by split. Raises InputError for two of one."""
+    splits = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in FORMATS:
+            continue
+        if file.stem in splits:
+            raise InputError(
+                f"{folder}: expected one file of each split, got {splits[file.stem].name} and "
+                f"{file.name}; move one of them out of the folder"
+            )
+        splits[file.stem] = file
+    return splits
 
 
 def _read(dataset: str, split: str, columns: Columns):

@@ -598,6 +598,20 @@ def test_a_broken_split_is_no_absent_one(tmp_path):
         examples.load_parts(where, 5, {"test": 2}, 0)
 
 
+def test_two_files_of_one_split_are_refused(tmp_path):
+    (tmp_path / "train.csv").write_text("article,highlights\na,b\n")
+    (tmp_path / "train.jsonl").write_text(f"{PLAIN}\n")
+    with pytest.raises(InputError, match="one file of each split, got train.csv and train.jsonl"):
+        corpus.load(str(tmp_path), "train")
+
+
+def test_the_header_of_a_second_file_is_no_article(tmp_path):
+    part = "article,highlights\na,b\n"
+    (tmp_path / "both.csv").write_text(part + part)
+    with pytest.raises(InputError, match=r"row 2 \(line 3\).*the header again"):
+        corpus.load(str(tmp_path / "both.csv"), "train")
+
+
 def pair(own: str, *tokens: int, article: str | None = None) -> dataset.Pair:
     digest = dataset.text_sha256(article) if article else None
     return dataset.Pair(own, [*tokens, 9], [*tokens[:-1], 8, 9], len(tokens), source_sha256=digest)

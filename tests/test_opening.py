@@ -682,6 +682,21 @@ def test_booleans_of_other_tools_are_read_as_what_they_are(material, tmp_path):
     assert 0 < int(truth.in_graph.sum()) < truth.graph.n_edges
 
 
+def test_a_circuit_of_neurons_is_not_read_as_one_of_whole_nodes(material, tmp_path):
+    """EAP-IG's JSON has a list of true and false beside a node's `in_graph`."""
+    truth = load_circuit(material / "C.json")
+    source = truth.graph.edges[int(truth.in_graph.nonzero()[0, 0])].split("->")[0]
+
+    def neurons(*values):
+        shutil.copy(material / "C.json", tmp_path / "C.json")
+        edit(tmp_path / "C.json", lambda content: content["nodes"][source].update(neurons=values))
+        return load_circuit(tmp_path / "C.json")
+
+    assert torch.equal(neurons(True, True).in_graph, truth.in_graph)
+    with pytest.raises(InputError, match=f"leaves out neurons of {source}"):
+        neurons(True, False)
+
+
 def test_the_dialect_of_finetune_circuits_is_read(material, tiny_model_dir, tmp_path):
     """Only the circuit's edges, q, k and v as one; no d_model. By hand: all slots of each edge."""
     circuit = load_circuit(material / "C.json")
