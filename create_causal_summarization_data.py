@@ -123,7 +123,9 @@ def make_pairs(args, tokenizer, max_length, rows, template):
 
 
 def split_pairs(pairs, eval_fraction: float, seed: int):
-    """(pairs for extraction, pairs for evaluation): a seeded draw of at least one each, in the order of the rows."""
+    """(pairs for extraction, pairs for evaluation): a seeded draw of at least one each, in the
+    order of the rows.
+    """
     import numpy as np
 
     n = round(len(pairs) * eval_fraction)

@@ -154,7 +154,9 @@ def write(args, summary):
 
 
 def follow_run(args) -> None:
-    """Write how far each checkpoint of a run is from its base model, layer by layer, from the saved latents alone."""
+    """Write how far each checkpoint of a run is from its base model, layer by layer, from the saved
+    latents alone.
+    """
     from study.differential import figures as differential_plots
     from study.differential import headline
     from study.differential import over_a_run as differential_run

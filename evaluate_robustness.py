@@ -23,8 +23,9 @@ from study.robustness.settings import Settings
 CIRCUITS = ("C_before_summarization.json", "C_after_summarization.json")  # every two are compared
 PAIRS = "data/pairs.jsonl"  # with --model_path: the pairs that the first circuit was extracted from
 LEVELS = ".1,.2,.3,.4,.5,.6,.7,.8,.9"  # shares of the salient tokens that are corrupted; 1 is the circuit itself
-# The first circuit is extracted again for each of these: mask, swap:SEED (other drawings of the corruption), control (other sentences
-# corrupted); a metric; a method (EAP with nll where the metric is flat). Each costs an extraction.
+# The first circuit is extracted again for each of these: mask, swap:SEED (other drawings of the
+# corruption), control (other sentences corrupted); a metric; a method (EAP with nll where the
+# metric is flat). Each costs an extraction.
 VARIANTS = (
     "mask,swap:1,swap:2,control,kl,nll,js,logit_diff,secant,EAP-IG-inputs,clean-corrupted,EAP"
 )

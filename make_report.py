@@ -117,7 +117,9 @@ def is_record(file: Path) -> bool:
 
 
 def start(args, folder: Path, files: list[Path]):
-    """The run. A report of its own making is renewed without --overwrite: it is a view of the folder, and nothing is lost."""
+    """The run. A report of its own making is renewed without --overwrite: it is a view of the
+    folder, and nothing is lost.
+    """
     record = records.record_in(folder, __file__)
     times = {section.times for section in sections.SECTIONS}
     inputs = {os.path.relpath(file, folder): file for file in files if file.name not in times}

@@ -23,8 +23,9 @@ from summarization import corpus, generation
 FULL = "a full fine-tune, compared with the base model"
 CIRCUITS = "a full fine-tune with its checkpoints, and a circuit of each"
 
-# The arms; one line adds one. layers: all, random, observed, circuit, change, or numbers; critical: those with `boost` times the rank;
-# method: lora, rslora, dora, adalora, full, none; and modules, rank, alpha_over_r, learning_rate where they are an arm's own.
+# The arms; one line adds one. layers: all, random, observed, circuit, change, or numbers; critical:
+# those with `boost` times the rank; method: lora, rslora, dora, adalora, full, none; and modules,
+# rank, alpha_over_r, learning_rate where they are an arm's own.
 ARMS = (
     Arm("none", method="none"),  # the model as it is
     Arm("full", method="full"),  # every parameter
@@ -104,7 +105,8 @@ DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
 DTYPE = "float32"  # of the model: float32, bfloat16 or float64
 OUTPUT_DIR = "outputs/run_peft_bakeoff"
 
-# what `--dataset demo` takes where no flag is given: about half a minute an arm on two cores, without a sweep
+# what `--dataset demo` takes where no flag is given: about half a minute an arm on two cores,
+# without a sweep
 DEMO = {
     "subset_train_size": 640,
     "max_steps": 160,
@@ -170,7 +172,9 @@ def parse(argv=None):
 
 
 def factors(value) -> list[float]:
-    """Positive numbers separated by commas, as in `0.3,1,3`; an empty list for `none`. argparse turns the error into one line."""
+    """Positive numbers separated by commas, as in `0.3,1,3`; an empty list for `none`. argparse
+    turns the error into one line.
+    """
     return [] if value == "none" else flags.positive_floats(value)
 
 

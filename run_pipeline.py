@@ -55,7 +55,9 @@ ARTICLE_FLAGS = ("article_column", "summary_column", "prompt", "instruction", "m
 
 @dataclass(frozen=True)
 class Preset:
-    """What differs between presets. Sizes are numbers of examples; `model` and `dataset` as in every script."""
+    """What differs between presets. Sizes are numbers of examples; `model` and `dataset` as in
+    every script.
+    """
 
     model: str
     dataset: str
@@ -241,8 +243,8 @@ CHECKPOINTS, VALIDATION = (
     10,
     200,
 )  # of the training's schedule, where a preset leaves its script's defaults
-# Forward and backward passes a pair, times what benchmarks/attribution.py measures over them: secant's
-# two plain runs and one backward pass; EAP-IG's five points of both, and two plain runs.
+# Forward and backward passes a pair, times what benchmarks/attribution.py measures over them:
+# secant's two plain runs and one backward pass; EAP-IG's five points of both, and two plain runs.
 SECANT_PASSES, EAP_IG_PASSES = 1.8 * 3, 1.25 * (5 * 2 + 2)
 PASSES_PER_CIRCUIT = (
     1.5  # a circuit's run on average, in plain forward passes (benchmarks/evaluation.py)
@@ -281,8 +283,8 @@ def with_value(words: str, flag: str, most) -> str:
 def workload(preset: Preset, left: dict[str, float] | None = None) -> dict[str, estimate.Work]:
     """What the stages that take long train on, read and summarize, by stage.
 
-    A backward pass on frozen weights counts as a forward one. `left` is the share of each stage that
-    is not done yet: of the extraction, of its four commands.
+    A backward pass on frozen weights counts as a forward one. `left` is the share of each stage
+    that is not done yet: of the extraction, of its four commands.
     """
     shares = left or {}
     training, arms = values_of(preset.training), values_of(preset.arms)

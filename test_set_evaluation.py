@@ -67,7 +67,9 @@ def parse(argv=None):
 
 
 def labels_of(paths: list[str]) -> list[str]:
-    """A name for each model: the last part of its path, or the last two where that is not enough. Raises InputError for a model twice."""
+    """A name for each model: the last part of its path, or the last two where that is not enough.
+    Raises InputError for a model twice.
+    """
     for parts in (1, 2, 3):
         labels = ["-".join(Path(path).parts[-parts:]).strip("/") for path in paths]
         if len(set(labels)) == len(labels):

@@ -45,7 +45,8 @@ CLOCKS = ("wall", "cpu")
 def seconds(work, device, clock: str = "wall") -> float:
     """How long `work()` takes, with everything that it queued on the device.
 
-    With the clock "cpu": the seconds of this process's threads, whatever else the machine does meanwhile.
+    With the clock "cpu": the seconds of this process's threads, whatever else the machine does
+    meanwhile.
     """
     now = time.process_time if clock == "cpu" and device.type == "cpu" else time.perf_counter
     wait(device)

@@ -104,7 +104,9 @@ def one_by_one(model, prompts: list[list[int]], config) -> list[list[int]]:
 
 
 def summaries(args) -> dict:
-    """Articles per second of both ways, their ratio, and how many texts differ, as ties and otherwise."""
+    """Articles per second of both ways, their ratio, and how many texts differ, as ties and
+    otherwise.
+    """
     from summarization import prompt
 
     devices.seed_everything(args.seed)
@@ -161,7 +163,9 @@ def summaries(args) -> dict:
 
 
 def gap(model, ids: list[int], first: list[int], second: list[int], end: int) -> float | None:
-    """How far apart the logits of the two tokens are where two texts part, run on one article without padding; None if they do not."""
+    """How far apart the logits of the two tokens are where two texts part, run on one article
+    without padding; None if they do not.
+    """
     import torch
 
     first, second = (new[: new.index(end) + 1] if end in new else new for new in (first, second))
@@ -180,7 +184,9 @@ def gap(model, ids: list[int], first: list[int], second: list[int], end: int) ->
 
 
 def pairs(n: int) -> tuple[list[str], list[str]]:
-    """(predictions, references): the first two thirds of an article's sentences, and its highlights."""
+    """(predictions, references): the first two thirds of an article's sentences, and its
+    highlights.
+    """
     from summarization import newsroom, rouge
 
     rows = newsroom.articles("train", n)
@@ -191,7 +197,9 @@ def pairs(n: int) -> tuple[list[str], list[str]]:
 
 
 def rouge_seconds(args) -> dict:
-    """Seconds of all pairs in processes, of rouge_score for as many (scaled), words per text, and whether the scores are equal."""
+    """Seconds of all pairs in processes, of rouge_score for as many (scaled), words per text, and
+    whether the scores are equal.
+    """
     from rouge_score import rouge_scorer
 
     from summarization import rouge

@@ -134,7 +134,9 @@ def standard_error(means, squares, slope, n: int) -> np.ndarray:
 
 
 def resampled_means(counts, values) -> np.ndarray:
-    """(studies, resamples, ...) of values (studies, n, ...), by shares of the examples (resamples, n)."""
+    """(studies, resamples, ...) of values (studies, n, ...), by shares of the examples (resamples,
+    n).
+    """
     return np.moveaxis(np.tensordot(counts, values, (1, 1)), 0, 1)
 
 
@@ -162,7 +164,9 @@ def intervals(population: Population, data: np.ndarray, rows: np.ndarray) -> dic
 
 
 def bca(population: Population, data, drawn, point) -> tuple[np.ndarray, np.ndarray]:
-    """Bias-corrected and accelerated (Efron 1987), its acceleration from the linear part of each example."""
+    """Bias-corrected and accelerated (Efron 1987), its acceleration from the linear part of each
+    example.
+    """
     from scipy.stats import norm
 
     from eap import resampling

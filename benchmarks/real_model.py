@@ -124,8 +124,8 @@ def edge_sets(args, graph, scores: dict, looks) -> dict:
 
 
 def run(args, adapter, pairs, kept: dict, path: Path) -> list[dict]:
-    """A row {"pair", "what", "rank", "size", "kl"} for each pair and edge set, and each pair's plain
-    corrupted run; what the file holds is not run again.
+    """A row {"pair", "what", "rank", "size", "kl"} for each pair and edge set, and each pair's
+    plain corrupted run; what the file holds is not run again.
     """
     from eap import dataset, evaluate
 

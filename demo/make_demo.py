@@ -68,7 +68,9 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def train_tokenizer(texts):
-    """A byte-level BPE tokenizer whose only special token is end-of-text. Numbers under 100 come out as one token each."""
+    """A byte-level BPE tokenizer whose only special token is end-of-text. Numbers under 100 come
+    out as one token each.
+    """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -106,7 +108,9 @@ def packed_rows(tokenizer, texts: list[str], gaps: random.Random | None = None):
 
 
 def retold_rows(tokenizer, pairs: list[tuple[str, str]], gaps: random.Random | None = None):
-    """Token ids (rows x ROW_TOKENS) with a row per story: one article, end-of-text, and the beginning of the other."""
+    """Token ids (rows x ROW_TOKENS) with a row per story: one article, end-of-text, and the
+    beginning of the other.
+    """
     import torch
 
     ids = [
@@ -162,7 +166,9 @@ def new_model(tokenizer, seed: int):
 
 
 def pretrain(model, rows, held_out, args: argparse.Namespace):
-    """The Trainer after all steps; it goes on from the last checkpoint in the scratch folder, if there is one."""
+    """The Trainer after all steps; it goes on from the last checkpoint in the scratch folder, if
+    there is one.
+    """
     from transformers import Trainer, TrainingArguments
     from transformers.trainer_utils import get_last_checkpoint
 
@@ -201,7 +207,9 @@ def as_examples(rows) -> list[dict]:
 
 
 def copied_pieces(model, tokenizer, article: str) -> list[bool]:
-    """For the second mention of each surname: is each of its pieces after the first the likeliest next token?"""
+    """For the second mention of each surname: is each of its pieces after the first the likeliest
+    next token?
+    """
     import torch
 
     encoded = tokenizer(article, return_offsets_mapping=True, return_tensors="pt")

@@ -4,4 +4,6 @@ MIN_EXAMPLES = 8  # with fewer examples an interval over them is too narrow to c
 
 
 class InputError(ValueError):
-    """What a user can cause and mend: says what was expected, what came and what to do. Scripts print it as one line and exit 2."""
+    """What a user can cause and mend: says what was expected, what came and what to do. Scripts
+    print it as one line and exit 2.
+    """

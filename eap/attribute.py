@@ -52,7 +52,8 @@ from eap.passes import ablated, run
 from eap.rules import ATTNLRP, GIM, SECANT, SECANT_NORM_HELD, Rules
 from eap.scores import Scores
 
-# Elements of the differences of all nodes at once: 16 MB in float32 stay near a processor, a GPU wants more work at a time.
+# Elements of the differences of all nodes at once: 16 MB in float32 stay near a processor, a GPU
+# wants more work at a time.
 CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 
 
@@ -60,7 +61,9 @@ CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 
 
 class Point(NamedTuple):
-    """One forward and backward pass: `where` ("input", "a3", "m3") carries ablated + share (clean - ablated)."""
+    """One forward and backward pass: `where` ("input", "a3", "m3") carries ablated + share (clean -
+    ablated).
+    """
 
     where: str
     share: float
@@ -102,7 +105,8 @@ def _line_of_inputs(graph: Graph, steps: int, rule: str) -> list[Point]:
 
 
 def _line_of_activations(graph: Graph, steps: int, rule: str) -> list[Point]:
-    # One group of nodes at a time moves from ablated to clean, the reference's variant: shares 1/n .. n/n, whatever the rule.
+    # One group of nodes at a time moves from ablated to clean, the reference's variant: shares 1/n
+    # .. n/n, whatever the rule.
     groups = ["input"] + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
     return [
         Point(group, k / steps, 1 / (len(groups) * steps))
@@ -118,7 +122,8 @@ def _segments(graph: Graph, steps: int, rule: str) -> list[Point]:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table of methods: at which points the backward passes are, and what they hand back.
+    """A row of the table of methods: at which points the backward passes are, and what they hand
+    back.
 
     `points(graph, steps, rule)`; None stands for exact patching, one run per edge.
     """
@@ -279,7 +284,9 @@ def attribute_batches(
 
 
 def ticks_per_batch(graph: Graph, method: str, steps: int, rule: str) -> int:
-    """How often `attribute_batches` calls `tick` for a batch: once for each point of the path, or for each edge of exact patching."""
+    """How often `attribute_batches` calls `tick` for a batch: once for each point of the path, or
+    for each edge of exact patching.
+    """
     points = METHODS[method].points
     return graph.n_edges if points is None else len(points(graph, steps, rule))
 
@@ -347,10 +354,12 @@ def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
 
 
 def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
-    """The `Scores` of a batch from one backward pass per segment, by the method's rules (`eap.rules`).
+    """The `Scores` of a batch from one backward pass per segment, by the method's rules
+    (`eap.rules`).
 
-    A segment lies between two runs; the first one's lower end is the corrupted run, the last one's upper
-    end the clean run. What a run's nodes write and its operations work on serves the next segment as well.
+    A segment lies between two runs; the first one's lower end is the corrupted run, the last one's
+    upper end the clean run. What a run's nodes write and its operations work on serves the next
+    segment as well.
     """
     rules, device, segments = plan.method.rules, batch.clean_ids.device, len(plan.points)
     assert rules is not None  # as of every method that comes here
@@ -453,7 +462,9 @@ def _contract(
     pair: Pair,
     groups: Grouping | None,
 ) -> torch.Tensor:
-    """(groups, sources, destinations) scores of one example: differences of what sources write times gradients of what slots read."""
+    """(groups, sources, destinations) scores of one example: differences of what sources write
+    times gradients of what slots read.
+    """
     graph = adapter.graph
     n_sources = len(graph.sources)
     labels = [0] * len(pair.clean_ids) if groups is None else groups.of(pair)
@@ -475,7 +486,9 @@ def _contract(
 
 
 def written_by_all(adapter, activations: Activations, example: int, part: slice) -> torch.Tensor:
-    """(sources, positions, d_model): what every source adds to the residual stream of one example, at a slice of positions."""
+    """(sources, positions, d_model): what every source adds to the residual stream of one example,
+    at a slice of positions.
+    """
     graph = adapter.graph
     like = activations.input[example, part]
     written = like.new_empty(len(graph.sources), *like.shape)
@@ -494,7 +507,9 @@ def written_by_all(adapter, activations: Activations, example: int, part: slice)
 def _head_gradients(
     adapter, gradients: hooks.Gradients, layer: int, example: int, part: slice
 ) -> torch.Tensor:
-    """(3 heads, positions, d_model): sum over points of the gradient at every slot's input, W' (G/s) - x^ (D/s)."""
+    """(3 heads, positions, d_model): sum over points of the gradient at every slot's input, W'
+    (G/s) - x^ (D/s).
+    """
     projected = (
         gradients.projected[layer][example, part]
         .unflatten(-1, (-1, adapter.d_head))

@@ -288,7 +288,9 @@ def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
 
 
 def require_comparable(circuits: list[Circuit], names: list[str]) -> None:
-    """Raise InputError unless all circuits are of one graph and, where the files say so, of one tokenizer."""
+    """Raise InputError unless all circuits are of one graph and, where the files say so, of one
+    tokenizer.
+    """
     for first, second in itertools.combinations(zip(circuits, names, strict=True), 2):
         _require_comparable(*first, *second)
 

@@ -168,7 +168,9 @@ def _pair(line: str, where: str, vocabulary_size: int | None, context_length: in
 
 
 def _parsed(row) -> Pair:
-    """The pair in a row of a file. Raises TypeError, ValueError or KeyError that says what is wrong."""
+    """The pair in a row of a file. Raises TypeError, ValueError or KeyError that says what is
+    wrong.
+    """
     if not isinstance(row, dict):
         raise TypeError("a line that is no JSON object")
     if isinstance(row.get("id"), list | dict):
@@ -240,7 +242,9 @@ def _in_words(error: Exception) -> str:
 
 
 def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:
-    """The pair with only a random `share` of its differing tokens corrupted (rounded, at least one); the others are clean."""
+    """The pair with only a random `share` of its differing tokens corrupted (rounded, at least
+    one); the others are clean.
+    """
     differing = [
         i
         for i, (clean, corrupted) in enumerate(zip(pair.clean_ids, pair.corrupted_ids, strict=True))
@@ -256,7 +260,9 @@ def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pa
 
 
 def stretches(labels: list[int], most: int) -> Iterator[tuple[int, slice]]:
-    """Yield (label, slice of positions): the runs of equal labels in order, cut into pieces of at most `most` positions."""
+    """Yield (label, slice of positions): the runs of equal labels in order, cut into pieces of at
+    most `most` positions.
+    """
     start = 0
     for label, run in itertools.groupby(labels):
         end = start + len(list(run))
@@ -289,7 +295,9 @@ def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
 
 
 def left_out(tokenizer) -> set[int]:
-    """The tokens that no text is given: special ones, but a word that is unknown stays there as such."""
+    """The tokens that no text is given: special ones, but a word that is unknown stays there as
+    such.
+    """
     unknown = getattr(tokenizer, "unk_token_id", None)
     kept = set() if unknown == getattr(tokenizer, "eos_token_id", None) else {unknown}
     return set(tokenizer.all_special_ids) - kept
@@ -299,7 +307,8 @@ def _encodes(tokenizer, text: str, ids: list[int]) -> bool:
     """Whether the tokenizer makes `ids` of a text, special tokens left out: after a space as in a
     plain prompt, or at the start of a chat model's turn.
 
-    A tokenizer that normalises (capitals, white space, composed letters) does not give the text back.
+    A tokenizer that normalises (capitals, white space, composed letters) does not give the text
+    back.
     """
     special = left_out(tokenizer)
     written = [token for token in ids if token not in special]
@@ -316,8 +325,8 @@ def _encodes(tokenizer, text: str, ids: list[int]) -> bool:
 
 
 class Batch(NamedTuple):
-    """Pairs padded on the right. `rows` are their numbers in the list; the `target_*` have one entry
-    per target token.
+    """Pairs padded on the right. `rows` are their numbers in the list; the `target_*` have one
+    entry per target token.
     """
 
     rows: list[int]
@@ -359,7 +368,9 @@ def collate(rows: list[int], pairs: list[Pair]) -> Batch:
 
 
 def batches(pairs: list[Pair], batch_size: int) -> list[Batch]:
-    """All pairs in batches of at most `batch_size`, longest first, so that neighbours need little padding."""
+    """All pairs in batches of at most `batch_size`, longest first, so that neighbours need little
+    padding.
+    """
     order = sorted(range(len(pairs)), key=lambda i: (-len(pairs[i].clean_ids), i))
     groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [collate(group, [pairs[i] for i in group]) for group in groups]

@@ -39,7 +39,9 @@ ABLATED, TOTAL, DELTAS = 0, 1, 2
 
 
 class CircuitRunner:
-    """The plain runs of a batch, made once; runs any number of circuits against them. Raises InputError for a model in training mode."""
+    """The plain runs of a batch, made once; runs any number of circuits against them. Raises
+    InputError for a model in training mode.
+    """
 
     @torch.no_grad()
     def __init__(
@@ -86,8 +88,8 @@ class CircuitRunner:
         return _CircuitRun(self, _Recipe(self.graph, prune(self.graph, kept))).logits()
 
     def projection(self, layer: int) -> torch.Tensor:
-        """(3 heads, batch, pos, d_head): what every slot of a layer projects from the ablated stream;
-        computed when first asked for.
+        """(3 heads, batch, pos, d_head): what every slot of a layer projects from the ablated
+        stream; computed when first asked for.
         """
         if self.projections[layer] is None:
             stream = self.before_attention[layer]
@@ -137,8 +139,8 @@ class _Recipe:
         )
 
     def shared(self, destinations: list[int]) -> list[list[int]]:
-        """Places, in this list, of the destinations that read something kept, in groups whose streams
-        are the same sum; small groups first.
+        """Places, in this list, of the destinations that read something kept, in groups whose
+        streams are the same sum; small groups first.
         """
         groups: dict[bytes, list[int]] = {}
         for place, destination in enumerate(destinations):
@@ -149,8 +151,8 @@ class _Recipe:
 
 
 class _CircuitRun:
-    """One run of one circuit: grows `terms`, of which every stream is a sum (see `_Recipe`), layer by
-    layer.
+    """One run of one circuit: grows `terms`, of which every stream is a sum (see `_Recipe`), layer
+    by layer.
     """
 
     def __init__(self, runner: CircuitRunner, recipe: _Recipe):
@@ -246,8 +248,8 @@ class _CircuitRun:
             self.total += changes.transpose(0, 1).flatten(1) @ weight[heads].flatten(0, 1)
 
     def _project_changed(self, layer: int, slots: list[int], projected: torch.Tensor) -> None:
-        """Overwrite, in `projected` (slots, batch, pos, d_head), what slots with kept edges project;
-        a stream that several of them read is made once.
+        """Overwrite, in `projected` (slots, batch, pos, d_head), what slots with kept edges
+        project; a stream that several of them read is made once.
         """
         first = self.graph.head_slots(layer).start
         destinations = [first + self.graph.slot_of_head[slot] for slot in slots]
@@ -299,16 +301,16 @@ class _Streams:
         self.chunk = max(1, elements // run.shape[-1])
 
     def at(self, ablated: torch.Tensor, positions) -> torch.Tensor:
-        """(destinations, positions, d_model): the streams at a slice or index of positions, at which
-        the ablated stream is `ablated`.
+        """(destinations, positions, d_model): the streams at a slice or index of positions, at
+        which the ablated stream is `ablated`.
         """
         terms = self.terms[:, positions][self.used]
         terms[ABLATED] = ablated
         return self._sums_of(terms.flatten(1)).unflatten(1, terms.shape[1:])
 
     def _sums_of(self, terms: torch.Tensor) -> torch.Tensor:
-        """coefficients @ terms (used terms, elements); adds up only the terms in use where these are
-        few.
+        """coefficients @ terms (used terms, elements); adds up only the terms in use where these
+        are few.
         """
         if not self.adds_up:
             return self.coefficients @ terms

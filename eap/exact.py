@@ -11,7 +11,9 @@ from eap.scores import Scores
 
 
 def exact_patching(runner: CircuitRunner, metric: str, edges: Iterable[int]) -> torch.Tensor:
-    """(examples, edges): the metric with only that one edge ablated, minus the metric with none. One run an edge: the oracle."""
+    """(examples, edges): the metric with only that one edge ablated, minus the metric with none.
+    One run an edge: the oracle.
+    """
     everything = torch.ones(runner.graph.n_edges, dtype=torch.bool)
     whole, columns = runner.metric(metric, everything), []
     for edge in edges:
@@ -29,7 +31,9 @@ def exact_scores(
     means: Activations | None = None,
     tick: Callable[[], object] = lambda: None,
 ) -> Scores:
-    """The exact score of every edge for a batch: as many runs of the model as there are edges, `tick` after each."""
+    """The exact score of every edge for a batch: as many runs of the model as there are edges,
+    `tick` after each.
+    """
 
     def edges():
         for edge in range(adapter.graph.n_edges):

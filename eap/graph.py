@@ -24,7 +24,9 @@ SLOTS = ("q", "k", "v")
 
 @dataclass(frozen=True)
 class Graph:
-    """The computational graph of a decoder with `n_layers` blocks of `n_heads` heads and one MLP each."""
+    """The computational graph of a decoder with `n_layers` blocks of `n_heads` heads and one MLP
+    each.
+    """
 
     n_layers: int
     n_heads: int
@@ -129,7 +131,9 @@ class Graph:
 
     @cached_property
     def edge_index(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(source, destination) numbers of every edge, in EAP-IG's order: by reader, then by source, then head by head q, k, v."""
+        """(source, destination) numbers of every edge, in EAP-IG's order: by reader, then by
+        source, then head by head q, k, v.
+        """
         sources, readers = [], []
         places = torch.tensor(self.slot_of_head).view(3, self.n_heads).T.flatten().tolist()
         places = torch.tensor(list(dict.fromkeys(places)))  # a group's with its first head
@@ -159,9 +163,11 @@ class Graph:
 
     @cached_property
     def reader(self) -> torch.Tensor:
-        """For each destination, the number of its node in `nodes`: the q, k and v slots of a head are one node.
+        """For each destination, the number of its node in `nodes`: the q, k and v slots of a head
+        are one node.
 
-        The slots of a group have numbers after those of all nodes, one for each row of `group_heads`.
+        The slots of a group have numbers after those of all nodes, one for each row of
+        `group_heads`.
         """
         names = list(self.nodes)
         if self.kv_heads is not None:

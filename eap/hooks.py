@@ -26,7 +26,9 @@ CHUNK_ROWS = (
 
 
 class Activations(NamedTuple):
-    """What every node writes: the stream's start, each layer's heads before the output projection, each MLP's output."""
+    """What every node writes: the stream's start, each layer's heads before the output projection,
+    each MLP's output.
+    """
 
     input: torch.Tensor  # (batch, pos, d_model)
     heads: list[torch.Tensor]  # per layer (batch, pos, heads d_head): heads side by side
@@ -46,7 +48,8 @@ class Activations(NamedTuple):
 
 @contextmanager
 def hooked(before=(), after=()):
-    """Run a block with forward hooks: `before` and `after` hold (module, function of its first input or its output).
+    """Run a block with forward hooks: `before` and `after` hold (module, function of its first
+    input or its output).
 
     A function that returns a tensor replaces the input or output; one that returns None leaves it.
     """
@@ -64,7 +67,9 @@ def hooked(before=(), after=()):
 
 @contextmanager
 def frozen(model):
-    """Run a block with the model in eval mode and its parameters without gradients; both are put back afterwards."""
+    """Run a block with the model in eval mode and its parameters without gradients; both are put
+    back afterwards.
+    """
     modes = [(module, module.training) for module in model.modules()]
     wanted = [parameter.requires_grad for parameter in model.parameters()]
     model.eval().requires_grad_(False)
@@ -97,7 +102,9 @@ class _Nodes(NamedTuple):
 
 @contextmanager
 def recorded(adapter):
-    """Run a block in which one forward pass leaves what heads and MLPs write in the lists that this yields."""
+    """Run a block in which one forward pass leaves what heads and MLPs write in the lists that this
+    yields.
+    """
     nodes = _Nodes([], [])
     before, after = [], []
     for block in adapter.blocks:
@@ -149,13 +156,15 @@ def read_streams(adapter, activations: Activations) -> Streams:
 
 
 class Gradients:
-    """Sums over the points of a path of what edge scores need of d metric / d slot input; see `attribute`'s docstring.
+    """Sums over the points of a path of what edge scores need of d metric / d slot input; see
+    `attribute`'s docstring.
 
-    With G the gradient of what a slot projects, w a point's weight and scale, direction, along and value
-    those of the norm's `NormSlope`: `projected[layer]` is the sum of w scale G (batch, pos, 3 heads d_head);
-    `along[layer]` and `directions[layer]` hold, per point, w along (G . value) (batch, pos, 3 heads) and the
-    direction (batch, pos, d_model); `direct[layer]` is the sum of w times the gradient itself at an MLP's
-    input, and at the logits' for the last (batch, pos, d_model).
+    With G the gradient of what a slot projects, w a point's weight and scale, direction, along and
+    value those of the norm's `NormSlope`: `projected[layer]` is the sum of w scale G (batch, pos, 3
+    heads d_head); `along[layer]` and `directions[layer]` hold, per point, w along (G . value)
+    (batch, pos, 3 heads) and the direction (batch, pos, d_model); `direct[layer]` is the sum of w
+    times the gradient itself at an MLP's input, and at the logits' for the last (batch, pos,
+    d_model).
     """
 
     def __init__(self, adapter):
@@ -172,11 +181,13 @@ class Gradients:
     def collecting(
         self, weight: float = 1.0, rules: Rules | None = None, other: "Taps | None" = None
     ):
-        """Run one point's forward and backward pass in this block; its gradients are added with `weight`.
+        """Run one point's forward and backward pass in this block; its gradients are added with
+        `weight`.
 
-        With `rules` the backward pass follows these (`handing_back`); `other` saw the corrupted run. Without,
-        what one fused projection puts out is watched. Where query heads share keys and values, or q, k and v
-        come from modules of their own, attention alone hands back what every slot gets.
+        With `rules` the backward pass follows these (`handing_back`); `other` saw the corrupted
+        run. Without, what one fused projection puts out is watched. Where query heads share keys
+        and values, or q, k and v come from modules of their own, attention alone hands back what
+        every slot gets.
         """
         adapter = self.adapter
         norm = rules.norm if rules else norm_derivative
@@ -240,7 +251,8 @@ class Gradients:
         return products.unflatten(-1, (-1, self.adapter.d_head)).sum(-1)
 
     def _watch_stream(self, layer: int, weight: float, x: torch.Tensor) -> torch.Tensor:
-        # A view is a node of its own in the autograd graph: its gradient is this reader's share of the stream's.
+        # A view is a node of its own in the autograd graph: its gradient is this reader's share of
+        # the stream's.
         branch = x.view_as(x)
         branch.register_hook(lambda grad: self._add_stream(layer, grad, weight))
         return branch
@@ -251,7 +263,9 @@ class Gradients:
 
 
 def _watch_projection(adapter, collect: Callable, out: torch.Tensor) -> None:
-    """Call `collect(value, gradient)` of the slots when the gradient at a fused projection's output is there."""
+    """Call `collect(value, gradient)` of the slots when the gradient at a fused projection's output
+    is there.
+    """
     value = out.detach()
     out.register_hook(lambda grad: collect(adapter.slots([value]), adapter.slots([grad])))
 
@@ -289,7 +303,9 @@ NO_TAPS = LayerTaps()
 
 @contextmanager
 def tapped(adapter):
-    """Run a block in which one forward pass leaves what its operations work on in the `Taps` that this yields."""
+    """Run a block in which one forward pass leaves what its operations work on in the `Taps` that
+    this yields.
+    """
     n_layers = adapter.graph.n_layers
     lists = [[[] for _ in range(n_layers)] for _ in range(2)]
     taps = Taps([], lists[0], [], lists[1], [None] * n_layers, [None] * n_layers, [], [])
@@ -333,7 +349,8 @@ def _keep_outputs(modules, outputs: list) -> list:
 
 
 class _HandBack(torch.autograd.Function):
-    """`value`, computed elsewhere from `starts`, put into the graph with a backward rule of its own.
+    """`value`, computed elsewhere from `starts`, put into the graph with a backward rule of its
+    own.
 
     `rule(gradient)` gives the gradients of all starts.
     """
@@ -352,7 +369,9 @@ class _HandBack(torch.autograd.Function):
 
 
 class _Replacement:
-    """Hooks that cut operations off from the graph and put their results back with rules of their own."""
+    """Hooks that cut operations off from the graph and put their results back with rules of their
+    own.
+    """
 
     def __init__(self):
         self.starts, self.before, self.after = {}, [], []
@@ -396,9 +415,10 @@ class _Replacement:
 def handing_back(adapter, rules: Rules, other: Taps | None, collect: Callable | None = None):
     """Run a block in which the backward pass of activations, norms and attention follows `rules`.
 
-    Forward passes change no bit: every operation gets its input cut off from the graph, and what it makes
-    of it is put into the graph with the rule. `other` is what the corrupted run worked on. `collect(layer,
-    value, multiplier)` gets what a layer's slots project and the multiplier of that.
+    Forward passes change no bit: every operation gets its input cut off from the graph, and what it
+    makes of it is put into the graph with the rule. `other` is what the corrupted run worked on.
+    `collect(layer, value, multiplier)` gets what a layer's slots project and the multiplier of
+    that.
     """
     replacement = _Replacement()
     for layer, block in enumerate(adapter.blocks):
@@ -440,7 +460,9 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
 
 
 def _norm_rule(rules: Rules, norm, other, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The multiplier at a norm's input x from that at its output; `other` is the corrupted run's input."""
+    """The multiplier at a norm's input x from that at its output; `other` is the corrupted run's
+    input.
+    """
     there = None if other is None else _wide(other)
     slope = rules.norm(_wide(x), there, norm.epsilon, centred=norm.centred)
     y = _wide(grad) * norm.weight
@@ -454,7 +476,9 @@ def _cap_rule(rules: Rules, module, others, grad: torch.Tensor, x: torch.Tensor)
 
 
 def _activation_rule(rules: Rules, function, others, grad, inputs) -> list[torch.Tensor]:
-    """The multipliers of what an activation takes and of its factor, if any, some positions at a time."""
+    """The multipliers of what an activation takes and of its factor, if any, some positions at a
+    time.
+    """
     results = [torch.empty_like(grad) for _ in inputs]
     chunk = CHUNK_ROWS if grad.device.type == "cpu" else grad.shape[1]
     with torch.no_grad():
@@ -503,7 +527,9 @@ def _unready(adapter, layer: int, rules: Rules, mine: Heads, theirs, multipliers
 
 @contextmanager
 def gated(adapter, other: Taps, share: float):
-    """Run a block in which every reader reads share x (its own stream) + (1 - share) x (that of `other`)."""
+    """Run a block in which every reader reads share x (its own stream) + (1 - share) x (that of
+    `other`).
+    """
 
     def mix(stream):
         return lambda x: share * x + (1 - share) * stream
@@ -517,7 +543,9 @@ def gated(adapter, other: Taps, share: float):
 
 
 def patched(adapter, where: str, value: torch.Tensor):
-    """Run a block with the output of all heads of a layer (`where` = "a3") or of an MLP ("m3") replaced by `value`."""
+    """Run a block with the output of all heads of a layer (`where` = "a3") or of an MLP ("m3")
+    replaced by `value`.
+    """
     layer = int(where[1:])
     block = adapter.blocks[layer]
     if where[0] == "m":

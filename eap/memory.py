@@ -31,12 +31,12 @@ def free_bytes(device) -> int:
 def attribution_bytes(adapter, tokens: int, targets: int, points: int) -> int:
     """Estimated bytes that one example of attribution takes in float32.
 
-    In units of (tokens, d_model) per layer: about 44 for what autograd keeps of one pass and for the
-    sums, one per point for x^; and eight copies of the logits at the target positions. Measured with 12
-    layers of 12 heads, d_model 768, 512 tokens: EAP-IG took 43 such units with five points, secant 33,
-    since its rules keep inputs instead of what autograd would; so for secant it errs on the safe side.
-    MLPs that are wider inside than the four times d_model of that model, as gated ones with two
-    projections are, take three units more for each further width.
+    In units of (tokens, d_model) per layer: about 44 for what autograd keeps of one pass and for
+    the sums, one per point for x^; and eight copies of the logits at the target positions. Measured
+    with 12 layers of 12 heads, d_model 768, 512 tokens: EAP-IG took 43 such units with five points,
+    secant 33, since its rules keep inputs instead of what autograd would; so for secant it errs on
+    the safe side. MLPs that are wider inside than the four times d_model of that model, as gated
+    ones with two projections are, take three units more for each further width.
     """
     graph = adapter.graph
     inside = sum(module.weight.numel() for module in adapter.blocks[0].mlp_in) / graph.d_model**2
@@ -47,7 +47,9 @@ def attribution_bytes(adapter, tokens: int, targets: int, points: int) -> int:
 
 
 def plan_batch_size(adapter, pairs, points: int, budget: int) -> int:
-    """Examples at a time that fit into `budget` bytes, from 1 to `MOST`, judged by the longest pair."""
+    """Examples at a time that fit into `budget` bytes, from 1 to `MOST`, judged by the longest
+    pair.
+    """
     longest = max(pairs, key=lambda pair: len(pair.clean_ids))
     tokens = len(longest.clean_ids)
     each = attribution_bytes(adapter, tokens, tokens - longest.target_start, points)
@@ -73,9 +75,11 @@ def plan_attribution(adapter, pairs, points: int, budget: int) -> int:
 
 
 def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None]) -> Iterator:
-    """Yield `compute(batch)` for each of the batches; when memory runs out, for the halves of this and all later ones.
+    """Yield `compute(batch)` for each of the batches; when memory runs out, for the halves of this
+    and all later ones.
 
-    Only the batch that did not fit is computed again. `notify` is told in words. Raises InputError when one example does not fit.
+    Only the batch that did not fit is computed again. `notify` is told in words. Raises InputError
+    when one example does not fit.
     """
     most = None
     for batch in batches:
@@ -100,7 +104,9 @@ def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None])
 
 
 def _unless_out_of_memory(compute: Callable, batch):
-    """`compute(batch)`, or None when memory ran out; by then all that the attempt held is free again."""
+    """`compute(batch)`, or None when memory ran out; by then all that the attempt held is free
+    again.
+    """
     try:
         return compute(batch)
     except (MemoryError, torch.OutOfMemoryError):

@@ -6,7 +6,9 @@ import torch
 
 
 class Reference(NamedTuple):
-    """What a metric compares logits with. Rows are the target tokens of all examples of a batch, one after the other."""
+    """What a metric compares logits with. Rows are the target tokens of all examples of a batch,
+    one after the other.
+    """
 
     clean_log_probs: torch.Tensor  # (targets, vocabulary), of the clean run
     corrupted_favourite: torch.Tensor  # (targets,), the token that the corrupted run prefers
@@ -14,7 +16,9 @@ class Reference(NamedTuple):
 
 
 def kl(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
-    """KL(clean run || this run) in nats per target token: sum over the vocabulary of p_clean (log p_clean - log p)."""
+    """KL(clean run || this run) in nats per target token: sum over the vocabulary of p_clean (log
+    p_clean - log p).
+    """
     clean = reference.clean_log_probs
     return (clean.exp() * (clean - log_probs)).sum(-1)
 
@@ -34,7 +38,9 @@ def js(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
 
 
 def logit_diff(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
-    """logit(target token) - logit(the corrupted run's favourite) per target token; unlike the others, more is better."""
+    """logit(target token) - logit(the corrupted run's favourite) per target token; unlike the
+    others, more is better.
+    """
     chosen = torch.stack([reference.target_ids, reference.corrupted_favourite], -1)
     target, favourite = log_probs.gather(-1, chosen).unbind(-1)
     return target - favourite
@@ -57,7 +63,9 @@ def per_example(
     target_rows: torch.Tensor,
     n_examples: int,
 ) -> torch.Tensor:
-    """(examples,) the metric's mean over each example's target tokens. `target_rows` says whose token each row of `logits` is."""
+    """(examples,) the metric's mean over each example's target tokens. `target_rows` says whose
+    token each row of `logits` is.
+    """
     values = METRICS[metric](log_softmax(logits), reference)
     totals = values.new_zeros(n_examples).index_add(0, target_rows, values)
     return totals / torch.bincount(target_rows, minlength=n_examples)

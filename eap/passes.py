@@ -11,14 +11,18 @@ from eap.hooks import Activations
 
 
 def run(adapter, ids: torch.Tensor, batch: Batch) -> tuple[Activations, torch.Tensor]:
-    """A plain run: what every node writes, and the logits at the target positions (targets, vocabulary)."""
+    """A plain run: what every node writes, and the logits at the target positions (targets,
+    vocabulary).
+    """
     activations, hidden = hooks.record(adapter, ids)
     with torch.no_grad():
         return activations, adapter.unembed(hidden[batch.target_rows, batch.target_positions])
 
 
 def ablated(corrupted: Activations, ablation: str, means: Activations | None) -> Activations:
-    """What nodes write when they are ablated: the corrupted run's output, zero, or the mean over a set of examples."""
+    """What nodes write when they are ablated: the corrupted run's output, zero, or the mean over a
+    set of examples.
+    """
     if ablation == "zero":
         return corrupted.map(torch.zeros_like)
     if ablation == "mean":
@@ -31,7 +35,8 @@ def ablated(corrupted: Activations, ablation: str, means: Activations | None) ->
 def mean_activations(
     adapter, batches: Iterable[Batch], notify: Callable[[str], None] = warnings.warn
 ) -> Activations:
-    """What every node writes in the clean runs, averaged over all positions that are not padding: (1, 1, d_model) each.
+    """What every node writes in the clean runs, averaged over all positions that are not padding:
+    (1, 1, d_model) each.
 
     When memory runs out, batches are halved and `notify` is told.
     """

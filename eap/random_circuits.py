@@ -23,7 +23,8 @@ def layer_pairs(graph: Graph) -> torch.Tensor:
 
 
 def matched(graph: Graph, kept: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Booleans per edge: edges drawn at random with as many per (source's layer, reader's layer) as `kept` has.
+    """Booleans per edge: edges drawn at random with as many per (source's layer, reader's layer) as
+    `kept` has.
 
     The stricter null: a circuit that only got its layers right is no better than this.
     """

@@ -97,16 +97,16 @@ def tails(n: int) -> tuple[float, float]:
 
 
 def ends(drawn, axis: int | None = None, *, n: int | None = None) -> tuple:
-    """(low, high) of values that were drawn, along an axis or of all: the ends of their central 95 %,
-    or with `n` those of a 95 % interval over so many examples.
+    """(low, high) of values that were drawn, along an axis or of all: the ends of their central 95
+    %, or with `n` those of a 95 % interval over so many examples.
     """
     low, high = np.quantile(drawn, TAILS if n is None else tails(n), axis=axis)
     return low, high
 
 
 def outer_ends(drawn, n: int) -> tuple[float, float]:
-    """`ends` over n examples at values that were drawn themselves, the next ones outward: some may be
-    infinite.
+    """`ends` over n examples at values that were drawn themselves, the next ones outward: some may
+    be infinite.
     """
     levels = tails(n)
     low = np.quantile(drawn, levels[0], method="lower")

@@ -75,10 +75,11 @@ ATTENTION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
 def log_mean(
     log_p: torch.Tensor, log_q: torch.Tensor, mean: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The logarithmic mean (p - q) / (ln p - ln q) of two positive tensors given by their logarithms.
+    """The logarithmic mean (p - q) / (ln p - ln q) of two positive tensors given by their
+    logarithms.
 
-    Computed as (p + q)/2 . tanh(t)/t with t = (ln p - ln q)/2, which is exact and has no cancellation.
-    `mean` is (p + q)/2 where it is known already.
+    Computed as (p + q)/2 . tanh(t)/t with t = (ln p - ln q)/2, which is exact and has no
+    cancellation. `mean` is (p + q)/2 where it is known already.
     """
     half = (log_p - log_q).mul_(0.5).abs_().clamp_(min=torch.finfo(log_p.dtype).tiny)
     ratio = torch.tanh(half).div_(half)
@@ -86,15 +87,19 @@ def log_mean(
 
 
 def exp_of_weights(log_p: torch.Tensor) -> torch.Tensor:
-    """e^log_p, by powers of two: on a processor torch's exp is ten times slower where it underflows."""
+    """e^log_p, by powers of two: on a processor torch's exp is ten times slower where it
+    underflows.
+    """
     return torch.exp2(log_p * LOG2_E)
 
 
 def secant_slope(function: Callable, h: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """(function(h) - function(other)) / (h - other), elementwise, and the derivative where they agree.
+    """(function(h) - function(other)) / (h - other), elementwise, and the derivative where they
+    agree.
 
-    Where the difference is small the quotient would lose digits: there it is the mean derivative between
-    the two, by Gauss-Legendre quadrature with two points (exact for polynomials of degree 4).
+    Where the difference is small the quotient would lose digits: there it is the mean derivative
+    between the two, by Gauss-Legendre quadrature with two points (exact for polynomials of degree
+    4).
     """
     difference = h - other
     near = difference.abs() < (1e-3 if h.dtype == torch.float64 else 0.05)
@@ -122,12 +127,14 @@ def derivative(function: Callable, h: torch.Tensor, other=None) -> torch.Tensor:
 
 
 class NormSlope(NamedTuple):
-    """How a norm hands back y, the multiplier behind its weight: scale y - direction (y . direction) along.
+    """How a norm hands back y, the multiplier behind its weight: scale y - direction (y .
+    direction) along.
 
-    For a reader behind the norm with projection W' (the norm's weight in it, centred where the norm is),
-    y = W' G, and y . direction = G . (direction W') = G . (own v + others v'), where v and v' are what the
-    reader projects from the stream in this and in the other run, less its constant part. All tensors are
-    (batch, pos, 1) but `direction` (batch, pos, d_model), which is None where the scale is held constant.
+    For a reader behind the norm with projection W' (the norm's weight in it, centred where the norm
+    is), y = W' G, and y . direction = G . (direction W') = G . (own v + others v'), where v and v'
+    are what the reader projects from the stream in this and in the other run, less its constant
+    part. All tensors are (batch, pos, 1) but `direction` (batch, pos, d_model), which is None where
+    the scale is held constant.
     """
 
     scale: torch.Tensor
@@ -148,7 +155,8 @@ class NormSlope(NamedTuple):
 def centre(
     x: torch.Tensor, epsilon: float, *, centred: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(c, s): the stream less its mean over d_model, and LayerNorm's scale, sqrt(mean c^2 + epsilon).
+    """(c, s): the stream less its mean over d_model, and LayerNorm's scale, sqrt(mean c^2 +
+    epsilon).
 
     Not `centred` (RMSNorm), c is a copy of the stream itself.
     """
@@ -265,10 +273,11 @@ class Heads(NamedTuple):
 
 
 def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, softmax: Softmax) -> Heads:
-    """The multipliers of q, k and v of causal attention, by finite differences of softmax and products.
+    """The multipliers of q, k and v of causal attention, by finite differences of softmax and
+    products.
 
-    Row chunk by row chunk, each with only the keys that its rows see: nothing of size heads x positions x
-    positions is ever there.
+    Row chunk by row chunk, each with only the keys that its rows see: nothing of size heads x
+    positions x positions is ever there.
     """
     middle = heads.mean(other)
 
@@ -289,7 +298,9 @@ def attention_half(heads: Heads, other, grad: torch.Tensor, softmax: Softmax) ->
 
 
 def attention_warm(heads: Heads, other, grad: torch.Tensor, softmax: Softmax) -> Heads:
-    """GIM: the softmax's derivative at temperature 2; each product gives half to each of its factors."""
+    """GIM: the softmax's derivative at temperature 2; each product gives half to each of its
+    factors.
+    """
     weights = _at(heads, softmax, derivative, GIM_TEMPERATURE)
     return _halved(_attention(heads, grad, softmax, weights))
 
@@ -390,7 +401,9 @@ def half_factor(factor: torch.Tensor, other: torch.Tensor | None) -> torch.Tenso
 def metric_secant(
     metric: str, logits: torch.Tensor, other: torch.Tensor, reference: Reference
 ) -> torch.Tensor:
-    """(targets, vocabulary): per target, M with M . (other - logits) = metric(other) - metric(logits)."""
+    """(targets, vocabulary): per target, M with M . (other - logits) = metric(other) -
+    metric(logits).
+    """
     log_p, log_q = metrics.log_softmax(logits), metrics.log_softmax(other)
     if metric == "logit_diff":
         onehot = torch.zeros_like(log_p)
@@ -409,7 +422,8 @@ def metric_secant(
 
 
 def _js_slope(log_p: torch.Tensor, log_q: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """The secant, between two probabilities, of their entry's term of the Jensen-Shannon divergence.
+    """The secant, between two probabilities, of their entry's term of the Jensen-Shannon
+    divergence.
 
     The term is [c ln(2c / (c + p)) + p ln(2p / (c + p))] / 2, its derivative ln(2p / (c + p)) / 2.
     """
@@ -438,12 +452,13 @@ def _js_slope(log_p: torch.Tensor, log_q: torch.Tensor, clean: torch.Tensor) -> 
 
 @dataclass(frozen=True)
 class Rules:
-    """What every kind of operation hands back. With `two_runs` the rules look at the corrupted run as well.
+    """What every kind of operation hands back. With `two_runs` the rules look at the corrupted run
+    as well.
 
-    `activation(function, h, other)` gives the slope, `norm(x, other, epsilon, centred=...)` a `NormSlope`,
-    `attention(heads, other, grad, softmax)` the multipliers of q, k and v, `factor(factor, other)` what one
-    side of a gate's product gets of the other, and `metric` the multipliers of the logits, or is None for the
-    metric's derivative.
+    `activation(function, h, other)` gives the slope, `norm(x, other, epsilon, centred=...)` a
+    `NormSlope`, `attention(heads, other, grad, softmax)` the multipliers of q, k and v,
+    `factor(factor, other)` what one side of a gate's product gets of the other, and `metric` the
+    multipliers of the logits, or is None for the metric's derivative.
     """
 
     activation: Callable

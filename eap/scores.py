@@ -13,7 +13,9 @@ from eap.graph import Graph
 
 
 class Scores(NamedTuple):
-    """Edge scores of some examples and the metric of their two plain runs. `rows` are the examples' numbers."""
+    """Edge scores of some examples and the metric of their two plain runs. `rows` are the examples'
+    numbers.
+    """
 
     rows: list[int]
     edges: torch.Tensor  # (examples, edges)
@@ -24,7 +26,9 @@ class Scores(NamedTuple):
 
 
 def node_scores(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
-    """(..., sources): the score of what a node writes is the sum of its edges' scores, since all its readers hear the same."""
+    """(..., sources): the score of what a node writes is the sum of its edges' scores, since all
+    its readers hear the same.
+    """
     return graph.matrix(edge_scores).sum(-1)
 
 
@@ -36,9 +40,11 @@ def input_sums(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
 def completeness_gap(
     sums: torch.Tensor, clean: torch.Tensor, corrupted: torch.Tensor
 ) -> tuple[float, torch.Tensor]:
-    """How far `input_sums` are from metric(corrupted) - metric(clean): overall, and (examples,) per example.
+    """How far `input_sums` are from metric(corrupted) - metric(clean): overall, and (examples,) per
+    example.
 
-    gap = |sum - change| / max(|change|, mean over examples of |change|); for methods with `complete` only.
+    gap = |sum - change| / max(|change|, mean over examples of |change|); for methods with
+    `complete` only.
     """
     change = (corrupted - clean).double()
     typical = change.abs().mean().clamp(min=torch.finfo(torch.float64).tiny)
@@ -52,8 +58,9 @@ def completeness_gap(
 class ScoreWriter:
     """A safetensors file with `scores` (examples x edges), `clean` and `corrupted` (examples).
 
-    All are float32, written row by row. The file gets its whole size at once and is written plainly,
-    not through memory: a full disk is an OSError before the work, and no SIGBUS in the middle of it.
+    All are float32, written row by row. The file gets its whole size at once and is written
+    plainly, not through memory: a full disk is an OSError before the work, and no SIGBUS in the
+    middle of it.
     """
 
     def __init__(self, path, n_examples: int, n_edges: int):
@@ -111,7 +118,9 @@ def save_group_scores(by_group: torch.Tensor, names, path) -> None:
 
 
 def load_example_scores(path) -> torch.Tensor:
-    """(examples, edges) float32 per-example scores from a `C_*.examples.safetensors`. Raises InputError when it cannot be read."""
+    """(examples, edges) float32 per-example scores from a `C_*.examples.safetensors`. Raises
+    InputError when it cannot be read.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

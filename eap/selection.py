@@ -16,7 +16,8 @@ FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def ranking(scores: torch.Tensor, absolute: bool = True) -> torch.Tensor:
-    """Edge numbers from the largest |score| (or signed score) to the smallest; ties keep the edge order.
+    """Edge numbers from the largest |score| (or signed score) to the smallest; ties keep the edge
+    order.
 
     Raises InputError for NaN or infinite scores: they would sort first and pass for the strongest.
     """
@@ -64,8 +65,9 @@ def above_threshold(
 def greedy(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) -> torch.Tensor:
     """Booleans per edge: n edges grown backwards from the logits.
 
-    Of all edges into nodes met so far, at first `logits`, the one of largest |score| is taken, n times; its source is met then. A heap
-    holds the next edge of each node met, so that it stays as small as the graph has nodes. Source: Hanna et al., arXiv 2403.17806.
+    Of all edges into nodes met so far, at first `logits`, the one of largest |score| is taken, n
+    times; its source is met then. A heap holds the next edge of each node met, so that it stays as
+    small as the graph has nodes. Source: Hanna et al., arXiv 2403.17806.
     """
     order = ranking(scores, absolute)
     readers = graph.reader[graph.edge_index[1]][order]
@@ -99,10 +101,12 @@ def greedy(graph: Graph, scores: torch.Tensor, n: int, absolute: bool = True) ->
 
 
 def prune(graph: Graph, kept: torch.Tensor) -> torch.Tensor:
-    """`kept` without the edges that carry nothing from `input` to `logits`, until none is left to remove.
+    """`kept` without the edges that carry nothing from `input` to `logits`, until none is left to
+    remove.
 
-    An edge goes when its source (other than `input`) has no kept incoming edge, or its reader (other than `logits`) no kept outgoing
-    edge. q, k and v of a head count as one node; what feeds a group of heads that share keys and values feeds them all.
+    An edge goes when its source (other than `input`) has no kept incoming edge, or its reader
+    (other than `logits`) no kept outgoing edge. q, k and v of a head count as one node; what feeds
+    a group of heads that share keys and values feeds them all.
     """
     groups, n_nodes = graph.group_heads, len(graph.nodes)
     edges = kept.nonzero().flatten()
@@ -124,7 +128,8 @@ def prune(graph: Graph, kept: torch.Tensor) -> torch.Tensor:
 def top_nodes(
     graph: Graph, node_scores: torch.Tensor, n_edges: int, absolute: bool = True
 ) -> torch.Tensor:
-    """Booleans per edge: all edges among the best nodes, adding nodes by |score| while the edges among them are at most `n_edges`.
+    """Booleans per edge: all edges among the best nodes, adding nodes by |score| while the edges
+    among them are at most `n_edges`.
 
     `node_scores` is one number per source; `input` and `logits` are always nodes of the circuit.
     """
@@ -147,7 +152,8 @@ def _among_nodes(graph: Graph, chosen: torch.Tensor) -> torch.Tensor:
 
 
 def consistent(per_example: torch.Tensor, resamples: int = 1000, seed: int = 0) -> torch.Tensor:
-    """Booleans per edge: whether the mean score keeps its sign in at least 95 % of bootstrap resamples of the examples.
+    """Booleans per edge: whether the mean score keeps its sign in at least 95 % of bootstrap
+    resamples of the examples.
 
     Raises InputError for a single example, of which every resample is the same.
     """

@@ -30,7 +30,9 @@ def _each_once(items: list[tuple]) -> dict:
 
 
 def items(text: str):
-    """Yield the items of a JSON array. Raises ValueError as `loads` does, at the item that is wrong."""
+    """Yield the items of a JSON array. Raises ValueError as `loads` does, at the item that is
+    wrong.
+    """
     decoder = json.JSONDecoder(object_pairs_hook=_each_once)
     place = _after_space(text, 0) + 1  # behind the bracket
     while text[(place := _after_space(text, place)) : place + 1] != "]":

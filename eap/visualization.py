@@ -26,14 +26,18 @@ GROUP_COLOURS = ("#000000", "#D55E00", "#56B4E9", "#F0E442", "#0072B2")
 
 
 def layer_names(graph: Graph) -> tuple[list[str], list[str]]:
-    """Names of the rows (who writes) and columns (who reads) of a layer-by-layer heat map, layers counted from 0."""
+    """Names of the rows (who writes) and columns (who reads) of a layer-by-layer heat map, layers
+    counted from 0.
+    """
     writers = ["input"] + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
     readers = [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"] + ["logits"]
     return writers, readers
 
 
 def layer_matrix(graph: Graph, values: torch.Tensor) -> torch.Tensor:
-    """(writers, readers): sums of a vector over edges, heads of a layer together. Give absolute values: signed ones cancel."""
+    """(writers, readers): sums of a vector over edges, heads of a layer together. Give absolute
+    values: signed ones cancel.
+    """
     writers, readers = layer_names(graph)
     row = torch.tensor([writers.index(name.split(".")[0]) for name in graph.sources])
     column = torch.tensor(
@@ -47,7 +51,9 @@ def layer_matrix(graph: Graph, values: torch.Tensor) -> torch.Tensor:
 
 
 def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric's unit"):
-    """A Figure: sum of |score|, in `unit`, from every layer's attention or MLP to every other's, on a logarithmic scale."""
+    """A Figure: sum of |score|, in `unit`, from every layer's attention or MLP to every other's, on
+    a logarithmic scale.
+    """
     writers, readers = layer_names(graph)
     values = layer_matrix(graph, scores.abs())
     positive = values[values > 0]
@@ -72,8 +78,8 @@ def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric
 
 
 def group_bars(graph: Graph, by_group: torch.Tensor, tokens: dict[str, float], title: str):
-    """A Figure: in which group of tokens each layer reads what counts. `by_group` is (groups, edges);
-    `tokens` maps each group's name to its mean number of tokens.
+    """A Figure: in which group of tokens each layer reads what counts. `by_group` is (groups,
+    edges); `tokens` maps each group's name to its mean number of tokens.
     """
     columns = [*range(graph.n_layers), "logits"]
     layer = torch.tensor([graph.layer_of(name) for name in graph.destinations])[graph.edge_index[1]]
@@ -118,7 +124,8 @@ def draw_circuit(
     title: str,
     most: int = DRAWN_EDGES,
 ) -> list[str]:
-    """Write a drawing (.png, .svg or .pdf) of the strongest kept edges; returns their names, strongest first.
+    """Write a drawing (.png, .svg or .pdf) of the strongest kept edges; returns their names,
+    strongest first.
 
     Width grows with |score|; the colour tells what an edge is read as. A positive score (ablating
     the edge raises the metric) is solid, a negative one dashed.
@@ -158,7 +165,9 @@ def legend(*lines: str) -> str:
 
 
 def pen_width(score: float, largest: float) -> str:
-    """Graphviz's width of an edge: 4 points for the largest |score|, the others by the root of their share."""
+    """Graphviz's width of an edge: 4 points for the largest |score|, the others by the root of
+    their share.
+    """
     return f"{0.6 + 3.4 * math.sqrt(abs(score / largest)):.2f}"
 
 
@@ -215,7 +224,8 @@ def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
 
 @contextlib.contextmanager
 def _quiet_stderr():
-    # Graphviz's C library writes font configuration warnings to the process's stderr; errors still come as exceptions.
+    # Graphviz's C library writes font configuration warnings to the process's stderr; errors still
+    # come as exceptions.
     sys.stderr.flush()
     saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 2)

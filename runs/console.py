@@ -46,7 +46,9 @@ def run_script(main) -> None:
 
 
 def _in_utf8() -> None:
-    """Start the script again in Python's UTF-8 mode where the locale has another encoding: names and texts are UTF-8."""
+    """Start the script again in Python's UTF-8 mode where the locale has another encoding: names
+    and texts are UTF-8.
+    """
     if sys.getfilesystemencoding() != "utf-8":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -17,10 +17,11 @@ from runs import console, errors
 
 @contextlib.contextmanager
 def atomic(path):
-    """A temporary name beside `path`, of the same suffix; renamed to `path` when the block ends well, removed otherwise.
+    """A temporary name beside `path`, of the same suffix; renamed to `path` when the block ends
+    well, removed otherwise.
 
-    A folder replaces a folder, a file a file. Raises InputError when `path` is a folder and a file was written, and OSError
-    that names `path` for whatever the outside world refuses in the block.
+    A folder replaces a folder, a file a file. Raises InputError when `path` is a folder and a file
+    was written, and OSError that names `path` for whatever the outside world refuses in the block.
     """
     path = Path(path)
     prefix = f".writing-{path.name}-"
@@ -46,7 +47,8 @@ def atomic(path):
 
 @contextlib.contextmanager
 def naming(path):
-    """A block in which `path` is written: what the outside world refuses there comes out as an OSError that names it.
+    """A block in which `path` is written: what the outside world refuses there comes out as an
+    OSError that names it.
 
     Libraries raise errors of their own for a full disk, and OSErrors without a name.
     """
@@ -72,13 +74,16 @@ def _in_the_writing_of(path, name) -> bool:
 
 
 def write_text(path, text: str) -> None:
-    """Write `text` to `path` in one step, in UTF-8. What of a file name is no character is escaped, as JSON does."""
+    """Write `text` to `path` in one step, in UTF-8. What of a file name is no character is escaped,
+    as JSON does.
+    """
     with atomic(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path, content) -> None:
-    """Write JSON in one step, with a final newline. Raises ValueError for NaN or infinity: they are not JSON.
+    """Write JSON in one step, with a final newline. Raises ValueError for NaN or infinity: they are
+    not JSON.
 
     Piece by piece: the text of a circuit of a million edges takes a gigabyte as a list of pieces.
     """
@@ -99,7 +104,9 @@ def write_jsonl(path, rows) -> None:
 
 
 def read_jsonl(path) -> list:
-    """The objects of a file of `write_jsonl`. Lines end at a newline only: texts may hold any other separator."""
+    """The objects of a file of `write_jsonl`. Lines end at a newline only: texts may hold any other
+    separator.
+    """
     with open(path, encoding="utf-8", newline="\n") as lines:
         return [strict_json.loads(line) for line in lines]
 

@@ -14,7 +14,9 @@ TOLD_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def outside(error: BaseException) -> OSError | None:
-    """The OSError that an error is or was raised from, also where a library tells of it in words; None: it is no such thing."""
+    """The OSError that an error is or was raised from, also where a library tells of it in words;
+    None: it is no such thing.
+    """
     cause, looked_at = error, []
     while cause is not None and cause not in looked_at:  # causes may go round in a circle
         looked_at.append(cause)

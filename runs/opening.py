@@ -174,9 +174,11 @@ def _first_words(error: Exception) -> str:
 
 
 def fuse_gelu(model):
-    """The model, with transformers' `gelu_new` (eight passes over memory) computed by torch's kernel of the same function (one).
+    """The model, with transformers' `gelu_new` (eight passes over memory) computed by torch's
+    kernel of the same function (one).
 
-    Numbers agree to a rounding error; the configuration still says `gelu_new`, so that what is saved loads anywhere.
+    Numbers agree to a rounding error; the configuration still says `gelu_new`, so that what is
+    saved loads anywhere.
     """
     from torch.nn import GELU
     from transformers.activations import NewGELUActivation
@@ -189,7 +191,9 @@ def fuse_gelu(model):
 
 
 def silence_transformers() -> None:
-    """No progress bars and no notes from transformers: what they would say of weights that are missing is an error of ours."""
+    """No progress bars and no notes from transformers: what they would say of weights that are
+    missing is an error of ours.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -197,7 +201,9 @@ def silence_transformers() -> None:
 
 
 def base_name(name: str) -> str:
-    """The name under which plain peft finds the base model of an adapter from any folder: an absolute path, or the Hub id."""
+    """The name under which plain peft finds the base model of an adapter from any folder: an
+    absolute path, or the Hub id.
+    """
     source = resolve_model(name)
     return str(Path(source).resolve()) if Path(source).is_dir() else source
 
@@ -313,7 +319,9 @@ def require_agreement(config, tokenizer, name: str, flag: str = "--model_path") 
 
 
 def tokenizer_sha256(tokenizer) -> str | None:
-    """SHA-256 of a tokenizer's vocabulary, the same however and wherever the tokenizer was saved; None for None."""
+    """SHA-256 of a tokenizer's vocabulary, the same however and wherever the tokenizer was saved;
+    None for None.
+    """
     if tokenizer is None:
         return None
     return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
@@ -347,8 +355,8 @@ def open_adapted(
     """(eap's adapter, tokenizer or None) of a model in whose circuits are found or run.
 
     `circuits` maps a name to each circuit that will be run in it; where there is none, `kv` says
-    whether query heads that share keys and values have edges of their own. Raises InputError as `open_model`
-    does, and when a circuit is of another graph or another tokenizer (guard 25).
+    whether query heads that share keys and values have edges of their own. Raises InputError as
+    `open_model` does, and when a circuit is of another graph or another tokenizer (guard 25).
     """
     from eap.models import adapt
 

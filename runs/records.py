@@ -107,7 +107,8 @@ def fingerprint(source, patterns: tuple[str, ...] = MODEL_FILES) -> str:
 
 
 class Run:
-    """One run of a script: what it reads and writes, whether that is there already, and its run.json.
+    """One run of a script: what it reads and writes, whether that is there already, and its
+    run.json.
 
     `flags` maps the name of every flag to its value; `outputs` are the files that must exist for
     the run to be complete; `inputs` maps a name to a path or a Source.
@@ -186,7 +187,9 @@ class Run:
         return self._name(output) in before.get("left_out", ())
 
     def _untouched(self, record: dict, since: float) -> bool:
-        """Whether a complete run's outputs are what it wrote, older than the first try to replace them."""
+        """Whether a complete run's outputs are what it wrote, older than the first try to replace
+        them.
+        """
         found = [
             ((self.record.parent / name), size)
             for name, size in record.get("output_bytes", {}).items()

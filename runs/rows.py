@@ -66,8 +66,8 @@ def _first(wanted: Iterable[str], names: list[str]) -> str | None:
 def read(path: Path, columns: Columns = USUAL):
     """A datasets.Dataset of text columns `id` (null where there is none), `article`, `highlights`.
 
-    Memory-mapped through the cache of `datasets`, where it is known by what the file holds.
-    Raises InputError naming the first row that cannot be read, OSError when the cache cannot be written.
+    Memory-mapped through the cache of `datasets`, where it is known by what the file holds. Raises
+    InputError naming the first row that cannot be read, OSError when the cache cannot be written.
     """
     import datasets.exceptions
 
@@ -110,7 +110,9 @@ def _rows(path: str, sha256: str, version: str, columns: Columns) -> Iterator[di
 
 
 def _csv(path: str, columns: Columns) -> Iterator[tuple[str, dict]]:
-    """Yield (where, {column: text}). Every row must have as many fields as the header: none may move to another column."""
+    """Yield (where, {column: text}). Every row must have as many fields as the header: none may
+    move to another column.
+    """
     csv.field_size_limit(sys.maxsize)  # an article is longer than the 128 kB that it allows
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -150,7 +152,9 @@ def _check_header(path: str, header: list[str], columns: Columns) -> None:
 
 
 def _json(path: str) -> Iterator[tuple[str, dict]]:
-    """Yield (where, object) of a file of one object a line, or of one array. Only a newline ends a line."""
+    """Yield (where, object) of a file of one object a line, or of one array. Only a newline ends a
+    line.
+    """
     with open(path, encoding="utf-8-sig", newline="\n") as file:
         if path.endswith(".json") and _is_array(file):
             yield from _array(path, file)
@@ -233,7 +237,9 @@ def _first_bad_line(path: str) -> int:
 
 
 def _row(path: str, where: str, record: dict, names: dict[str, str]) -> dict:
-    """{"id", "article", "highlights"}; None for what is not there. Raises InputError for an article that is no text."""
+    """{"id", "article", "highlights"}; None for what is not there. Raises InputError for an article
+    that is no text.
+    """
     row = {"id": _id(record)}
     for column, name in names.items():
         text = record.get(name)

@@ -21,7 +21,9 @@ GPU_SECONDS_PER_TOKEN = (
 
 
 class Work(NamedTuple):
-    """Articles that a stage trains on (forward, backward, optimizer), reads (forward only), and summarizes."""
+    """Articles that a stage trains on (forward, backward, optimizer), reads (forward only), and
+    summarizes.
+    """
 
     train: float = 0
     read: float = 0
@@ -137,13 +139,16 @@ def _seconds(work, device) -> float:
 
 
 def training_flop(shape: Shape, context: int = CONTEXT) -> float:
-    """Floating-point operations of training on one article: 6 per weight and token (Kaplan et al., arXiv 2001.08361, 2.1),
-    and 12 x layers x width x context per token for the attention scores."""
+    """Floating-point operations of training on one article: 6 per weight and token (Kaplan et al.,
+    arXiv 2001.08361, 2.1), and 12 x layers x width x context per token for the attention scores.
+    """
     return context * (6 * shape.weights + 12 * shape.layers * shape.width * context)
 
 
 def on_a_gpu(shape: Shape, new_tokens: int) -> Work:
-    """Seconds of an article on a GPU by the two assumptions above: reading takes a third of training's operations (Kaplan et al.)."""
+    """Seconds of an article on a GPU by the two assumptions above: reading takes a third of
+    training's operations (Kaplan et al.).
+    """
     train = training_flop(shape) / (TFLOPS_OF_A_GPU * 1e12)
     return Work(train, train / 3, train / 3 + new_tokens * GPU_SECONDS_PER_TOKEN)
 

@@ -7,9 +7,11 @@ from runs.disk import read_json, write_json
 
 
 def write_layers(path, source: str, scores: dict[str, list[float]]) -> None:
-    """Write `{"format", "source", "scores": {measure: [a number per layer]}, "order": {measure: [layers, most first]}}`.
+    """Write `{"format", "source", "scores": {measure: [a number per layer]}, "order": {measure:
+    [layers, most first]}}`.
 
-    The first measure is the one a reader gets that names none. Raises ValueError for NaN, infinity and measures of unequal length.
+    The first measure is the one a reader gets that names none. Raises ValueError for NaN, infinity
+    and measures of unequal length.
     """
     table = {measure: [float(score) for score in values] for measure, values in scores.items()}
     if (
@@ -30,9 +32,11 @@ def order(scores) -> list[int]:
 def top_layers(
     file, measure: str | None = None, k: int = 3, n_layers: int | None = None
 ) -> list[int]:
-    """The `k` layers that a layers.*.json puts first by `measure` (default: the file's first), in ascending order.
+    """The `k` layers that a layers.*.json puts first by `measure` (default: the file's first), in
+    ascending order.
 
-    Raises InputError for a file of another kind or of a model without `n_layers` layers, an unknown measure, more layers than there are.
+    Raises InputError for a file of another kind or of a model without `n_layers` layers, an unknown
+    measure, more layers than there are.
     """
     content = read_json(file, "layers file (layers.evolution.json, layers.differential.json)")
     orders = content.get("order") if isinstance(content, dict) else None
@@ -54,7 +58,9 @@ def top_layers(
 
 
 def random_layers(n_layers: int, k: int, rng: np.random.Generator) -> list[int]:
-    """`k` different layers of `n_layers`, drawn uniformly, in ascending order. Raises InputError if there are not as many."""
+    """`k` different layers of `n_layers`, drawn uniformly, in ascending order. Raises InputError if
+    there are not as many.
+    """
     if not 0 < k <= n_layers:
         raise InputError(f"expected 1 to {n_layers} layers, got {k}")
     return sorted(rng.choice(n_layers, k, replace=False).tolist())

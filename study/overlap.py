@@ -15,8 +15,8 @@ def jaccard(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def jaccards(kept: torch.Tensor, others: torch.Tensor) -> np.ndarray:
-    """(circuits,) the Jaccard index of each row of `kept` with the same row of `others`, or with the
-    one circuit `others`.
+    """(circuits,) the Jaccard index of each row of `kept` with the same row of `others`, or with
+    the one circuit `others`.
 
     0 for two empty ones: where pruning leaves nothing, nothing twice is no agreement.
     """

@@ -82,7 +82,9 @@ def label(dataset: str) -> str:
 
 
 def title(content: dict) -> str:
-    """What a figure says of the `dataset`, `split` and `without_splits` of an artifact: `cnn_dailymail test`, `rows.jsonl (no splits)`."""
+    """What a figure says of the `dataset`, `split` and `without_splits` of an artifact:
+    `cnn_dailymail test`, `rows.jsonl (no splits)`.
+    """
     return (
         f"{content['dataset']} {'(no splits)' if content['without_splits'] else content['split']}"
     )
@@ -96,13 +98,14 @@ def load(
     *,
     columns: Columns = USUAL,
 ):
-    """A datasets.Dataset of text columns `id`, `article`, `highlights`: the first `max_examples` of a seeded shuffle, or all.
+    """A datasets.Dataset of text columns `id`, `article`, `highlights`: the first `max_examples` of
+    a seeded shuffle, or all.
 
     `columns` says what the data set calls them, if not as usual.
 
-    `demo` is made to size (DEMO_SIZES by default), its first articles. What has no splits is used whole; for other splits than train a
-    note on stderr says so. Rows with a blank article or blank highlights are left out, with a note. Raises InputError naming a row that is
-    not text.
+    `demo` is made to size (DEMO_SIZES by default), its first articles. What has no splits is used
+    whole; for other splits than train a note on stderr says so. Rows with a blank article or blank
+    highlights are left out, with a note. Raises InputError naming a row that is not text.
     """
     import numpy as np
 
@@ -144,7 +147,9 @@ def _saved(folder: Path) -> bool:
 
 
 def without_splits(dataset: str) -> bool:
-    """Whether a data set is one table: a file, or a folder to which a Dataset without splits was saved."""
+    """Whether a data set is one table: a file, or a folder to which a Dataset without splits was
+    saved.
+    """
     return Path(dataset).is_file() or (Path(dataset) / "dataset_info.json").is_file()
 
 
@@ -213,7 +218,9 @@ def _read_file(path: Path, columns: Columns):
 
 @contextlib.contextmanager
 def _naming_the_cache(dataset: str):
-    """A block that reads through the cache of `datasets`: what the outside world refuses there names it."""
+    """A block that reads through the cache of `datasets`: what the outside world refuses there
+    names it.
+    """
     import datasets
 
     try:
@@ -367,7 +374,9 @@ def _silence(logs_only: bool = False):
 
 
 def _with_columns(table, dataset: str, columns: Columns = USUAL):
-    """`table` with exactly the columns id, article and highlights, under these names; ids become text."""
+    """`table` with exactly the columns id, article and highlights, under these names; ids become
+    text.
+    """
     from datasets import Value
 
     found = columns.found_in(table.column_names, f"--dataset {dataset}")
@@ -412,7 +421,9 @@ def _with_ids(table):
 
 
 def _rows_with_text(table, dataset: str):
-    """The rows that can be used, as an array. Raises InputError naming the first row without text, and when no row is left."""
+    """The rows that can be used, as an array. Raises InputError naming the first row without text,
+    and when no row is left.
+    """
     import numpy as np
     import pyarrow.compute as pc
 

@@ -16,12 +16,16 @@ from summarization import prompt, rouge
 
 
 class Dropped(ValueError):
-    """Why a row makes no pair, in words that do not depend on the row, so that rows can be counted by reason."""
+    """Why a row makes no pair, in words that do not depend on the row, so that rows can be counted
+    by reason.
+    """
 
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and its sentences. `sentences` are [start, end) token spans; `salient` numbers those the oracle picks."""
+    """A prompt and its sentences. `sentences` are [start, end) token spans; `salient` numbers those
+    the oracle picks.
+    """
 
     id: str
     ids: np.ndarray  # int32 (tokens,)
@@ -51,7 +55,9 @@ Fill = Callable[
 
 
 def prepare(tokenizer, row: dict, max_length: int, template=None) -> Example:
-    """The prompt of one article with the salience of the sentences that are left of it. Raises Dropped."""
+    """The prompt of one article with the salience of the sentences that are left of it. Raises
+    Dropped.
+    """
     try:
         made = prompt.build(tokenizer, row["article"], row["highlights"], max_length, template)
     except prompt.TooLong as error:
@@ -80,7 +86,9 @@ def prepare(tokenizer, row: dict, max_length: int, template=None) -> Example:
 
 
 def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int, int]], list[str]]:
-    """([start, end) token spans, texts) of the sentences in the first `n_tokens` of an article; a last one may be incomplete."""
+    """([start, end) token spans, texts) of the sentences in the first `n_tokens` of an article; a
+    last one may be incomplete.
+    """
     article = article.strip()
     offsets = prompt.encode_with_offsets(tokenizer, article)[1][:n_tokens]
     article = article[: offsets[-1, 1]] if n_tokens else ""
@@ -96,7 +104,8 @@ def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int
 def prepare_all(
     tokenizer, rows: Iterable[dict], max_length: int, template=None
 ) -> tuple[list[Example], Counter]:
-    """(the examples that can be used, how many rows were dropped by reason). Ids come out unique, articles too.
+    """(the examples that can be used, how many rows were dropped by reason). Ids come out unique,
+    articles too.
 
     `template` is a `prompt.Template`, None the plain one.
     """
@@ -128,7 +137,8 @@ def _new_id(own: str, ids: set[str]) -> str:
 
 
 def swap_filler(examples: list[Example], mask_ids: list[int]) -> Fill:
-    """Fills with a non-salient sentence of another article: of the same length, else the shortest longer one, cut; else several.
+    """Fills with a non-salient sentence of another article: of the same length, else the shortest
+    longer one, cut; else several.
 
     First sentences are left out: their first token lacks the space before it.
     """
@@ -179,10 +189,11 @@ CORRUPTIONS: dict[str, Callable[[list[Example], list[int]], Fill]] = {
 
 
 def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list | None:
-    """`eap.dataset.Pair`s whose salient sentences are corrupted anew, by a kind of `CORRUPTIONS`: other draws, or another kind.
+    """`eap.dataset.Pair`s whose salient sentences are corrupted anew, by a kind of `CORRUPTIONS`:
+    other draws, or another kind.
 
-    None when it cannot be done: the pairs do not say which sentences are salient, no other article has sentences to swap in, or no
-    neutral tokens are given for `mask`.
+    None when it cannot be done: the pairs do not say which sentences are salient, no other article
+    has sentences to swap in, or no neutral tokens are given for `mask`.
     """
     if not all(pair.segments and pair.corrupted_spans for pair in pairs) or (
         kind == "mask" and not mask_ids
@@ -215,7 +226,9 @@ def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list
 
 
 def control_spans(example: Example, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Spans of non-salient sentences drawn at random, as many tokens as the salient ones have or all there are; the last one is cut."""
+    """Spans of non-salient sentences drawn at random, as many tokens as the salient ones have or
+    all there are; the last one is cut.
+    """
     left = sum(example.lengths(salient=True))
     others = [
         span for number, span in enumerate(example.sentences) if number not in example.salient

@@ -16,7 +16,9 @@ from summarization import corpus, prompt
 
 
 class Encoded(NamedTuple):
-    """Examples as Trainer takes them, the rows and ids they came from, how many articles were cut, how many rows dropped and why."""
+    """Examples as Trainer takes them, the rows and ids they came from, how many articles were cut,
+    how many rows dropped and why.
+    """
 
     data: Dataset
     rows: list[int]
@@ -29,7 +31,9 @@ class Encoded(NamedTuple):
         return {"kept": len(self.ids), "truncated": self.n_truncated, "dropped": self.dropped}
 
     def describe(self, what: str) -> str:
-        """One line that says how many examples there are, how many articles were shortened, how many rows dropped and why."""
+        """One line that says how many examples there are, how many articles were shortened, how
+        many rows dropped and why.
+        """
         dropped = "".join(f"; dropped {count}: {why}" for why, count in self.dropped.items())
         return f"{what}: {len(self.ids)} examples, {self.n_truncated} articles shortened to fit{dropped or '; none dropped'}"
 
@@ -66,12 +70,14 @@ def encode(
 def load_disjoint(
     dataset: str, split: str, n_train: int, n_other: int, seed: int, *, columns=corpus.USUAL
 ):
-    """(training rows, rows of `split`, a note or None): without a common row, so that nothing is judged on what it was trained on.
+    """(training rows, rows of `split`, a note or None): without a common row, so that nothing is
+    judged on what it was trained on.
 
-    Articles are told apart by their text, whatever their ids. Of a split of its own every row is used; a training row with the same
-    article is left out, which the note says. Without such a split, or when most of its articles are training rows too (a file without
-    splits), rows are held out of what could be trained on: `n_other` where there are that many beside `n_train`, otherwise what there
-    is or a tenth, at least one. Raises InputError if there is nothing to hold out.
+    Articles are told apart by their text, whatever their ids. Of a split of its own every row is
+    used; a training row with the same article is left out, which the note says. Without such a
+    split, or when most of its articles are training rows too (a file without splits), rows are held
+    out of what could be trained on: `n_other` where there are that many beside `n_train`, otherwise
+    what there is or a tenth, at least one. Raises InputError if there is nothing to hold out.
     """
     parts, notes = load_parts(dataset, n_train, {split: n_other}, seed, columns=columns)
     return parts["train"], parts[split], "; ".join(notes) or None
@@ -85,7 +91,9 @@ def load_parts(
     *,
     columns: corpus.Columns = corpus.USUAL,
 ):
-    """({"train" and each split of `others`: rows}, notes): `load_disjoint` for any number of splits with their sizes, None for all rows."""
+    """({"train" and each split of `others`: rows}, notes): `load_disjoint` for any number of splits
+    with their sizes, None for all rows.
+    """
     parts, notes, judged = {}, [], set()
     most = n_train + sum(n or 0 for n in others.values())
     load = functools.partial(corpus.load, dataset, seed=seed, columns=columns)
@@ -118,8 +126,8 @@ def load_parts(
 
 
 def _own_rows(dataset: str, load, train, judged: set[str]):
-    """The rows of a split, which `load()` reads, without articles `judged` already; None where there
-    is no such split, or most of it is in `train`.
+    """The rows of a split, which `load()` reads, without articles `judged` already; None where
+    there is no such split, or most of it is in `train`.
     """
     try:
         rows = load()
@@ -144,7 +152,9 @@ def _without(rows, articles: set[str]):
 
 
 def held_out(train, n_other: int | None, n_train: int):
-    """(rows without the last ones, these): `n_other` if `n_train` are left, otherwise what is beyond `n_train` or a tenth, at least 1."""
+    """(rows without the last ones, these): `n_other` if `n_train` are left, otherwise what is
+    beyond `n_train` or a tenth, at least 1.
+    """
     if len(train) < 2:
         raise InputError(
             "expected at least 2 examples to hold one out, got 1; give a data set with more rows or with splits"
@@ -154,9 +164,11 @@ def held_out(train, n_other: int | None, n_train: int):
 
 
 class SummaryCollator:
-    """Pads examples to a batch and asks the model for logits from the first summary token of the batch on, not before.
+    """Pads examples to a batch and asks the model for logits from the first summary token of the
+    batch on, not before.
 
-    Multiplying article positions by the vocabulary takes a third of the time and most of the memory, for losses that are masked.
+    Multiplying article positions by the vocabulary takes a third of the time and most of the
+    memory, for losses that are masked.
     """
 
     def __init__(self, tokenizer):
@@ -177,9 +189,11 @@ class SummaryCollator:
 def summary_nll(
     model, data: Dataset, tokenizer, batch_size: int, progress=lambda rows: rows
 ) -> np.ndarray:
-    """Nats per summary token of each example, its mean over the summary and the end-of-text: an array (examples,).
+    """Nats per summary token of each example, its mean over the summary and the end-of-text: an
+    array (examples,).
 
-    The mean over examples of this is what every script reports as summary NLL. The model is put in eval mode and left there.
+    The mean over examples of this is what every script reports as summary NLL. The model is put in
+    eval mode and left there.
     """
     model.eval()
     collate, device = SummaryCollator(tokenizer), next(model.parameters()).device

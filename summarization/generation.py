@@ -14,7 +14,9 @@ BATCH_TOKENS = 16_384  # positions (prompt, padding and new tokens) at a time at
 
 
 class Generated(NamedTuple):
-    """A summary, its tokens without the end-of-text, whether the model ended it itself, and article tokens cut off its prompt."""
+    """A summary, its tokens without the end-of-text, whether the model ended it itself, and article
+    tokens cut off its prompt.
+    """
 
     text: str
     n_tokens: int
@@ -67,7 +69,9 @@ def generate_ids(
     batch_size: int | None = None,
     progress=lambda batches: batches,
 ):
-    """The new tokens of each prompt, in the prompts' order, with the end-of-text and what padding follows it: a list of lists."""
+    """The new tokens of each prompt, in the prompts' order, with the end-of-text and what padding
+    follows it: a list of lists.
+    """
     made = [None] * len(prompts)
     for rows in progress(
         plan_batches(
@@ -97,7 +101,8 @@ def settings(
     min_new_tokens: int = 0,
     end: int | None = None,
 ):
-    """The GenerationConfig: nothing of the checkpoint's own (it may sample, or have `use_cache` false from training).
+    """The GenerationConfig: nothing of the checkpoint's own (it may sample, or have `use_cache`
+    false from training).
 
     `end` is a token that ends a summary beside the tokenizer's end of text: a chat model's turn.
     """
@@ -120,7 +125,9 @@ def settings(
 def plan_batches(
     lengths: list[int], max_new_tokens: int, batch_size: int | None = None, num_beams: int = 1
 ) -> list[list[int]]:
-    """Rows in batches, longest first; a batch holds `batch_size` rows, or BATCH rows and BATCH_TOKENS positions at most."""
+    """Rows in batches, longest first; a batch holds `batch_size` rows, or BATCH rows and
+    BATCH_TOKENS positions at most.
+    """
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     batches, start = [], 0
     while start < len(order):

@@ -84,7 +84,9 @@ SURNAMES = {
 
 
 def articles(split: str, n: int, seed: int = 0) -> list[dict]:
-    """The first n articles of a split, each with `id`, `article` and `highlights` (one sentence a line)."""
+    """The first n articles of a split, each with `id`, `article` and `highlights` (one sentence a
+    line).
+    """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: the newsroom has {', '.join(SPLITS)}")
     return [_article(split, seed, index) for index in range(n)]
@@ -97,7 +99,9 @@ def people(article: str) -> list[str]:
 
 
 def retellings(split: str, n: int, seed: int = 0) -> list[tuple[str, str]]:
-    """n stories, each told in two articles: the same people, places and figures in sentences chosen anew."""
+    """n stories, each told in two articles: the same people, places and figures in sentences chosen
+    anew.
+    """
     pairs = []
     for index in range(n):
         rng = random.Random(f"retellings {split} {seed} {index}")
@@ -116,7 +120,9 @@ def _article(split: str, seed: int, index: int) -> dict:
 def _tell(
     rng: random.Random, split: str, kind: dict, slots: dict | None = None
 ) -> tuple[str, str, dict]:
-    """Article, highlights and slots of the first draft that has the right length and mentions both people again."""
+    """Article, highlights and slots of the first draft that has the right length and mentions both
+    people again.
+    """
     while True:
         article, highlights, filled = _draft(rng, split, kind, slots)
         mentions = [article.count(filled[person]) for person in ("chief", "other")]

@@ -51,7 +51,9 @@ class Template:
 
 
 class Prompt(NamedTuple):
-    """Token ids of the parts; `summary_ids` ends with exactly one end, `n_cut` article tokens are cut off."""
+    """Token ids of the parts; `summary_ids` ends with exactly one end, `n_cut` article tokens are
+    cut off.
+    """
 
     article_ids: list[int]
     cue_ids: list[int]
@@ -228,7 +230,9 @@ def generation_ids(
 
 
 def features(prompt: Prompt) -> dict[str, list[int]]:
-    """What Trainer takes: the loss falls on the summary and its end-of-text only (DataCollatorForSeq2Seq pads labels)."""
+    """What Trainer takes: the loss falls on the summary and its end-of-text only
+    (DataCollatorForSeq2Seq pads labels).
+    """
     ids, start = prompt.ids, prompt.summary_start
     return {
         "input_ids": ids,
@@ -238,7 +242,9 @@ def features(prompt: Prompt) -> dict[str, list[int]]:
 
 
 def context_length(config, tokenizer=None) -> int:
-    """Most tokens that a model reads at once, by its config (or None) and else its tokenizer. Raises InputError without either."""
+    """Most tokens that a model reads at once, by its config (or None) and else its tokenizer.
+    Raises InputError without either.
+    """
     for name in ("n_positions", "max_position_embeddings"):
         if getattr(config, name, None):
             return int(getattr(config, name))
@@ -269,7 +275,9 @@ def encode(tokenizer, text: str) -> list[int]:
 
 
 def encode_with_offsets(tokenizer, text: str) -> tuple[list[int], np.ndarray]:
-    """(token ids, their [start, end) characters as an array of shape (tokens, 2)). Needs a fast tokenizer."""
+    """(token ids, their [start, end) characters as an array of shape (tokens, 2)). Needs a fast
+    tokenizer.
+    """
     from eap.dataset import left_out  # here: it imports torch, and scripts parse their flags first
 
     coded = tokenizer(
@@ -286,7 +294,8 @@ def encode_with_offsets(tokenizer, text: str) -> tuple[list[int], np.ndarray]:
 
 
 def token_sentences(text: str, offsets: np.ndarray, spans: list[tuple[int, int]]) -> np.ndarray:
-    """The sentence of each token, -1 for none: the one that holds the token's last character that is no white space.
+    """The sentence of each token, -1 for none: the one that holds the token's last character that
+    is no white space.
 
     The last one because a token of a byte-level BPE may start with the space between two sentences.
     """
@@ -301,7 +310,9 @@ def token_sentences(text: str, offsets: np.ndarray, spans: list[tuple[int, int]]
 
 
 def _shortened(tokenizer, article: str, room: int) -> tuple[list[int], int]:
-    """(the first article tokens that fit, number cut off): up to the last whole sentence that fits, if there is one."""
+    """(the first article tokens that fit, number cut off): up to the last whole sentence that fits,
+    if there is one.
+    """
     article = article.strip()
     ids, offsets = encode_with_offsets(tokenizer, article)
     if room < min(MIN_ARTICLE_TOKENS, len(ids)):

@@ -21,13 +21,15 @@ MIN_WORDS = (
 )
 COPIED_WORDS = 4  # a copy is a run of so many words
 
-# A full stop after one of these does not end a sentence (nor does one after a single capital: "John F. Kennedy", "U.S.").
+# A full stop after one of these does not end a sentence (nor does one after a single capital: "John
+# F. Kennedy", "U.S.").
 _ABBREVIATIONS = (
     "Mr Mrs Ms Dr Prof Gen Sen Rep Gov Lt Col Maj Sgt Capt Cpl Det Insp Rev Hon Pres Supt St Mt Ft Jr Sr vs No Nos Vol Fig "
     "Jan Feb Aug Sept Sep Oct Nov Dec approx est etc e.g i.e cf"
 )
 ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
-# Marks that end a sentence whatever follows (Chinese, Japanese, Tibetan), and those before white space only, as . ! ?
+# Marks that end a sentence whatever follows (Chinese, Japanese, Tibetan), and those before white
+# space only, as . ! ?
 _ALWAYS = "。！？｡．།༎"
 _BEFORE_SPACE = ".!?؟۔।॥։።၊။៕"
 _CLOSING = "\"'”’)\\]」』）】》〉»"
@@ -45,11 +47,14 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """[start, end) characters of each sentence, without the space between them. By rule, so that no download is needed.
+    """[start, end) characters of each sentence, without the space between them. By rule, so that no
+    download is needed.
 
-    A sentence ends at a newline, and at . ! or ? (or the marks of other scripts) with closing quotes before white space, unless the
-    next letter is small or the full stop belongs to an abbreviation or an initial. A full stop standing alone between spaces, as in
-    the Daily Mail, always ends one; so do 。！？ without a space, and a space between Thai or Lao letters, which have no such mark.
+    A sentence ends at a newline, and at . ! or ? (or the marks of other scripts) with closing
+    quotes before white space, unless the next letter is small or the full stop belongs to an
+    abbreviation or an initial. A full stop standing alone between spaces, as in the Daily Mail,
+    always ends one; so do 。！？ without a space, and a space between Thai or Lao letters, which have
+    no such mark.
     """
     spans, start = [], 0
     for match in _END.finditer(text):
@@ -107,7 +112,9 @@ def score(prediction: str, reference: str) -> dict[str, float]:
 
 
 def score_all(predictions, references, processes: int | None = None) -> dict[str, np.ndarray]:
-    """`score` of every pair, in `processes` processes (default: one per core for many pairs): {name: array (pairs,)}."""
+    """`score` of every pair, in `processes` processes (default: one per core for many pairs):
+    {name: array (pairs,)}.
+    """
     pairs = list(zip(predictions, references, strict=True))
     if processes is None:
         processes = min(os.cpu_count() or 1, len(pairs) // PAIRS_PER_PROCESS)
@@ -146,15 +153,19 @@ class _Words:
 
 
 def salience(sentences: list[str], highlights: str) -> list[float]:
-    """How much of the highlights each sentence holds by itself: the mean of its ROUGE-1 and ROUGE-2 F1, in percent."""
+    """How much of the highlights each sentence holds by itself: the mean of its ROUGE-1 and ROUGE-2
+    F1, in percent.
+    """
     return (50 * _with_each(_tables(sentences, highlights), [])).tolist()
 
 
 def greedy_oracle(sentences: list[str], highlights: str) -> list[int]:
-    """The sentences that together come nearest to the highlights, in their order: the greedy extractive oracle.
+    """The sentences that together come nearest to the highlights, in their order: the greedy
+    extractive oracle.
 
-    Adds, as long as ROUGE-1 F1 + ROUGE-2 F1 of the selection rises, the sentence that raises it most (the first of equals).
-    Empty when no sentence shares a word with the highlights. Source: Nallapati et al. (2017), SummaRuNNer, section 2.2.
+    Adds, as long as ROUGE-1 F1 + ROUGE-2 F1 of the selection rises, the sentence that raises it
+    most (the first of equals). Empty when no sentence shares a word with the highlights. Source:
+    Nallapati et al. (2017), SummaRuNNer, section 2.2.
     """
     tables = _tables(sentences, highlights)
     chosen, best = [], 0.0
@@ -186,16 +197,19 @@ def random_sentences(article: str, k: int, rng: np.random.Generator) -> str:
 
 
 def oracle_summary(article: str, highlights: str) -> str:
-    """The sentences that the oracle picks, one a line; near the best that copying whole sentences can reach."""
+    """The sentences that the oracle picks, one a line; near the best that copying whole sentences
+    can reach.
+    """
     sentences = split_sentences(article)
     return "\n".join(sentences[index] for index in greedy_oracle(sentences, highlights))
 
 
 def copy_rate(prediction: str, article: str) -> float:
-    """Share of the prediction's runs of 4 words that stand in the article, in [0, 1]; 0 for an empty prediction.
+    """Share of the prediction's runs of 4 words that stand in the article, in [0, 1]; 0 for an
+    empty prediction.
 
-    Words as `rouge_score` cuts them, or those of `words.ANY` for an article in another script; not stemmed. A text shorter than 4
-    words counts as one run.
+    Words as `rouge_score` cuts them, or those of `words.ANY` for an article in another script; not
+    stemmed. A text shorter than 4 words counts as one run.
     """
     kind = words.kind_of(article)
     written, source = (words.words(text, kind, stem=False) for text in (prediction, article))
@@ -224,7 +238,8 @@ def _tables(
     """Counts for words and for pairs of neighbouring words, of the highlights' kind and stemmed.
 
     Each is (how often each sentence holds each of the highlights', of shape (sentences, kinds); how
-    many it has, of shape (sentences,); how often the highlights hold each). No pair spans sentences.
+    many it has, of shape (sentences,); how often the highlights hold each). No pair spans
+    sentences.
     """
     kind = words.kind_of(highlights)
     cut, wanted = (
@@ -251,7 +266,8 @@ def _table(grams, wanted_grams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _with_each(tables, chosen: list[int]) -> np.ndarray:
-    """ROUGE-1 F1 + ROUGE-2 F1, in [0, 2], of the chosen sentences together with each sentence: an array (sentences,).
+    """ROUGE-1 F1 + ROUGE-2 F1, in [0, 2], of the chosen sentences together with each sentence: an
+    array (sentences,).
 
     F1 = 2 x common / (candidate + reference), common counts clipped at the reference's.
     """

@@ -193,8 +193,8 @@ class SummaryTrainer(Trainer):
             return super().training_step(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """{"eval_nll", "eval_nll_low", "eval_nll_high"}: the mean over validation examples, with its
-        bootstrap interval.
+        """{"eval_nll", "eval_nll_low", "eval_nll_high"}: the mean over validation examples, with
+        its bootstrap interval.
         """
         nll = summary_nll(
             self.model,

@@ -19,7 +19,8 @@ UNSPACED = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "T
 
 
 def kind_of(text: str) -> str:
-    """LATIN or ANY: which tokenizer sees what `text` says. `rouge_score`'s keeps a to z and 0 to 9 and drops the rest.
+    """LATIN or ANY: which tokenizer sees what `text` says. `rouge_score`'s keeps a to z and 0 to 9
+    and drops the rest.
 
     Letters with accents count as Latin: `rouge_score` splits words there, as in published numbers.
     """
@@ -34,7 +35,8 @@ def words(text: str, kind: str, stem: bool = True) -> list[str]:
     """The words of `text`, in small letters. With LATIN `rouge_score`'s, Porter stems if `stem`.
 
     Exactly these where all letters are Latin; words of other scripts stand between them. ANY has
-    the same words and stems where there are only a to z and 0 to 9. Raises KeyError for another kind.
+    the same words and stems where there are only a to z and 0 to 9. Raises KeyError for another
+    kind.
     """
     return {LATIN: _latin, ANY: _any}[kind](text, stem)
 
@@ -158,7 +160,9 @@ def _any(text: str, stem: bool) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """`text` in small letters, with composed and compatibility characters in one form and without invisible marks."""
+    """`text` in small letters, with composed and compatibility characters in one form and without
+    invisible marks.
+    """
     text = unicodedata.normalize("NFKC", text).casefold()
     return "".join(character for character in text if unicodedata.category(character) != "Cf")
 

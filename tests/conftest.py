@@ -21,7 +21,9 @@ CONTEXT = 320
 
 @pytest.fixture
 def refused(capsys):
-    """A function that asserts that a script's `parse` stops at these words with code 2, in one line that names the first of them."""
+    """A function that asserts that a script's `parse` stops at these words with code 2, in one line
+    that names the first of them.
+    """
 
     def check(parse, words) -> None:
         with pytest.raises(SystemExit) as stopped:
@@ -38,9 +40,11 @@ def refused(capsys):
 
 @pytest.fixture
 def torchrun(tmp_path):
-    """A function of a script's path that returns the words that start it in two processes, neither of which may end beside threads.
+    """A function of a script's path that returns the words that start it in two processes, neither
+    of which may end beside threads.
 
-    A thread of Gloo that outlives the interpreter aborts the process once in a while, so what is looked at is whether one is left.
+    A thread of Gloo that outlives the interpreter aborts the process once in a while, so what is
+    looked at is whether one is left.
     """
 
     def words(path) -> list[str]:
@@ -87,7 +91,9 @@ def articles_file(articles, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
-    """A byte-level BPE of 1,000 entries, of GPT-2's kind; an article and its highlights have under 320 tokens."""
+    """A byte-level BPE of 1,000 entries, of GPT-2's kind; an article and its highlights have under
+    320 tokens.
+    """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 

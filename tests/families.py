@@ -305,7 +305,8 @@ OPERATIONS = SimpleNamespace(norm=norm, scale=scale, attention=attention, gate=g
 def forward(model, embeddings, read, operations=OPERATIONS):
     """(outputs by writer, layers' biases, logits (batch, pos, vocabulary)), given token embeddings.
 
-    `read(slot, outputs, stream)` gives what a slot reads in place of `stream`, all that was written.
+    `read(slot, outputs, stream)` gives what a slot reads in place of `stream`, all that was
+    written.
     """
     config = model.config
     kind, length = config.model_type, embeddings.shape[1]

@@ -72,7 +72,9 @@ def write_evolution(path, first: str, last: str, edges: list[str]) -> None:
 
 
 def write_outputs(folder) -> dict[str, Circuit]:
-    """Fill a folder as the pipeline leaves it, with things that are none of the report's; its circuits."""
+    """Fill a folder as the pipeline leaves it, with things that are none of the report's; its
+    circuits.
+    """
     circuits = {
         name: write_circuit(folder / "circuits" / f"{name}.json", seed)
         for seed, name in enumerate(("C_step2", "C_step5", "C_step10"))

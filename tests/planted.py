@@ -97,7 +97,9 @@ def planted(n_subspaces: int, seed: int):
 
 
 def pairs(generator, n: int = 8) -> list[Pair]:
-    """Random tokens, other ones in the corrupted input at every position: where inputs agree, a true edge would have nothing to carry."""
+    """Random tokens, other ones in the corrupted input at every position: where inputs agree, a
+    true edge would have nothing to carry.
+    """
     tokens = torch.randint(VOCABULARY, (n, 2, TOKENS), generator=generator).tolist()
     return [
         Pair(str(i), clean, corrupted, TOKENS - TARGETS)

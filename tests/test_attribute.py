@@ -21,7 +21,9 @@ from eap.scores import completeness_gap, input_sums, node_scores
 
 
 def slow_scores(case, share):
-    """The definition, edge by edge: every slot gets a copy of its input of its own, whose gradient autograd delivers."""
+    """The definition, edge by edge: every slot gets a copy of its input of its own, whose gradient
+    autograd delivers.
+    """
     adapter, graph = adapt(case.model()), case.graph
     rows = []
     for i, pair in enumerate(case.pairs):
@@ -142,7 +144,8 @@ def test_node_scores_are_the_metric_gradient_at_what_a_node_writes():
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
 def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
-    # EAP is the first-order term: for a tiny part of the way from clean to ablated, exact patching and EAP agree.
+    # EAP is the first-order term: for a tiny part of the way from clean to ablated, exact patching
+    # and EAP agree.
     case = golden("tiny_nll_padded")
     adapter = adapt(case.model())
     work = batches(case.pairs[:2], 2)
@@ -180,7 +183,8 @@ def test_groups_sum_to_the_whole_and_hold_what_happens_at_their_positions():
     adapter, pairs = adapt(case.model()), case.pairs[:2]
     scores = attribute(adapter.model, pairs, "EAP", "nll", groups=THIRDS)
     assert (scores.by_group.sum(1) - scores.edges).abs().max() <= 1e-12 * scores.edges.abs().max()
-    # The oracle: move what m0 writes to the logits at the positions of one group only, a little, and see how the metric moves.
+    # The oracle: move what m0 writes to the logits at the positions of one group only, a little,
+    # and see how the metric moves.
     batch, edge, streams = collate([0, 1], pairs), case.graph.edge_number["m0->logits"], []
     with hooks.frozen(adapter.model), torch.no_grad():
         runner = CircuitRunner(adapter, batch)
@@ -309,7 +313,8 @@ def test_bfloat16_products_keep_the_strongest_edges():
 
 
 def test_methods_name_their_needs():
-    # what --ig_steps auto and completeness gaps are for, and what has no meaning without a corrupted run
+    # what --ig_steps auto and completeness gaps are for, and what has no meaning without a
+    # corrupted run
     assert {name for name, method in METHODS.items() if method.quadrature} == {
         "EAP-IG-inputs",
         "NAP-IG",

@@ -206,7 +206,9 @@ def test_a_paired_difference_that_is_the_same_in_every_text_is_found_whatever_th
 
 
 def test_guard_26_three_seeds_against_one_must_agree_too():
-    """Per-seed differences +3, +3, -1: far from zero on average over texts, but one seed says the opposite."""
+    """Per-seed differences +3, +3, -1: far from zero on average over texts, but one seed says the
+    opposite.
+    """
     spread = np.random.default_rng(0).normal(0, 1, size=40)
     one = np.array([spread])
     found = comparison.paired(np.array([spread + 3, spread + 3, spread - 1]), one, seed=0)
@@ -237,7 +239,9 @@ def trials_of(**arms):
 
 
 def test_no_detectable_difference_where_no_word_is_possible():
-    """7 texts: the smallest p is 2/128 = 0.016; Holm's correction of four arms makes that 0.0625, of two 0.03."""
+    """7 texts: the smallest p is 2/128 = 0.016; Holm's correction of four arms makes that 0.0625,
+    of two 0.03.
+    """
     up = list(np.arange(1.0, 8.0))
     four = bakeoff_report.differences(trials_of(all=[0.0] * 7, a=up, b=up, c=up, d=up), 0)["all"][
         "rouge1"
@@ -258,7 +262,9 @@ def test_no_detectable_difference_where_no_word_is_possible():
 
 
 def test_the_figure_shows_what_differs_from_random_layers():
-    """Filled where the difference is claimed, hollow where it is not; the parameters once, in the title."""
+    """Filled where the difference is claimed, hollow where it is not; the parameters once, in the
+    title.
+    """
     value = {"mean": 20.0, "low": 19.0, "high": 21.0, "seeds": [20.0]}
     arms = {
         name: {"placement": placement, "trainable": [64], "layers": [[0, 2]]}
@@ -657,7 +663,9 @@ SWEPT = [
 
 @pytest.fixture(scope="module")
 def swept(tiny_model_dir, tmp_path_factory):
-    """A bake-off whose sweep tries a rate that is too low to move anything, one that learns, and one that diverges."""
+    """A bake-off whose sweep tries a rate that is too low to move anything, one that learns, and
+    one that diverges.
+    """
     out = tmp_path_factory.mktemp("swept") / "out"
     run(out, tiny_model_dir, "--quiet", *SWEPT, "--lr_sweep", "1e-6,1,1e30")
     return out
@@ -916,7 +924,9 @@ def write_record(path, seconds, inputs=(), **more):
 
 @pytest.fixture
 def chain(tmp_path):
-    """A layers file with all that led to it, in paths relative to the folder that the scripts ran in: 7 + 20 + 3 + 200 seconds."""
+    """A layers file with all that led to it, in paths relative to the folder that the scripts ran
+    in: 7 + 20 + 3 + 200 seconds.
+    """
     root = tmp_path / "project"
     layers.write_layers(
         root / "out/evolution/layers.evolution.json", "evolution", {"after": [0.9, 0.1]}

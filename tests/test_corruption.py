@@ -16,7 +16,9 @@ SUMMARY_END = [7, 8, 9]
 
 
 def example(name, lengths, salient):
-    """An article of sentences of the given lengths; a token is 1000 x article + position, so that it shows where it came from."""
+    """An article of sentences of the given lengths; a token is 1000 x article + position, so that
+    it shows where it came from.
+    """
     ends = np.cumsum(lengths)
     ids = np.concatenate([1000 * name + np.arange(ends[-1]), SUMMARY_END]).astype(np.int32)
     spans = list(zip((ends - lengths).tolist(), ends.tolist(), strict=True))
@@ -54,7 +56,9 @@ def test_sentence_spans_hold_exactly_their_sentences(tiny_tokenizer, articles):
 
 
 def test_the_newsrooms_salient_sentences_are_found():
-    """The generator compresses the lead and one or two others, one highlight each: the oracle must find the lead and no more than these."""
+    """The generator compresses the lead and one or two others, one highlight each: the oracle must
+    find the lead and no more than these.
+    """
     rows = newsroom.articles("validation", 100)
     picked = [rouge.oracle(row["article"], row["highlights"]) for row in rows]
     assert np.mean([0 in found for found in picked]) >= 0.9

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A folder with pairs, the demo model fine-tuned as the demo does it, and the ROUGE of both on 100 test articles."""
+    """A folder with pairs, the demo model fine-tuned as the demo does it, and the ROUGE of both on
+    100 test articles.
+    """
     folder = tmp_path_factory.mktemp("demo")
     pairs = "--dataset demo --model_path demo --max_examples 64 --eval_fraction 0 --corruption {0} --output {0}.jsonl --output_dir {0}"
     steps = [
@@ -77,7 +79,9 @@ def test_salient_sentences_matter_three_times_as_much_as_others(study, corruptio
 
 
 def test_scores_agree_with_exact_patching():
-    """The 300 strongest edges by the default method and 300 random ones; Gauss-Legendre points are no worse than the reference's rule."""
+    """The 300 strongest edges by the default method and 300 random ones; Gauss-Legendre points are
+    no worse than the reference's rule.
+    """
     args = methods.parse(["--quiet"])
     adapter, pairs = (
         adapt(opening.load_model("demo", torch.float32, "cpu")),

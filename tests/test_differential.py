@@ -365,7 +365,9 @@ def test_every_similarity_stands_in_the_table_with_its_interval(base):
 
 
 def test_more_attention_to_the_first_token_is_found_apart(base):
-    """One head of layer 1 is drawn to whatever stands first: its key gets the direction that all its queries have."""
+    """One head of layer 1 is drawn to whatever stands first: its key gets the direction that all
+    its queries have.
+    """
     other = copy.deepcopy(base)
     with torch.no_grad():
         for each in (base, other):
@@ -435,7 +437,9 @@ def test_summary_is_strict_json(base):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A tiny base model, a changed copy, and one with another tokenizer, each with the demo's tokenizer; a file of articles."""
+    """A tiny base model, a changed copy, and one with another tokenizer, each with the demo's
+    tokenizer; a file of articles.
+    """
     from transformers import AutoTokenizer
 
     folder = tmp_path_factory.mktemp("models")

@@ -218,9 +218,11 @@ def test_the_norm_is_the_plain_sum_without_noise_and_near_zero_with_nothing_else
 
 
 def test_a_noisier_model_has_not_weakened_its_edges():
-    """80 edges with the same true scores before and after among others of noise alone, twice as much of it after.
+    """80 edges with the same true scores before and after among others of noise alone, twice as
+    much of it after.
 
-    With these seeds the noise makes the second norm half as large again as the first, which must not pass for a change of every edge.
+    With these seeds the noise makes the second norm half as large again as the first, which must
+    not pass for a change of every edge.
     """
     true = torch.zeros(8000)
     true[:80] = 1 + randn(80).abs()
@@ -243,7 +245,9 @@ def test_a_noisier_model_has_not_weakened_its_edges():
 
 
 def test_noise_of_layers_by_hand():
-    """One edge, scores 0 and 2: means of resamples are 0, 1, 2 in shares 1/4, 1/2, 1/4, so two lie 3/4 apart on average."""
+    """One edge, scores 0 and 2: means of resamples are 0, 1, 2 in shares 1/4, 1/2, 1/4, so two lie
+    3/4 apart on average.
+    """
     scores = torch.zeros(2, GRAPH.n_edges)
     scores[1, GRAPH.edge_number["a0.h1->m2"]] = 2
     drawn = evolution.layer_noise(GRAPH, scores / 2, seed=0)
@@ -254,7 +258,9 @@ def test_noise_of_layers_by_hand():
 
 
 def test_shares_hold_the_norm_s_own_error():
-    """Examples that differ in scale only have one and the same share of their own sum: no spread is left."""
+    """Examples that differ in scale only have one and the same share of their own sum: no spread is
+    left.
+    """
     scores = torch.tensor([1.0, 3.0, 5.0, 7.0])[:, None] * torch.tensor([2.0, -1.0, 1.0])
     found = evolution.norms([scores])
     assert found.values == pytest.approx([16])
@@ -264,7 +270,9 @@ def test_shares_hold_the_norm_s_own_error():
 
 
 def test_an_edge_that_only_crossed_the_border_is_not_called_added():
-    """The border between the 40th and the 41st edge moves with the noise of other examples: that alone is no change of an edge."""
+    """The border between the 40th and the 41st edge moves with the noise of other examples: that
+    alone is no change of an edge.
+    """
     signal = planted(0, 0.0)
     before, after = (signal + 2 * randn(*signal.shape, seed=seed) for seed in (1, 2))
     first, last = (circuit_of(scores).in_graph for scores in (before, after))
@@ -307,7 +315,9 @@ def test_every_edge_is_faithful_and_no_edge_is_not(tiny):
 
 
 def test_faithfulness_by_hand_with_a_paired_interval():
-    """f = (4 - 1) / (4 - 0) for one circuit and (4 - 3) / 4 for the other; examples that differ in scale only leave no interval."""
+    """f = (4 - 1) / (4 - 0) for one circuit and (4 - 3) / 4 for the other; examples that differ in
+    scale only leave no interval.
+    """
     scale = torch.tensor([1.0, 2.0, 5.0])
     values = {"full": 0 * scale, "own": 1 * scale, "final": 3 * scale, "empty": 4 * scale}
     row = evolution_faithfulness.summarise(values, seed=0)
@@ -396,7 +406,9 @@ def run(tmp_path, *flags, out="out"):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Steps 0 and 10 hold one model on the same examples but for a little noise; step 100 another model."""
+    """Steps 0 and 10 hold one model on the same examples but for a little noise; step 100 another
+    model.
+    """
     early = planted(0, 0.5)
     write(tmp_path / "circuits", "C_step0", early)
     write(tmp_path / "circuits", "C_step10", early + 0.02 * randn(*early.shape, seed=9))
@@ -471,7 +483,9 @@ def evolved(*per_example):
 
 
 def test_arrival_is_beside_a_test_on_the_same_examples():
-    """Eight edges strengthened by as much in every example: less than other examples change, yet no accident of these."""
+    """Eight edges strengthened by as much in every example: less than other examples change, yet no
+    accident of these.
+    """
     last = planted(7, 2.0)
     near = last + 0.02 * randn(*last.shape, seed=3)
     below, shifted = last.mean(0).abs().argsort(descending=True)[41:49], near.clone()
@@ -567,7 +581,9 @@ def test_training_loss_stands_above(folder):
 
 @pytest.fixture(scope="module")
 def finetuned(tmp_path_factory):
-    """A run of two checkpoints, a circuit of each (all edges; none but one path), and pairs of which extraction saw the first."""
+    """A run of two checkpoints, a circuit of each (all edges; none but one path), and pairs of
+    which extraction saw the first.
+    """
     folder, case = tmp_path_factory.mktemp("run"), golden("small_kl_padded")
     graph, model = case.graph, case.model(torch.float32)
     every = torch.ones(graph.n_edges, dtype=torch.bool)

@@ -50,7 +50,9 @@ def test_crossings_are_read_off_in_log_k():
 
 
 def test_areas_say_the_sizes_that_they_are_over():
-    """f is the share itself: over 0.1 to 100 % CPR is its mean, 0.5005; over 1 to 20 % the same curve has 0.105."""
+    """f is the share itself: over 0.1 to 100 % CPR is its mean, 0.5005; over 1 to 20 % the same
+    curve has 0.105.
+    """
     fractions, n = [0.001, 0.01, 0.05, 0.2, 1.0], 9
     none = torch.zeros(GRAPH.n_edges, dtype=torch.bool)
     here = faithfulness.Setting(
@@ -89,7 +91,9 @@ def test_running_circuits_gives_the_ends_and_every_example_its_own_row():
 
 
 def test_running_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
-    """Memory is full when the third circuit of a batch of more than two examples runs: what had been run of the batch is run again."""
+    """Memory is full when the third circuit of a batch of more than two examples runs: what had
+    been run of the batch is run again.
+    """
     case, told = golden("small_kl_padded"), []
     adapter, none = adapt(case.model()), torch.zeros(case.graph.n_edges, dtype=torch.bool)
     half = torch.arange(case.graph.n_edges) % 2 == 0
@@ -189,7 +193,8 @@ def test_salient_sentences_are_corrupted_again_and_nothing_else():
 
 
 def test_a_resample_without_an_effect_has_no_f_and_no_nan_is_written():
-    # Of two examples only the first is changed by corruption: a resample of the second alone is 0 / 0.
+    # Of two examples only the first is changed by corruption: a resample of the second alone is 0 /
+    # 0.
     entries = [faithfulness.Entry("circuit", 0.5, torch.ones(GRAPH.n_edges, dtype=torch.bool))]
     here = faithfulness.Setting(entries, np.array([[0.25, 0.0]]), np.zeros(2), np.array([1.0, 0.0]))
     rows = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])

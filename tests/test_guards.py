@@ -48,7 +48,9 @@ RNG = np.random.default_rng(0)
 
 
 def setting(circuit, null, full, empty, kind="random", fraction=0.05):
-    """A circuit of one size and its nulls, from per-example values; which edges they have does not matter here."""
+    """A circuit of one size and its nulls, from per-example values; which edges they have does not
+    matter here.
+    """
     none = torch.zeros(SMALL.n_edges, dtype=torch.bool)
     entries = [faithfulness.Entry("circuit", fraction, none)] + [
         faithfulness.Entry(kind, fraction, none, i) for i in range(len(null))
@@ -107,7 +109,9 @@ def test_guard_1_kl_is_summed_over_the_vocabulary():
 
 
 def test_guard_2_a_circuit_that_does_nothing_is_not_97_percent_faithful():
-    """m(circuit) / m(full) of an empty circuit is close to 1 as the metric does not start at 0; f is 0, not above random circuits."""
+    """m(circuit) / m(full) of an empty circuit is close to 1 as the metric does not start at 0; f
+    is 0, not above random circuits.
+    """
     full = 6.0 + RNG.normal(0, 0.02, 40)
     empty = full + 0.2 + RNG.normal(0, 0.02, 40)
     circuit, null = (
@@ -128,7 +132,9 @@ def test_guard_2_a_circuit_that_does_nothing_is_not_97_percent_faithful():
 
 
 def test_guard_2_an_f_that_means_nothing_is_not_drawn():
-    """Corruption's effect of 0.001 on average scatters by 0.2 over examples: f divides by it, and its curve could be anything."""
+    """Corruption's effect of 0.001 on average scatters by 0.2 over examples: f divides by it, and
+    its curve could be anything.
+    """
     rows, full = statistics.resample(40, 0), np.zeros(40)
     for scatter, shown in ((0.2, False), (0.0001, True)):
         noise = RNG.normal(0, scatter, 40)
@@ -164,7 +170,9 @@ def test_guard_2_an_f_that_means_nothing_is_not_drawn():
 
 
 def test_guard_14_the_metric_covers_all_summary_tokens():
-    """A corruption that leaves the first summary token alone and changes the other two: the first token alone shows nothing."""
+    """A corruption that leaves the first summary token alone and changes the other two: the first
+    token alone shows nothing.
+    """
     clean = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
     changed = torch.tensor([[0.0, 0.0], [np.log(3), 0.0], [np.log(3), 0.0]], dtype=torch.float64)
     reference = metrics.reference(clean, changed, torch.tensor([0, 1, 1]))
@@ -179,7 +187,9 @@ def test_guard_14_the_metric_covers_all_summary_tokens():
 
 
 def test_guard_19_scores_do_not_depend_on_batch_size_or_padding():
-    """A mean over the tokens of a padded batch weights long summaries more; ours is one number per example, whatever it is padded to."""
+    """A mean over the tokens of a padded batch weights long summaries more; ours is one number per
+    example, whatever it is padded to.
+    """
     case = golden("tiny_nll_padded")
     pairs = [
         Pair(str(i), one.clean_ids[i:], one.corrupted_ids[i:], one.target_start - i - (i == 0))
@@ -234,7 +244,9 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
 
 
 def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
-    """From few noisy examples one model's circuits overlap by under a half, which reads like a change. The noise floor says what it is."""
+    """From few noisy examples one model's circuits overlap by under a half, which reads like a
+    change. The noise floor says what it is.
+    """
     graph, n, generator = Graph(6, 6, 12), 120, torch.Generator().manual_seed(0)
     true = torch.randn(graph.n_edges, generator=generator)
     one, other = (true + 3 * torch.randn(12, graph.n_edges, generator=generator) for _ in range(2))
@@ -256,7 +268,9 @@ def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
 def test_guard_12_sizes_before_and_after_pruning_are_told_and_an_empty_circuit_is_an_error(
     tmp_path,
 ):
-    """Five strong edges of which one lies on no path: "a circuit of 5 edges" has 4. With none on a path there is no circuit."""
+    """Five strong edges of which one lies on no path: "a circuit of 5 edges" has 4. With none on a
+    path there is no circuit.
+    """
     scores = torch.zeros(3, SMALL.n_edges)
     for edge, score in (
         ("input->a0.h0<v>", 5.0),
@@ -280,7 +294,9 @@ def test_guard_12_sizes_before_and_after_pruning_are_told_and_an_empty_circuit_i
 
 
 def test_guard_13_q_k_and_v_do_not_cancel():
-    """A head read strongly through q and k with opposite signs: summed with sign it has no score at all."""
+    """A head read strongly through q and k with opposite signs: summed with sign it has no score at
+    all.
+    """
     scores = torch.zeros(SMALL.n_edges)
     scores[SMALL.edge_number["input->a0.h0<q>"]], scores[SMALL.edge_number["input->a0.h0<k>"]] = (
         1.0,
@@ -300,7 +316,9 @@ def test_guard_13_q_k_and_v_do_not_cancel():
 
 
 def test_guard_20_no_circuit_is_judged_on_examples_it_was_found_on(tmp_path, tiny_model_dir):
-    """A file that holds extraction's examples and new ones: only the new ones count, also those that the other circuit saw are out."""
+    """A file that holds extraction's examples and new ones: only the new ones count, also those
+    that the other circuit saw are out.
+    """
     graph = Graph(2, 4, 48)
     for name, ids in (("A", ["a", "b"]), ("B", ["c"])):
         circuit = Circuit(
@@ -339,7 +357,9 @@ def test_guard_20_no_circuit_is_judged_on_examples_it_was_found_on(tmp_path, tin
 
 
 def test_guard_23_nan_is_not_the_strongest_edge():
-    """torch sorts NaN first, so a broken layer's edges would pass for the circuit; ours stops and names layer and edge."""
+    """torch sorts NaN first, so a broken layer's edges would pass for the circuit; ours stops and
+    names layer and edge.
+    """
     scores = torch.ones(SMALL.n_edges)
     scores[7] = float("nan")
     assert int(torch.argsort(scores.abs(), descending=True)[0]) == 7
@@ -353,7 +373,9 @@ def test_guard_23_nan_is_not_the_strongest_edge():
 
 
 def test_guard_24_signed_and_absolute_ranking_are_told_apart_in_the_file(tmp_path):
-    """The same scores give two different circuits; a comparison that does not know would call the difference a change."""
+    """The same scores give two different circuits; a comparison that does not know would call the
+    difference a change.
+    """
     scores = torch.linspace(-3, 2, SMALL.n_edges).repeat(4, 1)
     absolute, signed = (
         chosen(tmp_path, scores, "--fraction", "0.5", flag)
@@ -374,7 +396,9 @@ def test_guard_24_signed_and_absolute_ranking_are_told_apart_in_the_file(tmp_pat
 
 
 def test_guard_25_a_circuit_of_another_tokenizer_or_shape_is_refused(tmp_path, tiny_model_dir):
-    """A circuit of a model of the same shape loads and runs without complaint; its tokens mean something else."""
+    """A circuit of a model of the same shape loads and runs without complaint; its tokens mean
+    something else.
+    """
     for graph, told, message in (
         (Graph(2, 4, 48), {"tokenizer_sha256": "x"}, "another tokenizer"),
         (Graph(3, 4, 48), {}, "3 layers"),
@@ -395,7 +419,9 @@ def test_guard_25_a_circuit_of_another_tokenizer_or_shape_is_refused(tmp_path, t
 
 
 def test_guard_15_a_pair_that_does_not_align_is_refused_by_row(tmp_path):
-    """Zipped together, a corrupted input of one token more passes unseen, and every later position is compared with its neighbour."""
+    """Zipped together, a corrupted input of one token more passes unseen, and every later position
+    is compared with its neighbour.
+    """
     rows = [
         {"id": "a", "clean_ids": [1, 2, 3, 4], "corrupted_ids": [1, 9, 3, 4], "summary_start": 2},
         {
@@ -417,7 +443,9 @@ def test_guard_15_a_pair_that_does_not_align_is_refused_by_row(tmp_path):
 
 
 def test_guard_16_an_effect_that_other_sentences_have_too_is_not_called_salience():
-    """Corrupting salient sentences raises KL by a clear 0.5 nats; so does corrupting others, and then it says nothing about salience."""
+    """Corrupting salient sentences raises KL by a clear 0.5 nats; so does corrupting others, and
+    then it says nothing about salience.
+    """
     full, n = np.zeros(40), 40
     kept = torch.zeros(SMALL.n_edges, dtype=torch.bool)
 
@@ -455,7 +483,9 @@ def test_guard_17_only_the_article_is_cut_and_only_what_is_left_is_salient(
 
 
 def test_guard_26_no_claim_word_without_an_interval_that_excludes_zero():
-    """The same mean difference of 0.05 in f, once over examples that agree and once over examples that scatter."""
+    """The same mean difference of 0.05 in f, once over examples that agree and once over examples
+    that scatter.
+    """
     full, empty, n = np.zeros(40), np.ones(40), 40
     rows = statistics.resample(n, 0)
     for scatter, words in ((0.02, "above all at 5.0%"), (0.6, "not told apart at 1 size")):
@@ -467,7 +497,9 @@ def test_guard_26_no_claim_word_without_an_interval_that_excludes_zero():
 
 
 def test_guard_26_few_examples_support_no_claim_about_faithfulness():
-    """Two examples that agree give an interval of no width to speak of, which excludes zero; the same numbers over 8 carry a claim."""
+    """Two examples that agree give an interval of no width to speak of, which excludes zero; the
+    same numbers over 8 carry a claim.
+    """
     kept = torch.zeros(SMALL.n_edges, dtype=torch.bool)
 
     def told(n):
@@ -509,7 +541,9 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
 
 
 def test_guard_26_circuits_differ_only_by_a_p_value_that_noise_seldom_reaches():
-    """Under the null (both models' scores drawn alike) p is under 5 % about as often as it says; a planted difference is found."""
+    """Under the null (both models' scores drawn alike) p is under 5 % about as often as it says; a
+    planted difference is found.
+    """
     generator = torch.Generator().manual_seed(0)
     graph, p = Graph(2, 4, 8), []
     true = torch.randn(graph.n_edges, generator=generator)
@@ -535,7 +569,9 @@ def test_guard_26_circuits_differ_only_by_a_p_value_that_noise_seldom_reaches():
 
 
 def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():
-    """Three layers that move alike: some layer has the largest mean by both measures. With layer 2 farther in every text one may say so."""
+    """Three layers that move alike: some layer has the largest mean by both measures. With layer 2
+    farther in every text one may say so.
+    """
     texts, steps, layers = 20, [0, 5, 10], 3
 
     def said(more, n=texts):
@@ -563,7 +599,9 @@ def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():
 
 
 def test_guard_26_entropy_rose_or_fell_only_where_the_interval_excludes_zero():
-    """Three layers whose mean entropy rises, rises and falls; in the second texts scatter so that its interval holds zero."""
+    """Three layers whose mean entropy rises, rises and falls; in the second texts scatter so that
+    its interval holds zero.
+    """
     change = RNG.normal(0, 1, (12, 3)) * np.array([0.01, 1.0, 0.01])
     change += np.array([0.1, 0.1, -0.1]) - change.mean(0)
     texts = np.stack([change, change], 2)  # (texts, layers, heads)
@@ -583,7 +621,9 @@ def test_guard_26_entropy_rose_or_fell_only_where_the_interval_excludes_zero():
 
 
 def test_guard_26_a_circuit_has_changed_more_than_noise_only_above_what_other_examples_change():
-    """Two extractions of one model on other examples differ in a third of their edges and more; dS says that noise does so too."""
+    """Two extractions of one model on other examples differ in a third of their edges and more; dS
+    says that noise does so too.
+    """
     graph, generator = Graph(3, 4, 16), torch.Generator().manual_seed(0)
     true = torch.randn(graph.n_edges, generator=generator)
 
@@ -656,14 +696,18 @@ def noisy(original, module, scale=0.05, seed=1):
 
 
 def hidden_states(of, ids):
-    """What transformers calls hidden_states, of one text: (states, positions, d_model); the last is after the final norm."""
+    """What transformers calls hidden_states, of one text: (states, positions, d_model); the last is
+    after the final norm.
+    """
     return torch.stack(of(torch.tensor([ids]), output_hidden_states=True).hidden_states)[
         :, 0
     ].detach()
 
 
 def test_guard_3_a_rescaled_final_norm_is_no_change_of_the_last_layer(base, texts, tmp_path):
-    """Only layer 1 changes, a little, and the final norm a lot: the last `hidden_states` entry puts the last layer first."""
+    """Only layer 1 changes, a little, and the final norm a lot: the last `hidden_states` entry puts
+    the last layer first.
+    """
     tuned = noisy(base, "h.1.mlp", 0.02)
     with torch.no_grad():
         tuned.transformer.ln_f.weight *= torch.linspace(0.2, 5, WIDTH)
@@ -689,7 +733,9 @@ def test_guard_3_a_rescaled_final_norm_is_no_change_of_the_last_layer(base, text
 
 
 def test_guard_4_a_massive_dimension_and_the_first_token_hide_no_change(base, texts):
-    """Two unrelated models share one huge dimension: their raw cosine is near 1, over the first token too; ours is not."""
+    """Two unrelated models share one huge dimension: their raw cosine is near 1, over the first
+    token too; ours is not.
+    """
     shared = [copy.deepcopy(base), model(seed=5)]
     with torch.no_grad():
         for each in shared:
@@ -705,7 +751,8 @@ def test_guard_4_a_massive_dimension_and_the_first_token_hide_no_change(base, te
     assert any(
         "dimension 7" in sentence and "raw cosine" in sentence for sentence in summary["sentences"]
     )
-    # the first token: a change of its state alone dominates a mean over positions, and is none of ours
+    # the first token: a change of its state alone dominates a mean over positions, and is none of
+    # ours
     moved = copy.deepcopy(base)
     with torch.no_grad():
         moved.transformer.wpe.weight[0] += 300
@@ -721,7 +768,9 @@ def test_guard_4_a_massive_dimension_and_the_first_token_hide_no_change(base, te
 
 
 def test_guard_5_both_models_read_the_same_tokens(texts, monkeypatch):
-    """Two models with equal insides and other output weights generate other texts: compared while they write, they seem to differ."""
+    """Two models with equal insides and other output weights generate other texts: compared while
+    they write, they seem to differ.
+    """
     base = model(tie_word_embeddings=False)
     tuned = copy.deepcopy(base)
     with torch.no_grad():
@@ -756,7 +805,9 @@ def test_guard_5_both_models_read_the_same_tokens(texts, monkeypatch):
 def test_guard_6_attention_weights_come_from_every_layer_whatever_the_attention_function(
     base, texts
 ):
-    """Under sdpa `output_attentions=True` gives none, silently: a mean over what came would be a mean over nothing."""
+    """Under sdpa `output_attentions=True` gives none, silently: a mean over what came would be a
+    mean over nothing.
+    """
     fused, other = model(attention="sdpa"), noisy(base, "h.0")
     ids = torch.tensor([texts[0]])
     assert not any(weights is not None for weights in fused(ids, output_attentions=True).attentions)
@@ -778,8 +829,11 @@ class Measured:
 
 
 def test_guard_7_entropy_counts_keys_sinks_and_chance_out():
-    """Three ways to see "attention became more focused" where nothing did: longer texts, a stronger sink, and chance among heads."""
-    # longer texts: uniform attention has more nats over more keys; over the log of their number it has 1
+    """Three ways to see "attention became more focused" where nothing did: longer texts, a stronger
+    sink, and chance among heads.
+    """
+    # longer texts: uniform attention has more nats over more keys; over the log of their number it
+    # has 1
     short, long = (
         measures.attention_measures(
             *[torch.ones(1, n, n).tril() / torch.arange(1, n + 1)[:, None]] * 2
@@ -804,7 +858,8 @@ def test_guard_7_entropy_counts_keys_sinks_and_chance_out():
     )
     assert found["kl_base_finetuned_rest"].item() == pytest.approx(0, abs=1e-5)
     assert found["first_token_finetuned"].item() == pytest.approx(0.9, abs=1e-5)
-    # chance: 144 heads whose entropy does not change; uncorrected tests call some of them changed, and about half are "lower"
+    # chance: 144 heads whose entropy does not change; uncorrected tests call some of them changed,
+    # and about half are "lower"
     rng = np.random.default_rng(0)
     before = rng.normal(2, 0.3, size=(40, 12, 12))
     noise = Measured(

@@ -53,7 +53,8 @@ def test_agreement_counts_the_edges_that_both_keep_after_pruning():
     ascending = torch.arange(1.0, SMALL.n_edges + 1)
     same = method_comparison.agreement(circuit(ascending), circuit(-ascending))
     assert same[-1]["jaccard"] == 1  # ranked by |score|
-    # half of the edges: the upper half by number against the lower half, of which pruning leaves no common edge
+    # half of the edges: the upper half by number against the lower half, of which pruning leaves no
+    # common edge
     other = method_comparison.agreement(circuit(ascending), circuit(ascending.flip(0)))
     assert other[-1]["fraction"] == 0.5 and other[-1]["jaccard"] == 0.0
 
@@ -96,7 +97,9 @@ def test_two_circuits_of_which_pruning_leaves_nothing_do_not_agree():
 
 
 def comparison():
-    """Two circuits whose f differ in every one of 20 examples at the larger size and in none at the smaller."""
+    """Two circuits whose f differ in every one of 20 examples at the larger size and in none at the
+    smaller.
+    """
     sizes = {"sizes": [{"fraction": 0.05, "mean": 0.6, "low": 0.5, "high": 0.7}], "resamples": None}
     floor = {"mean": 0.6, "low": 0.5, "high": 0.7}
     common = {"metric": "kl", "example_ids": list("abcd"), "bootstrap": {"noise_floor": floor}}

@@ -110,7 +110,9 @@ def test_highlights_compress_the_lead_and_a_sentence_elsewhere(rows):
 
 
 def test_figures_of_the_highlights_stand_in_salient_sentences_only(rows):
-    """A figure of two or more digits in a highlight is not repeated by chance in more than a few articles."""
+    """A figure of two or more digits in a highlight is not repeated by chance in more than a few
+    articles.
+    """
     figures = [
         (figure, row)
         for row in rows["train"]

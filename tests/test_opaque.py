@@ -28,7 +28,8 @@ from summarization import corpus, examples, prompt, words
 
 STUDY = "st$dy_$x^{2}"  # between two dollar signs matplotlib would read mathematics
 MODEL = "mod$l_$y & <b>"
-# What ends a line for str.splitlines, is white space, turns the direction of writing, or ends a text.
+# What ends a line for str.splitlines, is white space, turns the direction of writing, or ends a
+# text.
 SEPARATORS = "\u2028 \u2029 \x85 \x1c \x0b \x0c \u200f"
 TOWNS = ("Ovelin", "Marsk", "Tibury", "Quell", "Harno", "Desmar", "Lunt", "Varo")
 FLAGS = ["--quiet", "--batch_size", "4"]
@@ -179,7 +180,9 @@ def test_texts_come_out_as_they_went_in(study):
 
 
 def test_the_oracle_of_a_quoted_article_is_not_zero(study):
-    """The highlights stand in the first sentence, but for a few words of it: ROUGE-1 by hand of `rouge_score`'s words."""
+    """The highlights stand in the first sentence, but for a few words of it: ROUGE-1 by hand of
+    `rouge_score`'s words.
+    """
     systems = read(study / "outputs/test_set_evaluation/rouge.json")["systems"]
     # first sentence: the council of T closed N wells for 5 and 6, 11 words; highlights: without
     # `the`, with `endoftext`: 11 words, 10 of them common
@@ -217,7 +220,9 @@ def test_no_special_token_stands_in_an_article(study, tiny_tokenizer):
 
 @contextlib.contextmanager
 def files_up_to(n_bytes: int):
-    """A block in which the kernel refuses to make any file longer: a full disk without one, as writes see it."""
+    """A block in which the kernel refuses to make any file longer: a full disk without one, as
+    writes see it.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     try:
@@ -653,7 +658,9 @@ def test_ids_of_pairs_of_every_kind(tmp_path):
 
 @pytest.fixture(scope="module")
 def normalising(tmp_path_factory, tiny_tokenizer):
-    """A tokenizer that makes letters small, composes them, strips texts and puts one space for several."""
+    """A tokenizer that makes letters small, composes them, strips texts and puts one space for
+    several.
+    """
     from tokenizers import Regex, normalizers
     from transformers import AutoTokenizer
 
@@ -759,7 +766,9 @@ def test_rouge_knows_the_letters_of(language):
 
 
 def test_rouge_of_chinese_by_hand():
-    """6 characters against 4, 4 in common: F1 = 2 x 4 / 10; pairs of neighbours: 5 against 3, 3 in common."""
+    """6 characters against 4, 4 in common: F1 = 2 x 4 / 10; pairs of neighbours: 5 against 3, 3 in
+    common.
+    """
     from summarization import rouge
 
     found = rouge.score("市长周一辞职", "市长周一")

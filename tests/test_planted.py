@@ -25,7 +25,8 @@ def test_integrated_gradients_find_planted_circuits(size):
 
 
 def test_the_planted_edges_alone_carry_the_model_but_for_the_norms_crosstalk():
-    # The construction's own oracle: running only the true edges leaves little of the corruption's effect, running the others leaves most.
+    # The construction's own oracle: running only the true edges leaves little of the corruption's
+    # effect, running the others leaves most.
     model, true, pairs = planted(16, 0)
     adapter = adapt(model)
     with hooks.frozen(model):

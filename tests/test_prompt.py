@@ -15,7 +15,9 @@ SUMMARY = "A short summary."
 
 @pytest.fixture(scope="module")
 def cue_and_summary(tiny_tokenizer):
-    """Tokens that are never cut, counted from the text itself: the cue, one space, the summary, one end-of-text."""
+    """Tokens that are never cut, counted from the text itself: the cue, one space, the summary, one
+    end-of-text.
+    """
     return (
         len(tiny_tokenizer(prompt.CUE)["input_ids"])
         + len(tiny_tokenizer(" " + SUMMARY)["input_ids"])

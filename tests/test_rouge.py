@@ -29,7 +29,8 @@ def test_sentences_by_rule(text, sentences):
 
 
 def test_rouge_by_hand():
-    # 3 of 4 words and 2 of 3 pairs shared on both sides; the longest common subsequence is "the cat sat"
+    # 3 of 4 words and 2 of 3 pairs shared on both sides; the longest common subsequence is "the cat
+    # sat"
     found = rouge.score("the cat sat up", "the cat sat down")
     assert found == pytest.approx({"rouge1": 75, "rouge2": 200 / 3, "rougeL": 75, "rougeLsum": 75})
 
@@ -39,7 +40,8 @@ def test_rouge_stems_and_ignores_case():
 
 
 def test_guard_10_rougelsum_sees_sentences_and_rougel_does_not():
-    # the same two sentences in the other order: every sentence is found (Lsum), the longest subsequence is one of them (L)
+    # the same two sentences in the other order: every sentence is found (Lsum), the longest
+    # subsequence is one of them (L)
     found = rouge.score("Snow hit Rome. Rain hit Oslo hard.", "Rain hit Oslo hard. Snow hit Rome.")
     assert found["rougeLsum"] == 100
     assert found["rougeL"] == pytest.approx(100 * 4 / 7)
@@ -94,7 +96,8 @@ def test_the_oracle_does_not_take_what_lowers_the_score():
 
 
 def test_the_oracle_counts_a_repeated_word_as_often_as_the_highlights_do():
-    # "red red red" holds one of the highlights' two words once (F1 2/5), "blue" has 2/3; both together 4/6, no more than "blue" alone
+    # "red red red" holds one of the highlights' two words once (F1 2/5), "blue" has 2/3; both
+    # together 4/6, no more than "blue" alone
     assert rouge.greedy_oracle(["red red red", "blue"], "red blue") == [1]
     assert rouge.salience(["red red red", "blue"], "red blue") == pytest.approx(
         [50 * 2 / 5, 50 * 2 / 3]

@@ -439,7 +439,9 @@ EVALUATIONS = {
 def test_bfloat16_is_for_attribution_and_circuits_run_in_float32(
     study, monkeypatch, tiny_model_dir, tmp_path, name, capsys
 ):
-    """The f of `--dtype bfloat16` is that of float32, bit for bit; only what is extracted again differs, a little."""
+    """The f of `--dtype bfloat16` is that of float32, bit for bit; only what is extracted again
+    differs, a little.
+    """
     monkeypatch.chdir(study)
     found = {}
     for dtype in ("float32", "bfloat16"):
@@ -558,7 +560,8 @@ def test_two_processes_give_the_scores_of_one(study, tiny_model_dir, torchrun, t
     one, two = (
         load_circuit(tmp_path / name / "C.json").metadata["completeness"] for name in ("one", "two")
     )
-    # the gap is a difference of nearly equal sums over them: processes may not agree in its last digits
+    # the gap is a difference of nearly equal sums over them: processes may not agree in its last
+    # digits
     assert two["per_example"] == pytest.approx(one["per_example"], abs=1e-6) and two[
         "gap"
     ] == pytest.approx(one["gap"], abs=1e-6)

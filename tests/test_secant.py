@@ -198,7 +198,9 @@ def test_equal_inputs_give_the_derivative(metric):
 
 
 def cuts(graph, scores):
-    """For every cut between two groups of writers: the sum over the edges that cross it, (cuts, examples)."""
+    """For every cut between two groups of writers: the sum over the edges that cross it, (cuts,
+    examples).
+    """
     dense = graph.matrix(scores)
     first_reads = torch.tensor(graph.n_parents)
     width = graph.n_heads + 1
@@ -255,7 +257,8 @@ def test_the_gap_in_float32_at_1024_tokens():
 
 
 def test_without_nonlinearity_it_is_EAP():
-    # No attention weight depends on the input, the activation is the identity, the norm's scale is a constant.
+    # No attention weight depends on the input, the activation is the identity, the norm's scale is
+    # a constant.
     model = tiny_gpt2(32, layer_norm_epsilon=1e16).double()
     for block in model.transformer.h:
         block.attn.c_attn.weight.data[:, :64] = 0
@@ -439,7 +442,9 @@ def plain(adapter):
 
 
 def explicit(adapter, ids, operations, read):
-    """The forward pass written out: `read(slot number, writers' outputs, stream)` is what a slot reads."""
+    """The forward pass written out: `read(slot number, writers' outputs, stream)` is what a slot
+    reads.
+    """
     graph, n = adapter.graph, adapter.graph.n_heads
     outputs = [adapter.start(adapter.embed(ids))]
     stream, slot = outputs[0], 0

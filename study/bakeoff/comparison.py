@@ -10,11 +10,13 @@ POWER_FACTOR = 1.960 + 0.842  # normal quantiles of a two-sided test at 5 % and 
 
 
 def paired(values, others, seed: int) -> dict:
-    """The mean of values - others over texts: {"mean", "low", "high", "n", "p", "p_smallest", "detectable", "seeds"}.
+    """The mean of values - others over texts: {"mean", "low", "high", "n", "p", "p_smallest",
+    "detectable", "seeds"}.
 
-    Both are arrays (seeds, texts), averaged over seeds first, so the interval is one over texts for these seeds. `seeds` holds the
-    difference of each seed; one side may have a single seed, which then stands against each of the other's. `detectable` is the
-    smallest true difference that such an experiment finds in 80 % of cases: 2.8 standard errors, of one test without Holm's
+    Both are arrays (seeds, texts), averaged over seeds first, so the interval is one over texts for
+    these seeds. `seeds` holds the difference of each seed; one side may have a single seed, which
+    then stands against each of the other's. `detectable` is the smallest true difference that such
+    an experiment finds in 80 % of cases: 2.8 standard errors, of one test without Holm's
     correction. `p_smallest` is the least p that these texts allow.
     """
     values, others = np.atleast_2d(values), np.atleast_2d(others)
@@ -30,14 +32,18 @@ def paired(values, others, seed: int) -> dict:
 
 
 def smallest_p(difference, flips: int = FLIPS) -> float:
-    """The least p that `sign_flip` can find: only texts with a difference count, and n of them have 2^n signs, two of them extreme."""
+    """The least p that `sign_flip` can find: only texts with a difference count, and n of them have
+    2^n signs, two of them extreme.
+    """
     return max(min(1.0, 2.0 ** (1 - np.count_nonzero(difference))), 1 / (1 + flips))
 
 
 def sign_flip(difference, seed: int, flips: int = FLIPS) -> float:
-    """Two-sided p of a mean of paired differences: the share of random sign flips with a mean as far from zero.
+    """Two-sided p of a mean of paired differences: the share of random sign flips with a mean as
+    far from zero.
 
-    Source: Fisher (1935), The design of experiments, section 21; the observed signs count as one of the flips.
+    Source: Fisher (1935), The design of experiments, section 21; the observed signs count as one of
+    the flips.
     """
     rng, difference = np.random.default_rng(seed), np.asarray(difference, dtype=float)
     threshold = (
@@ -51,7 +57,9 @@ def sign_flip(difference, seed: int, flips: int = FLIPS) -> float:
 
 
 def holm(p_values) -> list[float]:
-    """Holm's adjusted p values: sorted p times the number of hypotheses left, never decreasing, 1 at most. Holm (1979)."""
+    """Holm's adjusted p values: sorted p times the number of hypotheses left, never decreasing, 1
+    at most. Holm (1979).
+    """
     p_values = np.asarray(p_values, dtype=float)
     ascending = np.argsort(p_values, kind="stable")
     adjusted = np.maximum.accumulate(p_values[ascending] * np.arange(len(p_values), 0, -1)).clip(
@@ -63,7 +71,9 @@ def holm(p_values) -> list[float]:
 
 
 def claim(found: dict, higher_is_better: bool) -> str | None:
-    """ "better" or "worse", or None: a word only if the interval excludes zero, Holm's p is under 5 % and all seeds agree in sign."""
+    """ "better" or "worse", or None: a word only if the interval excludes zero, Holm's p is under 5
+    % and all seeds agree in sign.
+    """
     low, high = found["low"], found["high"]
     signs = np.sign(found["seeds"])
     if low <= 0 <= high or found["p_holm"] >= ALPHA or not np.all(signs == signs[0]):

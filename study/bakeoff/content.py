@@ -40,7 +40,9 @@ SPOKEN = (
 
 
 class Cost(NamedTuple):
-    """What an arm cost: mean seconds of training per seed, of its sweep, of what chose its layers (None: no record), peak memory."""
+    """What an arm cost: mean seconds of training per seed, of its sweep, of what chose its layers
+    (None: no record), peak memory.
+    """
 
     train_seconds: float
     sweep_seconds: float
@@ -50,9 +52,11 @@ class Cost(NamedTuple):
 
 
 def summarise(trials: list[tuple], sweeps: dict, seed: int) -> dict:
-    """{arm: {"seeds", "layers" of each seed, "trainable", ..., measure: {"mean", "low", "high", "n", "seeds": a mean per seed}}}.
+    """{arm: {"seeds", "layers" of each seed, "trainable", ..., measure: {"mean", "low", "high",
+    "n", "seeds": a mean per seed}}}.
 
-    `trials` are (trial, metrics, texts), `sweeps` what each arm's found. Intervals are over texts, of each text's mean over the seeds.
+    `trials` are (trial, metrics, texts), `sweeps` what each arm's found. Intervals are over texts,
+    of each text's mean over the seeds.
     """
     table = {}
     for name, values in values_of(trials).items():
@@ -92,10 +96,12 @@ def values_of(trials: list[tuple]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def differences(trials: list[tuple], seed: int) -> dict:
-    """{reference: {measure: {arm: paired difference with "p_holm" and "claim"}}} for the references that took part.
+    """{reference: {measure: {arm: paired difference with "p_holm" and "claim"}}} for the references
+    that took part.
 
-    A family of Holm's correction: all arms against one reference in one measure. "detectable" is None where no word is possible: where
-    even the smallest p of every member of the family leaves Holm's p at 5 % or more, as with few texts or no difference at all.
+    A family of Holm's correction: all arms against one reference in one measure. "detectable" is
+    None where no word is possible: where even the smallest p of every member of the family leaves
+    Holm's p at 5 % or more, as with few texts or no difference at all.
     """
     values, found = values_of(trials), {}
     for reference in [name for name in REFERENCES if name in values]:
@@ -195,7 +201,9 @@ def layer_text(layers: list) -> str:
 
 
 def sentences(content: dict) -> list[str]:
-    """What may be said: of the sweeps; per arm and reference, in the measures of SPOKEN, a claim where `comparison.claim` allows one."""
+    """What may be said: of the sweeps; per arm and reference, in the measures of SPOKEN, a claim
+    where `comparison.claim` allows one.
+    """
     n_seeds = len(content["seeds"])
     said = [
         f"Intervals are over {content['n_texts']} texts, for {'this one seed' if n_seeds == 1 else f'these {n_seeds} seeds'}: "
@@ -239,7 +247,9 @@ def _sentence(name: str, reference: str, measure: Measure, found: dict) -> str:
 
 
 def same_layers(content: dict) -> list[str]:
-    """Which arms are one and the same training, by all that decides it and by its likelihoods: no two results."""
+    """Which arms are one and the same training, by all that decides it and by its likelihoods: no
+    two results.
+    """
     groups = {}
     for name, arm in content["arms"].items():
         same = [arm[key] for key in ("method", "layers", "ranks", "learning_rate", "trainable")]
@@ -263,7 +273,9 @@ def one_draw(content: dict) -> list[str]:
 
 
 def off_budget(content: dict) -> list[str]:
-    """A sentence for every adapter arm that is further from the budget than the others may be (guard 8)."""
+    """A sentence for every adapter arm that is further from the budget than the others may be
+    (guard 8).
+    """
     budget, said = content["budget_parameters"], []
     for name, arm in content["arms"].items():
         if budget is None or arm["method"] in ("none", "full"):

@@ -30,10 +30,12 @@ def choice_seconds(placement: Placement, arm: Arm) -> float | None:
 
 
 def seconds_behind(source, seen: set | None = None) -> float | None:
-    """Seconds that the scripts took whose outputs led to the file `source`, by their run records, each counted once.
+    """Seconds that the scripts took whose outputs led to the file `source`, by their run records,
+    each counted once.
 
-    None ("no record") as soon as a script's output on the way is gone, has no record, or has one of an unfinished run. What no script
-    here made (a model or data set that was given) counts nothing. A record of a resumed run holds its last part only.
+    None ("no record") as soon as a script's output on the way is gone, has no record, or has one of
+    an unfinished run. What no script here made (a model or data set that was given) counts nothing.
+    A record of a resumed run holds its last part only.
     """
     seen, record = set() if seen is None else seen, record_of(Path(source))
     if record is None:
@@ -49,7 +51,9 @@ def seconds_behind(source, seen: set | None = None) -> float | None:
 
 
 def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | None:
-    """`seconds_behind` an input of a record; 0 for what may have been given and has no record of its own."""
+    """`seconds_behind` an input of a record; 0 for what may have been given and has no record of
+    its own.
+    """
     made = name == "finetuned"  # someone's fine-tuning did cost something
     if "commit" in entry:  # on the Hub
         return None if made else 0.0
@@ -61,7 +65,9 @@ def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | No
 
 
 def found_from(record: Path, source: str) -> Path | None:
-    """The path that a record names, which may be relative to the folder its script ran in: that is one above the record."""
+    """The path that a record names, which may be relative to the folder its script ran in: that is
+    one above the record.
+    """
     return next(
         (folder / source for folder in record.resolve().parents if (folder / source).exists()), None
     )

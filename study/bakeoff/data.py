@@ -29,7 +29,8 @@ class Data(NamedTuple):
 
 
 def prepare(settings: Settings, inputs: dict):
-    """(the `Data` of all arms, shapes of the modules that can be wrapped); prints how much there is.
+    """(the `Data` of all arms, shapes of the modules that can be wrapped); prints how much there
+    is.
 
     `inputs` are the entries of the run record. Raises InputError.
     """

@@ -14,10 +14,12 @@ METHODS = ("lora", "rslora", "dora", "adalora", "full", "none")
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to fine-tune: which modules of which layers get adapters, which layers a larger rank, what choosing them cost beforehand.
+    """One way to fine-tune: which modules of which layers get adapters, which layers a larger rank,
+    what choosing them cost beforehand.
 
-    `layers` and `critical` are layer numbers or a strategy: all, random, observed, circuit, change (`--layers_observed`,
-    `--layers_circuit`). Layers in `critical` get `boost` times the rank of the others.
+    `layers` and `critical` are layer numbers or a strategy: all, random, observed, circuit, change
+    (`--layers_observed`, `--layers_circuit`). Layers in `critical` get `boost` times the rank of
+    the others.
     """
 
     name: str
@@ -39,7 +41,9 @@ class Arm:
 
     @property
     def placement(self) -> str:
-        """How its layers are chosen: none, full, all, random, fixed, or measured (a circuit, or what a comparison of models observed)."""
+        """How its layers are chosen: none, full, all, random, fixed, or measured (a circuit, or
+        what a comparison of models observed).
+        """
         if self.method in ("none", "full"):
             return self.method
         if isinstance(self.critical, str):
@@ -51,7 +55,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained: a method and, for adapters, rank and alpha of each wrapped module by its name in the model."""
+    """What is to be trained: a method and, for adapters, rank and alpha of each wrapped module by
+    its name in the model.
+    """
 
     method: str
     ranks: dict[str, int]
@@ -106,7 +112,9 @@ def kinds_of(shapes) -> list[str]:
 
 
 def parameters(shape: tuple[int, int], rank: int, method: str = "lora") -> int:
-    """Trainable parameters of one wrapped module: r (in + out), with DoRA's `out` magnitudes or AdaLoRA's r singular values."""
+    """Trainable parameters of one wrapped module: r (in + out), with DoRA's `out` magnitudes or
+    AdaLoRA's r singular values.
+    """
     return rank * sum(shape) + {"dora": shape[1], "adalora": rank}.get(method, 0)
 
 
@@ -118,9 +126,11 @@ def count(plan: Plan, shapes: dict[str, tuple[int, int]]) -> int:
 def make_plan(
     shapes, arm: Arm, layers, critical, rank: int, budget: int | None, alpha_over_r: float
 ) -> Plan:
-    """The plan of an arm in `layers`, with `arm.boost` times the rank in `critical`; ranks meet `budget` unless it is None.
+    """The plan of an arm in `layers`, with `arm.boost` times the rank in `critical`; ranks meet
+    `budget` unless it is None.
 
-    alpha / r is the same in all of an arm; rsLoRA, whose scaling is alpha / sqrt(r), keeps one alpha, that of its own rank.
+    alpha / r is the same in all of an arm; rsLoRA, whose scaling is alpha / sqrt(r), keeps one
+    alpha, that of its own rank.
     """
     rank, alpha_over_r = arm.rank or rank, arm.alpha_over_r or alpha_over_r
     kinds = kinds_of(shapes)
@@ -150,11 +160,12 @@ def make_plan(
 
 
 def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
-    """Ranks in proportion to `weights` whose parameters add up to `budget` within TOLERANCE, never above it.
+    """Ranks in proportion to `weights` whose parameters add up to `budget` within TOLERANCE, never
+    above it.
 
-    Largest remainders: everything rounded down, then one rank more for the modules furthest below their due while the budget
-    lasts; of modules equally far below first one kind in all layers, these in the order of `spread`. Raises InputError if the
-    budget is too small for that.
+    Largest remainders: everything rounded down, then one rank more for the modules furthest below
+    their due while the budget lasts; of modules equally far below first one kind in all layers,
+    these in the order of `spread`. Raises InputError if the budget is too small for that.
     """
     fixed = sum(parameters(shape, 0, arm.method) for shape in shapes.values())
     due = (budget - fixed) / sum(weight * sum(shapes[name]) for name, weight in weights.items())
@@ -178,7 +189,8 @@ def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
 
 
 def spread(layers) -> dict[int, int]:
-    """{layer: its place in an order of which every beginning is about evenly spaced}, the middle layer first.
+    """{layer: its place in an order of which every beginning is about evenly spaced}, the middle
+    layer first.
 
     The order is van der Corput's (1935): positions by their binary digits read backwards.
     """
@@ -194,7 +206,9 @@ def spread(layers) -> dict[int, int]:
 
 
 def wrap(model, plan: Plan, total_steps: int):
-    """The peft model of a plan, checked against it. The caller seeds torch first: adapters start at random."""
+    """The peft model of a plan, checked against it. The caller seeds torch first: adapters start at
+    random.
+    """
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
     from eap.models import adapt
@@ -235,7 +249,8 @@ def wrap(model, plan: Plan, total_steps: int):
 
 
 def adalora_schedule(total_steps: int, flags: str = "--max_steps") -> dict[str, int]:
-    """AdaLoraConfig's steps: all ranks in the first tenth, what is left after the last fifth but one step, a choice every twentieth.
+    """AdaLoraConfig's steps: all ranks in the first tenth, what is left after the last fifth but
+    one step, a choice every twentieth.
 
     Raises InputError, which names `flags` as what to raise, when no step is between.
     """
@@ -271,7 +286,9 @@ def trainable_parameters(model) -> int:
 
 
 def require_as_planned(wrapped, plan: Plan, shapes) -> None:
-    """Compare wrapped modules, ranks, scalings and the number of trainable parameters with the plan (guard 8). Raises RuntimeError."""
+    """Compare wrapped modules, ranks, scalings and the number of trainable parameters with the plan
+    (guard 8). Raises RuntimeError.
+    """
     found = read_back(wrapped)
     if set(found) != set(plan.ranks):
         raise RuntimeError(
@@ -291,7 +308,9 @@ def require_as_planned(wrapped, plan: Plan, shapes) -> None:
 
 
 def save_adapter(wrapped, folder, base: str) -> None:
-    """Write an adapter that plain peft and `opening.load_model` load; `base` is the name under which its base model is found."""
+    """Write an adapter that plain peft and `opening.load_model` load; `base` is the name under
+    which its base model is found.
+    """
     from pathlib import Path
 
     from runs.disk import read_json, write_json

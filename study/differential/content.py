@@ -18,7 +18,9 @@ DECIMALS = 4  # of a change that is put into words: what rounds to nothing is no
 
 @dataclass(frozen=True)
 class Change:
-    """A way to score how much each layer changed: `values` gives (texts, layers); a signed one is scored by |mean|."""
+    """A way to score how much each layer changed: `values` gives (texts, layers); a signed one is
+    scored by |mean|.
+    """
 
     name: str
     label: str
@@ -27,7 +29,9 @@ class Change:
 
 
 def _blocks(name: str, sign: int = 1, offset: float = 0.0):
-    """offset + sign * a state measure after each block: the embeddings and the final norm are not layers."""
+    """offset + sign * a state measure after each block: the embeddings and the final norm are not
+    layers.
+    """
     return lambda comparison: offset + sign * comparison.states[name][:, 1:-1]
 
 
@@ -75,7 +79,9 @@ ENTROPIES = ("entropy", "normalised_entropy", "entropy_rest", "normalised_entrop
 
 
 def summarise(comparison: Comparison, seed: int) -> dict:
-    """Everything that differential.json holds about the measures; every number that is printed or plotted."""
+    """Everything that differential.json holds about the measures; every number that is printed or
+    plotted.
+    """
     n_texts = len(comparison.states["cosine"])
     heads = {
         name: {"mean": values.mean(0).tolist()} for name, values in sorted(comparison.heads.items())
@@ -102,7 +108,8 @@ def summarise(comparison: Comparison, seed: int) -> dict:
 
 
 def head_change(comparison: Comparison, name: str, seed: int) -> dict:
-    """An attention measure, fine-tuned minus base: overall, per layer and per head with intervals over texts.
+    """An attention measure, fine-tuned minus base: overall, per layer and per head with intervals
+    over texts.
 
     Per head a paired test over texts with false-discovery control.
     """
@@ -134,7 +141,9 @@ def head_change(comparison: Comparison, name: str, seed: int) -> dict:
 
 
 def massive(comparison: Comparison, n_texts: int) -> list[dict]:
-    """The massive dimensions of the residual stream, most massive first: where, how many times the median, their share of |x|^2."""
+    """The massive dimensions of the residual stream, most massive first: where, how many times the
+    median, their share of |x|^2.
+    """
     absolute, square = comparison.absolute[:, :-1] / n_texts, comparison.square[:, :-1] / n_texts
     times = absolute / np.median(absolute, axis=-1, keepdims=True).clip(measures.TINY)
     share = square / square.sum(-1, keepdims=True).clip(measures.TINY)
@@ -156,7 +165,9 @@ def massive(comparison: Comparison, n_texts: int) -> list[dict]:
 
 
 def layer_changes(comparison: Comparison, seed: int) -> dict:
-    """{"changes": {measure: label, scores, order, share of resamples with the same first layer}, "first_layers", "rank_agreement"}."""
+    """{"changes": {measure: label, scores, order, share of resamples with the same first layer},
+    "first_layers", "rank_agreement"}.
+    """
     changes, scores = {}, []
     for change in CHANGES:
         values = change.values(comparison)
@@ -182,13 +193,17 @@ def layer_changes(comparison: Comparison, seed: int) -> dict:
 
 
 def _size(means: np.ndarray, signed: bool) -> np.ndarray:
-    """How large a change is: never negative, and 0 where rounding alone makes as much (1 - cosine of equal states is about 1e-7)."""
+    """How large a change is: never negative, and 0 where rounding alone makes as much (1 - cosine
+    of equal states is about 1e-7).
+    """
     sizes = np.abs(means) if signed else means.clip(min=0)
     return np.where(sizes < ROUNDING, 0.0, sizes)
 
 
 def _top_shared(changes: dict, n_layers: int) -> dict | None:
-    """How many of their first TOP layers two measures share: mean, least, and what random layers would share; None if none changed."""
+    """How many of their first TOP layers two measures share: mean, least, and what random layers
+    would share; None if none changed.
+    """
     tops = [set(entry["order"][:TOP]) for entry in changes.values() if max(entry["scores"]) > 0]
     shared = [len(a & b) for a, b in itertools.combinations(tops, 2)]
     k = min(TOP, n_layers)
@@ -200,7 +215,9 @@ def _top_shared(changes: dict, n_layers: int) -> dict | None:
 
 
 def _rank_agreement(scores: np.ndarray) -> list[list[float]]:
-    """Spearman's correlation over layers of every two measures; 0 where a measure is the same for all layers."""
+    """Spearman's correlation over layers of every two measures; 0 where a measure is the same for
+    all layers.
+    """
     ranks = scores.argsort(kind="stable").argsort(kind="stable").astype(float)
     ranks[np.ptp(scores, axis=1) == 0] = (scores.shape[1] - 1) / 2
     ranks -= ranks.mean(1, keepdims=True)
@@ -223,9 +240,11 @@ def split_by_sign(table: dict[str, list]) -> tuple[list[int], list[int], list[in
 
 
 def first_layer_sentence(firsts: dict[str, tuple[int, float]], texts: int, what: str) -> str:
-    """Whether measures agree about the layer that is `what`, from {measure: (its first layer, the share of resamples that agree)}.
+    """Whether measures agree about the layer that is `what`, from {measure: (its first layer, the
+    share of resamples that agree)}.
 
-    That they agree or disagree is said only of layers that come first in LEVEL of the resamples, and of MIN_EXAMPLES texts (guard 26).
+    That they agree or disagree is said only of layers that come first in LEVEL of the resamples,
+    and of MIN_EXAMPLES texts (guard 26).
     """
     if not firsts:
         return "No measure sees a change."
@@ -276,7 +295,9 @@ def _similarity_table(summary: dict) -> list[str]:
 
 
 def _attention_table(summary: dict) -> list[str]:
-    """Attention by layer: dH is the change of the entropy, `rest` without the first token; intervals stand in the JSON and the plots."""
+    """Attention by layer: dH is the change of the entropy, `rest` without the first token;
+    intervals stand in the JSON and the plots.
+    """
     layers, changes, hidden = (
         summary["attention"]["layers"],
         summary["entropy_change"],
@@ -304,7 +325,9 @@ def _attention_table(summary: dict) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """Eleven characters: four decimals, or an exponent where these would hide a small or a large value."""
+    """Eleven characters: four decimals, or an exponent where these would hide a small or a large
+    value.
+    """
     return f"{value:11.4f}" if value == 0 or 1e-3 <= abs(value) < 1000 else f"{value:11.2e}"
 
 
@@ -341,7 +364,9 @@ def _sentences(summary: dict) -> list[str]:
 
 
 def _first_token_sentences(summary: dict) -> list[str]:
-    """How unlike the others the first token's state is, which is why it is left out; and whether attention to it changed."""
+    """How unlike the others the first token's state is, which is why it is left out; and whether
+    attention to it changed.
+    """
     hidden, layers = summary["hidden"], summary["attention"]["layers"]
     times = [
         np.max(

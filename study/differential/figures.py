@@ -29,7 +29,9 @@ MAGNITUDES = (
 
 
 def similarity_figure(summary: dict):
-    """Three panels over the depth of the model: similarity, relative distance, magnitude; after the final norm set apart."""
+    """Three panels over the depth of the model: similarity, relative distance, magnitude; after the
+    final norm set apart.
+    """
     figure, axes = style.subplots(3, 1, figsize=(6.4, 8.0), sharex=True)
     panels = (
         (SIMILARITIES, "similarity of base and fine-tuned"),
@@ -73,7 +75,9 @@ def _title(what: str, summary: dict) -> str:
 
 
 def attention_figure(summary: dict):
-    """Heat maps of the attention KL by layer and head in both directions on one scale, with the layer means beside them."""
+    """Heat maps of the attention KL by layer and head in both directions on one scale, with the
+    layer means beside them.
+    """
     tables = summary["attention"]
     grids = [
         np.array(tables["heads"][name]["mean"])
@@ -138,7 +142,8 @@ def _layer_points(axis, table, label, colour, shift, marker="o"):
 
 
 def entropy_figure(summary: dict):
-    """Attention entropy in nats and over the log of the number of keys, and attention to the first token: by layer and by head.
+    """Attention entropy in nats and over the log of the number of keys, and attention to the first
+    token: by layer and by head.
 
     Heads that pass the paired test are marked. All changes are fine-tuned minus base.
     """
@@ -210,7 +215,9 @@ def _head_maps(figure, axes, changes, titles, label):
 
 
 def layers_figure(summary: dict):
-    """Which layers changed most by each measure: the score over its largest, the first three layers numbered."""
+    """Which layers changed most by each measure: the score over its largest, the first three layers
+    numbered.
+    """
     changes = summary["changes"]
     grid = np.array([entry["scores"] for entry in changes.values()])
     shares = grid / np.maximum(grid.max(1, keepdims=True), 1e-30)
@@ -245,7 +252,9 @@ def layers_figure(summary: dict):
 
 
 def _mark_found(axis, change):
-    """A triangle on each head that passes the test, up for higher and down for lower: the sign can be read without colour."""
+    """A triangle on each head that passes the test, up for higher and down for lower: the sign can
+    be read without colour.
+    """
     found = np.array(change["heads"]["q"]) <= change["false_discovery_rate"]
     mean = np.array(change["heads"]["mean"])
     for which, marker in ((mean > 0, "^"), (mean < 0, "v")):
@@ -254,7 +263,9 @@ def _mark_found(axis, change):
 
 
 def run_figure(summary: dict):
-    """Heat maps over layers and steps, one per measure: similarity to the base model, and relative distance."""
+    """Heat maps over layers and steps, one per measure: similarity to the base model, and relative
+    distance.
+    """
     panels = [(name, label) for name, label in RUN_PANELS if name in summary["measures"]]
     n_steps, n_states = len(summary["steps"]), len(summary["states"])
     figure, axes = style.subplots(

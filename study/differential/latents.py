@@ -52,14 +52,18 @@ def read(path) -> Latents:
 
 
 def same_probe(a: Latents, b: Latents) -> bool:
-    """Whether both hold the same tokens of the same texts, in models of one shape: only then can columns be compared (guard 5)."""
+    """Whether both hold the same tokens of the same texts, in models of one shape: only then can
+    columns be compared (guard 5).
+    """
     return a.streams.shape == b.streams.shape and all(
         np.array_equal(x, y) for x, y in zip(a[1:], b[1:], strict=True)
     )
 
 
 def probe(sequences: list[list[int]], per_example: int) -> Probe:
-    """The probe of these sequences: at most `per_example` positions of each, evenly spaced from the second token to the last."""
+    """The probe of these sequences: at most `per_example` positions of each, evenly spaced from the
+    second token to the last.
+    """
     spaced = [
         np.unique(np.linspace(1, len(ids) - 1, per_example).round().astype(int))
         for ids in sequences
@@ -69,7 +73,9 @@ def probe(sequences: list[list[int]], per_example: int) -> Probe:
 
 @torch.no_grad()
 def streams(model, ids: list[int]) -> torch.Tensor:
-    """Residual streams of one sequence, pre-norm, on the CPU: float32 (n_layers + 1, positions, d_model)."""
+    """Residual streams of one sequence, pre-norm, on the CPU: float32 (n_layers + 1, positions,
+    d_model).
+    """
     adapter = adapt(model, check=False)
     inputs = torch.tensor([ids], device=next(model.parameters()).device)
     return states(adapter, inputs)[:-1, 0].float().cpu()

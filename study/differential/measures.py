@@ -16,7 +16,9 @@ MASSIVE = 10.0  # a dimension is massive when its mean |activation| is this many
 
 
 def cosine(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean over positions of the cosine between the two models' states. Mostly shows a few massive dimensions; see `centred_cosine`."""
+    """Mean over positions of the cosine between the two models' states. Mostly shows a few massive
+    dimensions; see `centred_cosine`.
+    """
     return torch.nn.functional.cosine_similarity(x, y, dim=-1).mean(-1)
 
 
@@ -36,10 +38,12 @@ def relative_l2(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Debiased linear CKA of the positions: 1 for equal geometry, 0 in expectation for independent states. Needs 4 positions.
+    """Debiased linear CKA of the positions: 1 for equal geometry, 0 in expectation for independent
+    states. Needs 4 positions.
 
-    With A, B the U-centred Gram matrices (zero diagonal): <A, B> / sqrt(<A, A> <B, B>). The plain CKA of n independent states in
-    d >> n dimensions is near 1 and says nothing. Source: Song et al. (2012), HSIC_1; Nguyen et al., arXiv 2010.15327.
+    With A, B the U-centred Gram matrices (zero diagonal): <A, B> / sqrt(<A, A> <B, B>). The plain
+    CKA of n independent states in d >> n dimensions is near 1 and says nothing. Source: Song et al.
+    (2012), HSIC_1; Nguyen et al., arXiv 2010.15327.
     """
     a, b = _u_centred(x), _u_centred(y)
     product = (a * b).sum((-2, -1))
@@ -47,7 +51,9 @@ def cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _u_centred(x: torch.Tensor) -> torch.Tensor:
-    """The Gram matrix of `x`, with a zero diagonal, its off-diagonal row and column effects taken out (Szekely and Rizzo, 2014)."""
+    """The Gram matrix of `x`, with a zero diagonal, its off-diagonal row and column effects taken
+    out (Szekely and Rizzo, 2014).
+    """
     x, n = (
         centred(x),
         x.shape[-2],
@@ -61,7 +67,8 @@ def _u_centred(x: torch.Tensor) -> torch.Tensor:
 
 
 def rsa(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Spearman's correlation of the two models' dissimilarities between positions: 1 - cosine of centred states.
+    """Spearman's correlation of the two models' dissimilarities between positions: 1 - cosine of
+    centred states.
 
     Source: Kriegeskorte et al. (2008). 0 when one model holds all positions equally far apart.
     """
@@ -101,11 +108,14 @@ def magnitude(x: torch.Tensor) -> torch.Tensor:
 def attention_measures(
     base: torch.Tensor, finetuned: torch.Tensor, window: int | None = None
 ) -> dict[str, torch.Tensor]:
-    """Means over queries of entropy (nats; and over the log of the number of keys), KL both ways and attention to the first token.
+    """Means over queries of entropy (nats; and over the log of the number of keys), KL both ways
+    and attention to the first token.
 
-    Weights are causal, without padding; queries start at the second token. Measures ending in `_rest` leave out the first token as a key
-    too: with S the weight on the others, H' = H_rest / S + log S and KL' = KL_rest / S_p - log S_p + log S_q, from the third token on,
-    since with one key left there is nothing to distribute. KL is summed over keys, in nats. With a `window` a query sees so many keys.
+    Weights are causal, without padding; queries start at the second token. Measures ending in
+    `_rest` leave out the first token as a key too: with S the weight on the others, H' = H_rest / S
+    + log S and KL' = KL_rest / S_p - log S_p + log S_q, from the third token on, since with one key
+    left there is nothing to distribute. KL is summed over keys, in nats. With a `window` a query
+    sees so many keys.
     """
     p, q = base[..., 1:, :].float(), finetuned[..., 1:, :].float()
     log_p, log_q = p.clamp_min(TINY).log(), q.clamp_min(TINY).log()
@@ -124,14 +134,18 @@ def attention_measures(
 
 
 def _split_sum(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the first key's term, the sum over the other keys): kept apart, since the first often holds nearly all the weight."""
+    """(the first key's term, the sum over the other keys): kept apart, since the first often holds
+    nearly all the weight.
+    """
     return terms[..., 0], terms[..., 1:].sum(-1)
 
 
 def _entropies(
     name: str, p: torch.Tensor, log_p: torch.Tensor, log_keys
 ) -> dict[str, torch.Tensor]:
-    """`log_keys`: logarithms of the number of keys that each query sees, with the first and without."""
+    """`log_keys`: logarithms of the number of keys that each query sees, with the first and
+    without.
+    """
     first, rest = _split_sum(-p * log_p)
     weight = p[..., 1:].sum(-1).clamp_min(TINY)
     entropy, entropy_rest = first + rest, (rest / weight + weight.log())[..., 1:]
@@ -161,22 +175,28 @@ def _divergences(
 
 
 def over_texts(values: np.ndarray, seed: int) -> dict[str, list]:
-    """{"mean", "low", "high"} along the first axis, with bootstrap intervals over texts; the other axes stay, as nested lists."""
+    """{"mean", "low", "high"} along the first axis, with bootstrap intervals over texts; the other
+    axes stay, as nested lists.
+    """
     low, high = ends(resampled_means(values, seed), axis=0, n=len(values))
     return {"mean": values.mean(0).tolist(), "low": low.tolist(), "high": high.tolist()}
 
 
 def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    """(resamples, ...) means of texts drawn again with replacement: one product of counts with values."""
+    """(resamples, ...) means of texts drawn again with replacement: one product of counts with
+    values.
+    """
     n = len(values)
     counts = np.stack([np.bincount(rows, minlength=n) for rows in resample(n, seed)])
     return (counts @ values.reshape(n, -1) / n).reshape(-1, *values.shape[1:])
 
 
 def sign_flip_p(differences: np.ndarray, seed: int, flips: int = FLIPS) -> np.ndarray:
-    """Two-sided p of "the mean difference is zero", for each column of (texts, columns), by flipping the signs of whole texts.
+    """Two-sided p of "the mean difference is zero", for each column of (texts, columns), by
+    flipping the signs of whole texts.
 
-    p = (1 + flips with |mean| at least the observed one) / (1 + flips). Source: Fisher (1935), the paired permutation test.
+    p = (1 + flips with |mean| at least the observed one) / (1 + flips). Source: Fisher (1935), the
+    paired permutation test.
     """
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(flips, len(differences)))
     extreme = np.abs(signs @ differences) >= np.abs(differences.sum(0)) * (
@@ -186,8 +206,10 @@ def sign_flip_p(differences: np.ndarray, seed: int, flips: int = FLIPS) -> np.nd
 
 
 def massive_dimensions(mean_absolute: np.ndarray) -> np.ndarray:
-    """Booleans (..., d_model): which dimensions' mean |activation| is at least MASSIVE times the median of their state.
+    """Booleans (..., d_model): which dimensions' mean |activation| is at least MASSIVE times the
+    median of their state.
 
-    Source: Sun et al., arXiv 2402.17762, who ask for 100 times and single activations; means over positions are milder.
+    Source: Sun et al., arXiv 2402.17762, who ask for 100 times and single activations; means over
+    positions are milder.
     """
     return mean_absolute >= MASSIVE * np.median(mean_absolute, axis=-1, keepdims=True)

@@ -26,7 +26,9 @@ ROUNDING = (
 
 
 def files(run: str) -> list[tuple[int, Path]]:
-    """(step, latents file) of every checkpoint of a run's folder, in order. Raises InputError without checkpoint-0 and another one."""
+    """(step, latents file) of every checkpoint of a run's folder, in order. Raises InputError
+    without checkpoint-0 and another one.
+    """
     found = []
     for path in (Path(run) / "latents").glob("checkpoint-*.safetensors"):
         step = path.stem.removeprefix("checkpoint-")
@@ -43,9 +45,11 @@ def files(run: str) -> list[tuple[int, Path]]:
 
 
 def follow(found: list[tuple[int, Path]], seed: int, progress=lambda items: items) -> dict:
-    """{"measures": {name: {"mean", "low", "high": (steps, states)}}} and what they are of; intervals over texts.
+    """{"measures": {name: {"mean", "low", "high": (steps, states)}}} and what they are of;
+    intervals over texts.
 
-    CKA and RSA compare pairs of positions, and are left out when a text has fewer than 4. Raises InputError for files of other probes.
+    CKA and RSA compare pairs of positions, and are left out when a text has fewer than 4. Raises
+    InputError for files of other probes.
     """
     base, tables, changes = latents.read(found[0][1]), {}, {}
     columns = [np.flatnonzero(base.example == text) for text in np.unique(base.example)]
@@ -85,11 +89,13 @@ def follow(found: list[tuple[int, Path]], seed: int, progress=lambda items: item
 
 
 def standing(steps: list[int], changes: np.ndarray, seed: int) -> dict | None:
-    """Which layer is farthest from the base at the last step, and when half of that way was gone; None if no layer moved.
+    """Which layer is farthest from the base at the last step, and when half of that way was gone;
+    None if no layer moved.
 
-    `changes` are distances, (texts, steps, layers). {"layer": the farthest by the mean over texts, "share": of the resamples of texts in
-    which it is that, "half": {"first", "last": the first and the last step at which a layer that moved gets half as far as it is at the
-    end, "low", "high": where the two are in the central 95 % of resamples}}.
+    `changes` are distances, (texts, steps, layers). {"layer": the farthest by the mean over texts,
+    "share": of the resamples of texts in which it is that, "half": {"first", "last": the first and
+    the last step at which a layer that moved gets half as far as it is at the end, "low", "high":
+    where the two are in the central 95 % of resamples}}.
     """
     means, drawn = (
         changes.mean(0),
@@ -118,7 +124,9 @@ def standing(steps: list[int], changes: np.ndarray, seed: int) -> dict | None:
 
 
 def _sentences(summary: dict) -> list[str]:
-    """Which layer is farthest from the base at the end, as far as resampled texts agree (guard 26), and when half of the way was gone."""
+    """Which layer is farthest from the base at the end, as far as resampled texts agree (guard 26),
+    and when half of the way was gone.
+    """
     there = {name: row for name, row in summary["standing"].items() if row}
     firsts = {name: (row["layer"], row["share"]) for name, row in there.items()}
     said = [
@@ -139,7 +147,9 @@ def _sentences(summary: dict) -> list[str]:
 
 
 def lines(summary: dict) -> list[str]:
-    """The table that the script prints, layers by steps with intervals, for the centred cosine; then the sentences."""
+    """The table that the script prints, layers by steps with intervals, for the centred cosine;
+    then the sentences.
+    """
     table = summary["measures"]["centred_cosine"]
     title = "centred cosine to step 0"
     rows = [f"{title:<26}" + "".join(f"{f'step {step}':>24}" for step in summary["steps"][1:])]

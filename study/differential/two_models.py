@@ -30,7 +30,9 @@ GEOMETRY = {
 
 
 def _updates(states: torch.Tensor) -> torch.Tensor:
-    """What each block adds to the stream; the embeddings and the final norm, which add nothing, stand for themselves."""
+    """What each block adds to the stream; the embeddings and the final norm, which add nothing,
+    stand for themselves.
+    """
     return torch.cat([states[:1], states[1:-1] - states[:-2], states[-1:]])
 
 
@@ -56,7 +58,9 @@ def require_comparable(base, finetuned, names: tuple[str, str]) -> None:
 
 
 def plan_batches(lengths: list[int], n_heads: int, batch_size: int | None) -> list[list[int]]:
-    """Row numbers in batches of similar length; a planned batch keeps one layer's attention weights under ATTENTION_BYTES."""
+    """Row numbers in batches of similar length; a planned batch keeps one layer's attention weights
+    under ATTENTION_BYTES.
+    """
     rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     batches = []
     while rows:

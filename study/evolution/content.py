@@ -26,7 +26,9 @@ NOISE_OF = {"edges": "edges", "nodes": "nodes", "edges_equal_size": "equal_size"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A circuit, its name and training step (None if the file name has none), and how to read its scores per example, if there are any."""
+    """A circuit, its name and training step (None if the file name has none), and how to read its
+    scores per example, if there are any.
+    """
 
     name: str
     step: int | None
@@ -103,7 +105,9 @@ def evolve(
 
 
 def _fewest_examples(checkpoints) -> int | None:
-    """The least number of examples that a circuit's scores are over; None where a circuit has no scores per example."""
+    """The least number of examples that a circuit's scores are over; None where a circuit has no
+    scores per example.
+    """
     return (
         min(len(each.per_example()) for each in checkpoints)
         if all(each.per_example for each in checkpoints)
@@ -118,7 +122,9 @@ def _scores(circuits):
 
 
 def _norms(checkpoints, scores) -> evolution.Norms | None:
-    """What each checkpoint's scores are divided by; None where a circuit has no scores or none per example."""
+    """What each checkpoint's scores are divided by; None where a circuit has no scores or none per
+    example.
+    """
     if scores is None or not all(checkpoint.per_example for checkpoint in checkpoints):
         return None
     return evolution.norms(checkpoint.per_example() for checkpoint in checkpoints)
@@ -143,9 +149,11 @@ def _noise(checkpoint: Checkpoint, resamples: int, seed: int, size: int):
 
 
 def _rates(kept: torch.Tensor, noises: list, name: str) -> dict:
-    """Change rates with what noise alone gives: `floor` and `from_first_floor` per transition, and `dS_floor`.
+    """Change rates with what noise alone gives: `floor` and `from_first_floor` per transition, and
+    `dS_floor`.
 
-    A floor is what resampling the examples changes at the two checkpoints compared; None without scores per example.
+    A floor is what resampling the examples changes at the two checkpoints compared; None without
+    scores per example.
     """
     rates = evolution.change_rates(kept)
     if not all(noises):
@@ -201,7 +209,9 @@ def _transitions(checkpoints, edges, nodes) -> list[dict]:
 
 
 def _same_examples(first: Checkpoint, last: Checkpoint):
-    """Scores (examples, edges) of both checkpoints, or None unless there are scores per example of the same examples."""
+    """Scores (examples, edges) of both checkpoints, or None unless there are scores per example of
+    the same examples.
+    """
     if first.per_example is None or last.per_example is None:
         return None
     before, after = first.per_example(), last.per_example()
@@ -210,7 +220,9 @@ def _same_examples(first: Checkpoint, last: Checkpoint):
 
 
 def _permutation(checkpoint: Checkpoint, last: Checkpoint, seed: int) -> dict | None:
-    """`bootstrap.permutation_test` of a checkpoint and the last one on their examples; None where these are not the same."""
+    """`bootstrap.permutation_test` of a checkpoint and the last one on their examples; None where
+    these are not the same.
+    """
     both = _same_examples(checkpoint, last)
     if both is None:
         return None
@@ -229,9 +241,10 @@ def layer_scores(
 ) -> dict[str, list[float]]:
     """Scores per layer for choosing where to adapt: `change`, `after`, `before`.
 
-    change: |s_last / norm_last - s_first / norm_first| over all edges (CircuitLoRA, arXiv 2502.11812, normalised); `norms` is a number per
-    circuit, sum |s| if not given. after, before: |s| of the edges in the last and the first circuit as a share of sum |s|. Without scores
-    an edge in the circuit counts as 1.
+    change: |s_last / norm_last - s_first / norm_first| over all edges (CircuitLoRA, arXiv
+    2502.11812, normalised); `norms` is a number per circuit, sum |s| if not given. after, before:
+    |s| of the edges in the last and the first circuit as a share of sum |s|. Without scores an edge
+    in the circuit counts as 1.
     """
     graph, first, last = circuits[0].graph, circuits[0].in_graph, circuits[-1].in_graph
     ends = torch.stack([first, last]).double() if scores is None else scores[[0, -1]].double()
@@ -247,7 +260,9 @@ def layer_scores(
 
 
 def _layers_noise(checkpoints, norms, change, seed: int) -> dict:
-    """{"pairs", "floor": what resampling the examples of the first and of the last checkpoint changes in each layer, "beyond": layers}."""
+    """{"pairs", "floor": what resampling the examples of the first and of the last checkpoint
+    changes in each layer, "beyond": layers}.
+    """
     graph, ends = (
         checkpoints[0].circuit.graph,
         ((checkpoints[0], norms.parts[0]), (checkpoints[-1], norms.parts[-1])),
@@ -267,10 +282,12 @@ def _layers_noise(checkpoints, norms, change, seed: int) -> dict:
 
 
 def _trajectories(checkpoints, scores, norms, moved, n: int, seed: int) -> dict:
-    """{"chosen": MOVED, NOT_SHOWN or NOT_TESTED, "edges": normalised scores over the checkpoints of at most n edges}.
+    """{"chosen": MOVED, NOT_SHOWN or NOT_TESTED, "edges": normalised scores over the checkpoints of
+    at most n edges}.
 
-    The edges are those that changed beyond noise, the largest change first; where there is none, those whose range is largest. "low" and
-    "high" are the central 95 % of resamples of the examples, where there are any.
+    The edges are those that changed beyond noise, the largest change first; where there is none,
+    those whose range is largest. "low" and "high" are the central 95 % of resamples of the
+    examples, where there are any.
     """
     graph = checkpoints[0].circuit.graph
     scores = scores.double()
@@ -316,10 +333,12 @@ def _band(checkpoint, part, edges, seed: int):
 
 
 def _moved(checkpoints) -> dict | None:
-    """Which edges' scores changed from the first to the last checkpoint; None without scores per example of the same examples.
+    """Which edges' scores changed from the first to the last checkpoint; None without scores per
+    example of the same examples.
 
-    {"counts": {kind: edges of either circuit, edges outside both}; "entered", "left": how many edges the circuit's border passed over, and
-    how many of these have changed beyond noise; "edges": those of either circuit that changed, most first, all of them}.
+    {"counts": {kind: edges of either circuit, edges outside both}; "entered", "left": how many
+    edges the circuit's border passed over, and how many of these have changed beyond noise;
+    "edges": those of either circuit that changed, most first, all of them}.
     """
     first, last = checkpoints[0], checkpoints[-1]
     both = _same_examples(first, last)
@@ -352,7 +371,9 @@ def _crossed(edges: np.ndarray, changed: np.ndarray) -> dict[str, int]:
 
 
 def _changed_edges(found: evolution.Moves, which: np.ndarray, names) -> list[dict]:
-    """A row for each edge of `which`, the largest change first; scores are divided by `evolution.norms`."""
+    """A row for each edge of `which`, the largest change first; scores are divided by
+    `evolution.norms`.
+    """
     change = (found.after - found.before).numpy()
     ranked = [i for i in np.argsort(-np.abs(change), kind="stable").tolist() if which[i]]
     return [

@@ -26,7 +26,9 @@ def random_circuits(circuit: Circuit, n: int, seed: int) -> list[torch.Tensor]:
 
 
 def circuits_at(own: Circuit, final: Circuit, drawn: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """{name: booleans per edge} of what runs at a checkpoint; at the last one its own circuit is the final one, and runs once."""
+    """{name: booleans per edge} of what runs at a checkpoint; at the last one its own circuit is
+    the final one, and runs once.
+    """
     last = {} if own is final else {OWN: own.in_graph}
     return {**last, FINAL: final.in_graph, **{f"random {i}": kept for i, kept in enumerate(drawn)}}
 
@@ -40,7 +42,8 @@ def run_circuits(
     means=None,
     tick=lambda: None,
 ):
-    """{metric: {name: (examples,)}} of a model's circuits on unseen examples, with "full", the clean run, and "empty", no edge kept.
+    """{metric: {name: (examples,)}} of a model's circuits on unseen examples, with "full", the
+    clean run, and "empty", no edge kept.
 
     `tick` is called after each of the batches x circuits runs.
     """
@@ -62,10 +65,10 @@ def run_circuits(
 def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
     """One checkpoint's faithfulness by one metric, from `run_circuits`' {name: (examples,)}.
 
-    {"own", "final", "own_minus_final": f with its interval, None where f has no value; "random": the
-    lowest and highest f of the n random circuits, or None; "effect": m(empty) - m(full), by which f
-    divides, with its interval; "means": the metric of full, empty, own and final}. The examples are
-    resampled together, so that a difference of two circuits is paired.
+    {"own", "final", "own_minus_final": f with its interval, None where f has no value; "random":
+    the lowest and highest f of the n random circuits, or None; "effect": m(empty) - m(full), by
+    which f divides, with its interval; "means": the metric of full, empty, own and final}. The
+    examples are resampled together, so that a difference of two circuits is paired.
     """
     values = {name: np.asarray(column, dtype=float) for name, column in values.items()}
     full, empty = values.pop("full"), values.pop("empty")
@@ -100,7 +103,9 @@ def meaningful(row: dict) -> bool:
 
 
 def sentences(found: dict) -> list[str]:
-    """What the numbers of {"examples", "metrics": {metric: rows with "name"}} say; a difference only with an interval that excludes 0."""
+    """What the numbers of {"examples", "metrics": {metric: rows with "name"}} say; a difference
+    only with an interval that excludes 0.
+    """
     said = []
     for metric, rows in found["metrics"].items():
         for row in rows:
@@ -154,7 +159,9 @@ def words(interval: dict | None) -> str:
 
 
 def table(found: dict) -> list[str]:
-    """The lines of the table that the script prints: f of own and final circuit at each checkpoint, and the random circuits' range."""
+    """The lines of the table that the script prints: f of own and final circuit at each checkpoint,
+    and the random circuits' range.
+    """
     lines = []
     for metric, rows in found["metrics"].items():
         title = f"f by {metric}, n = {found['examples']}"

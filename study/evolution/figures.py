@@ -29,7 +29,8 @@ LOOKS = {  # kind of change -> (mark at the edge, colour, Graphviz line): told a
 
 
 def change_figure(content: dict):
-    """Change of nodes, edges and equal-size circuits, each beside its noise floor; the training loss above if it is known.
+    """Change of nodes, edges and equal-size circuits, each beside its noise floor; the training
+    loss above if it is known.
 
     On the left from one circuit to the next, on the right from the first one.
     """
@@ -75,7 +76,9 @@ def _steps(content) -> list[int]:
 
 
 def _step_axis(axis, content):
-    """Checkpoints at equal distances, labelled with their steps: their schedule is often geometric, and starts at 0."""
+    """Checkpoints at equal distances, labelled with their steps: their schedule is often geometric,
+    and starts at 0.
+    """
     labels = labels_of(content)
     axis.set_xticks(
         range(len(labels)),
@@ -178,7 +181,9 @@ def _band(axis, x, low, high, colour, label, hatch):
 
 
 def jaccard_figure(content: dict):
-    """Jaccard of the edges of every two circuits as a matrix, and of each with the last beside chance and noise floor."""
+    """Jaccard of the edges of every two circuits as a matrix, and of each with the last beside
+    chance and noise floor.
+    """
     similarity = content["similarity"]
     matrix, n = np.array(similarity["edges_jaccard"]), len(content["checkpoints"])
     labels = labels_of(content)
@@ -256,7 +261,9 @@ def _with_last(axis, similarity, n):
 
 
 def trajectories_figure(content: dict):
-    """Normalised scores over the checkpoints of the edges that changed most beyond noise, or of those that are drawn in their place."""
+    """Normalised scores over the checkpoints of the edges that changed most beyond noise, or of
+    those that are drawn in their place.
+    """
     figure, axis = style.subplots(figsize=(7.2, 4.2))
     x = np.arange(len(content["checkpoints"]))
     colours = [
@@ -306,7 +313,9 @@ def trajectories_figure(content: dict):
 
 
 def layers_figure(content: dict):
-    """Attribution by layer before and after, and how much of it changed: what the layer choices of the bake-off are made from."""
+    """Attribution by layer before and after, and how much of it changed: what the layer choices of
+    the bake-off are made from.
+    """
     figure, (upper, lower) = style.subplots(2, 1, figsize=(6.4, 5.4), sharex=True)
     layers = np.arange(content["graph"]["n_layers"])
     bars = (
@@ -338,7 +347,9 @@ def layers_figure(content: dict):
 
 
 def _layer_floor(axis, layers, noise):
-    """What resampling the examples changes in each layer: hatched from the low to the high end of its central 95 %, a line at its mean."""
+    """What resampling the examples changes in each layer: hatched from the low to the high end of
+    its central 95 %, a line at its mean.
+    """
     low, mean, high = (
         100 * np.array([floor[key] for floor in noise["floor"]]) for key in ("low", "mean", "high")
     )
@@ -409,7 +420,8 @@ def _shown(name: str) -> str:
 
 
 def faithfulness_figure(content: dict):
-    """f of each checkpoint's own circuit and of the final circuit, with intervals, over random circuits; one panel per metric.
+    """f of each checkpoint's own circuit and of the final circuit, with intervals, over random
+    circuits; one panel per metric.
 
     Hollow points: the interval of what f divides by includes zero.
     """
@@ -458,7 +470,8 @@ def _limits(rows) -> tuple[float, float]:
 
 
 def _faithfulness_panel(axis, rows, limits):
-    """Hollow points without an interval: there corrupting the input does not change the metric beyond noise, so f means nothing.
+    """Hollow points without an interval: there corrupting the input does not change the metric
+    beyond noise, so f means nothing.
 
     They do not stretch the axis. Returns those beyond it, in words.
     """

@@ -39,9 +39,10 @@ def differing_settings(circuits: list[Circuit]) -> list[str]:
 def change_rates(kept: torch.Tensor) -> dict:
     """The change of a set over checkpoints; `kept` is (checkpoints, items).
 
-    changed_t = added + removed between t-1 and t. S is the size. Fractions, not percent:
-    of_first = changed_t / S_0 and its mean, dS (arXiv 2502.11812); of_previous = changed_t / S_{t-1}; one_minus_jaccard of t-1 and t;
-    from_first = size of the symmetric difference with the first checkpoint / S_0. A size of 0 counts as 1.
+    changed_t = added + removed between t-1 and t. S is the size. Fractions, not percent: of_first =
+    changed_t / S_0 and its mean, dS (arXiv 2502.11812); of_previous = changed_t / S_{t-1};
+    one_minus_jaccard of t-1 and t; from_first = size of the symmetric difference with the first
+    checkpoint / S_0. A size of 0 counts as 1.
     """
     sizes = kept.sum(1).tolist()
     first = max(sizes[0], 1)
@@ -92,9 +93,11 @@ def noise(
 
 
 def arrival(with_last: list[float], low: float) -> tuple[int, int]:
-    """(the first checkpoint whose Jaccard with the last is at least `low`, the first from which on it stays there).
+    """(the first checkpoint whose Jaccard with the last is at least `low`, the first from which on
+    it stays there).
 
-    `low` is the least that noise alone leaves of the last circuit. The two differ where a circuit comes near and leaves again.
+    `low` is the least that noise alone leaves of the last circuit. The two differ where a circuit
+    comes near and leaves again.
     """
     inside = [value >= low for value in with_last]
     outside = [t for t, good in enumerate(inside) if not good]
@@ -105,7 +108,9 @@ def arrival(with_last: list[float], low: float) -> tuple[int, int]:
 
 
 class Norms(NamedTuple):
-    """The size of all attribution of each checkpoint, its parts by example, and whether noise is taken out of all of them."""
+    """The size of all attribution of each checkpoint, its parts by example, and whether noise is
+    taken out of all of them.
+    """
 
     values: list[float]  # (checkpoints,)
     parts: list[torch.Tensor]  # (examples,) each; their mean is the value
@@ -113,11 +118,13 @@ class Norms(NamedTuple):
 
 
 def norms(examples: Iterable[torch.Tensor]) -> Norms:
-    """The size of all attribution, sum over edges of |score|, of each checkpoint's scores (examples, edges).
+    """The size of all attribution, sum over edges of |score|, of each checkpoint's scores
+    (examples, edges).
 
-    Scores are divided by it, since the metric's scale, which grows during fine-tuning, would pass for change in every edge. The plain sum
-    of |mean score| grows with noise, so that a noisier model would shrink all its edges: `crossfitted` stands in for it. Where that is
-    not positive for one checkpoint, all get the plain sum, so that none is measured by another rule than the others.
+    Scores are divided by it, since the metric's scale, which grows during fine-tuning, would pass
+    for change in every edge. The plain sum of |mean score| grows with noise, so that a noisier
+    model would shrink all its edges: `crossfitted` stands in for it. Where that is not positive for
+    one checkpoint, all get the plain sum, so that none is measured by another rule than the others.
     """
     pairs = [
         (crossfitted(scores.double()), scores.double() @ scores.double().mean(0).sign())
@@ -129,10 +136,11 @@ def norms(examples: Iterable[torch.Tensor]) -> Norms:
 
 
 def crossfitted(scores: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """(examples,) sum over edges of an example's score x the sign of the mean score in the half of the examples that it is not in.
+    """(examples,) sum over edges of an example's score x the sign of the mean score in the half of
+    the examples that it is not in.
 
-    Mean over `SPLITS` random halvings. Expected of an edge that is noise alone is 0, of one whose sign is sure |score|. Zeros for fewer
-    than 4 examples.
+    Mean over `SPLITS` random halvings. Expected of an edge that is noise alone is 0, of one whose
+    sign is sure |score|. Zeros for fewer than 4 examples.
     """
     n, generator, parts = (
         len(scores),
@@ -151,10 +159,11 @@ def crossfitted(scores: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 def shares(scores: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    """(examples, edges) normalised scores: their mean is mean score / norm, their spread over examples is that of this ratio.
+    """(examples, edges) normalised scores: their mean is mean score / norm, their spread over
+    examples is that of this ratio.
 
-    score / norm - share (part / norm - 1), the ratio's linearisation: an example that raises the norm lowers every share. `part`
-    (examples,) is of `norms`.
+    score / norm - share (part / norm - 1), the ratio's linearisation: an example that raises the
+    norm lowers every share. `part` (examples,) is of `norms`.
     """
     norm = max(float(part.mean()), 1e-300)
     plain = scores.double() / norm
@@ -162,7 +171,8 @@ def shares(scores: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
 
 
 def layer_mass(graph: Graph, weights: torch.Tensor) -> torch.Tensor:
-    """(..., layers) of (..., edges): each edge's weight, half to its source's layer and half to its destination's.
+    """(..., layers) of (..., edges): each edge's weight, half to its source's layer and half to its
+    destination's.
 
     `input` and `logits` are no layer.
     """
@@ -175,7 +185,9 @@ def layer_mass(graph: Graph, weights: torch.Tensor) -> torch.Tensor:
 
 
 def layer_noise(graph: Graph, normalised: torch.Tensor, seed: int) -> np.ndarray:
-    """(pairs, layers): the change of the layers' `shares` between two extractions of one checkpoint on resampled examples."""
+    """(pairs, layers): the change of the layers' `shares` between two extractions of one checkpoint
+    on resampled examples.
+    """
     drawn = bootstrap_means(normalised, 2 * LAYER_PAIRS, seed)
     return torch.cat(
         [layer_mass(graph, (means[::2] - means[1::2]).abs()) for means in drawn]
@@ -183,7 +195,9 @@ def layer_noise(graph: Graph, normalised: torch.Tensor, seed: int) -> np.ndarray
 
 
 class Moves(NamedTuple):
-    """Per edge: the normalised mean score before and after, its q (false-discovery rate), and what kind of change it is."""
+    """Per edge: the normalised mean score before and after, its q (false-discovery rate), and what
+    kind of change it is.
+    """
 
     before: torch.Tensor  # (edges,)
     after: torch.Tensor  # (edges,)
@@ -197,12 +211,14 @@ KINDS = ("no evidence", "added", "removed", "strengthened", "weakened", "sign ch
 def moves(
     before: torch.Tensor, after: torch.Tensor, kept_before: torch.Tensor, kept_after: torch.Tensor
 ) -> Moves:
-    """Which edges' scores changed beyond noise: a paired t-test over the same examples, Benjamini-Hochberg over all edges.
+    """Which edges' scores changed beyond noise: a paired t-test over the same examples,
+    Benjamini-Hochberg over all edges.
 
-    `before` and `after` are (examples, edges); what is tested are their `shares`. `kept_*` say which edges each circuit has. An edge with
-    q over 5 % shows no evidence of change, whatever the circuits' borders say of it. Of the others, those in one circuit only are added
-    or removed; those in both or in none changed their sign, or grew or shrank in |mean score|. Raises InputError for other numbers of
-    examples.
+    `before` and `after` are (examples, edges); what is tested are their `shares`. `kept_*` say
+    which edges each circuit has. An edge with q over 5 % shows no evidence of change, whatever the
+    circuits' borders say of it. Of the others, those in one circuit only are added or removed;
+    those in both or in none changed their sign, or grew or shrank in |mean score|. Raises
+    InputError for other numbers of examples.
     """
     if before.shape != after.shape or len(before) < 2:
         raise InputError(

@@ -38,7 +38,9 @@ def sentences(content: dict) -> list[str]:
 
 
 def _change_tables(content) -> list[str]:
-    """A table for each of nodes, edges and equal-size circuits: sizes, changes in shares of S_0, and what noise alone gives."""
+    """A table for each of nodes, edges and equal-size circuits: sizes, changes in shares of S_0,
+    and what noise alone gives.
+    """
     names, rows = [checkpoint["name"] for checkpoint in content["checkpoints"]], []
     titles = (
         "size",
@@ -71,7 +73,9 @@ def _change_tables(content) -> list[str]:
 
 
 def _few(content: dict) -> bool:
-    """Whether the scores are over too few examples for anything to be said of noise floors (guard 26)."""
+    """Whether the scores are over too few examples for anything to be said of noise floors (guard
+    26).
+    """
     return content["examples"] is not None and content["examples"] < MIN_EXAMPLES
 
 
@@ -172,7 +176,9 @@ def _similarity_lines(content) -> list[str]:
 
 
 def _arrival_words(content) -> str:
-    """What the stricter test says of the arrived circuit: the real ones are of the same examples, and share these' accidents."""
+    """What the stricter test says of the arrived circuit: the real ones are of the same examples,
+    and share these' accidents.
+    """
     test = content["arrival_test"]
     if test is None:
         return ""

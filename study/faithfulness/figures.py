@@ -7,7 +7,9 @@ LINES = (("base", "s--"), ("finetuned", "^:"), ("text", "v-."))  # of the cross-
 
 
 def figure(result: dict):
-    """A Figure: f over sizes with its nulls above; the causal control and cross-faithfulness below, where they were run."""
+    """A Figure: f over sizes with its nulls above; the causal control and cross-faithfulness below,
+    where they were run.
+    """
     metrics = result["metrics"]
     below = any(content["control"] or content["cross"] for content in metrics.values())
     made, axes = subplots(
@@ -111,7 +113,9 @@ def _nulls(axis, content) -> None:
 
 
 def _meaningful(axis, content, rows, colour: str, style: str, label: str) -> None:
-    """The curve, or in the legend why there is none: f divides by an effect of corruption that may be zero."""
+    """The curve, or in the legend why there is none: f divides by an effect of corruption that may
+    be zero.
+    """
     if excludes_zero(content["change"]):
         _curve(axis, rows, colour, style, label)
     else:

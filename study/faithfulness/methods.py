@@ -23,7 +23,9 @@ class Compared:
 
 
 def about(compared: Compared) -> dict:
-    """What does not depend on a metric: {"circuits": how each was found, "agreement": overlap by size}."""
+    """What does not depend on a metric: {"circuits": how each was found, "agreement": overlap by
+    size}.
+    """
     circuits = [
         describe(name, circuit)
         for name, circuit in zip(compared.names, compared.circuits, strict=True)
@@ -32,10 +34,12 @@ def about(compared: Compared) -> dict:
 
 
 def describe(name: str, circuit: Circuit) -> dict:
-    """{"name", "method", "metric", "rank", "examples", "forward", "backward", "noise_floor", "stability"} of a circuit.
+    """{"name", "method", "metric", "rank", "examples", "forward", "backward", "noise_floor",
+    "stability"} of a circuit.
 
-    `forward` and `backward` are the passes that its method takes for each pair; None where the file does not
-    say the method. `stability` is {"sizes", "resamples"} of its metadata, None where it has none.
+    `forward` and `backward` are the passes that its method takes for each pair; None where the file
+    does not say the method. `stability` is {"sizes", "resamples"} of its metadata, None where it
+    has none.
     """
     found = circuit.about
     forward, backward = attribute.passes(
@@ -58,7 +62,8 @@ def describe(name: str, circuit: Circuit) -> dict:
 
 
 def agreement(circuit: Circuit, other: Circuit) -> list[dict]:
-    """[{"fraction", "jaccard", "chance"}]: overlap of the two circuits, pruned, at the ten standard sizes.
+    """[{"fraction", "jaccard", "chance"}]: overlap of the two circuits, pruned, at the ten standard
+    sizes.
 
     0 where pruning leaves nothing of either: that is no agreement.
     """
@@ -79,7 +84,9 @@ def agreement(circuit: Circuit, other: Circuit) -> list[dict]:
 
 
 def by_size(here: faithfulness.Setting, rows: np.ndarray) -> list[dict]:
-    """[{"fraction", "f", "other_f", "difference"}] for each size of the compared circuit, paired over examples."""
+    """[{"fraction", "f", "other_f", "difference"}] for each size of the compared circuit, paired
+    over examples.
+    """
     sizes = {here.entries[i].fraction for i in here.rows_of(COMPARED)}
     entries = [i for i in here.rows_of("circuit") if here.entries[i].fraction in sizes]
     mine = here._replace(entries=[here.entries[i] for i in entries], values=here.values[entries])
@@ -87,7 +94,9 @@ def by_size(here: faithfulness.Setting, rows: np.ndarray) -> list[dict]:
 
 
 def sentences(about: dict, metrics: dict) -> list[str]:
-    """What the comparison says, each difference with its interval. `metrics` is {metric: rows of `by_size`}."""
+    """What the comparison says, each difference with its interval. `metrics` is {metric: rows of
+    `by_size`}.
+    """
     first, second = about["circuits"]
     lines = [f"{way(first)} and {way(second)}, two methods for one model:"]
     for metric, rows in metrics.items():

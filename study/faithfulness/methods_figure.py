@@ -12,8 +12,8 @@ def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str,
     """A Figure of four panels: f over size; stability and agreement over size; stability over the
     number of examples; passes a pair.
 
-    `rows` are those of `method_comparison.by_size`, `curves` for either circuit the rows {"fraction", "f",
-    "low", "high"} of faithfulness.json.
+    `rows` are those of `method_comparison.by_size`, `curves` for either circuit the rows
+    {"fraction", "f", "low", "high"} of faithfulness.json.
     """
     made, (faithful, stable, enough, cost) = subplots(
         1, 4, figsize=(15, 4.9), gridspec_kw={"width_ratios": [5, 5, 5, 2]}

@@ -25,7 +25,9 @@ GOALS = (0.8, 0.9)  # the sizes that reach them are reported
 
 @dataclass(frozen=True)
 class Entry:
-    """A circuit to run: its edges and what it is. `fraction` is its size before pruning, as a share of all edges, or its circuit's."""
+    """A circuit to run: its edges and what it is. `fraction` is its size before pruning, as a share
+    of all edges, or its circuit's.
+    """
 
     kind: str  # file, circuit, other circuit, complement, random, matched
     fraction: float
@@ -46,7 +48,9 @@ class Entry:
 
 
 def by_size(circuit: Circuit, fractions: Iterable[float], kind: str = "circuit") -> list[Entry]:
-    """An entry for each share of all edges (at least one edge), by the circuit's scores, ranked as its file says."""
+    """An entry for each share of all edges (at least one edge), by the circuit's scores, ranked as
+    its file says.
+    """
     graph, rule, entries = circuit.graph, circuit.rule, []
     for share in fractions:
         sized = rule.sized(max(1, round(share * graph.n_edges)))
@@ -55,7 +59,9 @@ def by_size(circuit: Circuit, fractions: Iterable[float], kind: str = "circuit")
 
 
 def nulls(graph, entries: Iterable[Entry], draws: int, generator: torch.Generator) -> list[Entry]:
-    """For each entry its complement, and `draws` random circuits: as many edges from all (random), and per pair of layers (matched)."""
+    """For each entry its complement, and `draws` random circuits: as many edges from all (random),
+    and per pair of layers (matched).
+    """
     found = []
     for entry in entries:
         found.append(Entry("complement", entry.fraction, ~entry.kept))
@@ -80,7 +86,9 @@ def nulls(graph, entries: Iterable[Entry], draws: int, generator: torch.Generato
 
 
 class Measured(NamedTuple):
-    """Metrics per example, in the order of the pairs, and the largest deviations from the two identities."""
+    """Metrics per example, in the order of the pairs, and the largest deviations from the two
+    identities.
+    """
 
     values: dict[str, np.ndarray]  # metric -> (entries, examples)
     full: dict[str, np.ndarray]  # metric -> (examples,) of the clean run
@@ -100,9 +108,11 @@ def measure(
     tick: Callable[[], object] = lambda: None,
     notify: Callable[[str], None] = warnings.warn,
 ) -> Measured:
-    """Run every entry on every batch; `tick` is called after each run. `means` is for mean ablation.
+    """Run every entry on every batch; `tick` is called after each run. `means` is for mean
+    ablation.
 
-    When memory runs out, batches are halved and `notify` is told. Raises InputError when not even one example fits.
+    When memory runs out, batches are halved and `notify` is told. Raises InputError when not even
+    one example fits.
     """
     n = sum(len(batch.rows) for batch in batches)
     values = {name: np.zeros((len(entries), n)) for name in metrics}
@@ -137,7 +147,9 @@ def measure(
 def _measure_batch(
     runner: CircuitRunner, pruned: list[torch.Tensor], metrics: list[str], patching: bool, tick
 ) -> Measured:
-    """One batch's `Measured`, of circuits that are pruned already; with other ablations the empty circuit is not the corrupted run."""
+    """One batch's `Measured`, of circuits that are pruned already; with other ablations the empty
+    circuit is not the corrupted run.
+    """
     known, rows = {}, []
     for kept in pruned:
         key = (
@@ -173,7 +185,8 @@ def faithfulness(circuit, full, empty):
 
 
 def areas(fractions, f) -> dict[str, float]:
-    """CPR, the area under f, and CMD, the area between f and 1: trapezoids over k and over log k, divided by the interval's length.
+    """CPR, the area under f, and CMD, the area between f and 1: trapezoids over k and over log k,
+    divided by the interval's length.
 
     `fractions` ascend; `f` is one number for each. Source: MIB, arXiv 2504.13151.
     """
@@ -185,7 +198,9 @@ def areas(fractions, f) -> dict[str, float]:
 
 
 class Setting(NamedTuple):
-    """One metric of entries that were run on the same examples; the smallest unit that f is defined for."""
+    """One metric of entries that were run on the same examples; the smallest unit that f is defined
+    for.
+    """
 
     entries: list[Entry]
     values: np.ndarray  # (entries, examples)
@@ -215,7 +230,9 @@ class Setting(NamedTuple):
 
 
 def setting(measured: Measured, entries: list[Entry], metric: str) -> Setting:
-    """One metric of what was measured. Raises InputError when the corruption changes nothing, where f would be 0 / 0."""
+    """One metric of what was measured. Raises InputError when the corruption changes nothing, where
+    f would be 0 / 0.
+    """
     full, empty = measured.full[metric], measured.empty[metric]
     if np.abs(empty - full).mean() < 1e-12:
         raise InputError(
@@ -246,9 +263,11 @@ def table(found: Setting, graph, rows: np.ndarray) -> list[dict]:
 def curve_areas(
     found: Setting, rows: np.ndarray, kind: str = "circuit", sizes: Iterable[float] | None = None
 ) -> dict:
-    """CPR and CMD over k and over log k, each with its interval, and the smallest and largest size, "from" and "to", that they are over.
+    """CPR and CMD over k and over log k, each with its interval, and the smallest and largest size,
+    "from" and "to", that they are over.
 
-    Of the entries of a kind, or of those of the given `sizes` only: areas over other sizes are other numbers. {} for fewer than two sizes.
+    Of the entries of a kind, or of those of the given `sizes` only: areas over other sizes are
+    other numbers. {} for fewer than two sizes.
     """
     which = [i for i in found.rows_of(kind) if sizes is None or found.entries[i].fraction in sizes]
     if len(which) < 2:
@@ -266,7 +285,8 @@ def curve_areas(
 
 
 def crossing(fractions, f: np.ndarray, goal: float) -> np.ndarray:
-    """The smallest share of edges at which f reaches `goal`, read off between sizes linearly in log k; infinite where none does.
+    """The smallest share of edges at which f reaches `goal`, read off between sizes linearly in log
+    k; infinite where none does.
 
     `f` is (..., sizes), `fractions` ascend. Where the first size already reaches it, that size.
     """
@@ -281,7 +301,9 @@ def crossing(fractions, f: np.ndarray, goal: float) -> np.ndarray:
 
 
 def sizes_reaching(found: Setting, rows: np.ndarray, kind: str = "circuit") -> list[dict]:
-    """For each goal the smallest share of edges that reaches it, with its interval; None stands for "none of these sizes"."""
+    """For each goal the smallest share of edges that reaches it, with its interval; None stands for
+    "none of these sizes".
+    """
     which = found.rows_of(kind)
     fractions, result = [found.entries[i].fraction for i in which], []
     for goal in GOALS:
@@ -300,9 +322,11 @@ def sizes_reaching(found: Setting, rows: np.ndarray, kind: str = "circuit") -> l
 
 
 def against_nulls(found: Setting, rows: np.ndarray) -> list[dict]:
-    """For each size and kind of null: f of the circuit, of the null, and their difference, paired over examples.
+    """For each size and kind of null: f of the circuit, of the null, and their difference, paired
+    over examples.
 
-    Of random circuits f is the mean over draws; `as_high` is (1 + draws with at least the circuit's f) / (1 + draws), a p value.
+    Of random circuits f is the mean over draws; `as_high` is (1 + draws with at least the circuit's
+    f) / (1 + draws), a p value.
     """
     result = []
     for kind in ("random", "matched", "complement"):
@@ -358,5 +382,7 @@ def excludes_zero(difference: dict) -> bool:
 
 
 def supports_claim(difference: dict) -> bool:
-    """Whether a claim word may be said of a difference (guard 26): its interval excludes zero, over `MIN_EXAMPLES` examples or more."""
+    """Whether a claim word may be said of a difference (guard 26): its interval excludes zero, over
+    `MIN_EXAMPLES` examples or more.
+    """
     return difference["n"] >= MIN_EXAMPLES and excludes_zero(difference)

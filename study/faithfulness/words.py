@@ -92,7 +92,9 @@ def _areas(content) -> list[str]:
 
 
 def _over(areas) -> str:
-    """`over 1 to 20 % of the edges (3 sizes)`: what CPR and CMD are areas over; those of other sizes cannot be compared with them."""
+    """`over 1 to 20 % of the edges (3 sizes)`: what CPR and CMD are areas over; those of other
+    sizes cannot be compared with them.
+    """
     return f"over {100 * areas['from']:g} to {100 * areas['to']:g} % of the edges ({areas['sizes']} sizes)"
 
 
@@ -101,7 +103,9 @@ def _share(value) -> str:
 
 
 def by_words(rows, positive: str, negative: str, proven=lambda row: True) -> str:
-    """`above at 5.0% (0.176 [0.135, 0.214]); not told apart at 3 other sizes`: a word only where `supports_claim` allows it."""
+    """`above at 5.0% (0.176 [0.135, 0.214]); not told apart at 3 other sizes`: a word only where
+    `supports_claim` allows it.
+    """
     said = []
     for words, sign in ((positive, 1), (negative, -1)):
         found = [

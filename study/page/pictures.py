@@ -56,7 +56,8 @@ def smaller(raw: bytes) -> bytes:
 def _with_few_colours(picture):
     """The picture with a palette of its most frequent colours; the others go to one nearby.
 
-    Pillow finds that one roughly, also for a colour that is in the palette, which is put right here.
+    Pillow finds that one roughly, also for a colour that is in the palette, which is put right
+    here.
     """
     from PIL import Image
 

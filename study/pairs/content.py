@@ -11,7 +11,9 @@ FEWEST = 5  # a position that fewer articles reach is not drawn
 
 
 def summarise(examples, rows, dropped, seed: int) -> dict:
-    """Every number that the script prints or draws: rows by fate, tokens corrupted, salience by sentence position."""
+    """Every number that the script prints or draws: rows by fate, tokens corrupted, salience by
+    sentence position.
+    """
     masked, control = (
         np.array([_tokens(row[key]) for row in rows]) for key in ("masked", "control_masked")
     )
@@ -37,7 +39,9 @@ def summarise(examples, rows, dropped, seed: int) -> dict:
 
 
 def by_position(examples, seed: int) -> list[dict]:
-    """For each sentence position, from 1: mean salience, and the percentage of articles whose oracle picks it."""
+    """For each sentence position, from 1: mean salience, and the percentage of articles whose
+    oracle picks it.
+    """
     table = []
     for position in range(POSITIONS):
         there = [example for example in examples if len(example.sentences) > position]

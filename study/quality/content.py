@@ -26,7 +26,9 @@ REFERENCE = "reference"  # the highlights themselves: their length and copy rate
 
 @dataclass
 class System:
-    """What wrote a summary for every article: a model or a yardstick. `values` holds a measure of each text by name, NaN for none."""
+    """What wrote a summary for every article: a model or a yardstick. `values` holds a measure of
+    each text by name, NaN for none.
+    """
 
     label: str
     kind: str
@@ -68,7 +70,9 @@ def surface(texts: list[str], articles: list[str]) -> dict[str, np.ndarray]:
 
 
 def _length(text: str) -> int:
-    """Words as white space parts them; those of `words.ANY` in other scripts, some of which have no spaces."""
+    """Words as white space parts them; those of `words.ANY` in other scripts, some of which have no
+    spaces.
+    """
     kind = words.kind_of(text)
     return len(text.split()) if kind == words.LATIN else len(words.words(text, kind))
 
@@ -76,8 +80,9 @@ def _length(text: str) -> int:
 def summarise(systems: list[System], seed: int) -> dict[str, dict]:
     """For every system its measures with intervals, and the paired differences to the first one.
 
-    {label: {"kind", measure: {mean, low, high, n}, ..., "minus_first": {measure: {..., "claim"}}}}; a claim is "higher" or "lower" when
-    the interval excludes zero over MIN_EXAMPLES texts or more, and None otherwise.
+    {label: {"kind", measure: {mean, low, high, n}, ..., "minus_first": {measure: {..., "claim"}}}};
+    a claim is "higher" or "lower" when the interval excludes zero over MIN_EXAMPLES texts or more,
+    and None otherwise.
     """
     first = systems[0]
     table = {}
@@ -113,7 +118,9 @@ def _mean(values: np.ndarray, seed: int) -> dict | None:
 
 
 def load_metric(name: str):
-    """A metric of the `evaluate` library. Raises InputError if neither its cache nor the Hub has it."""
+    """A metric of the `evaluate` library. Raises InputError if neither its cache nor the Hub has
+    it.
+    """
     import evaluate
 
     try:
@@ -128,7 +135,9 @@ def load_metric(name: str):
 
 
 def further(metric, name: str, systems: list[System], references: list[str]) -> dict[str, dict]:
-    """The numbers of a further metric by system; one number per text also goes to the systems' values, named `<metric>_<key>`."""
+    """The numbers of a further metric by system; one number per text also goes to the systems'
+    values, named `<metric>_<key>`.
+    """
     english = all(words.kind_of(text) == words.LATIN for text in references)
     options = {"bertscore": {"lang": "en"}}.get(name, {})
     if not english and name == "bertscore":
@@ -154,7 +163,9 @@ def further(metric, name: str, systems: list[System], references: list[str]) -> 
 
 
 def lines(table: dict[str, dict]) -> list[str]:
-    """The table in words: ROUGE with intervals and what stands beside it, then a sentence for each model that differs from the first."""
+    """The table in words: ROUGE with intervals and what stands beside it, then a sentence for each
+    model that differs from the first.
+    """
     width = max(map(len, table))
     beside = [name for name in BESIDE if any(entry.get(name) for entry in table.values())]
     heads = [f"{label:>23}" for label in ROUGE_LABELS.values()] + [
@@ -176,7 +187,9 @@ def _cell(found: dict | None) -> str:
 
 
 def claims(table: dict[str, dict]) -> list[str]:
-    """A sentence for each ROUGE of every model but the first: what may be said of the paired difference to the first."""
+    """A sentence for each ROUGE of every model but the first: what may be said of the paired
+    difference to the first.
+    """
     first, *others = (label for label, entry in table.items() if entry["kind"] == "model")
     said = []
     for label in others:

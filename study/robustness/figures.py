@@ -7,7 +7,9 @@ from eap.style import COLOURS, SEQUENTIAL, subplots
 
 
 def overlap(result: dict):
-    """A Figure: every pair of circuits beside chance, noise floors and swapped labels; the curve over perturbed inputs if there is one."""
+    """A Figure: every pair of circuits beside chance, noise floors and swapped labels; the curve
+    over perturbed inputs if there is one.
+    """
     curve = result["perturbation"]
     figure, axes = subplots(
         1, 2 if curve else 1, figsize=(10.4 if curve else 6, 4.2), squeeze=False
@@ -131,7 +133,9 @@ def _curve(axis, curve) -> None:
 
 
 def matrix(found: dict):
-    """A Figure: Jaccard above the diagonal, Spearman below; bold inside the noise floor; chance and floors marked on the colour bar."""
+    """A Figure: Jaccard above the diagonal, Spearman below; bold inside the noise floor; chance and
+    floors marked on the colour bar.
+    """
     names, n = found["names"], len(found["names"])
     upper = np.triu(np.ones((n, n), dtype=bool))
     values = np.where(upper, found["jaccard"], found["spearman"])

@@ -19,8 +19,8 @@ SPEARMAN_RESAMPLES = 100  # ranking all edges of a resample costs ten times a se
 def agreement(
     circuit: Circuit, extractions: dict[str, torch.Tensor], *, resamples: int, seed: int
 ) -> dict:
-    """Jaccard and Spearman of every two extractions; `extractions` maps a name to scores per example
-    (examples, edges), the reference first.
+    """Jaccard and Spearman of every two extractions; `extractions` maps a name to scores per
+    example (examples, edges), the reference first.
 
     `with_first` holds the Jaccard index with the reference and its interval, the same resampled
     examples going into both; `noise_floor` that of two resamples of the reference, cut in the same
@@ -53,7 +53,9 @@ def agreement(
 
 
 def spearman_floor(per_example: torch.Tensor, seed: int) -> dict[str, float]:
-    """Spearman's correlation of |score| over all edges between two resamples: {"mean", "low", "high"}."""
+    """Spearman's correlation of |score| over all edges between two resamples: {"mean", "low",
+    "high"}.
+    """
     means = torch.cat(list(bootstrap_means(per_example, SPEARMAN_RESAMPLES, seed)))
     return central(overlap.spearman_of_every_two(means))
 
@@ -112,8 +114,8 @@ def pair(
     examples, an interval and a test.
 
     `per_example` is (scores of a, scores of b), or None; the first `shared` examples of either are
-    the same. The interval is of `resampled_overlaps`, the test of the shared examples. `different` is
-    `bootstrap.permutation_test`: is 1 - Jaccard of the equally many strongest edges larger than
+    the same. The interval is of `resampled_overlaps`, the test of the shared examples. `different`
+    is `bootstrap.permutation_test`: is 1 - Jaccard of the equally many strongest edges larger than
     where the two models' labels are swapped example by example?
     """
     graph, rank = a.graph, None

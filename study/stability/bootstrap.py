@@ -53,7 +53,8 @@ def bootstrap(
 ):
     """The `Bootstrap` of a circuit from its per-example scores (examples, edges).
 
-    One matrix product of counts with scores for every `CHUNK` resamples. Raises InputError for fewer than 2 examples or resamples.
+    One matrix product of counts with scores for every `CHUNK` resamples. Raises InputError for
+    fewer than 2 examples or resamples.
     """
     if len(per_example) < 2 or resamples < 2:
         raise InputError(
@@ -99,7 +100,9 @@ def noise_floor(kept: torch.Tensor) -> dict[str, float]:
 
 
 def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarray:
-    """(splits,) Jaccard index between what `choose` takes of one random half of the examples and of the other half."""
+    """(splits,) Jaccard index between what `choose` takes of one random half of the examples and of
+    the other half.
+    """
     generator, n = torch.Generator().manual_seed(seed), len(values)
     first = torch.stack(
         [torch.randperm(n, generator=generator) < n // 2 for _ in range(splits)]
@@ -113,11 +116,13 @@ def _circuits_of(chosen: torch.Tensor, values: torch.Tensor, choose) -> torch.Te
 
 
 def summarise(found: Bootstrap, n_examples: int, seed: int, goal: float = STABLE) -> dict:
-    """What a circuit's metadata says of its bootstrap: {"mean", "low", "high"} are the mean and the central 95 % of resamples.
+    """What a circuit's metadata says of its bootstrap: {"mean", "low", "high"} are the mean and the
+    central 95 % of resamples.
 
     It is called stable where two resamples overlap by more than `goal` in the mean.
 
-    `selection_frequency` and `sign_stability` have a number per edge, in the order of the file's edges.
+    `selection_frequency` and `sign_stability` have a number per edge, in the order of the file's
+    edges.
     """
     noise = central(found.edges_jaccard)
     return {
@@ -140,7 +145,9 @@ def summarise(found: Bootstrap, n_examples: int, seed: int, goal: float = STABLE
 def of_circuit(
     circuit: Circuit, per_example: torch.Tensor | None, seed: int, progress=lambda chunks: chunks
 ) -> dict | None:
-    """The bootstrap that the circuit's file holds, else one from its per-example scores; None where there are fewer than two."""
+    """The bootstrap that the circuit's file holds, else one from its per-example scores; None where
+    there are fewer than two.
+    """
     if circuit.about.bootstrap is not None:
         return circuit.about.bootstrap
     if per_example is None or len(per_example) < 2:
@@ -175,12 +182,14 @@ def permutation_test(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> dict:
-    """Are two models' circuits different? Scores (examples, edges) of the same examples, labels swapped example by example.
+    """Are two models' circuits different? Scores (examples, edges) of the same examples, labels
+    swapped example by example.
 
-    Statistic: 1 - Jaccard of the `n` strongest edges of either, before pruning, so that both have one size. Scores are first divided by
-    their model's sum over edges of |mean score|: a larger metric is no other circuit. Returns {"distance", "null": {"mean", "low", "high"},
-    "p", "smallest_p", "permutations", "examples", "edges"}; with m examples no p value can be under 2^(1 - m). Raises InputError for
-    scores of other examples.
+    Statistic: 1 - Jaccard of the `n` strongest edges of either, before pruning, so that both have
+    one size. Scores are first divided by their model's sum over edges of |mean score|: a larger
+    metric is no other circuit. Returns {"distance", "null": {"mean", "low", "high"}, "p",
+    "smallest_p", "permutations", "examples", "edges"}; with m examples no p value can be under 2^(1
+    - m). Raises InputError for scores of other examples.
     """
     if base.shape != other.shape:
         raise InputError(
@@ -212,7 +221,9 @@ def _normalised(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _distances(base, other, swaps, n: int, absolute: bool) -> torch.Tensor:
-    """(permutations,) 1 - Jaccard of the two circuits when the examples with a 1 in `swaps` (permutations, examples) are swapped."""
+    """(permutations,) 1 - Jaccard of the two circuits when the examples with a 1 in `swaps`
+    (permutations, examples) are swapped.
+    """
     first = base.mean(0) + swaps @ (other - base) / len(base)
     second = base.mean(0) + other.mean(0) - first
     shared = (strongest(first, n, absolute) & strongest(second, n, absolute)).sum(1).double()

@@ -312,8 +312,8 @@ def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: in
     """What a circuit's metadata says of its stability: {"examples", "goal", "sizes",
     "stable_sizes", "resamples", "disjoint"}.
 
-    `stable_sizes` is {"smallest", "largest", "but": sizes between them at which it is not} as shares
-    of all edges, or None; the two curves are None for fewer than `FEWEST` examples.
+    `stable_sizes` is {"smallest", "largest", "but": sizes between them at which it is not} as
+    shares of all edges, or None; the two curves are None for fewer than `FEWEST` examples.
     """
     values = circuit.rule.values(per_example).float()
     choose = circuit.rule.taking(circuit.graph)
