@@ -116,7 +116,7 @@ def test_every_script_leaves_its_results(chain):
     rouge = read(out / "rouge" / "rouge.json")
     assert {"model", "run", "Lead-3"} <= set(rouge["systems"])
     report = (out / "report.html").read_text()
-    assert "Evolution of the circuit" in report and "LoRA bake-off" in report
+    assert all(f"<h2>{stage}<" in report for stage in ("Circuits", "Faithfulness", "LoRA bake-off"))
 
 
 def read(path) -> dict:
