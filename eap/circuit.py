@@ -105,9 +105,10 @@ class Circuit:
         }
 
     def _kv(self) -> dict:
-        """What the metadata say of keys and values: `cfg` has no field for it."""
-        told = {"kv": self.graph.kv, "kv_heads": self.graph.kv_heads}
-        return {name: value for name, value in told.items() if value is not None}
+        """What the metadata must say of shared keys and values: `cfg` has no field for it."""
+        if self.graph.kv_heads is None:
+            return {}
+        return {"kv": self.graph.kv, "kv_heads": self.graph.kv_heads}
 
 
 def load_circuit(path) -> Circuit:

@@ -19,7 +19,7 @@ def free_bytes(device) -> int:
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if MEMINFO.is_file():  # with what the system keeps of files and gives back
-        lines = MEMINFO.read_text(encoding="utf-8").splitlines()
+        lines = MEMINFO.read_text(encoding="utf-8").split("\n")
         told = [line.split() for line in lines if line.startswith("MemAvailable:")]
         if told:
             return 1024 * int(told[0][1])

@@ -45,7 +45,7 @@ def choose(settings: Settings, adapter, pairs, scores_file, summary: dict) -> Ci
         f"circuit: {sizes['selected']} of {graph.n_edges} edges chosen, {sizes['pruned']} after "
         f"pruning{shown}"
     )
-    metadata = metadata_of(settings, summary, rule, sizes)
+    metadata = metadata_of(settings, summary, rule, sizes) | {"kv": graph.kv}
     if settings.selection == "sign-consistent":
         metadata["consistent_edges"] = list(rule.eligible)
     if settings.exact_top:

@@ -38,8 +38,11 @@ def strongest_heads(circuit: Circuit) -> list[str]:
     size = circuit.in_graph.double()
     if circuit.scores is not None:
         size = size * circuit.scores.abs().double()
-    strength = torch.zeros(len(graph.nodes), dtype=torch.float64)
+    strength = torch.zeros(graph.n_readers, dtype=torch.float64)
     strength.index_add_(0, source, size).index_add_(0, graph.reader[slot], size)
+    strength, groups = strength[: len(graph.nodes)], strength[len(graph.nodes) :]
+    for heads, of_group in zip(graph.group_heads, groups, strict=True):
+        strength[heads] += of_group  # what a group reads, all its heads read
     order = torch.argsort(strength, descending=True, stable=True).tolist()
     names = [graph.nodes[node] for node in order if strength[node] > 0]
     return [name for name in names if ".h" in name][:HEADS]
