@@ -268,19 +268,27 @@ def test_text_of_data_sets_changes_nothing(browser, folder):
         assert page.locator("b", has_text="evil").count() == 0
 
 
+def reads(words: str) -> str:
+    """The condition that the example's text holds these words: it is drawn when weights are unpacked."""
+    return (
+        "() => { const text = document.querySelector('.example-text');"
+        f" return text !== null && text.innerText.includes('{words}'); }}"
+    )
+
+
 def test_an_example_shows_its_tokens_costs_and_where_a_head_looks(browser, folder):
     with opened(browser, folder / "report.html", "#token=1") as page:
         text = page.locator(".example-text").first
+        until(page, reads("50 % of its attention on the marked tokens"))
         assert text.locator("span").all_inner_texts() == ["The", EVIL]
-        assert "50 % of its attention on the marked tokens" in text.inner_text()
         assert page.locator(".example-text").nth(1).locator(".salient").inner_text() == " other"
         titles = [token.get_attribute("title") for token in page.locator(".token").all()]
         assert titles[0] == "clean 0.500, circuit 1, corrupted 2 nats"
         page.locator(".token").nth(0).click()
-        assert "100 % of its attention" in page.locator(".example-text").first.inner_text()
+        until(page, reads("100 % of its attention"))
         until(page, "() => location.hash.includes('token=0')")
         page.locator("#example-head").select_option("")
-        assert "attention" not in page.locator(".example-text").first.inner_text()
+        until(page, f"() => !({reads('attention')})()")
 
 
 def test_tables_are_sorted_and_saved(browser, folder):
