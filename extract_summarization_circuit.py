@@ -137,7 +137,7 @@ def say_unused(parser, argv, method: str) -> None:
 
 def check(args) -> None:
     """Raise InputError for flags that mean nothing together, before any work."""
-    Settings.of(vars(args), Path(args.output)).check()
+    Settings.of(vars(args), output=Path(args.output)).check()
     if args.until_stable and args.all_checkpoints and args.ablation == "mean":
         raise InputError(
             "--until_stable --all_checkpoints --ablation mean: expected another --ablation, since "
@@ -201,7 +201,7 @@ def report(args, made: dict) -> None:
 
     outputs = list(made)
     if len(made) == 1:
-        outputs = list(Files.of(Settings.of(vars(args), outputs[0])).all)
+        outputs = list(Files.of(Settings.of(vars(args), output=outputs[0])).all)
     circuits = {output.stem: circuit.metadata for output, circuit in made.items()}
     if circuits:
         show(console.Console.of(vars(args)), headline.headline(circuits), outputs)
@@ -220,7 +220,7 @@ def extract(
     `as_many_as`: the circuit of whose pairs, no more and no fewer, it is made. Returns it; None
     where it is up to date, or another process writes it.
     """
-    settings = Settings.of(vars(args), output)
+    settings = Settings.of(vars(args), output=output)
     files, unfinished = Files.of(settings), blocks.folder_beside(output)
     inputs = {"model": hub.model_source(model_path), "pairs": args.pairs}
     if as_many_as:

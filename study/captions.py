@@ -1,5 +1,6 @@
 """What each figure shows and what to look for in it: for the JSON beside it and for the papers."""
 
+from fnmatch import fnmatch
 from typing import NamedTuple
 
 
@@ -138,3 +139,8 @@ def of(stage: str, circuit: str = "") -> dict[str, str]:
         for name, caption in FIGURES.items()
         if name.startswith(f"{stage}.")
     }
+
+
+def of_picture(name: str) -> str:
+    """The caption of the picture of this name; "" for a picture of something else."""
+    return next((str(caption) for key, caption in FIGURES.items() if fnmatch(name, key)), "")

@@ -86,7 +86,7 @@ def chosen(tmp_path, per_example, *flags):
         )
     )
     args = extraction.parse(["--quiet", "--resamples", "20", *flags])
-    settings = Settings.of(vars(args), tmp_path / "C.json")
+    settings = Settings.of(vars(args), output=tmp_path / "C.json")
     summary = {"completeness": "not applicable", "steps": 5}
     return choose(settings, SimpleNamespace(graph=SMALL), [], path, summary)
 

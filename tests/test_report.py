@@ -386,3 +386,19 @@ def test_results_that_lie_elsewhere_are_gathered_when_named(outputs, tmp_path_fa
 def test_an_empty_folder_is_a_mistake(tmp_path):
     with pytest.raises(InputError, match="found none"):
         made(tmp_path)
+
+
+def test_the_page_says_of_a_figure_what_its_caption_says(tmp_path):
+    """One table of captions serves papers, JSON and page: a second one had gone out of date."""
+    from PIL import Image
+
+    from study import captions
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "C_x.edges.png")
+    (tmp_path / "rouge.json").write_text(json.dumps({"format": 1, "systems": {}}))
+    Image.new("RGB", (4, 4)).save(tmp_path / "rouge.png")
+    make_report.main(["--output_dir", str(tmp_path), "--quiet"])
+    text = (tmp_path / "report.html").read_text()
+    assert str(captions.FIGURES["rouge.png"]) in text
+    assert captions.of_picture("C_x.edges.png") == str(captions.FIGURES["C_*.edges.png"])
+    assert captions.of_picture("holiday.png") == ""

@@ -361,7 +361,7 @@ def test_an_ablation_without_a_run_of_its_own_is_refused(method, ablation):
 def settings(method: str) -> Settings:
     """The extraction script's settings for a method on kl."""
     args = extract.parse(["--method", method, "--quiet"])
-    return Settings.of(vars(args), Path(args.output))
+    return Settings.of(vars(args), output=Path(args.output))
 
 
 @pytest.mark.parametrize(

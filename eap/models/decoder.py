@@ -1,5 +1,6 @@
 """What the adapters of all decoders share: slots, heads, rotation, constants of projections."""
 
+from abc import ABC, abstractmethod
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -11,7 +12,7 @@ from eap.models.contract import Block, Read
 from eap.rules import Heads, Softmax, attend
 
 
-class Decoder:
+class Decoder(ABC):
     """A decoder with one fused projection: q of all heads before k and v.
 
     Families override what differs. Constructors set what `Adapter` lists as attributes,
@@ -30,9 +31,9 @@ class Decoder:
     d_head: int
     scaling: float
 
+    @abstractmethod
     def reads(self, layer: int) -> tuple[Read, ...]:
         """The projections of a layer, of which each family has its own."""
-        raise NotImplementedError
 
     def hidden(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The final norm's output (batch, pos, d_model), given token embeddings."""

@@ -1,9 +1,8 @@
 """What every arm of a bake-off has in common: data, training, summaries."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from runs.console import Console
-from runs.devices import Device
+from runs.settings import FromFlags
 
 # Settings that stand in each arm's configuration, in this order.
 RECORDED = (
@@ -25,11 +24,9 @@ RECORDED = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FromFlags):
     """What every arm is trained and judged with: flags of run_peft_bakeoff.py, by their names."""
 
-    console: Console
-    device: Device
     model_path: str
     output_dir: str
     dataset: str
@@ -60,16 +57,6 @@ class Settings:
     max_new_tokens: int
     min_new_tokens: int
     num_beams: int
-
-    @classmethod
-    def of(cls, flags: dict) -> "Settings":
-        """The settings among a script's flags."""
-        names = {field.name for field in fields(cls)} - {"console", "device"}
-        return cls(
-            Console.of(flags),
-            Device.of(flags),
-            **{name: flags[name] for name in names},
-        )
 
     @property
     def precision(self):

@@ -1,12 +1,11 @@
 """The circuits of all checkpoints run in the checkpoints' models, one model after the other."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import attribute, dataset, memory, passes
 from runs import opening
-from runs.console import Console
-from runs.devices import Device
+from runs.settings import FromFlags
 from study.evolution import faithfulness
 from study.evolution.content import Checkpoint
 
@@ -14,27 +13,15 @@ RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FromFlags):
     """On what circuits are run, and how: flags of analyze_circuit_evolution.py, by their names."""
 
-    console: Console
-    device: Device
     pairs: str
     max_examples: int | None  # pairs; None: every one that extraction did not see
     batch_size: int | None  # None: planned
     metrics: list[str]
     n_random: int  # random circuits at the first and at the last checkpoint
     seed: int
-
-    @classmethod
-    def of(cls, flags: dict) -> "Settings":
-        """The settings among a script's flags."""
-        names = {field.name for field in fields(cls)} - {"console", "device"}
-        return cls(
-            Console.of(flags),
-            Device.of(flags),
-            **{name: flags[name] for name in names},
-        )
 
 
 def measure(settings: Settings, checkpoints: list[Checkpoint], folders: list[Path]) -> dict:

@@ -1,22 +1,19 @@
 """How a circuit is extracted, and which settings mean nothing together."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from eap import InputError
 from runs import errors
-from runs.console import Console
-from runs.devices import Device
+from runs.settings import FromFlags
 
 AUTOMATIC_STEPS = (4, 8, 16, 32, 64)  # that --ig_steps auto tries, until the gap is small
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FromFlags):
     """The settings of one circuit: flags of extract_summarization_circuit.py, by their names."""
 
-    console: Console
-    device: Device
     output: Path  # the circuit's file
     pairs: str  # the file of pairs
     method: str
@@ -36,17 +33,6 @@ class Settings:
     exact_top: int  # edges to patch exactly
     batch_size: int | None  # None: planned
     seed: int
-
-    @classmethod
-    def of(cls, flags: dict, output: Path) -> "Settings":
-        """The settings among a script's flags, for the circuit `output`."""
-        names = {field.name for field in fields(cls)} - {"console", "device", "output"}
-        return cls(
-            console=Console.of(flags),
-            device=Device.of(flags),
-            output=output,
-            **{name: flags[name] for name in names},
-        )
 
     @property
     def attribution(self):

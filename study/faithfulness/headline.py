@@ -5,8 +5,8 @@ import math
 from eap import MIN_EXAMPLES
 from study.faithfulness.numbers import excludes_zero, supports_claim
 from study.headline import Finding, Headline, Null, Number, Table, column, number, percent, text
+from study.stability.bootstrap import STABLE
 
-STABLE = 0.8  # mean Jaccard index of two resamples, over which a circuit is stable
 NULLS = {
     "random": "random edges",
     "matched": "random, same layers",

@@ -1,17 +1,14 @@
 """Which circuits are run in which models, at which sizes, on which pairs."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from runs.console import Console
-from runs.devices import Device
+from runs.settings import FromFlags
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FromFlags):
     """The settings of an evaluation: flags of evaluate_faithfulness.py, by their names."""
 
-    console: Console
-    device: Device
     circuit: str
     other_circuit: str | None  # run beside the first
     compare_circuit: str | None  # of the same model, found by another method
@@ -30,13 +27,3 @@ class Settings:
     resamples: int
     batch_size: int | None  # None: planned
     seed: int
-
-    @classmethod
-    def of(cls, flags: dict) -> "Settings":
-        """The settings among a script's flags."""
-        names = {field.name for field in fields(cls)} - {"console", "device"}
-        return cls(
-            Console.of(flags),
-            Device.of(flags),
-            **{name: flags[name] for name in names},
-        )

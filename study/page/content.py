@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from runs import disk
+from study import captions
 from study.bakeoff import headline as bakeoff
 from study.differential import headline as differential
 from study.evolution import headline as evolution
@@ -183,7 +184,9 @@ def _texts(content: dict, key: str) -> bool:
 
 def _pictures(files: list[Path]) -> list[Picture]:
     return [
-        pictures.read(file, sections.caption(file.name)) for file in files if file.suffix == ".png"
+        pictures.read(file, captions.of_picture(file.name))
+        for file in files
+        if file.suffix == ".png"
     ]
 
 

@@ -186,32 +186,6 @@ SECTIONS = (
         times="costs.json",
     ),
 )
-# What to look for in a figure; (file name, sentence).
-CAPTIONS = (
-    ("salience.png", "Where in the article the salient sentences stand, and what became of rows."),
-    ("training.png", "Where the NLL stops falling while the loss goes on, the model overfits."),
-    ("C_*.edges.png", "Orange: ablating the edge raises the metric; blue, dashed: lowers it."),
-    ("C_*.heatmap.png", "Sum of |score| from layer to layer: where attribution is concentrated."),
-    ("C_*.spans.png", "In which part of the text each layer reads; right: shares of the tokens."),
-    ("C_*.stability.png", "Above the line the circuit is stable; filled dots are stable sizes."),
-    ("evolution.change.png", "Only change above its hatched noise floor is more than noise."),
-    ("evolution.layers.png", "Layers whose bar ends above the hatched floor changed."),
-    ("evolution.trajectories.png", "Whether the edges that changed move together, and when."),
-    ("evolution.moved.png", "The single edges whose scores changed beyond noise."),
-    ("evolution.faithfulness.png", "When the final circuit begins to carry the model."),
-    ("evolution.jaccard.png", "Overlap of every two checkpoints beside chance and noise floor."),
-    ("differential.similarity.png", "Raw cosine near 1 beside lower CKA: massive dimensions."),
-    ("differential.attention.png", "How far the attention weights of each head moved, in nats."),
-    ("differential.entropy.png", "Heads that changed after false-discovery control are marked."),
-    ("differential.layers.png", "Where rows disagree, no single layer changed most."),
-    ("differential.latents.png", "When each layer leaves the base model."),
-    ("faithfulness.methods.png", "Stars: sizes at which the two methods differ."),
-    ("faithfulness.png", "Distance from random circuits counts; 1 is the whole model."),
-    ("robustness.matrix.png", "Jaccard above, Spearman below the diagonal; bold: within noise."),
-    ("robustness.png", "Circuits differ only below the noise floor, agree only above chance."),
-    ("rouge.png", "A model is of use above Lead-3; the oracle is the most that copying reaches."),
-    ("bakeoff.png", "Only arms for which the table has a word differ."),
-)
 # The drawings of every checkpoint's circuit would fill the page; the explorer shows them all.
 MANY = "C_step*"
 
@@ -226,8 +200,3 @@ def belongs(name: str, section: Section) -> bool:
 def known(name: str) -> bool:
     """Whether a file of this name is of a stage, or the example view's."""
     return name == EXAMPLES or any(belongs(name, section) for section in SECTIONS)
-
-
-def caption(name: str) -> str:
-    """What to look for in the figure of this name; "" if nothing is said of it."""
-    return next((text for pattern, text in CAPTIONS if fnmatch(name, pattern)), "")

@@ -1,17 +1,14 @@
 """Which circuits are compared, and how the first of them is extracted again."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from runs.console import Console
-from runs.devices import Device
+from runs.settings import FromFlags
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FromFlags):
     """The settings of an evaluation: flags of evaluate_robustness.py, by their names."""
 
-    console: Console
-    device: Device
     circuits: list[str]
     model_path: str | None  # in which the first circuit is extracted again; None: it is not
     pairs: str
@@ -22,13 +19,3 @@ class Settings:
     max_examples: int | None  # None: all pairs
     batch_size: int | None  # None: planned
     seed: int
-
-    @classmethod
-    def of(cls, flags: dict) -> "Settings":
-        """The settings among a script's flags."""
-        names = {field.name for field in fields(cls)} - {"console", "device"}
-        return cls(
-            Console.of(flags),
-            Device.of(flags),
-            **{name: flags[name] for name in names},
-        )

@@ -1,21 +1,19 @@
 """Everything that a fine-tuning run needs: model, data, trainer with its schedule of checkpoints."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from runs import checkpoints, devices, forecast, opening
-from runs.console import Console
-from runs.devices import Device
+from runs.settings import FromFlags
 from study.differential import latents
 from summarization import corpus, examples, prompt, training
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FromFlags):
     """What is trained on what, and when it is kept: flags of the script, by their names."""
 
-    console: Console
-    device: Device
     options: dict  # `TrainingArguments` of their names
     model_path: str
     dataset: str
@@ -41,15 +39,9 @@ class Settings:
     max_length: int  # tokens of prompt and summary; 0: the model's context
 
     @classmethod
-    def of(cls, flags: dict) -> "Settings":
-        """The settings among a script's flags."""
-        names = {field.name for field in fields(cls)} - {"console", "device", "options"}
-        return cls(
-            Console.of(flags),
-            Device.of(flags),
-            training.options_of(flags),
-            **{name: flags[name] for name in names},
-        )
+    def of(cls, flags: dict, **others) -> Self:
+        """The settings among a script's flags, those of `TrainingArguments` in `options`."""
+        return super().of(flags, options=training.options_of(flags), **others)
 
     @property
     def precision(self) -> training.Precision:
