@@ -160,6 +160,31 @@ def test_a_figure_keeps_its_colours_where_it_is_made_smaller(tmp_path):
     assert (shown.width, shown.height) == (300, 300)
 
 
+def test_every_colour_of_a_crowded_figure_can_be_told_in_the_page(tmp_path):
+    """Thin lines among much grey text: a blue one had become the green of another."""
+    from matplotlib.colors import to_rgb
+    from PIL import Image
+
+    from eap.style import COLOURS, subplots
+
+    figure, axes = subplots(3, 3, figsize=(12, 9))
+    for axis in axes.flat:
+        axis.fill_between([0, 1], 0.2, 0.9, color=COLOURS["circuit"], alpha=0.15, hatch="///")
+        axis.set_title("many grey levels at the edges of these letters", fontsize=8)
+    for height, colour in enumerate(COLOURS.values()):
+        axes[0][0].plot([0, 0.2], [height / 10] * 2, color=colour, linewidth=1.6)
+    figure.savefig(tmp_path / "figure.png", dpi=200)
+    drawn = Image.open(tmp_path / "figure.png").convert("RGB")
+    drawn = drawn.resize((1400, 1400 * drawn.height // drawn.width), Image.Resampling.LANCZOS)
+    drawn = np.asarray(drawn).reshape(-1, 3).astype(int)
+    raw = base64.b64decode(pictures.read(tmp_path / "figure.png", "").address.split(",")[1])
+    shown = np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")).reshape(-1, 3).astype(int)
+    for name, colour in COLOURS.items():
+        wanted = np.round(255 * np.array(to_rgb(colour)))
+        place = np.abs(drawn - wanted).max(1).argmin()
+        assert np.abs(shown[place] - drawn[place]).max() <= 24, name
+
+
 # ---------------------------------------------------------------- circuits in the page
 
 

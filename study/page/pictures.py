@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from eap import style
+
 WIDEST = 1400  # pixels; a screen shows no more of a figure
-COLOURS = 256  # a figure's palette: its most frequent colours, exactly, so that keys stay true
+COLOURS = 256  # in a figure's palette
+FREQUENT = 64  # of them as they are
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,34 @@ def smaller(raw: bytes) -> bytes:
 
 
 def _with_few_colours(picture):
-    """The picture with a palette of its most frequent colours; the others go to one nearby.
-
-    Pillow finds that one roughly, also for a colour that is in the palette, which is put right
-    here.
+    """The picture with a palette: the figures' own colours, its most frequent ones, and others
+    spread over all that occur, however rare, so that a thin line keeps its colour. Each pixel takes
+    the nearest.
     """
+    from matplotlib.colors import to_rgb
     from PIL import Image
 
-    counted = picture.getcolors(picture.width * picture.height)
-    frequent = [colour for _, colour in sorted(counted, reverse=True)[:COLOURS]]
-    palette = Image.new("P", (1, 1))
-    padded = frequent + frequent[:1] * (COLOURS - len(frequent))
-    palette.putpalette([channel for colour in padded for channel in colour])
-    rough = np.asarray(picture.quantize(palette=palette, dither=Image.Dither.NONE))
     codes = np.asarray(picture).astype(np.int64) @ (65536, 256, 1)
-    known = np.array(frequent) @ (65536, 256, 1)
-    order = np.argsort(known)
-    place = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
-    exact = np.where(known[place] == codes, place, rough).astype(np.uint8)
-    few = Image.fromarray(exact, "P")
-    few.putpalette(palette.getpalette())
+    found, where, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    order = np.argsort(-counts, kind="stable")
+    keyed = np.round(255 * np.array([to_rgb(colour) for colour in style.COLOURS.values()]))
+    palette = np.concatenate([keyed.astype(np.int64), colours[order[:FREQUENT]]])
+    rare = colours[order[FREQUENT:]]
+    if len(rare):
+        once = Image.fromarray(rare[None].astype(np.uint8))
+        spread = once.quantize(COLOURS - len(palette), dither=Image.Dither.NONE).getpalette()
+        palette = np.concatenate([palette, np.array(spread).reshape(-1, 3)])
+    nearest = np.concatenate([_nearest(part, palette) for part in _parts(colours)])
+    few = Image.fromarray(nearest[where].reshape(codes.shape).astype(np.uint8), "P")
+    few.putpalette(palette.flatten().tolist())
     return few
+
+
+def _parts(colours: np.ndarray, size: int = 4096) -> list[np.ndarray]:
+    return [colours[start : start + size] for start in range(0, len(colours), size)]
+
+
+def _nearest(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """(colours,) the entry of the palette with the least squared distance."""
+    return ((colours[:, None] - palette) ** 2).sum(-1).argmin(1)
