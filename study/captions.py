@@ -133,7 +133,7 @@ FIGURES = {  # by the name of the picture; * is the name of a circuit
 
 
 def of(stage: str, circuit: str = "") -> dict[str, str]:
-    """The captions of a stage's figures by file name: `evolution`, or `C_*` with a circuit's name."""
+    """The captions of a stage's figures by file name: `evolution`; `C_*` of a circuit's name."""
     return {
         name.replace("C_*", circuit): str(caption)
         for name, caption in FIGURES.items()

@@ -1,11 +1,12 @@
-"""How long a study will take on this machine: a few timed steps of its model's shape, multiplied by how many the stages need."""
+"""How long a study will take on this machine: a few timed steps, times those that stages need."""
 
 import time
 from typing import NamedTuple
 
 from runs import forecast
 
-CONTEXT = 1024  # tokens of an article with its summary; most are shorter, so the estimate is rather too high
+# Tokens of an article with its summary; most are shorter, so the estimate is rather too high.
+CONTEXT = 1024
 BATCH = 8  # articles to a step of the optimizer
 TIMED_STEPS = 3
 TIMED_TOKENS = 9  # new tokens in the timing of a summary
@@ -15,9 +16,8 @@ LONG_STEP_SECONDS = 5  # a step that takes so long is timed once
 # An assumption, used where there is no GPU: what a step sustains on a data-centre GPU in float32
 # with TF32, which training turns on.
 TFLOPS_OF_A_GPU = 20.0
-GPU_SECONDS_PER_TOKEN = (
-    0.01 / 16
-)  # of a summary: a decoding step of 10 ms, most of it launching kernels, for 16 articles; another one
+# Another one, of a summary: a decoding step of 10 ms, mostly launching kernels, for 16 articles.
+GPU_SECONDS_PER_TOKEN = 0.01 / 16
 
 
 class Work(NamedTuple):

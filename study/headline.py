@@ -194,7 +194,10 @@ def p_words(p: float) -> str:
 
 
 def sentence(finding: Finding) -> str:
-    """A finding in words: `edges changed a step: 44 %, beyond noise (noise alone 36 % [27, 44])`."""
+    """A finding in words.
+
+    `edges changed a step: 44 %, beyond noise (noise alone 36 % [27, 44])`.
+    """
     words = f"{finding.subject}: {text(finding.number)}"
     if finding.kind != "measured":
         words += f", {finding.kind}"

@@ -1,4 +1,4 @@
-"""A score per layer, from a circuit or a difference; the layers it puts first; random layers as their control."""
+"""A score per layer, from a circuit or a difference; the layers it puts first; random layers."""
 
 import numpy as np
 
@@ -42,15 +42,16 @@ def top_layers(
     orders = content.get("order") if isinstance(content, dict) else None
     if not orders:
         raise InputError(
-            f'{file}: expected a layers file with "order", found none; differential_analysis.py writes one'
+            f'{file}: expected a layers file with "order", found none; differential_analysis.py '
+            "writes one"
         )
     measure = measure or next(iter(orders))
     if measure not in orders:
         raise InputError(f"{file}: expected a measure out of {', '.join(orders)}, got {measure}")
     if n_layers not in (None, len(orders[measure])):
         raise InputError(
-            f"{file}: expected a number for each of the model's {n_layers} layers, got {len(orders[measure])}; use the file "
-            "of this model"
+            f"{file}: expected a number for each of the model's {n_layers} layers, got "
+            f"{len(orders[measure])}; use the file of this model"
         )
     if not 0 < k <= len(orders[measure]):
         raise InputError(f"{file}: expected 1 to {len(orders[measure])} layers, got {k}")

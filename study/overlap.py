@@ -89,7 +89,7 @@ def chance_matrix(kept: torch.Tensor) -> list[list[float]]:
 
 
 def spearman(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Spearman's rank correlation of two vectors, ties at their mean rank; 0 where one is constant."""
+    """Spearman's rank correlation of two vectors, ties at their mean rank; 0 if one is constant."""
     return float(_correlations(torch.stack([a, b]))[0, 1])
 
 
@@ -104,6 +104,6 @@ def spearman_of_every_two(scores: torch.Tensor) -> np.ndarray:
 
 
 def _correlations(values: torch.Tensor) -> np.ndarray:
-    """(rows, rows) the rank correlation of every two rows; what is constant has none, and gets 0."""
+    """(rows, rows) the rank correlation of every two rows; a constant one has none, and gets 0."""
     with np.errstate(invalid="ignore"):
         return np.nan_to_num(np.corrcoef(rankdata(values.numpy(), axis=1)))

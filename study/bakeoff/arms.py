@@ -139,8 +139,9 @@ def layers_of_circuit(placement: Placement, strategy: str, n_layers: int) -> lis
     circuit = opening.load_circuits([placement.layers_circuit])[0]
     if circuit.graph.n_layers != n_layers:
         raise InputError(
-            f"--layers_circuit {placement.layers_circuit}: expected a circuit of {n_layers} layers, as "
-            f"--model_path has, got one of {circuit.graph.n_layers}; give one of this model"
+            f"--layers_circuit {placement.layers_circuit}: expected a circuit of {n_layers} "
+            f"layers, as --model_path has, got one of {circuit.graph.n_layers}; give one of this "
+            "model"
         )
     mass = evolution.layer_mass(
         circuit.graph, circuit.require_scores(placement.layers_circuit).abs() * circuit.in_graph

@@ -1,4 +1,7 @@
-"""Arms against each other on the same texts: paired intervals, a sign-flip test, Holm's correction, what could have been detected."""
+"""Arms against each other on the same texts: intervals, a sign-flip test, Holm's correction.
+
+And what could have been detected.
+"""
 
 import numpy as np
 
@@ -46,9 +49,8 @@ def sign_flip(difference, seed: int, flips: int = FLIPS) -> float:
     the flips.
     """
     rng, difference = np.random.default_rng(seed), np.asarray(difference, dtype=float)
-    threshold = (
-        abs(difference.sum()) - 1e-9 * np.abs(difference).sum()
-    )  # equal sums differ by rounding
+    rounding = 1e-9 * np.abs(difference).sum()  # by which equal sums differ
+    threshold = abs(difference.sum()) - rounding
     extreme = 0
     for start in range(0, flips, CHUNK):
         signs = rng.integers(0, 2, size=(min(CHUNK, flips - start), len(difference))) * 2 - 1

@@ -13,7 +13,7 @@ from study.bakeoff.lora import TOLERANCE
 
 @dataclass(frozen=True)
 class Measure:
-    """A number per text: how it is called, and whether more of it is better; None where neither is."""
+    """A number per text: how it is called, whether more of it is better; None where neither is."""
 
     name: str
     label: str
@@ -130,17 +130,18 @@ def differences(trials: list[tuple], seed: int) -> dict:
 
 
 def lines(content: dict, costs: dict[str, Cost]) -> list[str]:
-    """What each arm cost, how good its summaries are beside the yardsticks, and what may be said."""
+    """What each arm cost, how good its summaries are beside the yardsticks, what may be said."""
     arms = content["arms"]
     width = max(map(len, [*arms, *content["yardsticks"]]))
     rows = [
-        f"{'':{width}} {'layers':<10}{'trainable':>12}{'%':>7}{'ranks':>7}{'rate':>9}{'train s':>9}{'sweep s':>9}{'choice s':>10}"
-        f"{'peak GB':>9}"
+        f"{'':{width}} {'layers':<10}{'trainable':>12}{'%':>7}{'ranks':>7}{'rate':>9}"
+        f"{'train s':>9}{'sweep s':>9}{'choice s':>10}{'peak GB':>9}"
     ]
     rows += [f"{name:{width}} {_cost_row(arm, costs[name])}" for name, arm in arms.items()]
     rows.append(
-        "train s: mean of a seed; sweep s: choice of the learning rate, once; choice s: the scripts behind the choice of layers, "
-        f"once; peak: memory of {next(iter(costs.values())).peak_of}, up to the end of training"
+        "train s: mean of a seed; sweep s: choice of the learning rate, once; choice s: the "
+        "scripts behind the choice of layers, once; peak: memory of "
+        f"{next(iter(costs.values())).peak_of}, up to the end of training"
     )
     rows += [
         f"choice of the layers of {name}: {arm['cost_of_choice']}"
@@ -206,7 +207,8 @@ def sentences(content: dict) -> list[str]:
     """
     n_seeds = len(content["seeds"])
     said = [
-        f"Intervals are over {content['n_texts']} texts, for {'this one seed' if n_seeds == 1 else f'these {n_seeds} seeds'}: "
+        f"Intervals are over {content['n_texts']} texts, for "
+        f"{'this one seed' if n_seeds == 1 else f'these {n_seeds} seeds'}: "
         + (
             "there is no interval over seeds."
             if n_seeds == 1
@@ -220,7 +222,8 @@ def sentences(content: dict) -> list[str]:
     edge = [name for name in swept if content["arms"][name]["sweep"]["at_the_edge"]]
     if edge:
         said.append(
-            f"The best learning rate is the lowest or highest tried of {', '.join(edge)}: a better one may lie beyond it."
+            f"The best learning rate is the lowest or highest tried of {', '.join(edge)}: a "
+            "better one may lie beyond it."
         )
     said += [*off_budget(content), *below_chance(content)]
     for reference, measures in content["differences"].items():
@@ -237,12 +240,14 @@ def _sentence(name: str, reference: str, measure: Measure, found: dict) -> str:
         "too few texts differ for any word"
         if found["detectable"] is None
         else (
-            f"smallest difference that one test would detect, before Holm's correction: {found['detectable']:.2g}"
+            "smallest difference that one test would detect, before Holm's correction: "
+            f"{found['detectable']:.2g}"
         )
     )
     return (
-        f"{name} against {reference}, {measure.label}: {found['claim'] or 'no difference shown'}: {found['mean']:+.3f} "
-        f"[{found['low']:+.3f}, {found['high']:+.3f}], Holm p {found['p_holm']:.3f}; {power}"
+        f"{name} against {reference}, {measure.label}: {found['claim'] or 'no difference shown'}: "
+        f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], Holm p "
+        f"{found['p_holm']:.3f}; {power}"
     )
 
 
@@ -255,8 +260,8 @@ def same_layers(content: dict) -> list[str]:
         same = [arm[key] for key in ("method", "layers", "ranks", "learning_rate", "trainable")]
         groups.setdefault(json.dumps([same, arm["nll_nats"]]), []).append(name)
     return [
-        f"{' and '.join(names)} have the same layers, {layer_text(content['arms'][names[0]]['layers'])}: one result told "
-        f"{len(names)} times."
+        f"{' and '.join(names)} have the same layers, "
+        f"{layer_text(content['arms'][names[0]]['layers'])}: one result told {len(names)} times."
         for names in groups.values()
         if len(names) > 1
     ]
@@ -268,7 +273,8 @@ def one_draw(content: dict) -> list[str]:
         return []
     drawn = layer_text(content["arms"]["random"]["layers"])
     return [
-        f"random was drawn once, layers {drawn}: what is said against it is against these layers, not against random layers."
+        f"random was drawn once, layers {drawn}: what is said against it is against these layers, "
+        "not against random layers."
     ]
 
 
@@ -283,8 +289,9 @@ def off_budget(content: dict) -> list[str]:
         furthest = max(arm["trainable"], key=lambda trainable: abs(trainable - budget))
         if abs(furthest / budget - 1) > TOLERANCE:
             said.append(
-                f"{name} has {furthest:,} trainable parameters, {furthest / budget - 1:+.1%} off the budget of {budget:,}: "
-                "its size differs from the other arms', not its method or placement alone."
+                f"{name} has {furthest:,} trainable parameters, {furthest / budget - 1:+.1%} off "
+                f"the budget of {budget:,}: its size differs from the other arms', not its method "
+                "or placement alone."
             )
     return said
 
@@ -295,8 +302,9 @@ def below_chance(content: dict) -> list[str]:
     if any(arm["rouge1"]["mean"] >= chance for arm in arms):
         return []
     return [
-        f"Every arm lies below Random-3 in ROUGE-1 ({chance:.1f}): none writes better summaries than three random sentences are, and "
-        "differences between arms are differences between poor summaries."
+        f"Every arm lies below Random-3 in ROUGE-1 ({chance:.1f}): none writes better summaries "
+        "than three random sentences are, and differences between arms are differences between "
+        "poor summaries."
     ]
 
 

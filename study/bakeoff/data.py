@@ -45,8 +45,9 @@ def prepare(settings: Settings, inputs: dict):
     room = length - template.n_fixed - prompt.MIN_ARTICLE_TOKENS
     if settings.max_new_tokens > room:
         raise InputError(
-            f"--max_new_tokens {settings.max_new_tokens}: expected {room} at most, so that something of "
-            f"the article fits in {length} tokens (the model's context, or --max_length) beside it"
+            f"--max_new_tokens {settings.max_new_tokens}: expected {room} at most, so that "
+            f"something of the article fits in {length} tokens (the model's context, or "
+            "--max_length) beside it"
         )
     rows = load_rows(settings)
     parts = {

@@ -1,4 +1,7 @@
-"""The figure of bakeoff.json: what each arm reaches, and how far it is from random layers. Plain numbers in, a Figure out."""
+"""The figure of bakeoff.json: what each arm reaches, and how far it is from random layers.
+
+Plain numbers in, a Figure out.
+"""
 
 import numpy as np
 
@@ -46,7 +49,7 @@ def reference_of(content: dict) -> str | None:
 
 
 def title(content: dict) -> str:
-    """What was trained on what, how often, and the trainable parameters where all arms share them."""
+    """What was trained on what, how often, and the trainable parameters if all arms share them."""
     counts = {round(np.mean(arm["trainable"])) for arm in content["arms"].values()}
     seeds = len(content["seeds"])
     words = [

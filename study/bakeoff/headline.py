@@ -30,7 +30,7 @@ def headline(content: dict, costs: dict | None = None) -> Headline:
 
 
 def table(content: dict, costs: dict | None) -> Table:
-    """A row for each arm and baseline: layers, two measures, the words that may be said, seconds."""
+    """A row for each arm and baseline: layers, two measures, what words may be said, seconds."""
     sticks, names = content["yardsticks"], sorted(content["arms"], key=place)
     arms = {name: content["arms"][name] for name in names}
     baselines = {name: sticks[name] for name in BASELINES if name in sticks}

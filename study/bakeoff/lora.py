@@ -1,4 +1,4 @@
-"""LoRA where one chooses: arms, ranks that meet a budget, the wrapped model, and the proof that it is what was planned."""
+"""LoRA where one chooses: arms, ranks that meet a budget, the wrapped model checked."""
 
 import math
 import re
@@ -136,8 +136,8 @@ def make_plan(
     kinds = kinds_of(shapes)
     if foreign := set(arm.modules) - set(kinds):
         raise InputError(
-            f"arm {arm.name}: expected modules out of {', '.join(kinds)}, got {sorted(foreign)[0]}; "
-            "name those of this model in its `modules`"
+            f"arm {arm.name}: expected modules out of {', '.join(kinds)}, got "
+            f"{sorted(foreign)[0]}; name those of this model in its `modules`"
         )
     chosen = {
         name: shape
@@ -182,8 +182,8 @@ def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
         left > TOLERANCE * budget and arm.method != "dora"
     ):  # DoRA's real count stands in the table
         raise InputError(
-            f"--budget {budget}: arm {arm.name} cannot meet it within {TOLERANCE:.1%}, {budget - left} is the nearest; "
-            "ask for more, or for none"
+            f"--budget {budget}: arm {arm.name} cannot meet it within {TOLERANCE:.1%}, "
+            f"{budget - left} is the nearest; ask for more, or for none"
         )
     return ranks
 
@@ -257,8 +257,8 @@ def adalora_schedule(total_steps: int, flags: str = "--max_steps") -> dict[str, 
     first, last = total_steps // 10, total_steps // 5 + 1
     if first >= total_steps - last:
         raise InputError(
-            f"AdaLoRA gives ranks away between its first and its last steps: expected 2 steps or more, got {total_steps}; "
-            f"raise {flags}"
+            "AdaLoRA gives ranks away between its first and its last steps: expected 2 steps or "
+            f"more, got {total_steps}; raise {flags}"
         )
     return {
         "total_step": total_steps,
@@ -303,7 +303,8 @@ def require_as_planned(wrapped, plan: Plan, shapes) -> None:
             raise RuntimeError(f"{name}: planned scaling {planned}, found {scaling}")
     if trainable_parameters(wrapped) != count(plan, shapes):
         raise RuntimeError(
-            f"planned {count(plan, shapes)} trainable parameters, found {trainable_parameters(wrapped)}"
+            f"planned {count(plan, shapes)} trainable parameters, found "
+            f"{trainable_parameters(wrapped)}"
         )
 
 

@@ -23,7 +23,7 @@ class Finished(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What was to be run: placement, trainable parameters of each LoRA arm, arms left out and why."""
+    """What was to be run: placement, trainable parameters of a LoRA arm, arms left out and why."""
 
     placement: Placement
     budget: int | None

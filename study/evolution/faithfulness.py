@@ -1,8 +1,9 @@
-"""How much of each checkpoint its own circuit carries, and how much the final circuit carried already: f over the checkpoints.
+"""f over the checkpoints: how much of each its own circuit carries, how much the final one does.
 
     f = (m(C) - m(empty)) / (m(full) - m(empty)), a ratio of means over examples (`eap.evaluate`)
 
-Every f has a 95 % interval from bootstrap resamples of the examples, and random circuits of as many edges beside it (guard 2).
+Every f has a 95 % interval from bootstrap resamples of the examples, and random circuits of as many
+edges beside it (guard 2).
 """
 
 import numpy as np
@@ -111,19 +112,21 @@ def sentences(found: dict) -> list[str]:
         for row in rows:
             if not meaningful(row):
                 said.append(
-                    f"Corrupting the input changes {metric} of {row['name']} by {row['effect']['mean']:.4f} "
-                    f"[{row['effect']['low']:.4f}, {row['effect']['high']:.4f}], which includes zero: its f means nothing."
+                    f"Corrupting the input changes {metric} of {row['name']} by "
+                    f"{row['effect']['mean']:.4f} [{row['effect']['low']:.4f}, "
+                    f"{row['effect']['high']:.4f}], which includes zero: its f means nothing."
                 )
         first, last = rows[0], rows[-1]
         if first[FINAL] is None or last[FINAL] is None:
             continue
         said.append(
-            f"f by {metric} on {found['examples']} unseen examples: own circuit {at(first, OWN)}, {at(last, OWN)}; "
-            f"the final circuit {at(first, FINAL)}."
+            f"f by {metric} on {found['examples']} unseen examples: own circuit {at(first, OWN)}, "
+            f"{at(last, OWN)}; the final circuit {at(first, FINAL)}."
         )
         if found["examples"] < MIN_EXAMPLES:
             said.append(
-                f"With {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of differences in f."
+                f"With {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said "
+                "of differences in f."
             )
             continue
         gaps = [
@@ -167,7 +170,8 @@ def table(found: dict) -> list[str]:
         title = f"f by {metric}, n = {found['examples']}"
         width = max(len(name) for name in (title, *(row["name"] for row in rows))) + 1
         lines.append(
-            f"{title:<{width}}{'own circuit':>24}{'final circuit':>24}{'own - final':>24}{'random circuits':>18}"
+            f"{title:<{width}}{'own circuit':>24}{'final circuit':>24}{'own - final':>24}"
+            f"{'random circuits':>18}"
         )
         for row in rows:
             drawn = (

@@ -1,4 +1,4 @@
-"""Figures of evolution.json: plain numbers in, a matplotlib Figure out (the drawing of edges: a file)."""
+"""Figures of evolution.json: plain numbers in, a Figure out (of the drawing of edges: a file)."""
 
 import html
 import textwrap
@@ -19,7 +19,8 @@ SETS = (
     ("edges_equal_size", "edges,\nequal-size circuits", "s", "circuit", "xxxx"),
 )
 MOVED_EDGES = 60  # in the drawing: each has a mark to read
-LOOKS = {  # kind of change -> (mark at the edge, colour, Graphviz line): told apart without colour by mark and line
+# Kind of change -> (mark at the edge, colour, Graphviz line): mark and line tell without colour.
+LOOKS = {
     "added": ("new", "circuit", "solid"),
     "removed": ("gone", "base", "dotted"),
     "strengthened": ("up", "finetuned", "bold"),
@@ -119,10 +120,21 @@ def _loss_panel(axis, training, checkpoints):
         color=style.COLOURS["random"],
         label="training loss",
     )
-    axis.plot(place(validation), [row["nll_nats_per_token"] for row in validation], "o-", color=style.COLOURS["finetuned"],
-              label="validation NLL, 95 % interval")  # fmt: skip
-    axis.fill_between(place(validation), [row["low"] for row in validation], [row["high"] for row in validation],
-                      color=style.COLOURS["finetuned"], alpha=0.2, linewidth=0)  # fmt: skip
+    axis.plot(
+        place(validation),
+        [row["nll_nats_per_token"] for row in validation],
+        "o-",
+        color=style.COLOURS["finetuned"],
+        label="validation NLL, 95 % interval",
+    )
+    axis.fill_between(
+        place(validation),
+        [row["low"] for row in validation],
+        [row["high"] for row in validation],
+        color=style.COLOURS["finetuned"],
+        alpha=0.2,
+        linewidth=0,
+    )
 
 
 def _change_panels(left, right, rate, about, x):
@@ -323,8 +335,16 @@ def layers_figure(content: dict):
         ("after", "last circuit", "finetuned", "//", 0.2),
     )
     for name, label, colour, hatch, shift in bars:
-        upper.bar(layers + shift, 100 * np.array(content["layers"][name]), 0.4, color=style.COLOURS[colour], hatch=hatch,
-                  edgecolor="white", linewidth=0.3, label=label)  # fmt: skip
+        upper.bar(
+            layers + shift,
+            100 * np.array(content["layers"][name]),
+            0.4,
+            color=style.COLOURS[colour],
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0.3,
+            label=label,
+        )
     upper.set_ylabel("edges in the circuit\n(% of all |scores|)")
     upper.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     figure.suptitle(_title(content, floor=False), fontsize=9)
@@ -341,7 +361,8 @@ def layers_figure(content: dict):
     lower.set_ylabel(f"change of all edges' scores\n({unit})")
     lower.set_xticks(layers)
     lower.set_xlabel(
-        "layer (an edge counts half where it leaves and half where it arrives; input and logits left out)"
+        "layer (an edge counts half where it leaves and half where it arrives; input and logits "
+        "left out)"
     )
     return figure
 
@@ -353,8 +374,18 @@ def _layer_floor(axis, layers, noise):
     low, mean, high = (
         100 * np.array([floor[key] for floor in noise["floor"]]) for key in ("low", "mean", "high")
     )
-    axis.bar(layers, high - low, 0.8, bottom=low, facecolor="white", alpha=0.75, hatch="////", edgecolor="black", linewidth=0.6,
-             label=f"noise floor: central 95 % of {noise['pairs']} pairs of resamples")  # fmt: skip
+    axis.bar(
+        layers,
+        high - low,
+        0.8,
+        bottom=low,
+        facecolor="white",
+        alpha=0.75,
+        hatch="////",
+        edgecolor="black",
+        linewidth=0.6,
+        label=f"noise floor: central 95 % of {noise['pairs']} pairs of resamples",
+    )
     axis.hlines(
         mean,
         layers - 0.4,
@@ -364,8 +395,15 @@ def _layer_floor(axis, layers, noise):
         label="its mean",
     )
     handles, labels = axis.get_legend_handles_labels()
-    axis.legend(handles[1:] + handles[:1], labels[1:] + labels[:1], fontsize=7, frameon=False, loc="lower center",
-                bbox_to_anchor=(0.5, 1.0), ncols=3)  # fmt: skip
+    axis.legend(
+        handles[1:] + handles[:1],
+        labels[1:] + labels[:1],
+        fontsize=7,
+        frameon=False,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=3,
+    )
 
 
 def moved_drawing(content: dict, path) -> None:
@@ -512,8 +550,14 @@ def _faithfulness_panel(axis, rows, limits):
                 markerfacecolor="white",
             )
     if inside:
-        axis.plot([], [], "s", color=style.COLOURS["chance"], markerfacecolor="white",
-                  label=f"hollow: {evolution_faithfulness.MEANS_NOTHING}")  # fmt: skip
+        axis.plot(
+            [],
+            [],
+            "s",
+            color=style.COLOURS["chance"],
+            markerfacecolor="white",
+            label=f"hollow: {evolution_faithfulness.MEANS_NOTHING}",
+        )
     drawn = [
         i for i, row in enumerate(rows) if row["random"] and evolution_faithfulness.meaningful(row)
     ]

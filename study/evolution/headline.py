@@ -1,4 +1,4 @@
-"""evolution.json in a few lines: how far the circuit moved at each checkpoint, beside what noise does."""
+"""evolution.json in a few lines: how far the circuit moved at each checkpoint, beside noise."""
 
 from eap import MIN_EXAMPLES
 from study.evolution.faithfulness import FINAL, OWN, meaningful
@@ -221,6 +221,7 @@ def cautions(content: dict) -> tuple[str, ...]:
         steps = [at(row) for row in rows if not meaningful(row)]
         if steps:
             said.append(
-                f"f by {metric} undefined at step {', '.join(steps)} (corruption has no clear effect)"
+                f"f by {metric} undefined at step {', '.join(steps)} (corruption has no clear "
+                "effect)"
             )
     return tuple(said)

@@ -1,6 +1,7 @@
-"""How a circuit moves over checkpoints: change rates with their noise floor, similarity, edges that moved, scores by layer.
+"""How a circuit moves over checkpoints: change rates beside noise, similarity, edges that moved.
 
-All functions are pure; circuits are booleans over nodes or edges, (checkpoints, items); scores are (checkpoints, edges).
+And scores by layer. All functions are pure; circuits are booleans over nodes or edges,
+(checkpoints, items); scores are (checkpoints, edges).
 """
 
 from collections.abc import Iterable
@@ -222,7 +223,8 @@ def moves(
     """
     if before.shape != after.shape or len(before) < 2:
         raise InputError(
-            f"expected per-example scores of the same 2 or more examples, got {tuple(before.shape)} and {tuple(after.shape)}"
+            "expected per-example scores of the same 2 or more examples, got "
+            f"{tuple(before.shape)} and {tuple(after.shape)}"
         )
     parts = norms([before, after]).parts
     before, after = shares(before, parts[0]), shares(after, parts[1])

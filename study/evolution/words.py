@@ -1,4 +1,7 @@
-"""evolution.json in words: tables and sentences, each claim beside its noise floor or chance level. Plain data in, lines out."""
+"""evolution.json in words: each claim beside its noise floor or chance level.
+
+Plain data in, lines out.
+"""
 
 from eap import MIN_EXAMPLES
 from eap.resampling import FALSE_DISCOVERY
@@ -22,11 +25,13 @@ def sentences(content: dict) -> list[str]:
     said = []
     if content["settings_that_differ"]:
         said.append(
-            f"Note: the circuits differ in {', '.join(content['settings_that_differ'])}: part of any change comes from that."
+            f"Note: the circuits differ in {', '.join(content['settings_that_differ'])}: part of "
+            "any change comes from that."
         )
     if _few(content):
         said.append(
-            f"Note: with {content['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said to be more than noise."
+            f"Note: with {content['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is "
+            "said to be more than noise."
         )
     return [
         *said,
@@ -114,7 +119,8 @@ def _moved_table(content) -> list[str]:
     edges = content["moved"]["edges"]
     rows = [
         "",
-        f"{'edges that changed most':<26}{'kind':>14}{'before':>10}{'after':>10}{'q':>10}   scores: {unit(content)}",
+        f"{'edges that changed most':<26}{'kind':>14}{'before':>10}{'after':>10}{'q':>10}   "
+        f"scores: {unit(content)}",
     ]
     rows += [
         f"{row['edge']:<26}{row['kind']:>14}{row['before']:>10.2%}{row['after']:>10.2%}{row['q']:>10.1e}"
@@ -135,15 +141,16 @@ def _rate_lines(content) -> list[str]:
         if rate["dS_floor"] is None:
             said.append(
                 line
-                + "; noise floor unknown without scores of several examples, so nothing is said to have changed"
+                + "; noise floor unknown without scores of several examples, so nothing is said "
+                "to have changed"
             )
             continue
         low, high = rate["dS_floor"]["low"], rate["dS_floor"]["high"]
         verdict = "more than noise" if rate["dS"] > high else "within noise"
         steps = f"({sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps are beyond it)"
         said.append(
-            f"{line}; resampling the examples alone gives {rate['dS_floor']['mean']:.1%} [{low:.1%}, {high:.1%}]"
-            + ("" if _few(content) else f": {verdict} {steps}")
+            f"{line}; resampling the examples alone gives {rate['dS_floor']['mean']:.1%} "
+            f"[{low:.1%}, {high:.1%}]" + ("" if _few(content) else f": {verdict} {steps}")
         )
     return said
 
@@ -156,8 +163,9 @@ def _similarity_lines(content) -> list[str]:
         if key.endswith(("jaccard", "chance"))
     }
     said = [
-        f"Jaccard of first and last circuit: edges {ends['edges_jaccard']:.3f} (chance {ends['edges_chance']:.3f}), "
-        f"nodes {ends['nodes_jaccard']:.3f} (chance {ends['nodes_chance']:.3f})"
+        f"Jaccard of first and last circuit: edges {ends['edges_jaccard']:.3f} (chance "
+        f"{ends['edges_chance']:.3f}), nodes {ends['nodes_jaccard']:.3f} (chance "
+        f"{ends['nodes_chance']:.3f})"
     ]
     if similarity["score_spearman"]:
         said[0] += f"; Spearman of |score| over all edges {similarity['score_spearman'][0][-1]:.3f}"
@@ -168,9 +176,10 @@ def _similarity_lines(content) -> list[str]:
         stays = checkpoints[similarity["stays_from"]]["name"]
         later = "" if arrived == stays else f", leaves again, and stays from {stays} on"
         said.append(
-            f"Two extractions of the last checkpoint on resampled examples have {floor['mean']:.3f} [{floor['low']:.3f}, "
-            f"{floor['high']:.3f}]: the circuit arrives inside the noise floor of extractions on new examples at {arrived}{later}"
-            f"{_arrival_words(content)}."
+            "Two extractions of the last checkpoint on resampled examples have "
+            f"{floor['mean']:.3f} [{floor['low']:.3f}, {floor['high']:.3f}]: the circuit arrives "
+            "inside the noise floor of extractions on new examples at "
+            f"{arrived}{later}{_arrival_words(content)}."
         )
     return said
 
@@ -184,7 +193,10 @@ def _arrival_words(content) -> str:
         return ""
     p = f"p = {test['p']:.3f}"
     if test["smallest_p"] >= FALSE_DISCOVERY:
-        return f"; on the same examples, too few for the permutation test, no difference to the last can be shown ({p})"
+        return (
+            "; on the same examples, too few for the permutation test, no difference to the last "
+            f"can be shown ({p})"
+        )
     differ = "that they differ" if test["p"] < FALSE_DISCOVERY else "no difference"
     return (
         f"; on the same examples the permutation test between it and the last shows {differ} ({p})"
@@ -195,7 +207,8 @@ def _moved_lines(content) -> list[str]:
     moved = content["moved"]
     if not moved:
         return [
-            "Which edges' scores changed is not tested: that needs scores of the same examples, two or more, at both ends."
+            "Which edges' scores changed is not tested: that needs scores of the same examples, "
+            "two or more, at both ends."
         ]
     counts = ", ".join(f"{count['in_a_circuit']} {kind}" for kind, count in moved["counts"].items())
     entered, left = moved["entered"], moved["left"]
@@ -203,10 +216,12 @@ def _moved_lines(content) -> list[str]:
         count["outside_both"] for kind, count in moved["counts"].items() if kind != KINDS[0]
     )
     return [
-        f"Normalised scores of the edges in the first or last circuit, {moved['examples']} examples, false-discovery rate "
-        f"{moved['false_discovery_rate']:.0%}: {counts}; outside both circuits {outside} edges changed.",
-        f"Of {entered['edges']} edges that entered the circuit {entered['beyond_noise']} changed beyond noise, "
-        f"of {left['edges']} that left it {left['beyond_noise']}; for the others no change beyond noise is shown.",
+        f"Normalised scores of the edges in the first or last circuit, {moved['examples']} "
+        f"examples, false-discovery rate {moved['false_discovery_rate']:.0%}: {counts}; outside "
+        f"both circuits {outside} edges changed.",
+        f"Of {entered['edges']} edges that entered the circuit {entered['beyond_noise']} changed "
+        f"beyond noise, of {left['edges']} that left it {left['beyond_noise']}; for the others no "
+        "change beyond noise is shown.",
     ]
 
 
@@ -214,7 +229,8 @@ def _layer_lines(content) -> list[str]:
     noise = content["layers_noise"]
     if noise is None:
         return [
-            "Which layers' scores changed is not said: their noise floor needs scores of several examples, and --resamples."
+            "Which layers' scores changed is not said: their noise floor needs scores of several "
+            "examples, and --resamples."
         ]
     if _few(content):
         return []
@@ -222,7 +238,8 @@ def _layer_lines(content) -> list[str]:
     change = 100 * sum(content["layers"]["change"])
     mean = 100 * sum(floor["mean"] for floor in noise["floor"])
     return [
-        f"Change of the edges' scores by layer: beyond what resampling the examples gives in {len(beyond)} of {n} layers"
-        f"{' (' + ', '.join(map(str, beyond)) + ')' if beyond else ''}; summed over layers {change:.0f} {unit(content)}, of resampling "
-        f"alone {mean:.0f}."
+        "Change of the edges' scores by layer: beyond what resampling the examples gives in "
+        f"{len(beyond)} of {n} "
+        f"layers{' (' + ', '.join(map(str, beyond)) + ')' if beyond else ''}; summed over layers "
+        f"{change:.0f} {unit(content)}, of resampling alone {mean:.0f}."
     ]

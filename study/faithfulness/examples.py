@@ -1,4 +1,4 @@
-"""examples.json: a few pairs token by token, so that one can look at what a circuit does and where its heads look."""
+"""examples.json: a few pairs token by token: what a circuit does and where its heads look."""
 
 import torch
 
@@ -32,7 +32,7 @@ def of_pairs(adapter, tokenizer, circuit: Circuit, pairs: list[Pair], *, ablatio
 
 
 def strongest_heads(circuit: Circuit) -> list[str]:
-    """Names of the heads with the largest sum of |score| of the circuit's edges, read or written."""
+    """Names of the heads with the largest sum of |score| of the circuit's edges, into or out."""
     graph: Graph = circuit.graph
     source, slot = graph.edge_index
     size = circuit.in_graph.double()

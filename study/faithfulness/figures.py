@@ -1,4 +1,4 @@
-"""The figure of faithfulness.json: plain numbers in, a matplotlib Figure out. One column per metric."""
+"""The figure of faithfulness.json: plain numbers in, a Figure out, one column per metric."""
 
 from eap.style import COLOURS, subplots
 from study.faithfulness.numbers import excludes_zero
@@ -162,5 +162,8 @@ def _others(axis, result, content) -> None:
     if found := result["compared"]:
         floors = [floor["mean"] for floor in found["noise_floors"].values() if floor]
         shown = f", noise floor {min(floors):.2f}" if floors else ""
-        title += f"\nJaccard of the two circuits {found['jaccard_edges']:.2f} (chance {found['chance']:.2f}{shown})"
+        title += (
+            f"\nJaccard of the two circuits {found['jaccard_edges']:.2f} (chance "
+            f"{found['chance']:.2f}{shown})"
+        )
     axis.set_title(title, fontsize=8)

@@ -28,7 +28,7 @@ def headline(content: dict) -> Headline:
 
 
 def primary(content: dict) -> tuple[str, dict]:
-    """The first metric in which f is defined, and its numbers; the first one where it is in none."""
+    """The first metric in which f is defined, and its numbers; the first one if it is in none."""
     metrics = content["metrics"]
     defined = [name for name in metrics if excludes_zero(metrics[name]["change"])]
     name = (defined or list(metrics))[0]

@@ -1,4 +1,4 @@
-"""Two circuits of one model, found by different methods: how faithful, how stable, how alike and how dear they are."""
+"""Two circuits of one model, found by different methods: how faithful, stable, alike and dear."""
 
 from dataclasses import dataclass
 
@@ -107,8 +107,9 @@ def sentences(about: dict, metrics: dict) -> list[str]:
     for circuit in (first, second):
         if floor := circuit["noise_floor"]:
             lines.append(
-                f"  {circuit['name']}: two resamples of its {circuit['examples']} examples overlap by "
-                f"{floor['mean']:.3f} [{floor['low']:.3f}, {floor['high']:.3f}]{_cost(circuit)}"
+                f"  {circuit['name']}: two resamples of its {circuit['examples']} examples "
+                f"overlap by {floor['mean']:.3f} [{floor['low']:.3f}, "
+                f"{floor['high']:.3f}]{_cost(circuit)}"
             )
     row = next(row for row in about["agreement"] if row["fraction"] == 0.05)
     lines.append(

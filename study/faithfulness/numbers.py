@@ -1,9 +1,10 @@
-"""Faithfulness with its nulls: circuits of several sizes, their complements and random circuits, run on examples and put into numbers.
+"""Faithfulness in numbers: circuits of several sizes, their complements, and random circuits.
 
     f(C) = (mean m(C) - mean m(empty)) / (mean m(full) - mean m(empty))        over examples
 
-Intervals are percentiles over resampled examples; `rows` are their row numbers, (resamples, examples), the same for everything that is
-compared, so that differences are paired. Everything but `measure` is a pure function of per-example values.
+Intervals are percentiles over resampled examples; `rows` are their row numbers, (resamples,
+examples), the same for everything that is compared, so that differences are paired. Everything but
+`measure` is a pure function of per-example values.
 """
 
 import warnings
@@ -236,7 +237,8 @@ def setting(measured: Measured, entries: list[Entry], metric: str) -> Setting:
     full, empty = measured.full[metric], measured.empty[metric]
     if np.abs(empty - full).mean() < 1e-12:
         raise InputError(
-            f"expected corrupted inputs that change {metric}, got a change of 0 in every example; build the pairs again"
+            f"expected corrupted inputs that change {metric}, got a change of 0 in every example; "
+            "build the pairs again"
         )
     return Setting(entries, measured.values[metric], full, empty)
 

@@ -18,7 +18,7 @@ RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
 
 
 class Circuits(NamedTuple):
-    """The circuits that are run, by name, and the one that another method found beside the first."""
+    """The circuits that are run, by name, and the one of another method beside the first."""
 
     by_name: dict[str, Circuit]
     beside: Compared | None

@@ -1,4 +1,7 @@
-"""faithfulness.json in words: tables and sentences, each claim beside its null and its interval. Plain data in, lines out."""
+"""faithfulness.json in words: each claim beside its null and its interval.
+
+Plain data in, lines out.
+"""
 
 from eap import MIN_EXAMPLES
 from study.faithfulness.numbers import excludes_zero, supports_claim
@@ -13,8 +16,8 @@ def lines(result: dict, tables: bool = True) -> list[str]:
     """Everything that evaluate_faithfulness.py prints, in the order of docs/methods.md."""
     same = result["identities"]
     said = [
-        f"identities (largest difference of nll over examples): all edges kept and clean run {same['all_edges']:.1e}; "
-        f"no edge kept and corrupted run {same['no_edge']:.1e}"
+        "identities (largest difference of nll over examples): all edges kept and clean run "
+        f"{same['all_edges']:.1e}; no edge kept and corrupted run {same['no_edge']:.1e}"
     ]
     for metric, content in result["metrics"].items():
         said += ["", *_head(metric, content, result), *(_curve(metric, content) if tables else ())]
@@ -35,16 +38,18 @@ def span(found: dict, form: str = ".3f") -> str:
 
 def _head(metric, content, result) -> list[str]:
     said = [
-        f"{metric} per summary token: full {content['full']:.4f}, empty {content['empty']:.4f}, n = {result['examples']}"
+        f"{metric} per summary token: full {content['full']:.4f}, empty {content['empty']:.4f}, n "
+        f"= {result['examples']}"
     ]
     if result["examples"] < MIN_EXAMPLES:
         said.append(
-            f"note: with fewer than {MIN_EXAMPLES} examples intervals are too narrow to carry a claim, and none is made"
+            f"note: with fewer than {MIN_EXAMPLES} examples intervals are too narrow to carry a "
+            "claim, and none is made"
         )
     if not excludes_zero(content["change"]):
         said.append(
-            f"note: corrupting the input changes {metric} by {span(content['change'], '.4f')}, which includes zero: f divides by "
-            "it and means nothing here"
+            f"note: corrupting the input changes {metric} by {span(content['change'], '.4f')}, "
+            "which includes zero: f divides by it and means nothing here"
         )
     return said
 
@@ -52,8 +57,8 @@ def _head(metric, content, result) -> list[str]:
 def _curve(metric, content) -> list[str]:
     nulls = {(row["null"], row["fraction"]): row for row in content["nulls"]}
     said = [
-        f"{'edges':>8} {'kept':>7} {'pruned':>7} {'f':>7} {'95 % interval':>17} {metric:>9}   {'random':>16} {'matched':>16} "
-        f"{'complement':>11}"
+        f"{'edges':>8} {'kept':>7} {'pruned':>7} {'f':>7} {'95 % interval':>17} {metric:>9}   "
+        f"{'random':>16} {'matched':>16} {'complement':>11}"
     ]
     for row in content["rows"]:
         if row["kind"] not in ("circuit", "file"):
@@ -70,7 +75,8 @@ def _curve(metric, content) -> list[str]:
         )
         said.append(
             f"{row['fraction']:>8.1%} {row['selected']:>7} {row['pruned']:>7} {row['f']:>7.3f} "
-            f"[{row['low']:>6.3f}, {row['high']:>6.3f}] {row['metric']:>9.4f}   {cells[0]:>16} {cells[1]:>16} {shown:>11}"
+            f"[{row['low']:>6.3f}, {row['high']:>6.3f}] {row['metric']:>9.4f}   {cells[0]:>16} "
+            f"{cells[1]:>16} {shown:>11}"
         )
     return said
 
@@ -80,13 +86,14 @@ def _areas(content) -> list[str]:
     if content["areas"]:
         found = content["areas"]
         said.append(
-            f"CPR {_over(found)} {span(found['CPR'])}, CMD {span(found['CMD'])}; over the logarithm of these sizes: "
-            f"CPR {span(found['CPR_log'])}, CMD {span(found['CMD_log'])}"
+            f"CPR {_over(found)} {span(found['CPR'])}, CMD {span(found['CMD'])}; over the "
+            f"logarithm of these sizes: CPR {span(found['CPR_log'])}, CMD {span(found['CMD_log'])}"
         )
     for row in content["sizes_reaching"]:
         span_of_sizes = f"[{_share(row['low'])}, {_share(row['high'])}]"
         said.append(
-            f"smallest size with f of {row['f']}: {_share(row['fraction'])} of all edges {span_of_sizes}"
+            f"smallest size with f of {row['f']}: {_share(row['fraction'])} of all edges "
+            f"{span_of_sizes}"
         )
     return said
 
@@ -95,7 +102,10 @@ def _over(areas) -> str:
     """`over 1 to 20 % of the edges (3 sizes)`: what CPR and CMD are areas over; those of other
     sizes cannot be compared with them.
     """
-    return f"over {100 * areas['from']:g} to {100 * areas['to']:g} % of the edges ({areas['sizes']} sizes)"
+    return (
+        f"over {100 * areas['from']:g} to {100 * areas['to']:g} % of the edges ({areas['sizes']} "
+        "sizes)"
+    )
 
 
 def _share(value) -> str:
@@ -145,7 +155,7 @@ def _nulls(content) -> list[str]:
 
 
 def control_lines(metric, content, tokens) -> list[str]:
-    """What the causal control says: a word only where `supports_claim` allows it (guards 16, 26)."""
+    """What the causal control says: a word only if `supports_claim` allows it (guards 16, 26)."""
     control = content["control"]
     if control is None:
         return [
@@ -159,18 +169,21 @@ def control_lines(metric, content, tokens) -> list[str]:
     else:
         words = "change it not more and not less, by this interval, than that"
     said = [
-        f"causal control, n = {control['examples']}: corrupting {tokens['control']:.0f} tokens of other sentences changes {metric} by "
-        f"{span(control['change'], '.4f')}; {tokens['salient']:.0f} tokens of salient ones {words} "
-        f"(difference {span(difference, '.4f')})"
+        f"causal control, n = {control['examples']}: corrupting {tokens['control']:.0f} tokens of "
+        f"other sentences changes {metric} by {span(control['change'], '.4f')}; "
+        f"{tokens['salient']:.0f} tokens of salient ones {words} (difference "
+        f"{span(difference, '.4f')})"
     ]
     if not excludes_zero(control["change"]):
         return [
             *said,
-            f"  the control's own change of {metric} includes zero: f under the control means nothing",
+            f"  the control's own change of {metric} includes zero: f under the control means "
+            "nothing",
         ]
     return [
         *said,
-        f"  f under the control minus f on salient pairs: {by_words(control['differences'], 'higher', 'lower')}",
+        "  f under the control minus f on salient pairs: "
+        f"{by_words(control['differences'], 'higher', 'lower')}",
     ]
 
 
@@ -178,13 +191,14 @@ def _cross(content, result) -> list[str]:
     said, own = [], content["areas_at_cross_sizes"]
     if content["cross"] and own and excludes_zero(content["change"]):
         said.append(
-            f"{result['circuit']} in {result['model']} (found there), at the sizes of cross-faithfulness: CPR {_over(own)} "
-            f"{span(own['CPR'])}"
+            f"{result['circuit']} in {result['model']} (found there), at the sizes of "
+            f"cross-faithfulness: CPR {_over(own)} {span(own['CPR'])}"
         )
     for cell in content["cross"]:
         if not excludes_zero(cell["change"]):
             said.append(
-                f"{cell['circuit']} in {cell['model']}: corruption's effect there includes zero, so f means nothing"
+                f"{cell['circuit']} in {cell['model']}: corruption's effect there includes zero, "
+                "so f means nothing"
             )
             continue
         reach = ", ".join(
@@ -192,11 +206,13 @@ def _cross(content, result) -> list[str]:
         )
         area = f"; CPR {_over(cell['areas'])} {span(cell['areas']['CPR'])}" if cell["areas"] else ""
         said.append(
-            f"{cell['circuit']} in {cell['model']}{' (found there)' if cell['found_there'] else ''}: {reach}{area}"
+            f"{cell['circuit']} in "
+            f"{cell['model']}{' (found there)' if cell['found_there'] else ''}: {reach}{area}"
         )
         if cell["minus_own"]:
             said.append(
-                f"  f minus that of the circuit found there: {by_words(cell['minus_own'], 'higher', 'lower')}"
+                "  f minus that of the circuit found there: "
+                f"{by_words(cell['minus_own'], 'higher', 'lower')}"
             )
     return said
 
@@ -213,8 +229,9 @@ def _given(result) -> list[str]:
                 else ""
             )
             said.append(
-                f"{name} was found on {found['examples']} examples{alike}: intervals here are over the {result['examples']} it is "
-                "run on, for this choice of edges; a circuit found on other or fewer examples may lie outside them"
+                f"{name} was found on {found['examples']} examples{alike}: intervals here are "
+                f"over the {result['examples']} it is run on, for this choice of edges; a circuit "
+                "found on other or fewer examples may lie outside them"
             )
     return said
 
@@ -230,6 +247,7 @@ def _compared(found) -> list[str]:
     )
     return [
         "",
-        f"{' and '.join(found['circuits'])}: Jaccard of edges {found['jaccard_edges']:.3f} (chance {found['chance']:.3f}; "
-        f"noise floor: {floors}), Spearman of |score| {found['spearman']:.3f}",
+        f"{' and '.join(found['circuits'])}: Jaccard of edges {found['jaccard_edges']:.3f} "
+        f"(chance {found['chance']:.3f}; noise floor: {floors}), Spearman of |score| "
+        f"{found['spearman']:.3f}",
     ]

@@ -64,15 +64,17 @@ def lines(summary: dict) -> list[str]:
     dropped = [f"  dropped {count}: {reason}" for reason, count in summary["dropped"].items()]
     short = summary["control_short"]
     return [
-        f"{summary['n_kept']} pairs from {summary['n_rows']} rows: {summary['n_extraction']} for extraction, "
-        f"{summary['n_evaluation']} for evaluation",
-        f"  truncated {summary['truncated']}: the article was shortened, by {summary['tokens_cut']} tokens in all; "
-        "the cue and the summary are whole",
+        f"{summary['n_kept']} pairs from {summary['n_rows']} rows: {summary['n_extraction']} for "
+        f"extraction, {summary['n_evaluation']} for evaluation",
+        f"  truncated {summary['truncated']}: the article was shortened, by "
+        f"{summary['tokens_cut']} tokens in all; the cue and the summary are whole",
         *(dropped or ["  dropped none"]),
-        f"  corrupted: {summary['salient_sentences']['mean']:.1f} of {summary['sentences']['mean']:.1f} sentences, "
-        f"{summary['corrupted_percent']['mean']:.1f} % of the tokens of article and cue; "
-        f"control: {summary['control_percent']['mean']:.1f} %",
-        f"  control smaller than the corruption in {short} rows (too few other sentences), empty in {summary['control_empty']} of them",
+        f"  corrupted: {summary['salient_sentences']['mean']:.1f} of "
+        f"{summary['sentences']['mean']:.1f} sentences, "
+        f"{summary['corrupted_percent']['mean']:.1f} % of the tokens of article and cue; control: "
+        f"{summary['control_percent']['mean']:.1f} %",
+        f"  control smaller than the corruption in {short} rows (too few other sentences), empty "
+        f"in {summary['control_empty']} of them",
     ]
 
 
@@ -81,7 +83,10 @@ def figure(summary: dict):
     made, (left, right) = style.subplots(1, 2, figsize=(9.6, 3.8), width_ratios=(1.6, 1))
     _positions(left, summary)
     _fates(right, summary)
-    title = f"{corpus.title(summary)}: {summary['n_kept']} of {summary['n_rows']} rows kept, 95 % intervals over articles"
+    title = (
+        f"{corpus.title(summary)}: {summary['n_kept']} of {summary['n_rows']} rows kept, 95 % "
+        "intervals over articles"
+    )
     made.suptitle(title, fontsize=9)
     return made
 
@@ -100,7 +105,8 @@ def _positions(axis, summary):
         axis.plot(x, mean, marker=marker, color=style.COLOURS[colour], label=label)
         axis.fill_between(x, low, high, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
     axis.set_xlabel(
-        f"sentence of the article (n = {table[0]['salience']['n']} at 1, {table[-1]['salience']['n']} at {x[-1]})"
+        f"sentence of the article (n = {table[0]['salience']['n']} at 1, "
+        f"{table[-1]['salience']['n']} at {x[-1]})"
     )
     axis.set_ylabel("percent")
     axis.set_ylim(bottom=0)

@@ -1,4 +1,4 @@
-"""salience.json in a few lines: how many pairs, how much was corrupted, which sentences are salient."""
+"""salience.json in a few lines: how many pairs, how much is corrupted, what is salient."""
 
 from eap import MIN_EXAMPLES
 from study.headline import Finding, Headline, Null, Number, Table, column, number

@@ -1,4 +1,7 @@
-"""How good summaries are: ROUGE beside its yardsticks, with intervals, paired differences, and what ROUGE does not see."""
+"""How good summaries are: ROUGE beside its yardsticks, and what ROUGE does not see.
+
+With intervals and paired differences.
+"""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +24,8 @@ BESIDE = {  # measure: (head of its column, number of decimals)
     "copied_percent": ("copied %", 1),
     "nll_nats": ("NLL", 3),
 }
-REFERENCE = "reference"  # the highlights themselves: their length and copy rate are what the others' are compared with
+# The highlights themselves: their length and copy rate are what the others' are compared with.
+REFERENCE = "reference"
 
 
 @dataclass
@@ -130,7 +134,8 @@ def load_metric(name: str):
     ) as error:  # the Hub's, the network's and the metric's own errors have no common kind
         reason = str(error).split("\n")[0]
         raise InputError(
-            f"--metrics {name}: expected a metric that `evaluate` can load (its code is on the Hub), got: {reason}"
+            f"--metrics {name}: expected a metric that `evaluate` can load (its code is on the "
+            f"Hub), got: {reason}"
         ) from error
 
 
@@ -196,17 +201,19 @@ def claims(table: dict[str, dict]) -> list[str]:
         for name, found in table[label]["minus_first"].items():
             if name in ROUGE_LABELS and found["claim"]:
                 said.append(
-                    f"{ROUGE_LABELS[name]} of {label} is {found['claim']} than {first}'s, paired: {_cell(found)}"
+                    f"{ROUGE_LABELS[name]} of {label} is {found['claim']} than {first}'s, paired: "
+                    f"{_cell(found)}"
                 )
             elif name in ROUGE_LABELS:
                 said.append(
-                    f"{ROUGE_LABELS[name]} of {label} and {first}: no difference can be claimed, paired: {_cell(found)}"
+                    f"{ROUGE_LABELS[name]} of {label} and {first}: no difference can be claimed, "
+                    f"paired: {_cell(found)}"
                 )
     return said
 
 
 def figure(result: dict):
-    """A panel for each ROUGE, a bar with its interval for each system; yardsticks grey and hatched."""
+    """A panel for each ROUGE, a bar with its interval for each system; yardsticks grey, hatched."""
     table = {
         label: entry for label, entry in result["systems"].items() if entry["kind"] != REFERENCE
     }

@@ -26,7 +26,10 @@ def _bars(axis, result) -> None:
         if about := row["bootstrap"]:
             noise = about["noise_floor"]
             word = "stable, " if about["stable"] else "not stable, "
-            label = f"{row['name']}, resampled\n({word if about['examples'] >= MIN_EXAMPLES else ''}n = {about['examples']})"
+            label = (
+                f"{row['name']}, resampled\n({word if about['examples'] >= MIN_EXAMPLES else ''}n "
+                f"= {about['examples']})"
+            )
             bars.append(
                 (label, noise["mean"], (noise["low"], noise["high"]), COLOURS["noise"], None, None)
             )
@@ -168,8 +171,9 @@ def matrix(found: dict):
     axis.set_yticks(range(n), names, fontsize=7)
     axis.grid(False)
     axis.set_title(
-        f"Agreement of extractions, n = {found['examples']}\nabove: Jaccard of the {found['edges']} strongest edges; "
-        "below: Spearman of |score|\nbold: inside the noise floor",
+        f"Agreement of extractions, n = {found['examples']}\nabove: Jaccard of the "
+        f"{found['edges']} strongest edges; below: Spearman of |score|\nbold: inside the noise "
+        "floor",
         fontsize=8,
     )
     bar = figure.colorbar(image, ax=axis, label="Jaccard or Spearman")

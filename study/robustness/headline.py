@@ -1,4 +1,4 @@
-"""robustness.json in a few lines: overlap of circuits and of other ways of extracting them, beside noise."""
+"""robustness.json in a few lines: overlap of circuits, and of other ways of extracting them."""
 
 from eap import MIN_EXAMPLES
 from study.headline import Finding, Headline, Null, Number, Table, column, number

@@ -1,7 +1,8 @@
-"""How far several ways of extracting a circuit agree, from their per-example scores: one matrix of Jaccard and Spearman, and its nulls.
+"""How far several ways of extracting a circuit agree: Jaccard and Spearman beside their nulls.
 
-All circuits are the `n` edges of largest |score| (or signed score) before pruning, so that they have one size and one chance level.
-The noise floor is the same comparison between two resamples of the examples of the first extraction.
+All from their scores per example. All circuits are the `n` edges of largest |score| (or signed
+score) before pruning, so that they have one size and one chance level. The noise floor is the same
+comparison between two resamples of the examples of the first extraction.
 """
 
 import numpy as np
@@ -187,9 +188,10 @@ def lines(result: dict) -> list[str]:
         said += pair_lines(row)
     for row in result["perturbation"]:
         said.append(
-            f"{row['level']:.0%} of the salient tokens corrupted: Jaccard {_span(row)} with all of them corrupted (chance "
-            f"{row['chance']:.3f}, noise floor {row['noise_floor']['mean']:.3f}), Spearman of |score| {row['spearman']:.3f}, "
-            f"n = {row['examples']}"
+            f"{row['level']:.0%} of the salient tokens corrupted: Jaccard {_span(row)} with all "
+            f"of them corrupted (chance {row['chance']:.3f}, noise floor "
+            f"{row['noise_floor']['mean']:.3f}), Spearman of |score| {row['spearman']:.3f}, n = "
+            f"{row['examples']}"
         )
     return (
         said
@@ -223,15 +225,17 @@ def pair_lines(row) -> list[str]:
     if row["different"] and row["different"]["examples"] < MIN_EXAMPLES:
         words = ""
     said = [
-        f"{row['a']} and {row['b']}: {words}Jaccard {_span(row)} of edges (chance {level['mean']:.3f} [{level['low']:.3f}, "
-        f"{level['high']:.3f}]), {row['jaccard_nodes']:.3f} of nodes{rank}"
+        f"{row['a']} and {row['b']}: {words}Jaccard {_span(row)} of edges (chance "
+        f"{level['mean']:.3f} [{level['low']:.3f}, {level['high']:.3f}]), "
+        f"{row['jaccard_nodes']:.3f} of nodes{rank}"
     ]
     if test := row["different"]:
         null = test["null"]
         said.append(
-            f"  is one different from the other? 1 - Jaccard of the {test['edges']} strongest edges is {test['distance']:.3f}; "
-            f"with labels swapped over {test['examples']} examples {null['mean']:.3f} [{null['low']:.3f}, {null['high']:.3f}], "
-            f"p = {test['p']:.4f}: {verdict(test)}"
+            f"  is one different from the other? 1 - Jaccard of the {test['edges']} strongest "
+            f"edges is {test['distance']:.3f}; with labels swapped over {test['examples']} "
+            f"examples {null['mean']:.3f} [{null['low']:.3f}, {null['high']:.3f}], p = "
+            f"{test['p']:.4f}: {verdict(test)}"
         )
     return said
 
@@ -241,8 +245,9 @@ def _agreement_lines(found) -> list[str]:
         return []
     floors = found["noise_floor"], found["spearman_noise_floor"]
     said = [
-        f"{found['names'][0]}, {found['edges']} strongest edges, n = {found['examples']}: chance Jaccard {found['chance']:.3f}; noise "
-        f"floor {floors[0]['mean']:.3f} [{floors[0]['low']:.3f}, {floors[0]['high']:.3f}], Spearman {floors[1]['mean']:.3f} "
+        f"{found['names'][0]}, {found['edges']} strongest edges, n = {found['examples']}: chance "
+        f"Jaccard {found['chance']:.3f}; noise floor {floors[0]['mean']:.3f} "
+        f"[{floors[0]['low']:.3f}, {floors[0]['high']:.3f}], Spearman {floors[1]['mean']:.3f} "
         f"[{floors[1]['low']:.3f}, {floors[1]['high']:.3f}]"
     ]
     for row, rank in zip(found["with_first"][1:], found["spearman"][0][1:], strict=True):
@@ -252,10 +257,13 @@ def _agreement_lines(found) -> list[str]:
             else ", below the noise floor"
         )
         said.append(
-            f"  {row['name']}: Jaccard {_span(row)}{words if found['examples'] >= MIN_EXAMPLES else ''}; Spearman {rank:.3f}"
+            f"  {row['name']}: Jaccard "
+            f"{_span(row)}{words if found['examples'] >= MIN_EXAMPLES else ''}; Spearman "
+            f"{rank:.3f}"
         )
     if found["examples"] < MIN_EXAMPLES:
         said.append(
-            f"  with {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of the noise floor"
+            f"  with {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of "
+            "the noise floor"
         )
     return said

@@ -1,13 +1,16 @@
-"""What the choice of examples does to a circuit: resampling them, from per-example scores alone, without running the model again.
+"""What the choice of examples does to a circuit: they are resampled, the model is not run again.
 
-Bootstrap over examples (Efron 1979): examples are drawn with replacement, as many as there are; their mean scores give a circuit by the
-rule of extraction. The overlap between two resamples of one model is the *noise floor*: two circuits are told apart only below it. A
-circuit is *stable* when the mean of that overlap, the mean pairwise bootstrap Jaccard, is over 0.8 (arXiv 2510.00845). Resamples share
-the accidents of the examples there are, so where scores are noisy two extractions on new examples overlap less than this; disjoint halves
-of the examples share nothing, and overlap less still for being half as many. The truth lies between the two, and both are given.
+Bootstrap over examples (Efron 1979): examples are drawn with replacement, as many as there are;
+their mean scores give a circuit by the rule of extraction. The overlap between two resamples of one
+model is the *noise floor*: two circuits are told apart only below it. A circuit is *stable* when
+the mean of that overlap, the mean pairwise bootstrap Jaccard, is over 0.8 (arXiv 2510.00845).
+Resamples share the accidents of the examples there are, so where scores are noisy two extractions
+on new examples overlap less than this; disjoint halves of the examples share nothing, and overlap
+less still for being half as many. The truth lies between the two, and both are given.
 
-Permutation test over examples: if it does not matter which of two models scored an example, the two labels may be swapped example by
-example. The p value is the share of swappings whose two circuits lie at least as far apart as the real ones (Fisher 1935, section 21).
+Permutation test over examples: if it does not matter which of two models scored an example, the two
+labels may be swapped example by example. The p value is the share of swappings whose two circuits
+lie at least as far apart as the real ones (Fisher 1935, section 21).
 """
 
 from typing import NamedTuple
@@ -58,7 +61,8 @@ def bootstrap(
     """
     if len(per_example) < 2 or resamples < 2:
         raise InputError(
-            f"expected at least 2 examples and 2 resamples, got {len(per_example)} and {resamples}; extract from more pairs"
+            f"expected at least 2 examples and 2 resamples, got {len(per_example)} and "
+            f"{resamples}; extract from more pairs"
         )
     values, choose = circuit.rule.values(per_example), circuit.rule.taking(circuit.graph)
     kept = resampled(values, resamples, seed, choose, progress)
@@ -160,13 +164,19 @@ def of_circuit(
 def sentence(about: dict | None) -> str:
     """What a summary says, in words; None is a circuit without two per-example scores."""
     if about is None:
-        return "no scores of two examples or more beside the file: no interval, and nothing is said about its stability"
+        return (
+            "no scores of two examples or more beside the file: no interval, and nothing is said "
+            "about its stability"
+        )
     size, noise = about["size"], about["noise_floor"]
     return (
-        f"{about['resamples']} resamples of {about['examples']} examples: {size['mean']:.0f} [{size['low']:.0f}, {size['high']:.0f}] "
-        f"edges after pruning, {about['sure_edges']} of them in {SURE:.0%} of resamples; noise floor: Jaccard {noise['mean']:.3f} "
-        f"[{noise['low']:.3f}, {noise['high']:.3f}] between two resamples, {about['split_half']['mean']:.3f} between disjoint halves: "
-        f"{'stable' if about['stable'] else 'not stable'} (a mean over {about['stable_above']} between resamples is)"
+        f"{about['resamples']} resamples of {about['examples']} examples: {size['mean']:.0f} "
+        f"[{size['low']:.0f}, {size['high']:.0f}] edges after pruning, {about['sure_edges']} of "
+        f"them in {SURE:.0%} of resamples; noise floor: Jaccard {noise['mean']:.3f} "
+        f"[{noise['low']:.3f}, {noise['high']:.3f}] between two resamples, "
+        f"{about['split_half']['mean']:.3f} between disjoint halves: "
+        f"{'stable' if about['stable'] else 'not stable'} (a mean over {about['stable_above']} "
+        "between resamples is)"
     )
 
 
@@ -193,7 +203,8 @@ def permutation_test(
     """
     if base.shape != other.shape:
         raise InputError(
-            f"expected per-example scores of the same examples, got {tuple(base.shape)} and {tuple(other.shape)}"
+            f"expected per-example scores of the same examples, got {tuple(base.shape)} and "
+            f"{tuple(other.shape)}"
         )
     base, other = _normalised(base), _normalised(other)
     generator, examples = torch.Generator().manual_seed(seed), len(base)

@@ -4,7 +4,7 @@ from eap.style import COLOURS, subplots
 
 
 def figure(content: dict):
-    """A figure of training loss and validation NLL over steps, logarithmic if the checkpoints are."""
+    """A figure of training loss and validation NLL over steps, logarithmic if checkpoints are."""
     drawn, axes = subplots()
     loss, validation = content["loss"], content["validation"]
     n_train = content["examples"]["train"]["kept"]

@@ -1,4 +1,4 @@
-"""training.json in a few lines: what was trained on what, and the validation loss at the checkpoints."""
+"""training.json in a few lines: what was trained on what, and its validation loss."""
 
 from eap import MIN_EXAMPLES
 from study.headline import Finding, Headline, Null, Number, Table, column, number
@@ -38,7 +38,7 @@ def loss_before(loss: list[dict], step: int) -> Number | None:
 
 
 def findings(content: dict) -> tuple[Finding, ...]:
-    """Whether the last checkpoint's NLL is lower than the first one's: their intervals are apart."""
+    """Whether the last checkpoint's NLL is lower than the first one's: the intervals are apart."""
     rows = content["validation"]
     if len(rows) < 2:
         return ()

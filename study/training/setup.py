@@ -1,4 +1,4 @@
-"""Everything that a fine-tuning run needs: model, data, trainer with its schedule of checkpoints."""
+"""Everything that a fine-tuning run needs: model, data, trainer with a schedule of checkpoints."""
 
 from dataclasses import dataclass
 from pathlib import Path
