@@ -99,14 +99,14 @@ def main(argv=None):
     run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
     if run.up_to_date:
         return
-    from study.evolution import content, running
+    from study.evolution import results, running
 
     checkpoints = reading.load_checkpoints(paths)
     settings = running.Settings.of(vars(args))
     if models:
         running.require_own_models(settings, checkpoints, models)
     with one_thread():
-        found = content.evolve(
+        found = results.evolve(
             checkpoints,
             args.resamples,
             args.trajectories,

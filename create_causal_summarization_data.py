@@ -165,8 +165,8 @@ def main(argv=None):
 
     from study import captions
     from study.headline import show
-    from study.pairs import content as pair_report
-    from study.pairs import headline
+    from study.pairs import figures, headline, results
+    from study.pairs import words as pair_words
     from summarization import prompt, words
 
     tokenizer, config, generation = reader(args.model_path)
@@ -192,12 +192,12 @@ def main(argv=None):
         "rouge_words": words.describe(
             [example.summary for example in examples], [example.article for example in examples]
         ),
-        **pair_report.summarise(examples, pairs, dropped, args.seed),
+        **results.summarise(examples, pairs, dropped, args.seed),
     }
-    summary["lines"] = pair_report.lines(summary) + words.sentences(summary["rouge_words"])
+    summary["lines"] = pair_words.lines(summary) + words.sentences(summary["rouge_words"])
     summary["captions"] = captions.of("salience")
     disk.write_json(folder / "salience.json", summary)
-    disk.save_figure(lambda: pair_report.figure(summary), folder / "salience.png")
+    disk.save_figure(lambda: figures.figure(summary), folder / "salience.png")
     made = headline.headline(summary)
     show(console.Console.of(vars(args)), made, outputs, summary["lines"])
     run.finish()

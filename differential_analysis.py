@@ -215,8 +215,8 @@ def main(argv=None):
     if run.up_to_date:
         return
 
-    from study.differential import content as differential_report
     from study.differential import headline
+    from study.differential import results as differential_report
     from study.headline import show
 
     devices.seed_everything(args.seed)

@@ -105,14 +105,14 @@ def main(argv=None):
     if run.up_to_date:
         return
     from study import captions
-    from study.faithfulness import content, figures, headline, methods_figure, words
+    from study.faithfulness import figures, headline, methods_figure, results, words
     from study.headline import show
 
     settings = Settings.of(vars(args))
     devices.seed_everything(settings.seed)
     settings.device.say_circuit_dtype(settings.console)
-    full = content.Full(N_RANDOM, flags.shares(RANDOM_FRACTIONS), flags.shares(FRACTIONS))
-    evaluated = content.evaluate(settings, full)
+    full = results.Full(N_RANDOM, flags.shares(RANDOM_FRACTIONS), flags.shares(FRACTIONS))
+    evaluated = results.evaluate(settings, full)
     result = {"format": 1, **evaluated.numbers}
     methods = result["methods"]
     more = methods["sentences"] if methods else []

@@ -92,24 +92,24 @@ def main(argv=None):
         return
     from study import captions
     from study.headline import show
-    from study.robustness import again, content, figures, headline, numbers
+    from study.robustness import again, figures, headline, results, words
 
     settings = Settings.of(vars(args))
     devices.seed_everything(settings.seed)
     settings.device.say_circuit_dtype(settings.console)
-    circuits = content.load(settings)
+    circuits = results.load(settings)
     result = {
         "format": 1,
-        "circuits": [content.describe(settings, loaded) for loaded in circuits],
-        "pairs": content.compare(settings, circuits),
+        "circuits": [results.describe(settings, loaded) for loaded in circuits],
+        "pairs": results.compare(settings, circuits),
     }
     if args.model_path:
         pairs_sha256 = run.identity["inputs"]["pairs"]["sha256"]
         full = again.Full(flags.fractions(LEVELS), variant_names(VARIANTS))
         result |= again.extract_again(settings, circuits[0], pairs_sha256, full)
     else:
-        result |= content.NOT_AGAIN
-    result["sentences"] = numbers.lines(result)
+        result |= results.NOT_AGAIN
+    result["sentences"] = words.lines(result)
     result["captions"] = captions.of("robustness")
     disk.write_json(folder / "robustness.json", result)
     disk.save_figure(lambda: figures.overlap(result), folder / "robustness.png")

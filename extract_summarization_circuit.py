@@ -230,7 +230,7 @@ def extract(
         blocks.discard(unfinished)  # of a run that ended just before it did so
         return None
     from eap.examples import Examples
-    from study.extraction import content, scores, until_stable
+    from study.extraction import results, scores, until_stable
 
     devices.seed_everything(settings.seed)
     adapter, tokenizer = opening.open_adapted(settings.device, model_path, {}, kv=args.kv)
@@ -257,7 +257,7 @@ def extract(
             summary, by_span = scores.score(
                 settings, adapter, pairs, scores_file, n_circuits=n_circuits
             )
-        circuit = content.choose(settings, adapter, pairs, scores_file, summary)
+        circuit = results.choose(settings, adapter, pairs, scores_file, summary)
     circuit = circuit.noting(
         pairs_sha256=run.identity["inputs"]["pairs"]["sha256"],
         weights_sha256=weights.sha256(model_path),

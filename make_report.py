@@ -146,15 +146,15 @@ def main(argv=None):
     run = start(args, folder, files)
     if run.up_to_date:
         return
-    from study.page import content, html
+    from study.page import gathering, html
 
     beside = {file for parent in {file.parent for file in files} for file in parent.glob("*.json")}
-    found = content.Files(
+    found = gathering.Files(
         results=files,
         circuits=[file for file in files if is_circuit(file)],
         records=sorted(file for file in beside | set(below(folder)) if is_run_of_others(file)),
     )
-    page = content.gather(found, folder)
+    page = gathering.gather(found, folder)
     disk.write_text(folder / "report.html", html.render(page))
     titles = ", ".join(stage.section.title for stage in page.stages)
     console.Console.of(vars(args)).say(f"written: {folder / 'report.html'} ({titles})")

@@ -176,15 +176,15 @@ def write(args, log: list[dict], facts: dict) -> None:
     """Write training.json and training.png; print the validation NLL at each checkpoint."""
     from study import captions
     from study.headline import show
-    from study.training import content, figures, headline
+    from study.training import figures, headline, results, words
 
     folder, out = Path(args.output_dir), console.Console.of(vars(args))
-    found = content.content(vars(args), log, facts)
+    found = results.of_run(vars(args), log, facts)
     found["captions"] = captions.of("training")
     disk.write_json(folder / "training.json", found)
     disk.save_figure(lambda: figures.figure(found), folder / "training.png")
     outputs = [folder / name for name in ("model.safetensors", "training.json", "training.png")]
-    show(out, headline.headline(found), outputs, content.lines(found))
+    show(out, headline.headline(found), outputs, words.lines(found))
 
 
 if __name__ == "__main__":

@@ -222,11 +222,11 @@ def main(argv=None):
 def write(args, finished: list, data, plan) -> None:
     """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
     from study import captions
-    from study.bakeoff import content, figures, headline, results
+    from study.bakeoff import figures, headline, results, words
     from study.headline import show
 
     folder, out = Path(args.output_dir), console.Console.of(vars(args))
-    found = results.content(finished, data, plan)
+    found = results.of_trials(finished, data, plan)
     found["captions"] = captions.of("bakeoff")
     disk.write_json(folder / "bakeoff.json", found)
     disk.save_figure(lambda: figures.figure(found), folder / "bakeoff.png")
@@ -234,7 +234,7 @@ def write(args, finished: list, data, plan) -> None:
     table = {name: cost._asdict() for name, cost in costs.items()}
     disk.write_json(folder / "costs.json", {"format": 1, "costs": table})
     outputs = [folder / name for name in ("bakeoff.json", "costs.json", "bakeoff.png")]
-    show(out, headline.headline(found, table), outputs, content.lines(found, costs))
+    show(out, headline.headline(found, table), outputs, words.lines(found, costs))
 
 
 if __name__ == "__main__":

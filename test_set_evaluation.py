@@ -140,7 +140,7 @@ def model_system(label: str, written: list[dict]):
     """The `quality.System` of a model, from the rows of its file."""
     import numpy as np
 
-    from study.quality import content as quality
+    from study.quality import numbers as quality
 
     values = {
         "tokens": [row["n_tokens"] for row in written],
@@ -153,7 +153,8 @@ def model_system(label: str, written: list[dict]):
 
 def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
     """Everything that stands in rouge.json, from the rows and what each model wrote."""
-    from study.quality import content as quality
+    from study.quality import numbers as quality
+    from study.quality import words as quality_words
     from summarization import words
 
     articles, references = list(rows["article"]), list(rows["highlights"])
@@ -189,7 +190,7 @@ def evaluate(args, rows, written: dict[str, list[dict]]) -> dict:
         "rouge_words": described,
         "systems": table,
         "metrics": extra,
-        "sentences": quality.claims(table) + words.sentences(described),
+        "sentences": quality_words.claims(table) + words.sentences(described),
     }
 
 
@@ -215,8 +216,9 @@ def main(argv=None):
 
     from study import captions
     from study.headline import show
-    from study.quality import content as quality
-    from study.quality import headline
+    from study.quality import figures, headline
+    from study.quality import numbers as quality
+    from study.quality import words as quality_words
 
     for name in args.metrics:
         quality.load_metric(name)  # before the hours of generation, not after
@@ -236,12 +238,12 @@ def main(argv=None):
     result = evaluate(args, rows, written)
     result["captions"] = captions.of("rouge")
     disk.write_json(folder / "rouge.json", result)
-    disk.save_figure(lambda: quality.figure(result), folder / "rouge.png")
+    disk.save_figure(lambda: figures.figure(result), folder / "rouge.png")
     from summarization import words
 
     said = words.sentences(result["rouge_words"])
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
-    details = [*quality.lines(result["systems"]), *said, f"articles cut to fit: {cut}"]
+    details = [*quality_words.lines(result["systems"]), *said, f"articles cut to fit: {cut}"]
     show(console.Console.of(vars(args)), headline.headline(result), outputs, details)
     run.finish()
 

@@ -38,8 +38,8 @@ def top_layers(
     Raises InputError for a file of another kind or of a model without `n_layers` layers, an unknown
     measure, more layers than there are.
     """
-    content = read_json(file, "layers file (layers.evolution.json, layers.differential.json)")
-    orders = content.get("order") if isinstance(content, dict) else None
+    table = read_json(file, "layers file (layers.evolution.json, layers.differential.json)")
+    orders = table.get("order") if isinstance(table, dict) else None
     if not orders:
         raise InputError(
             f'{file}: expected a layers file with "order", found none; differential_analysis.py '

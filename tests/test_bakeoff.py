@@ -13,9 +13,10 @@ from runs import adapters, disk, hub, opening
 from runs.devices import Device
 from study import layers
 from study.bakeoff import arms, comparison, costs, lora
-from study.bakeoff import content as bakeoff_report
 from study.bakeoff import figures as bakeoff_figures
+from study.bakeoff import numbers as bakeoff_numbers
 from study.bakeoff import trials as bakeoff
+from study.bakeoff import words as bakeoff_words
 from study.bakeoff.data import load_rows
 from study.bakeoff.lora import Arm
 from study.bakeoff.settings import Settings
@@ -226,8 +227,8 @@ def test_the_smallest_p_counts_texts_that_differ():
 
 
 def trials_of(**arms):
-    """What `bakeoff_report.differences` takes, of one seed with these ROUGE-1 of the texts."""
-    names = [measure.name for measure in bakeoff_report.MEASURES]
+    """What `bakeoff_numbers.differences` takes, of one seed with these ROUGE-1 of the texts."""
+    names = [measure.name for measure in bakeoff_numbers.MEASURES]
     return [
         (
             bakeoff.Trial(Arm(name), 0, None, None, {}),
@@ -243,16 +244,16 @@ def test_no_detectable_difference_where_no_word_is_possible():
     of two 0.03.
     """
     up = list(np.arange(1.0, 8.0))
-    four = bakeoff_report.differences(trials_of(all=[0.0] * 7, a=up, b=up, c=up, d=up), 0)["all"][
+    four = bakeoff_numbers.differences(trials_of(all=[0.0] * 7, a=up, b=up, c=up, d=up), 0)["all"][
         "rouge1"
     ]
-    two = bakeoff_report.differences(trials_of(all=[0.0] * 7, a=up, b=[0.0] * 7), 0)["all"][
+    two = bakeoff_numbers.differences(trials_of(all=[0.0] * 7, a=up, b=[0.0] * 7), 0)["all"][
         "rouge1"
     ]
     assert {entry["detectable"] for entry in four.values()} == {None}
     assert two["a"]["detectable"] > 0 and two["b"]["detectable"] is None
     said = [
-        bakeoff_report._sentence(name, "all", bakeoff_report.COMPARED[0], two[name]) for name in two
+        bakeoff_words._sentence(name, "all", bakeoff_numbers.COMPARED[0], two[name]) for name in two
     ]
     assert (
         "before Holm's correction" in said[0]
@@ -353,12 +354,12 @@ def test_arms_off_the_budget_and_below_random_sentences_are_said():
         "arms": arms,
         "yardsticks": {"Random-3": {"rouge1": {"mean": 20.5}}},
     }
-    (said,) = bakeoff_report.off_budget(content)
+    (said,) = bakeoff_words.off_budget(content)
     assert said.startswith("adalora has 875 trainable parameters, -12.5% off the budget of 1,000")
-    assert bakeoff_report.off_budget(content | {"budget_parameters": None}) == []
-    assert "below Random-3 in ROUGE-1 (20.5)" in bakeoff_report.below_chance(content)[0]
+    assert bakeoff_words.off_budget(content | {"budget_parameters": None}) == []
+    assert "below Random-3 in ROUGE-1 (20.5)" in bakeoff_words.below_chance(content)[0]
     arms["full"]["rouge1"]["mean"] = 20.6
-    assert bakeoff_report.below_chance(content) == []
+    assert bakeoff_words.below_chance(content) == []
 
 
 def test_arms_of_the_same_layers_are_one_result_and_one_draw_is_not_random_layers():
@@ -378,13 +379,13 @@ def test_arms_of_the_same_layers_are_one_result_and_one_draw_is_not_random_layer
         "random": arm([9, 10, 11], 1.3, rank=16),
         "all": arm([0], 1),
     }
-    (said,) = bakeoff_report.same_layers({"arms": arms})
+    (said,) = bakeoff_words.same_layers({"arms": arms})
     assert said.startswith("late and observed have the same layers, 9-11")
-    (said,) = bakeoff_report.one_draw({"arms": arms, "seeds": [0]})
+    (said,) = bakeoff_words.one_draw({"arms": arms, "seeds": [0]})
     assert said.startswith("random was drawn once, layers 9-11")
     assert (
-        bakeoff_report.one_draw({"arms": arms, "seeds": [0, 1]})
-        == bakeoff_report.one_draw({"arms": {}, "seeds": [0]})
+        bakeoff_words.one_draw({"arms": arms, "seeds": [0, 1]})
+        == bakeoff_words.one_draw({"arms": {}, "seeds": [0]})
         == []
     )
 

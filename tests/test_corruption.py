@@ -9,7 +9,7 @@ import pytest
 import create_causal_summarization_data as script
 from eap import InputError
 from eap.dataset import Pair, read_pairs
-from study.pairs import content as pair_report
+from study.pairs import figures as pair_figures
 from summarization import corruption, newsroom, prompt, rouge
 
 SUMMARY_END = [7, 8, 9]
@@ -229,7 +229,7 @@ def test_the_script_writes_two_files_that_the_reader_takes(
         found["truncated"],
     ) == (1, 12, 12, 6, 0)
     assert found["by_position"][0]["salience"]["n"] == 12
-    _, fates = pair_report.figure(found | {"n_rows": 1, "n_kept": 1}).axes
+    _, fates = pair_figures.figure(found | {"n_rows": 1, "n_kept": 1}).axes
     assert all(tick == round(tick) for tick in fates.get_xticks())  # rows have no halves
 
 

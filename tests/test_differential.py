@@ -14,9 +14,9 @@ import differential_analysis as script
 from eap import InputError
 from eap.models import adapt
 from runs import hub
-from study.differential import content as report
 from study.differential import latents, measures
 from study.differential import over_a_run as differential_run
+from study.differential import results as report
 from study.differential.two_models import Comparison, plan_batches, require_comparable
 from study.layers import top_layers
 

@@ -20,10 +20,10 @@ from eap.models import adapt
 from eap.selection import top_n
 from runs.records import fingerprint
 from study import overlap
-from study.evolution import content as evolution_report
 from study.evolution import faithfulness as evolution_faithfulness
 from study.evolution import figures as evolution_plots
 from study.evolution import numbers as evolution
+from study.evolution import results as evolution_results
 from study.evolution import words as evolution_words
 
 GRAPH = Graph(3, 4, 16)
@@ -151,9 +151,9 @@ def test_a_larger_metric_is_no_change_of_the_circuit():
     before = circuit_of(planted(0, 0.5))
     after = Circuit(GRAPH, before.in_graph, 1000 * before.scores)
     ends = torch.stack([before.scores, after.scores])
-    scores = evolution_report.layer_scores([before, after], ends, [1.0, 1000.0])
+    scores = evolution_results.layer_scores([before, after], ends, [1.0, 1000.0])
     assert max(scores["change"]) < 1e-12
-    assert max(evolution_report.layer_scores([before, after], ends)["change"]) < 1e-12
+    assert max(evolution_results.layer_scores([before, after], ends)["change"]) < 1e-12
     assert scores["after"] == pytest.approx(scores["before"])
 
 
@@ -476,10 +476,10 @@ def test_script_tells_change_from_noise(folder, capsys):
 def evolved(*per_example):
     """What is found on checkpoints with these scores per example."""
     checkpoints = [
-        evolution_report.Checkpoint(str(t), t, circuit_of(scores), lambda scores=scores: scores)
+        evolution_results.Checkpoint(str(t), t, circuit_of(scores), lambda scores=scores: scores)
         for t, scores in enumerate(per_example)
     ]
-    return evolution_report.evolve(checkpoints, 20, 10, 0)
+    return evolution_results.evolve(checkpoints, 20, 10, 0)
 
 
 def test_arrival_is_beside_a_test_on_the_same_examples():
@@ -504,7 +504,7 @@ def test_only_edges_and_layers_beyond_noise_are_said_to_have_changed():
     early = planted(0, 0.5)
     content = evolved(early, planted(7, 0.5))
     drawn, changed = content["trajectories"], [row["edge"] for row in content["moved"]["edges"]]
-    assert drawn["chosen"] == evolution_report.MOVED
+    assert drawn["chosen"] == evolution_results.MOVED
     assert [row["edge"] for row in drawn["edges"]] == changed[:10]
     assert all(
         low <= at <= high
@@ -513,7 +513,7 @@ def test_only_edges_and_layers_beyond_noise_are_said_to_have_changed():
     )
     assert content["layers_noise"]["beyond"] == [0, 1, 2]
     content = evolved(early, early + 0.02 * randn(*early.shape, seed=9))
-    assert content["trajectories"]["chosen"] == evolution_report.NOT_SHOWN
+    assert content["trajectories"]["chosen"] == evolution_results.NOT_SHOWN
     assert len(content["trajectories"]["edges"]) == 10
     assert content["layers_noise"]["beyond"] == []
     assert any("in 0 of 3 layers;" in line for line in content["sentences"])

@@ -11,7 +11,8 @@ import test_set_evaluation as script
 from eap import InputError
 from runs import opening
 from runs.records import ROOT
-from study.quality import content as quality
+from study.quality import numbers as quality
+from study.quality import words as quality_words
 from summarization import generation, prompt
 
 
@@ -202,7 +203,7 @@ def test_differences_are_paired_and_claimed_only_when_the_interval_excludes_zero
     assert table["b"]["minus_first"]["rouge1"]["claim"] == "higher"
     assert table["c"]["minus_first"]["rouge1"]["claim"] is None
     assert "minus_first" not in table["a"]
-    said = "\n".join(quality.lines(table))
+    said = "\n".join(quality_words.lines(table))
     assert "ROUGE-1 of b is higher than a's" in said
     assert "no difference can be claimed" in said
 

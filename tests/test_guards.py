@@ -23,22 +23,23 @@ from eap.graph import Graph
 from eap.models import adapt
 from eap.scores import ScoreWriter
 from runs import opening
-from study.differential import content as report
 from study.differential import latents, measures
 from study.differential import over_a_run as differential_run
+from study.differential import results as report
 from study.differential.two_models import Comparison, plan_batches
 from study.evolution import numbers as evolution
-from study.evolution.content import Checkpoint, evolve, layer_scores
-from study.extraction.content import choose
+from study.evolution.results import Checkpoint, evolve, layer_scores
+from study.extraction.results import choose
 from study.extraction.settings import Settings
-from study.faithfulness import content as content_of
 from study.faithfulness import numbers as faithfulness
+from study.faithfulness import results as faithfulness_results
 from study.faithfulness import running
 from study.faithfulness import words as faithfulness_report
 from study.faithfulness.figures import figure as faithfulness_figure
 from study.faithfulness.settings import Settings as FaithfulnessSettings
 from study.overlap import every_two, jaccard
 from study.robustness import numbers as robustness
+from study.robustness import words as robustness_words
 from study.stability import bootstrap
 from summarization import corruption
 
@@ -140,7 +141,7 @@ def test_guard_2_an_f_that_means_nothing_is_not_drawn():
         noise = RNG.normal(0, scatter, 40)
         empty = 0.001 + noise - noise.mean()
         here = setting(empty / 2, [empty], full, empty)
-        content = content_of.describe(FAITHFULNESS, here, SMALL, rows) | {
+        content = faithfulness_results.describe(FAITHFULNESS, here, SMALL, rows) | {
             "control": None,
             "cross": [],
         }
@@ -218,10 +219,10 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
         found["chance"]["low"] <= found["jaccard_edges"] <= found["chance"]["high"]
         and abs(found["spearman"]) < 0.05
     )
-    (line,) = robustness.pair_lines({"a": "A", "b": "B", **found})
+    (line,) = robustness_words.pair_lines({"a": "A", "b": "B", **found})
     assert "not more similar than chance" in line and "chance 0.026" in line
     half = torch.where(torch.arange(GPT2_SMALL.n_edges) < 16_000, a.in_graph, b.in_graph)
-    (line,) = robustness.pair_lines(
+    (line,) = robustness_words.pair_lines(
         {
             "a": "A",
             "b": "B",
@@ -239,7 +240,7 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
         "p": 0.5,
         "smallest_p": 0.06,
     }
-    line, _ = robustness.pair_lines({"a": "A", "b": "B", **found, "different": test})
+    line, _ = robustness_words.pair_lines({"a": "A", "b": "B", **found, "different": test})
     assert "more similar" not in line and "chance 0.026" in line
 
 
@@ -262,7 +263,7 @@ def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
         halves - 0.03 < found < resamples + 0.03 < bootstrap.STABLE
     )  # two extractions on new examples lie between the two floors
     test = bootstrap.permutation_test(one, other, n=n, permutations=100)
-    assert test["p"] > 0.05 and robustness.verdict(test) == "not shown to differ"
+    assert test["p"] > 0.05 and robustness_words.verdict(test) == "not shown to differ"
 
 
 def test_guard_12_sizes_before_and_after_pruning_are_told_and_an_empty_circuit_is_an_error(
@@ -454,7 +455,7 @@ def test_guard_16_an_effect_that_other_sentences_have_too_is_not_called_salience
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
         here = faithfulness.Setting(sizes, salient[None] / 2, full, salient)
         there = faithfulness.Measured({"kl": control[None] / 2}, {"kl": full}, {"kl": control}, {})
-        content = content_of.controlled(
+        content = faithfulness_results.controlled(
             FAITHFULNESS, here, running.Control(list(range(n)), sizes, there), "kl", SMALL
         )
         assert statistics.mean_interval(salient, 0)["low"] > 0.4
@@ -509,10 +510,10 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
             {"kl": 0.1 * here.values[:1]}, {"kl": full}, {"kl": 0.2 * empty}, {}
         )
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
-        control = content_of.controlled(
+        control = faithfulness_results.controlled(
             FAITHFULNESS, here, running.Control(list(range(n)), sizes, there), "kl", SMALL
         )
-        content = content_of.describe(FAITHFULNESS, here, SMALL, rows) | {
+        content = faithfulness_results.describe(FAITHFULNESS, here, SMALL, rows) | {
             "control": control,
             "cross": [],
         }
@@ -561,11 +562,11 @@ def test_guard_26_circuits_differ_only_by_a_p_value_that_noise_seldom_reaches():
     test = bootstrap.permutation_test(
         scores(true, 40), scores(torch.roll(true, 3), 40), n=15, permutations=200
     )
-    assert test["p"] < 0.01 and robustness.verdict(test) == "the circuits differ"
+    assert test["p"] < 0.01 and robustness_words.verdict(test) == "the circuits differ"
     few = bootstrap.permutation_test(
         scores(true, 4), scores(torch.roll(true, 3), 4), n=15, permutations=200
     )
-    assert few["smallest_p"] == 0.125 and robustness.verdict(few) != "the circuits differ"
+    assert few["smallest_p"] == 0.125 and robustness_words.verdict(few) != "the circuits differ"
 
 
 def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():

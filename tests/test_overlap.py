@@ -10,7 +10,7 @@ from eap.graph import Graph
 from eap.resampling import bootstrap_means
 from eap.selection import Rule
 from study import overlap
-from study.evolution import content, numbers
+from study.evolution import numbers, results
 from study.robustness import numbers as robustness
 from study.stability import bootstrap, curves
 
@@ -105,8 +105,8 @@ def test_every_stage_has_the_same_noise_floor_for_the_same_circuit():
     assert 0.1 < np.mean(every) < 0.9
     found = bootstrap.bootstrap(circuit, per_example, n, seed)
     assert bootstrap.summarise(found, 12, seed)["noise_floor"] == expected
-    checkpoint = content.Checkpoint("C", 0, circuit, lambda: per_example)
-    moved = content.evolve([checkpoint, checkpoint], n, 1, seed)
+    checkpoint = results.Checkpoint("C", 0, circuit, lambda: per_example)
+    moved = results.evolve([checkpoint, checkpoint], n, 1, seed)
     assert moved["similarity"]["edges_noise"] == [expected, expected]
     levels = {0.5: per_example}
     row = robustness.curve(circuit, levels, per_example, resamples=n, seed=seed)[0]

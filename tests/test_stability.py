@@ -20,7 +20,7 @@ from runs import console
 from study import overlap
 from study.extraction import until_stable
 from study.extraction.blocks import Blocks, discard
-from study.page import content as page_content
+from study.page import gathering
 from study.page.rounding import percent
 from study.robustness import numbers as robustness
 from study.stability import bootstrap
@@ -152,12 +152,12 @@ def test_sizes_between_stable_ones_that_are_not_stable_are_named():
     told = {"stable_sizes": span, "goal": 0.975, "examples": 9, "resamples": None, "disjoint": None}
     first, *_ = stability.sentences(told)
     assert "over 0.975" in first and first.endswith("not stable between them at 5.0%, 10.0%, 20.0%")
-    assert page_content.stable_sizes(told) == "1.0 % to 50 %, not 5.0 %, 10 %, 20 %"
+    assert gathering.stable_sizes(told) == "1.0 % to 50 %, not 5.0 %, 10 %, 20 %"
     for stable, words in (([], "0.1% to 50%"), ([0.1], "10.0% of the edges only")):
         told["stable_sizes"] = stability.span_of(stable)
         first, *_ = stability.sentences(told)
         assert "over 0.975" in first and words in first
-    assert page_content.stable_sizes(told) == "10 %"
+    assert gathering.stable_sizes(told) == "10 %"
 
 
 def test_the_figure_holds_both_curves_and_every_size():

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from runs import disk, records, scripts
 from study.bakeoff.arms import Placement, file_of
-from study.bakeoff.content import Cost
 from study.bakeoff.lora import Arm
+from study.bakeoff.numbers import Cost
 
 
 def cost(placement: Placement, arm: Arm, run_records: list[dict], sweep_seconds: float) -> Cost:
@@ -37,17 +37,19 @@ def seconds_behind(source, seen: set | None = None) -> float | None:
     an unfinished run. What no script here made (a model or data set that was given) counts nothing.
     A record of a resumed run holds its last part only.
     """
-    seen, record = set() if seen is None else seen, record_of(Path(source))
-    if record is None:
+    seen = set() if seen is None else seen
+    path = record_of(Path(source))
+    if path is None:
         return None
-    if record in seen:
+    if path in seen:
         return 0.0
-    seen.add(record)
-    content = disk.read_json(record, "run record")
-    if not content.get("complete") or "duration_seconds" not in content:
+    seen.add(path)
+    record = disk.read_json(path, "run record")
+    if not record.get("complete") or "duration_seconds" not in record:
         return None
-    behind = [input_seconds(name, entry, record, seen) for name, entry in content["inputs"].items()]
-    return None if None in behind else content["duration_seconds"] + sum(behind)
+    behind = [input_seconds(name, entry, path, seen) for name, entry in record["inputs"].items()]
+    known = [seconds for seconds in behind if seconds is not None]
+    return record["duration_seconds"] + sum(known) if len(known) == len(behind) else None
 
 
 def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | None:

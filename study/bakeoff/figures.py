@@ -6,7 +6,8 @@ Plain numbers in, a Figure out.
 import numpy as np
 
 from eap.style import COLOURS, subplots
-from study.bakeoff.content import MEASURES, REFERENCES, SPOKEN, Measure, layer_text
+from study.bakeoff.numbers import MEASURES, REFERENCES, SPOKEN, Measure
+from study.bakeoff.words import layer_text
 
 PLACEMENTS = {  # how layers are chosen: (colour by its meaning, marker, words of the legend)
     "none": ("base", "o", "no training"),
@@ -20,41 +21,41 @@ ROW = 0.32  # inches, of an arm
 SEED_OFFSET = 0.25  # of the seeds' small points, below the mean
 
 
-def figure(content: dict):
+def figure(result: dict):
     """A Figure: ROUGE-1 and summary NLL of each arm above, paired differences from one arm below.
 
     Bars are 95 % intervals over texts, small points single seeds. A difference is filled where the
     table has a word for it: an interval without zero, Holm's p under 5 %, all seeds agreeing.
     """
-    reference = reference_of(content)
-    arms = list(content["arms"])
+    reference = reference_of(result)
+    arms = list(result["arms"])
     panels = [measure for measure in MEASURES if measure.name in SPOKEN]
     rows = 1 if reference is None else 2
     height = 1.4 + rows * (0.8 + ROW * len(arms))
     made, axes = subplots(rows, len(panels), figsize=(9.2, height), squeeze=False, sharey="row")
     for column, measure in enumerate(panels):
-        _values(axes[0][column], content, measure)
+        _values(axes[0][column], result, measure)
         if reference is not None:
-            _differences(axes[1][column], content, measure, reference)
-    made.suptitle(title(content), fontsize=9)
-    placements = [arm["placement"] for arm in content["arms"].values()]
+            _differences(axes[1][column], result, measure, reference)
+    made.suptitle(title(result), fontsize=9)
+    placements = [arm["placement"] for arm in result["arms"].values()]
     _legend(made, placements, hollow=reference is not None)
     return made
 
 
-def reference_of(content: dict) -> str | None:
+def reference_of(result: dict) -> str | None:
     """The arm that differences are from: random layers if there are any, else all layers."""
-    present = [name for name in reversed(REFERENCES) if name in content["differences"]]
+    present = [name for name in reversed(REFERENCES) if name in result["differences"]]
     return present[0] if present else None
 
 
-def title(content: dict) -> str:
+def title(result: dict) -> str:
     """What was trained on what, how often, and the trainable parameters if all arms share them."""
-    counts = {round(np.mean(arm["trainable"])) for arm in content["arms"].values()}
-    seeds = len(content["seeds"])
+    counts = {round(np.mean(arm["trainable"])) for arm in result["arms"].values()}
+    seeds = len(result["seeds"])
     words = [
-        f"{content['model']} on {content['dataset']}",
-        f"mean and 95 % interval over {content['n_texts']} texts",
+        f"{result['model']} on {result['dataset']}",
+        f"mean and 95 % interval over {result['n_texts']} texts",
         f"small points: {seeds} seeds" if seeds > 1 else "one seed",
     ]
     if len(counts) == 1:
@@ -62,12 +63,12 @@ def title(content: dict) -> str:
     return "; ".join(words)
 
 
-def labels(content: dict, arms: list[str]) -> list[str]:
+def labels(result: dict, arms: list[str]) -> list[str]:
     """What stands beside each arm: its name, its layers, and its parameters where they differ."""
-    counts = {round(np.mean(arm["trainable"])) for arm in content["arms"].values()}
+    counts = {round(np.mean(arm["trainable"])) for arm in result["arms"].values()}
     made = []
     for name in arms:
-        arm = content["arms"][name]
+        arm = result["arms"][name]
         layers = layer_text(arm["layers"])
         words = name if layers == "-" else f"{name}: layers {layers}"
         if len(counts) > 1:
@@ -76,14 +77,14 @@ def labels(content: dict, arms: list[str]) -> list[str]:
     return made
 
 
-def _values(axis, content: dict, measure: Measure) -> None:
+def _values(axis, result: dict, measure: Measure) -> None:
     """One measure of every arm, a row an arm, with the yardsticks of ROUGE."""
-    arms = list(content["arms"])
+    arms = list(result["arms"])
     for row, name in enumerate(arms):
-        arm = content["arms"][name]
+        arm = result["arms"][name]
         _point(axis, arm[measure.name], row, _look(arm["placement"]))
     if measure.name == "rouge1":
-        for name, entry in content["yardsticks"].items():
+        for name, entry in result["yardsticks"].items():
             place = entry["rouge1"]["mean"]
             axis.axvline(place, color=COLOURS["chance"], linewidth=0.8, linestyle=":")
             axis.annotate(
@@ -95,19 +96,19 @@ def _values(axis, content: dict, measure: Measure) -> None:
                 ha="right",
                 va="top",
             )
-    _rows(axis, labels(content, arms))
+    _rows(axis, labels(result, arms))
     better = "more" if measure.higher_is_better else "less"
     axis.set(xlabel=f"{measure.label} ({measure.unit}; {better} is better)")
 
 
-def _differences(axis, content: dict, measure: Measure, reference: str) -> None:
+def _differences(axis, result: dict, measure: Measure, reference: str) -> None:
     """Paired differences of one measure from the reference, a row an arm."""
-    rows = content["differences"][reference][measure.name]
+    rows = result["differences"][reference][measure.name]
     for row, (name, difference) in enumerate(rows.items()):
-        look = _look(content["arms"][name]["placement"])
+        look = _look(result["arms"][name]["placement"])
         _point(axis, difference, row, look, filled=difference["claim"] is not None)
     axis.axvline(0, color=COLOURS["chance"], linewidth=1)
-    _rows(axis, labels(content, list(rows)))
+    _rows(axis, labels(result, list(rows)))
     words = "random layers" if reference == "random" else "all layers"
     axis.set(xlabel=f"{measure.label}, difference from {words}")
 

@@ -1,15 +1,8 @@
 """bakeoff.json in a few lines: which arms are better or worse than `all` and than random layers."""
 
 from eap import MIN_EXAMPLES
-from study.bakeoff.content import (
-    REFERENCES,
-    SPOKEN,
-    below_chance,
-    layer_text,
-    off_budget,
-    one_draw,
-    same_layers,
-)
+from study.bakeoff.numbers import REFERENCES, SPOKEN
+from study.bakeoff.words import below_chance, layer_text, off_budget, one_draw, same_layers
 from study.headline import Finding, Headline, Null, Number, Table, column, named, number, p_words
 
 LABELS = {"rouge1": "ROUGE-1", "nll_nats": "NLL"}
@@ -17,22 +10,22 @@ BASELINES = ("Random-3",)
 FIRST = ("circuit", "random", "all")  # in the table
 
 
-def headline(content: dict, costs: dict | None = None) -> Headline:
+def headline(result: dict, costs: dict | None = None) -> Headline:
     """The `Headline` of a bake-off; `costs` is what costs.json holds under `costs`."""
-    seeds = len(content["seeds"])
-    budget = content["budget_parameters"]
+    seeds = len(result["seeds"])
+    budget = result["budget_parameters"]
     title = (
-        f"{len(content['arms'])} arms on {content['model']}, {seeds} seed{'s' * (seeds > 1)}, "
-        f"{content['n_texts']} texts of {content['dataset']}"
+        f"{len(result['arms'])} arms on {result['model']}, {seeds} seed{'s' * (seeds > 1)}, "
+        f"{result['n_texts']} texts of {result['dataset']}"
         + (f", {budget:,} trainable parameters" if budget else "")
     )
-    return Headline(title, table(content, costs), findings(content), cautions(content))
+    return Headline(title, table(result, costs), findings(result), cautions(result))
 
 
-def table(content: dict, costs: dict | None) -> Table:
+def table(result: dict, costs: dict | None) -> Table:
     """A row for each arm and baseline: layers, two measures, what words may be said, seconds."""
-    sticks, names = content["yardsticks"], sorted(content["arms"], key=place)
-    arms = {name: content["arms"][name] for name in names}
+    sticks, names = result["yardsticks"], sorted(result["arms"], key=place)
+    arms = {name: result["arms"][name] for name in names}
     baselines = {name: sticks[name] for name in BASELINES if name in sticks}
     entries = [*arms.values(), *baselines.values()]
     columns = {
@@ -42,13 +35,13 @@ def table(content: dict, costs: dict | None) -> Table:
     for measure, label in LABELS.items():
         numbers = [number(entry[measure]) if measure in entry else None for entry in entries]
         columns[label] = column(numbers)
-    for reference in content["differences"]:
-        words = [claims(content, name, reference) for name in arms]
+    for reference in result["differences"]:
+        words = [claims(result, name, reference) for name in arms]
         columns[f"to {reference}"] = [*words, *[""] * len(baselines)]
     if costs:
         seconds = [f"{costs[name]['train_seconds']:,.0f} s" for name in arms]
         columns["training"] = [*seconds, *[""] * len(baselines)]
-    note = "words: of ROUGE-1 and of NLL; . no clear difference" if content["differences"] else ""
+    note = "words: of ROUGE-1 and of NLL; . no clear difference" if result["differences"] else ""
     return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), note)
 
 
@@ -57,23 +50,23 @@ def place(name: str) -> int:
     return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
-def claims(content: dict, name: str, reference: str) -> str:
+def claims(result: dict, name: str, reference: str) -> str:
     """`better, worse`: of ROUGE-1 and NLL against a reference; a dot where nothing may be said."""
     if name == reference:
         return "-"
-    found = [content["differences"][reference][measure].get(name) for measure in SPOKEN]
+    found = [result["differences"][reference][measure].get(name) for measure in SPOKEN]
     words = [one["claim"] or "." if one else "." for one in found]
     return " ".join(words)
 
 
-def findings(content: dict) -> tuple[Finding, ...]:
+def findings(result: dict) -> tuple[Finding, ...]:
     """The arm by the circuit against random layers in both measures, where these took part.
 
     Else the clearest difference to each reference: the smallest corrected p, then the largest gap.
     """
-    differences = content["differences"]
+    differences = result["differences"]
     if "circuit" in differences.get("random", {}).get(SPOKEN[0], {}):
-        return tuple(difference(content, "circuit", "random", measure) for measure in SPOKEN)
+        return tuple(difference(result, "circuit", "random", measure) for measure in SPOKEN)
     made = []
     for reference in REFERENCES:
         rows = [
@@ -83,13 +76,13 @@ def findings(content: dict) -> tuple[Finding, ...]:
         ]
         if rows:
             *_, name, measure = min(rows)
-            made.append(difference(content, name, reference, measure))
+            made.append(difference(result, name, reference, measure))
     return tuple(made)
 
 
-def difference(content: dict, name: str, reference: str, measure: str) -> Finding:
+def difference(result: dict, name: str, reference: str, measure: str) -> Finding:
     """An arm against a reference in one measure, paired over the texts."""
-    entry = content["differences"][reference][measure][name]
+    entry = result["differences"][reference][measure][name]
     kind = entry["claim"] or "no clear difference"
     if entry["n"] < MIN_EXAMPLES:
         kind = "no claim"
@@ -103,14 +96,14 @@ def difference(content: dict, name: str, reference: str, measure: str) -> Findin
     )
 
 
-def cautions(content: dict) -> tuple[str, ...]:
+def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now, in a few words each."""
-    said, arms = [], content["arms"]
-    if content["n_texts"] < MIN_EXAMPLES:
-        said.append(f"{content['n_texts']} texts carry no claim")
-    if len(content["seeds"]) == 1:
+    said, arms = [], result["arms"]
+    if result["n_texts"] < MIN_EXAMPLES:
+        said.append(f"{result['n_texts']} texts carry no claim")
+    if len(result["seeds"]) == 1:
         drawn = (
-            f", random layers {layer_text(arms['random']['layers'])}" if one_draw(content) else ""
+            f", random layers {layer_text(arms['random']['layers'])}" if one_draw(result) else ""
         )
         said.append(f"one seed, so no spread over seeds{drawn}")
     swept = [name for name, arm in arms.items() if arm["sweep"]]
@@ -119,9 +112,9 @@ def cautions(content: dict) -> tuple[str, ...]:
     edge = [name for name in swept if arms[name]["sweep"]["at_the_edge"]]
     if edge:
         said.append(f"best rate at the edge of those tried: {named(edge, len(swept))}")
-    said += [line.split(":")[0] for line in same_layers(content)]
-    said += [line.split(":")[0] for line in off_budget(content)]
-    if below_chance(content):
+    said += [line.split(":")[0] for line in same_layers(result)]
+    said += [line.split(":")[0] for line in off_budget(result)]
+    if below_chance(result):
         said.append("every arm is below three random sentences in ROUGE-1")
-    said += [f"{name} left out" for name in content["left_out"]]
+    said += [f"{name} left out" for name in result["left_out"]]
     return tuple(said)

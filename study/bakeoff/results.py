@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 from eap.resampling import mean_interval
 from runs import disk
-from study.bakeoff import content as numbers
+from study.bakeoff import numbers
+from study.bakeoff import words as bakeoff_words
 from study.bakeoff.arms import Placement
 from study.bakeoff.costs import Cost, cost
 from study.bakeoff.data import Data
 from study.bakeoff.trials import Trial, sweep_of
-from study.quality import content as quality
+from study.quality import numbers as quality
 from summarization import words
 
 
@@ -61,7 +62,7 @@ def sweep_seconds(first: Trial) -> float:
     return disk.read_json(sweep_of(first).folder / "run.json")["sweep_seconds"]
 
 
-def content(finished: list[Finished], data: Data, plan: Plan) -> dict:
+def of_trials(finished: list[Finished], data: Data, plan: Plan) -> dict:
     """The content of bakeoff.json: all arms with intervals, baselines, paired differences."""
     placement, rows = plan.placement, data.rows
     seed = placement.seed
@@ -90,7 +91,7 @@ def content(finished: list[Finished], data: Data, plan: Plan) -> dict:
         "yardsticks": {baseline.label: intervals(baseline.values, seed) for baseline in baselines},
         "differences": numbers.differences(known, seed),
     }
-    made["sentences"] = numbers.sentences(made) + words.sentences(made["rouge_words"])
+    made["sentences"] = bakeoff_words.sentences(made) + words.sentences(made["rouge_words"])
     return made
 
 

@@ -20,7 +20,7 @@ from runs import adapters, devices, disk, hub, opening, records
 from study.bakeoff import arms, lora
 from study.bakeoff.data import Data
 from study.bakeoff.settings import Settings
-from study.quality import content as quality
+from study.quality import numbers as quality
 from summarization import examples, generation, training
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from eap import MIN_EXAMPLES, InputError
 from eap.resampling import LEVEL
 from study.differential import latents, measures
-from study.differential.content import first_layer_sentence
+from study.differential.results import first_layer_sentence
 
 MEASURES = {
     "centred_cosine": measures.centred_cosine,

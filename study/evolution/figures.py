@@ -8,8 +8,8 @@ import numpy as np
 from eap import style
 from eap.graph import Graph
 from eap.visualization import draw_edges, legend, pen_width, read_as
-from study.evolution import content as evolution_report
 from study.evolution import faithfulness as evolution_faithfulness
+from study.evolution import results
 from study.evolution import words as evolution_words
 
 MARKERS = "os^Dv<>Ph*Xp"
@@ -29,27 +29,27 @@ LOOKS = {
 }
 
 
-def change_figure(content: dict):
+def change_figure(result: dict):
     """Change of nodes, edges and equal-size circuits, each beside its noise floor; the training
     loss above if it is known.
 
     On the left from one circuit to the next, on the right from the first one.
     """
-    training, sets = content.get("training"), [row for row in SETS if row[0] in content["rates"]]
+    training, sets = result.get("training"), [row for row in SETS if row[0] in result["rates"]]
     n_rows = len(sets) + bool(training)
     figure, axes = style.subplots(
         n_rows, 2, figsize=(9.6, 0.6 + 2.1 * n_rows), sharex=True, squeeze=False
     )
-    x = np.arange(len(content["checkpoints"]))
+    x = np.arange(len(result["checkpoints"]))
     if training:
-        _loss_panel(axes[0][0], training, _steps(content))
+        _loss_panel(axes[0][0], training, _steps(result))
         axes[0][0].set_ylabel("nats per\nsummary token")
         axes[0][1].set_axis_off()
         axes[0][1].legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="center left")
     for (left, right), row in zip(axes[-len(sets) :], sets, strict=True):
-        _change_panels(left, right, content["rates"][row[0]], row, x)
+        _change_panels(left, right, result["rates"][row[0]], row, x)
     kind, heads = (
-        "circuit" if None in [each["step"] for each in content["checkpoints"]] else "checkpoint",
+        "circuit" if None in [each["step"] for each in result["checkpoints"]] else "checkpoint",
         axes[-len(sets)],
     )
     for axis, title in zip(
@@ -57,30 +57,30 @@ def change_figure(content: dict):
     ):
         axis.set_title(f"{title}\n{axis.get_title(loc='left')}", fontsize=9, loc="left")
     for axis in axes[-1]:
-        _step_axis(axis, content)
-    figure.suptitle(_title(content), fontsize=9)
+        _step_axis(axis, result)
+    figure.suptitle(_title(result), fontsize=9)
     return figure
 
 
-def _title(content, floor: bool = True) -> str:
-    examples, resamples = content["checkpoints"][0]["examples"], content["noise_resamples"]
+def _title(result, floor: bool = True) -> str:
+    examples, resamples = result["checkpoints"][0]["examples"], result["noise_resamples"]
     known = f", noise floor: central 95 % of {resamples} resamplings" if resamples and floor else ""
-    return f"{len(content['checkpoints'])} circuits" + (
+    return f"{len(result['checkpoints'])} circuits" + (
         f", n = {examples} examples{known}" if examples else ""
     )
 
 
-def _steps(content) -> list[int]:
+def _steps(result) -> list[int]:
     """Training steps of the checkpoints; the number of the file where they are unknown."""
-    steps = [checkpoint["step"] for checkpoint in content["checkpoints"]]
+    steps = [checkpoint["step"] for checkpoint in result["checkpoints"]]
     return list(range(len(steps))) if None in steps else steps
 
 
-def _step_axis(axis, content):
+def _step_axis(axis, result):
     """Checkpoints at equal distances, labelled with their steps: their schedule is often geometric,
     and starts at 0.
     """
-    labels = labels_of(content)
+    labels = labels_of(result)
     axis.set_xticks(
         range(len(labels)),
         labels,
@@ -89,16 +89,16 @@ def _step_axis(axis, content):
     )
     axis.set_xlabel(
         "circuit"
-        if None in [checkpoint["step"] for checkpoint in content["checkpoints"]]
+        if None in [checkpoint["step"] for checkpoint in result["checkpoints"]]
         else "checkpoint (training step)"
     )
 
 
-def labels_of(content) -> list[str]:
+def labels_of(result) -> list[str]:
     """The step of every checkpoint, or the file's name if some have none."""
-    steps = [checkpoint["step"] for checkpoint in content["checkpoints"]]
+    steps = [checkpoint["step"] for checkpoint in result["checkpoints"]]
     return (
-        [checkpoint["name"] for checkpoint in content["checkpoints"]]
+        [checkpoint["name"] for checkpoint in result["checkpoints"]]
         if None in steps
         else list(map(str, steps))
     )
@@ -192,13 +192,13 @@ def _band(axis, x, low, high, colour, label, hatch):
     )
 
 
-def jaccard_figure(content: dict):
+def jaccard_figure(result: dict):
     """Jaccard of the edges of every two circuits as a matrix, and of each with the last beside
     chance and noise floor.
     """
-    similarity = content["similarity"]
-    matrix, n = np.array(similarity["edges_jaccard"]), len(content["checkpoints"])
-    labels = labels_of(content)
+    similarity = result["similarity"]
+    matrix, n = np.array(similarity["edges_jaccard"]), len(result["checkpoints"])
+    labels = labels_of(result)
     figure, (left, right) = style.subplots(1, 2, figsize=(9.6, 4.2))
     image = left.imshow(matrix, cmap=style.SEQUENTIAL, vmin=0, vmax=1)
     left.grid(False)
@@ -219,12 +219,12 @@ def jaccard_figure(content: dict):
     figure.colorbar(image, ax=left, label="Jaccard of edges", fraction=0.046)
     left.set_title("edges of every two circuits", fontsize=9)
     _with_last(right, similarity, n)
-    figure.suptitle(_title(content), fontsize=9)
+    figure.suptitle(_title(result), fontsize=9)
     right.set_xticks(range(n), labels, fontsize=7, rotation=90 if n > 6 else 0)
     for axis in (left, right):
         axis.set_xlabel(
             "circuit"
-            if labels[0] == content["checkpoints"][0]["name"]
+            if labels[0] == result["checkpoints"][0]["name"]
             else "checkpoint (training step)"
         )
     return figure
@@ -272,12 +272,12 @@ def _with_last(axis, similarity, n):
     axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
 
-def trajectories_figure(content: dict):
+def trajectories_figure(result: dict):
     """Normalised scores over the checkpoints of the edges that changed most beyond noise, or of
     those that are drawn in their place.
     """
     figure, axis = style.subplots(figsize=(7.2, 4.2))
-    x = np.arange(len(content["checkpoints"]))
+    x = np.arange(len(result["checkpoints"]))
     colours = [
         style.COLOURS[name]
         for name in (
@@ -291,7 +291,7 @@ def trajectories_figure(content: dict):
             "random",
         )
     ]
-    drawn = content["trajectories"]["edges"]
+    drawn = result["trajectories"]["edges"]
     for i, entry in enumerate(drawn):
         colour, scores = colours[i % len(colours)], 100 * np.array(entry["scores"])
         axis.plot(x, scores, marker=MARKERS[i % len(MARKERS)], color=colour, label=entry["edge"])
@@ -305,13 +305,13 @@ def trajectories_figure(content: dict):
                 linewidth=0,
             )
     axis.axhline(0, color=style.COLOURS["text"], linewidth=0.8)
-    _step_axis(axis, content)
-    axis.set_ylabel(f"score ({evolution_words.unit(content)})")
-    examples = content["checkpoints"][0]["examples"]
-    chosen = content["trajectories"]["chosen"]
+    _step_axis(axis, result)
+    axis.set_ylabel(f"score ({evolution_words.unit(result)})")
+    examples = result["checkpoints"][0]["examples"]
+    chosen = result["trajectories"]["chosen"]
     words = (
         f"that {chosen}, largest first"
-        if chosen == evolution_report.MOVED
+        if chosen == results.MOVED
         else f"of largest range: {chosen}"
     )
     bands = (
@@ -324,12 +324,12 @@ def trajectories_figure(content: dict):
     return figure
 
 
-def layers_figure(content: dict):
+def layers_figure(result: dict):
     """Attribution by layer before and after, and how much of it changed: what the layer choices of
     the bake-off are made from.
     """
     figure, (upper, lower) = style.subplots(2, 1, figsize=(6.4, 5.4), sharex=True)
-    layers = np.arange(content["graph"]["n_layers"])
+    layers = np.arange(result["graph"]["n_layers"])
     bars = (
         ("before", "first circuit", "base", "", -0.2),
         ("after", "last circuit", "finetuned", "//", 0.2),
@@ -337,7 +337,7 @@ def layers_figure(content: dict):
     for name, label, colour, hatch, shift in bars:
         upper.bar(
             layers + shift,
-            100 * np.array(content["layers"][name]),
+            100 * np.array(result["layers"][name]),
             0.4,
             color=style.COLOURS[colour],
             hatch=hatch,
@@ -347,17 +347,17 @@ def layers_figure(content: dict):
         )
     upper.set_ylabel("edges in the circuit\n(% of all |scores|)")
     upper.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    figure.suptitle(_title(content, floor=False), fontsize=9)
-    unit = evolution_words.unit(content).replace(" without", "\nwithout")
+    figure.suptitle(_title(result, floor=False), fontsize=9)
+    unit = evolution_words.unit(result).replace(" without", "\nwithout")
     lower.bar(
         layers,
-        100 * np.array(content["layers"]["change"]),
+        100 * np.array(result["layers"]["change"]),
         0.6,
         color=style.COLOURS["circuit"],
         label="measured",
     )
-    if content["layers_noise"]:
-        _layer_floor(lower, layers, content["layers_noise"])
+    if result["layers_noise"]:
+        _layer_floor(lower, layers, result["layers_noise"])
     lower.set_ylabel(f"change of all edges' scores\n({unit})")
     lower.set_xticks(layers)
     lower.set_xlabel(
@@ -406,13 +406,13 @@ def _layer_floor(axis, layers, noise):
     )
 
 
-def moved_drawing(content: dict, path) -> None:
+def moved_drawing(result: dict, path) -> None:
     """Write a drawing of the edges of the first or last circuit whose scores changed beyond noise.
 
     At most MOVED_EDGES of them, most first. Width grows with the change; mark, line and colour say
     its kind, a letter beside the mark what a head reads the edge as.
     """
-    about, moved = content["graph"], content["moved"]
+    about, moved = result["graph"], result["moved"]
     graph = Graph(
         about["n_layers"],
         about["n_heads"],
@@ -437,7 +437,7 @@ def moved_drawing(content: dict, path) -> None:
         f"({moved['counts'][kind]['in_a_circuit']:,})"
         for kind, (mark, colour, line) in LOOKS.items()
     )
-    names = [checkpoint["name"] for checkpoint in content["checkpoints"]]
+    names = [checkpoint["name"] for checkpoint in result["checkpoints"]]
     what = "No change beyond noise"
     if drawn:
         what = f"The {len(drawn)} largest of {len(moved['edges']):,} changes"
@@ -457,13 +457,13 @@ def _shown(name: str) -> str:
     return html.escape(style.drawable(name.removeprefix("C_").replace("step", "step ")))
 
 
-def faithfulness_figure(content: dict):
+def faithfulness_figure(result: dict):
     """f of each checkpoint's own circuit and of the final circuit, with intervals, over random
     circuits; one panel per metric.
 
     Hollow points: the interval of what f divides by includes zero.
     """
-    found = content["faithfulness"]
+    found = result["faithfulness"]
     figure, axes = style.subplots(
         1,
         len(found["metrics"]),
@@ -482,7 +482,7 @@ def faithfulness_figure(content: dict):
         axis.set_title(
             f"{metric}, n = {found['examples']} examples, bands: 95 % intervals{beyond}", fontsize=9
         )
-        _step_axis(axis, content)
+        _step_axis(axis, result)
     axes[0][0].set_ylabel("faithfulness f")
     entries = {
         label: handle

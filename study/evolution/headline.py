@@ -20,42 +20,40 @@ from study.headline import (
 BEYOND, DIFFER = "*", "+"
 
 
-def headline(content: dict) -> Headline:
+def headline(result: dict) -> Headline:
     """The `Headline` of how the circuits of a run moved."""
     made = [
-        rate_finding(content),
-        similarity_finding(content),
-        arrival_finding(content),
-        moved_finding(content),
+        rate_finding(result),
+        similarity_finding(result),
+        arrival_finding(result),
+        moved_finding(result),
     ]
     findings = tuple(finding for finding in made if finding is not None)
-    return Headline(title(content), table(content), findings, cautions(content))
+    return Headline(title(result), table(result), findings, cautions(result))
 
 
-def title(content: dict) -> str:
+def title(result: dict) -> str:
     """How many checkpoints, of how many edges, on how many examples."""
-    sizes = rate_of(content)["sizes"]
+    sizes = rate_of(result)["sizes"]
     edges = f"{sizes[0]:,}" if len(set(sizes)) == 1 else f"{min(sizes):,} to {max(sizes):,}"
-    examples = (
-        f"{content['examples']} examples" if content["examples"] else "scores without examples"
-    )
-    noise = "" if no_noise(content) else "; noise: two extractions on resampled examples"
-    return f"{len(content['checkpoints'])} checkpoints, {edges} edges each, {examples}{noise}"
+    examples = f"{result['examples']} examples" if result["examples"] else "scores without examples"
+    noise = "" if no_noise(result) else "; noise: two extractions on resampled examples"
+    return f"{len(result['checkpoints'])} checkpoints, {edges} edges each, {examples}{noise}"
 
 
-def rate_of(content: dict) -> dict:
+def rate_of(result: dict) -> dict:
     """The change rates of circuits of one size where there are scores, else of the circuits."""
-    return content["rates"].get("edges_equal_size") or content["rates"]["edges"]
+    return result["rates"].get("edges_equal_size") or result["rates"]["edges"]
 
 
-def no_noise(content: dict) -> bool:
+def no_noise(result: dict) -> bool:
     """Whether nothing is known of what resampling the examples alone changes."""
-    return rate_of(content)["floor"] is None
+    return rate_of(result)["floor"] is None
 
 
-def few(content: dict) -> bool:
+def few(result: dict) -> bool:
     """Whether there are too few examples for a claim (guard 26)."""
-    return content["examples"] is not None and content["examples"] < MIN_EXAMPLES
+    return result["examples"] is not None and result["examples"] < MIN_EXAMPLES
 
 
 def at(checkpoint: dict) -> str:
@@ -66,21 +64,21 @@ def at(checkpoint: dict) -> str:
 # ---------------------------------------------------------------- the table
 
 
-def table(content: dict) -> Table:
+def table(result: dict) -> Table:
     """A row for each checkpoint: changed edges beside noise, changed nodes, f of two circuits."""
-    rate, marks = rate_of(content), []
+    rate, marks = rate_of(result), []
     columns = {
-        "step": [at(checkpoint) for checkpoint in content["checkpoints"]],
-        "edges changed": ["-", *changed_cells(content, rate)],
+        "step": [at(checkpoint) for checkpoint in result["checkpoints"]],
+        "edges changed": ["-", *changed_cells(result, rate)],
         "noise alone": ["-", *noise_cells(rate)],
         "nodes": [
             "-",
-            *[f"{share:.0%}".replace("%", " %") for share in content["rates"]["nodes"]["of_first"]],
+            *[f"{share:.0%}".replace("%", " %") for share in result["rates"]["nodes"]["of_first"]],
         ],
     }
     if any(cell.endswith(BEYOND) for cell in columns["edges changed"]):
         marks.append(f"{BEYOND} beyond noise")
-    faithfulness = content.get("faithfulness")
+    faithfulness = result.get("faithfulness")
     if faithfulness:
         metric = next(iter(faithfulness["metrics"]))
         rows = faithfulness["metrics"][metric]
@@ -95,10 +93,10 @@ def table(content: dict) -> Table:
     return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), note)
 
 
-def changed_cells(content: dict, rate: dict) -> list[str]:
+def changed_cells(result: dict, rate: dict) -> list[str]:
     """`68 % *`: the share of edges that changed at each step, marked where it is beyond noise."""
     beyond = rate["beyond_noise"] or [False] * len(rate["of_first"])
-    marks = [" " + BEYOND if one and not few(content) else "  " for one in beyond]
+    marks = [" " + BEYOND if one and not few(result) else "  " for one in beyond]
     return [
         f"{100 * share:.0f} %{mark}" for share, mark in zip(rate["of_first"], marks, strict=True)
     ]
@@ -133,23 +131,23 @@ def differ(faithfulness: dict, rows: list[dict]) -> list[str]:
 # ---------------------------------------------------------------- what is found
 
 
-def rate_finding(content: dict) -> Finding:
+def rate_finding(result: dict) -> Finding:
     """dS of edges beside what resampling the examples alone gives."""
-    rate = rate_of(content)
+    rate = rate_of(result)
     value, subject = Number(100 * rate["dS"], unit="%"), "edges changed a step"
     floor = rate["dS_floor"]
     if floor is None:
         return Finding("no claim", subject, value, Null("noise unknown"))
     kind = "beyond noise" if rate["dS"] > floor["high"] else "within noise"
     steps = f"{sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps beyond"
-    if few(content):
+    if few(result):
         kind, steps = "no claim", ""
     return Finding(kind, subject, value, Null("noise alone", percent(floor)), steps)
 
 
-def similarity_finding(content: dict) -> Finding:
+def similarity_finding(result: dict) -> Finding:
     """The overlap of the first and the last circuit beside chance, and beside noise where known."""
-    similarity = content["similarity"]
+    similarity = result["similarity"]
     value = Number(similarity["edges_jaccard"][0][-1])
     chance = similarity["edges_chance"][0][-1]
     subject, floor = "Jaccard of first and last", (similarity["edges_noise"] or [None])[-1]
@@ -157,17 +155,17 @@ def similarity_finding(content: dict) -> Finding:
         return Finding("no claim", subject, value, Null("chance", Number(chance)))
     kind = "lower" if value.value < floor["low"] else "no clear difference"
     null = Null(f"chance {chance:.2g}, last extracted twice", number(floor))
-    return Finding("no claim" if few(content) else kind, subject, value, null)
+    return Finding("no claim" if few(result) else kind, subject, value, null)
 
 
-def arrival_finding(content: dict) -> Finding | None:
+def arrival_finding(result: dict) -> Finding | None:
     """Whether the first checkpoint within noise of the last one differs from it on the same
     examples.
     """
-    test = content["arrival_test"]
-    if test is None or few(content):
+    test = result["arrival_test"]
+    if test is None or few(result):
         return None
-    arrived = content["checkpoints"][content["similarity"]["arrival"]]
+    arrived = result["checkpoints"][result["similarity"]["arrival"]]
     kind = "different" if test["p"] < FALSE_DISCOVERY else "not shown to differ"
     if test["smallest_p"] >= FALSE_DISCOVERY:
         kind = "no claim"
@@ -179,10 +177,10 @@ def arrival_finding(content: dict) -> Finding | None:
     )
 
 
-def moved_finding(content: dict) -> Finding | None:
+def moved_finding(result: dict) -> Finding | None:
     """How many edges' scores changed from the first to the last checkpoint; which layers moved."""
-    moved = content["moved"]
-    if moved is None or few(content):
+    moved = result["moved"]
+    if moved is None or few(result):
         return None
     counts = moved["counts"]
     total = sum(count["in_a_circuit"] for count in counts.values())
@@ -194,7 +192,7 @@ def moved_finding(content: dict) -> Finding | None:
         "edges with a changed score",
         Number(changed, unit=f"of {total:,}"),
         null,
-        layers_words(content["layers_noise"]),
+        layers_words(result["layers_noise"]),
     )
 
 
@@ -205,16 +203,16 @@ def layers_words(noise: dict | None) -> str:
     return f"layers beyond noise: {', '.join(map(str, noise['beyond'])) or 'none'}"
 
 
-def cautions(content: dict) -> tuple[str, ...]:
+def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
     said = []
-    if content["settings_that_differ"]:
-        said.append(f"the circuits differ in {', '.join(content['settings_that_differ'])}")
-    if few(content):
-        said.append(f"{content['examples']} examples carry no claim")
-    if no_noise(content):
+    if result["settings_that_differ"]:
+        said.append(f"the circuits differ in {', '.join(result['settings_that_differ'])}")
+    if few(result):
+        said.append(f"{result['examples']} examples carry no claim")
+    if no_noise(result):
         said.append("noise unknown: it needs scores of several examples, and --resamples")
-    faithfulness = content.get("faithfulness")
+    faithfulness = result.get("faithfulness")
     if not faithfulness:
         return (*said, "no faithfulness: give --training and --pairs")
     for metric, rows in faithfulness["metrics"].items():

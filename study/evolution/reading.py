@@ -71,12 +71,12 @@ def model_folders(pairs: str, paths: list[Path], training: Path | None) -> list[
 
 
 def load_checkpoints(paths: list[Path]):
-    """A content.Checkpoint for every file.
+    """A results.Checkpoint for every file.
 
     Raises InputError for circuits of different models or tokenizers (guard 25), and for scores
     beside a circuit that are not its own.
     """
-    from study.evolution.content import Checkpoint
+    from study.evolution.results import Checkpoint
 
     loaded = []
     for path, circuit in zip(paths, opening.load_circuits(paths), strict=True):

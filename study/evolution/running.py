@@ -7,7 +7,7 @@ from eap import attribute, dataset, memory, passes
 from runs import opening
 from runs.settings import FromFlags
 from study.evolution import faithfulness
-from study.evolution.content import Checkpoint
+from study.evolution.results import Checkpoint
 
 RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
 

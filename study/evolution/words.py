@@ -15,38 +15,38 @@ KINDS_OF_SET = {
 }
 
 
-def lines(content: dict) -> list[str]:
+def lines(result: dict) -> list[str]:
     """The tables and the sentences that the script prints."""
-    return [*_change_tables(content), *_moved_table(content), "", *content["sentences"]]
+    return [*_change_tables(result), *_moved_table(result), "", *result["sentences"]]
 
 
-def sentences(content: dict) -> list[str]:
+def sentences(result: dict) -> list[str]:
     """What the numbers say, each claim beside its noise floor or chance level."""
     said = []
-    if content["settings_that_differ"]:
+    if result["settings_that_differ"]:
         said.append(
-            f"Note: the circuits differ in {', '.join(content['settings_that_differ'])}: part of "
+            f"Note: the circuits differ in {', '.join(result['settings_that_differ'])}: part of "
             "any change comes from that."
         )
-    if _few(content):
+    if _few(result):
         said.append(
-            f"Note: with {content['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is "
+            f"Note: with {result['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is "
             "said to be more than noise."
         )
     return [
         *said,
-        *_rate_lines(content),
-        *_similarity_lines(content),
-        *_moved_lines(content),
-        *_layer_lines(content),
+        *_rate_lines(result),
+        *_similarity_lines(result),
+        *_moved_lines(result),
+        *_layer_lines(result),
     ]
 
 
-def _change_tables(content) -> list[str]:
+def _change_tables(result) -> list[str]:
     """A table for each of nodes, edges and equal-size circuits: sizes, changes in shares of S_0,
     and what noise alone gives.
     """
-    names, rows = [checkpoint["name"] for checkpoint in content["checkpoints"]], []
+    names, rows = [checkpoint["name"] for checkpoint in result["checkpoints"]], []
     titles = (
         "size",
         "+",
@@ -60,7 +60,7 @@ def _change_tables(content) -> list[str]:
         "noise alone",
     )
     widths = (7, 6, 6, 13, 18, 8, 9, 11, 12, 18)
-    for kind, rate in content["rates"].items():
+    for kind, rate in result["rates"].items():
         label = f"{kind.replace('_', ' ')}, dS = {rate['dS']:.1%}"
         width = max(map(len, (label, *names))) + 1
         rows.append(
@@ -68,7 +68,7 @@ def _change_tables(content) -> list[str]:
             + "".join(f"{title:>{w}}" for title, w in zip(titles, widths, strict=True))
         )
         for t, name in enumerate(names):
-            cells = _change_cells(rate, t, _few(content))
+            cells = _change_cells(rate, t, _few(result))
             rows.append(
                 f"{name:<{width}}"
                 + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
@@ -77,11 +77,11 @@ def _change_tables(content) -> list[str]:
     return rows[:-1]
 
 
-def _few(content: dict) -> bool:
+def _few(result: dict) -> bool:
     """Whether the scores are over too few examples for anything to be said of noise floors (guard
     26).
     """
-    return content["examples"] is not None and content["examples"] < MIN_EXAMPLES
+    return result["examples"] is not None and result["examples"] < MIN_EXAMPLES
 
 
 def _change_cells(rate: dict, t: int, few: bool) -> list[str]:
@@ -108,19 +108,19 @@ def _range(floor: dict | None) -> str:
     return "unknown" if floor is None else f"{floor['low']:.1%} to {floor['high']:.1%}"
 
 
-def unit(content: dict) -> str:
+def unit(result: dict) -> str:
     """What normalised scores are percent of."""
-    return "% of the sum of |scores|" + (" without noise" if content["noise_free_norm"] else "")
+    return "% of the sum of |scores|" + (" without noise" if result["noise_free_norm"] else "")
 
 
-def _moved_table(content) -> list[str]:
-    if not content["moved"] or not content["moved"]["edges"]:
+def _moved_table(result) -> list[str]:
+    if not result["moved"] or not result["moved"]["edges"]:
         return []
-    edges = content["moved"]["edges"]
+    edges = result["moved"]["edges"]
     rows = [
         "",
         f"{'edges that changed most':<26}{'kind':>14}{'before':>10}{'after':>10}{'q':>10}   "
-        f"scores: {unit(content)}",
+        f"scores: {unit(result)}",
     ]
     rows += [
         f"{row['edge']:<26}{row['kind']:>14}{row['before']:>10.2%}{row['after']:>10.2%}{row['q']:>10.1e}"
@@ -131,12 +131,12 @@ def _moved_table(content) -> list[str]:
     )
 
 
-def _rate_lines(content) -> list[str]:
+def _rate_lines(result) -> list[str]:
     said = []
     for name, words in KINDS_OF_SET.items():
-        if name not in content["rates"]:
+        if name not in result["rates"]:
             continue
-        rate = content["rates"][name]
+        rate = result["rates"][name]
         line = f"dS of {words}: {rate['dS']:.1%} of S_0 a step"
         if rate["dS_floor"] is None:
             said.append(
@@ -150,13 +150,13 @@ def _rate_lines(content) -> list[str]:
         steps = f"({sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps are beyond it)"
         said.append(
             f"{line}; resampling the examples alone gives {rate['dS_floor']['mean']:.1%} "
-            f"[{low:.1%}, {high:.1%}]" + ("" if _few(content) else f": {verdict} {steps}")
+            f"[{low:.1%}, {high:.1%}]" + ("" if _few(result) else f": {verdict} {steps}")
         )
     return said
 
 
-def _similarity_lines(content) -> list[str]:
-    similarity = content["similarity"]
+def _similarity_lines(result) -> list[str]:
+    similarity = result["similarity"]
     ends = {
         key: table[0][-1]
         for key, table in similarity.items()
@@ -169,9 +169,9 @@ def _similarity_lines(content) -> list[str]:
     ]
     if similarity["score_spearman"]:
         said[0] += f"; Spearman of |score| over all edges {similarity['score_spearman'][0][-1]:.3f}"
-    if similarity["edges_noise"] and not _few(content):
+    if similarity["edges_noise"] and not _few(result):
         floor = similarity["edges_noise"][-1]
-        checkpoints = content["checkpoints"]
+        checkpoints = result["checkpoints"]
         arrived = checkpoints[similarity["arrival"]]["name"]
         stays = checkpoints[similarity["stays_from"]]["name"]
         later = "" if arrived == stays else f", leaves again, and stays from {stays} on"
@@ -179,16 +179,16 @@ def _similarity_lines(content) -> list[str]:
             "Two extractions of the last checkpoint on resampled examples have "
             f"{floor['mean']:.3f} [{floor['low']:.3f}, {floor['high']:.3f}]: the circuit arrives "
             "inside the noise floor of extractions on new examples at "
-            f"{arrived}{later}{_arrival_words(content)}."
+            f"{arrived}{later}{_arrival_words(result)}."
         )
     return said
 
 
-def _arrival_words(content) -> str:
+def _arrival_words(result) -> str:
     """What the stricter test says of the arrived circuit: the real ones are of the same examples,
     and share these' accidents.
     """
-    test = content["arrival_test"]
+    test = result["arrival_test"]
     if test is None:
         return ""
     p = f"p = {test['p']:.3f}"
@@ -203,8 +203,8 @@ def _arrival_words(content) -> str:
     )
 
 
-def _moved_lines(content) -> list[str]:
-    moved = content["moved"]
+def _moved_lines(result) -> list[str]:
+    moved = result["moved"]
     if not moved:
         return [
             "Which edges' scores changed is not tested: that needs scores of the same examples, "
@@ -225,21 +225,21 @@ def _moved_lines(content) -> list[str]:
     ]
 
 
-def _layer_lines(content) -> list[str]:
-    noise = content["layers_noise"]
+def _layer_lines(result) -> list[str]:
+    noise = result["layers_noise"]
     if noise is None:
         return [
             "Which layers' scores changed is not said: their noise floor needs scores of several "
             "examples, and --resamples."
         ]
-    if _few(content):
+    if _few(result):
         return []
     beyond, n = noise["beyond"], len(noise["floor"])
-    change = 100 * sum(content["layers"]["change"])
+    change = 100 * sum(result["layers"]["change"])
     mean = 100 * sum(floor["mean"] for floor in noise["floor"])
     return [
         "Change of the edges' scores by layer: beyond what resampling the examples gives in "
         f"{len(beyond)} of {n} "
         f"layers{' (' + ', '.join(map(str, beyond)) + ')' if beyond else ''}; summed over layers "
-        f"{change:.0f} {unit(content)}, of resampling alone {mean:.0f}."
+        f"{change:.0f} {unit(result)}, of resampling alone {mean:.0f}."
     ]

@@ -11,7 +11,7 @@ def figure(result: dict):
     where they were run.
     """
     metrics = result["metrics"]
-    below = any(content["control"] or content["cross"] for content in metrics.values())
+    below = any(numbers["control"] or numbers["cross"] for numbers in metrics.values())
     made, axes = subplots(
         1 + below,
         len(metrics),
@@ -19,14 +19,14 @@ def figure(result: dict):
         squeeze=False,
         sharex=True,
     )
-    for column, (name, content) in enumerate(metrics.items()):
-        _nulls(axes[0][column], content)
+    for column, (name, numbers) in enumerate(metrics.items()):
+        _nulls(axes[0][column], numbers)
         axes[0][column].set_title(
             f"{name}: {result['circuit']} in {result['model']}, n = {result['examples']}",
             fontsize=9,
         )
         if below:
-            _others(axes[1][column], result, content)
+            _others(axes[1][column], result, numbers)
         axes[-1][column].set_xlabel(f"edges kept before pruning (% of {result['edges']:,})")
     for row in axes:
         row[0].set_ylabel("faithfulness f (share of the model's behaviour)")
@@ -68,15 +68,15 @@ def _frame(axis, x) -> None:
         )
 
 
-def _of(content, kind):
-    return [row for row in content["rows"] if row["kind"] == kind]
+def _of(numbers, kind):
+    return [row for row in numbers["rows"] if row["kind"] == kind]
 
 
-def _nulls(axis, content) -> None:
-    curve = _of(content, "circuit")
+def _nulls(axis, numbers) -> None:
+    curve = _of(numbers, "circuit")
     _frame(axis, curve)
-    _meaningful(axis, content, curve, "circuit", "o-", "circuit, by |score| (95 % interval)")
-    if not excludes_zero(content["change"]):
+    _meaningful(axis, numbers, curve, "circuit", "o-", "circuit, by |score| (95 % interval)")
+    if not excludes_zero(numbers["change"]):
         return
     shifts = {"random": 0.94, "matched": 1.06}  # side by side on the logarithmic axis
     labels = {
@@ -84,7 +84,7 @@ def _nulls(axis, content) -> None:
         "matched": "random circuits, same edges per pair of layers",
     }
     for kind, marker in (("random", "x"), ("matched", "+")):
-        drawn = _of(content, kind)
+        drawn = _of(numbers, kind)
         if not drawn:
             continue
         axis.plot(
@@ -95,9 +95,9 @@ def _nulls(axis, content) -> None:
             markersize=6,
             color=COLOURS["random" if kind == "random" else "noise"],
         )
-    if complement := _of(content, "complement"):
+    if complement := _of(numbers, "complement"):
         _curve(axis, complement, "highlight", "D--", "complement: every edge but the circuit's")
-    for row in content["sizes_reaching"]:
+    for row in numbers["sizes_reaching"]:
         if row["fraction"] is not None:
             ends = [100 * (row[name] or curve[-1]["fraction"]) for name in ("low", "high")]
             axis.plot(ends, (row["f"], row["f"]), color=COLOURS["text"], lw=1)
@@ -112,11 +112,11 @@ def _nulls(axis, content) -> None:
             )
 
 
-def _meaningful(axis, content, rows, colour: str, style: str, label: str) -> None:
+def _meaningful(axis, numbers, rows, colour: str, style: str, label: str) -> None:
     """The curve, or in the legend why there is none: f divides by an effect of corruption that may
     be zero.
     """
-    if excludes_zero(content["change"]):
+    if excludes_zero(numbers["change"]):
         _curve(axis, rows, colour, style, label)
     else:
         axis.plot(
@@ -128,18 +128,18 @@ def _meaningful(axis, content, rows, colour: str, style: str, label: str) -> Non
         )
 
 
-def _others(axis, result, content) -> None:
-    own = _of(content, "circuit")
+def _others(axis, result, numbers) -> None:
+    own = _of(numbers, "circuit")
     _frame(axis, own)
     _meaningful(
         axis,
-        content,
+        numbers,
         own,
         "circuit",
         "o-",
         f"{result['circuit']} in {result['model']}, salient sentences corrupted",
     )
-    if control := content["control"]:
+    if control := numbers["control"]:
         _meaningful(
             axis,
             control,
@@ -148,7 +148,7 @@ def _others(axis, result, content) -> None:
             "P-",
             f"the same, other sentences corrupted, n = {control['examples']}",
         )
-    for cell, (colour, style) in zip(content["cross"], LINES, strict=False):
+    for cell, (colour, style) in zip(numbers["cross"], LINES, strict=False):
         found_there = " (found there)" if cell["found_there"] else ""
         _meaningful(
             axis,
@@ -158,7 +158,7 @@ def _others(axis, result, content) -> None:
             style,
             f"{cell['circuit']} in {cell['model']}{found_there}",
         )
-    title = "Causal control" + (" and cross-faithfulness" if content["cross"] else "")
+    title = "Causal control" + (" and cross-faithfulness" if numbers["cross"] else "")
     if found := result["compared"]:
         floors = [floor["mean"] for floor in found["noise_floors"].values() if floor]
         shown = f", noise floor {min(floors):.2f}" if floors else ""

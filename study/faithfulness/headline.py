@@ -14,35 +14,35 @@ NULLS = {
 }
 
 
-def headline(content: dict) -> Headline:
+def headline(result: dict) -> Headline:
     """The `Headline` of a circuit's faithfulness."""
-    metric, numbers = primary(content)
+    metric, numbers = primary(result)
     made = [
         null_finding(metric, numbers),
         control_finding(metric, numbers),
-        methods_finding(content, metric, numbers),
-        *cross_findings(metric, numbers, content),
+        methods_finding(result, metric, numbers),
+        *cross_findings(metric, numbers, result),
     ]
     findings = tuple(finding for finding in made if finding is not None)
-    return Headline(title(content), table(content), findings, cautions(content))
+    return Headline(title(result), table(result), findings, cautions(result))
 
 
-def primary(content: dict) -> tuple[str, dict]:
+def primary(result: dict) -> tuple[str, dict]:
     """The first metric in which f is defined, and its numbers; the first one if it is in none."""
-    metrics = content["metrics"]
+    metrics = result["metrics"]
     defined = [name for name in metrics if excludes_zero(metrics[name]["change"])]
     name = (defined or list(metrics))[0]
     return name, metrics[name]
 
 
-def title(content: dict) -> str:
+def title(result: dict) -> str:
     """`C_after in finetuned: 650 edges (2 %), found on 96 examples, run on 32 others`."""
-    own = file_row(primary(content)[1])
-    seen = content["found_on"][content["circuit"]]["examples"]
+    own = file_row(primary(result)[1])
+    seen = result["found_on"][result["circuit"]]["examples"]
     found = f"found on {seen} examples, " if seen else ""
     return (
-        f"{content['circuit']} in {content['model']}: {own['selected']:,} edges "
-        f"({100 * own['fraction']:.2g} %), {found}run on {content['examples']} "
+        f"{result['circuit']} in {result['model']}: {own['selected']:,} edges "
+        f"({100 * own['fraction']:.2g} %), {found}run on {result['examples']} "
         f"{'others' if seen else 'examples'}"
     )
 
@@ -60,9 +60,9 @@ def nearest(rows: list[dict], fraction: float) -> dict | None:
 # ---------------------------------------------------------------- the table
 
 
-def table(content: dict) -> Table:
+def table(result: dict) -> Table:
     """f of the circuit and of its nulls at the nearest size, and the sizes that reach two goals."""
-    metrics = content["metrics"]
+    metrics = result["metrics"]
     columns = [metric_column(numbers) for numbers in metrics.values()]
     labels = [label for label in columns[0] if any(column[label] != "-" for column in columns)]
     rows = tuple((label, *(column[label] for column in columns)) for label in labels)
@@ -151,9 +151,9 @@ def control_finding(metric: str, numbers: dict) -> Finding | None:
     )
 
 
-def methods_finding(content: dict, metric: str, numbers: dict) -> Finding | None:
+def methods_finding(result: dict, metric: str, numbers: dict) -> Finding | None:
     """f of this circuit against that of another method, at the size nearest to the circuit's."""
-    methods = content.get("methods")
+    methods = result.get("methods")
     rows = methods and methods["differences"].get(metric)
     if not rows:
         return None
@@ -171,7 +171,7 @@ def methods_finding(content: dict, metric: str, numbers: dict) -> Finding | None
     )
 
 
-def cross_findings(metric: str, numbers: dict, content: dict) -> list[Finding]:
+def cross_findings(metric: str, numbers: dict, result: dict) -> list[Finding]:
     """Each circuit in a model it was not found in, against the one found there (guard 11)."""
     made, size = [], file_row(numbers)["fraction"]
     for cell in numbers["cross"]:
@@ -188,15 +188,15 @@ def cross_findings(metric: str, numbers: dict, content: dict) -> list[Finding]:
     return made
 
 
-def cautions(content: dict) -> tuple[str, ...]:
+def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
     said = []
-    if content["examples"] < MIN_EXAMPLES:
-        said.append(f"{content['examples']} examples carry no claim")
+    if result["examples"] < MIN_EXAMPLES:
+        said.append(f"{result['examples']} examples carry no claim")
     undefined = []
-    for metric, numbers in content["metrics"].items():
+    for metric, numbers in result["metrics"].items():
         if not excludes_zero(numbers["change"]):
-            undefined.append(f"{metric} in {content['model']}")
+            undefined.append(f"{metric} in {result['model']}")
         undefined += [
             f"{metric} in {cell['model']}"
             for cell in numbers["cross"]
@@ -207,7 +207,7 @@ def cautions(content: dict) -> tuple[str, ...]:
         said.append(f"f undefined by {where} (corruption has no clear effect)")
     unstable = [
         f"{name} ({about['noise_floor']['mean']:.2f})"
-        for name, about in content["found_on"].items()
+        for name, about in result["found_on"].items()
         if about["noise_floor"] and about["noise_floor"]["mean"] <= STABLE
     ]
     if unstable:

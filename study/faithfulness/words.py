@@ -19,13 +19,13 @@ def lines(result: dict, tables: bool = True) -> list[str]:
         "identities (largest difference of nll over examples): all edges kept and clean run "
         f"{same['all_edges']:.1e}; no edge kept and corrupted run {same['no_edge']:.1e}"
     ]
-    for metric, content in result["metrics"].items():
-        said += ["", *_head(metric, content, result), *(_curve(metric, content) if tables else ())]
-        if excludes_zero(content["change"]):
-            said += [*_areas(content), *_nulls(content)]
+    for metric, numbers in result["metrics"].items():
+        said += ["", *_head(metric, numbers, result), *(_curve(metric, numbers) if tables else ())]
+        if excludes_zero(numbers["change"]):
+            said += [*_areas(numbers), *_nulls(numbers)]
         said += [
-            *control_lines(metric, content, result["tokens_changed"]),
-            *_cross(content, result),
+            *control_lines(metric, numbers, result["tokens_changed"]),
+            *_cross(numbers, result),
         ]
     said += [*_given(result), *_compared(result["compared"])]
     return said + [f"left out: {note}" for note in result["left_out"]]
@@ -36,9 +36,9 @@ def span(found: dict, form: str = ".3f") -> str:
     return f"{found['mean']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
 
 
-def _head(metric, content, result) -> list[str]:
+def _head(metric, numbers, result) -> list[str]:
     said = [
-        f"{metric} per summary token: full {content['full']:.4f}, empty {content['empty']:.4f}, n "
+        f"{metric} per summary token: full {numbers['full']:.4f}, empty {numbers['empty']:.4f}, n "
         f"= {result['examples']}"
     ]
     if result["examples"] < MIN_EXAMPLES:
@@ -46,21 +46,21 @@ def _head(metric, content, result) -> list[str]:
             f"note: with fewer than {MIN_EXAMPLES} examples intervals are too narrow to carry a "
             "claim, and none is made"
         )
-    if not excludes_zero(content["change"]):
+    if not excludes_zero(numbers["change"]):
         said.append(
-            f"note: corrupting the input changes {metric} by {span(content['change'], '.4f')}, "
+            f"note: corrupting the input changes {metric} by {span(numbers['change'], '.4f')}, "
             "which includes zero: f divides by it and means nothing here"
         )
     return said
 
 
-def _curve(metric, content) -> list[str]:
-    nulls = {(row["null"], row["fraction"]): row for row in content["nulls"]}
+def _curve(metric, numbers) -> list[str]:
+    nulls = {(row["null"], row["fraction"]): row for row in numbers["nulls"]}
     said = [
         f"{'edges':>8} {'kept':>7} {'pruned':>7} {'f':>7} {'95 % interval':>17} {metric:>9}   "
         f"{'random':>16} {'matched':>16} {'complement':>11}"
     ]
-    for row in content["rows"]:
+    for row in numbers["rows"]:
         if row["kind"] not in ("circuit", "file"):
             continue
         cells = []
@@ -81,15 +81,15 @@ def _curve(metric, content) -> list[str]:
     return said
 
 
-def _areas(content) -> list[str]:
+def _areas(numbers) -> list[str]:
     said = []
-    if content["areas"]:
-        found = content["areas"]
+    if numbers["areas"]:
+        found = numbers["areas"]
         said.append(
             f"CPR {_over(found)} {span(found['CPR'])}, CMD {span(found['CMD'])}; over the "
             f"logarithm of these sizes: CPR {span(found['CPR_log'])}, CMD {span(found['CMD_log'])}"
         )
-    for row in content["sizes_reaching"]:
+    for row in numbers["sizes_reaching"]:
         span_of_sizes = f"[{_share(row['low'])}, {_share(row['high'])}]"
         said.append(
             f"smallest size with f of {row['f']}: {_share(row['fraction'])} of all edges "
@@ -138,10 +138,10 @@ def by_words(rows, positive: str, negative: str, proven=lambda row: True) -> str
     )
 
 
-def _nulls(content) -> list[str]:
+def _nulls(numbers) -> list[str]:
     said = []
     for kind, like in (("random", ""), ("matched", " with as many edges per pair of layers")):
-        rows = [row for row in content["nulls"] if row["null"] == kind]
+        rows = [row for row in numbers["nulls"] if row["null"] == kind]
         if rows:
             name = f"random circuit{'s' * (rows[0]['draws'] > 1)}{like}"
             words = by_words(
@@ -154,9 +154,9 @@ def _nulls(content) -> list[str]:
     return said
 
 
-def control_lines(metric, content, tokens) -> list[str]:
+def control_lines(metric, numbers, tokens) -> list[str]:
     """What the causal control says: a word only if `supports_claim` allows it (guards 16, 26)."""
-    control = content["control"]
+    control = numbers["control"]
     if control is None:
         return [
             "causal control: none, the pairs have no control_ids that differ from the clean input"
@@ -187,14 +187,14 @@ def control_lines(metric, content, tokens) -> list[str]:
     ]
 
 
-def _cross(content, result) -> list[str]:
-    said, own = [], content["areas_at_cross_sizes"]
-    if content["cross"] and own and excludes_zero(content["change"]):
+def _cross(numbers, result) -> list[str]:
+    said, own = [], numbers["areas_at_cross_sizes"]
+    if numbers["cross"] and own and excludes_zero(numbers["change"]):
         said.append(
             f"{result['circuit']} in {result['model']} (found there), at the sizes of "
             f"cross-faithfulness: CPR {_over(own)} {span(own['CPR'])}"
         )
-    for cell in content["cross"]:
+    for cell in numbers["cross"]:
         if not excludes_zero(cell["change"]):
             said.append(
                 f"{cell['circuit']} in {cell['model']}: corruption's effect there includes zero, "

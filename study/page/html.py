@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from study.page import rounding, tables
-from study.page.content import Page
+from study.page.gathering import Page
 
 FOLDER = Path(__file__).parent
 STYLE = "style.css"

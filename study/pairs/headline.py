@@ -5,23 +5,23 @@ from study.headline import Finding, Headline, Null, Number, Table, column, numbe
 from summarization import corpus, words
 
 
-def headline(content: dict) -> Headline:
+def headline(result: dict) -> Headline:
     """The `Headline` of what the pair builder wrote."""
-    dropped = content["n_rows"] - content["n_kept"]
+    dropped = result["n_rows"] - result["n_kept"]
     title = (
-        f"{content['n_kept']:,} pairs of {corpus.title(content)}: {content['n_extraction']:,} for "
-        f"extraction, {content['n_evaluation']:,} for evaluation; {dropped:,} of "
-        f"{content['n_rows']:,} rows dropped"
+        f"{result['n_kept']:,} pairs of {corpus.title(result)}: {result['n_extraction']:,} for "
+        f"extraction, {result['n_evaluation']:,} for evaluation; {dropped:,} of "
+        f"{result['n_rows']:,} rows dropped"
     )
-    return Headline(title, table(content), findings(content), cautions(content))
+    return Headline(title, table(result), findings(result), cautions(result))
 
 
-def table(content: dict) -> Table:
+def table(result: dict) -> Table:
     """What is replaced in the corrupted input and in its control."""
     shares = column(
-        [number(content["corrupted_percent"], "%"), number(content["control_percent"], "%")]
+        [number(result["corrupted_percent"], "%"), number(result["control_percent"], "%")]
     )
-    salient = f"{content['salient_sentences']['mean']:.1f} of {content['sentences']['mean']:.1f}"
+    salient = f"{result['salient_sentences']['mean']:.1f} of {result['sentences']['mean']:.1f}"
     return Table(
         ("replaced by other text", "sentences", "tokens of article and cue"),
         (
@@ -31,13 +31,13 @@ def table(content: dict) -> Table:
     )
 
 
-def findings(content: dict) -> tuple[Finding, ...]:
+def findings(result: dict) -> tuple[Finding, ...]:
     """How often the oracle takes the first sentence, beside what any sentence would be taken."""
-    positions = content["by_position"]
+    positions = result["by_position"]
     if not positions:
         return ()
     first = number(positions[0]["picked_percent"], "% of articles")
-    any_sentence = content["salient_sentences"]["mean"] / content["sentences"]["mean"]
+    any_sentence = result["salient_sentences"]["mean"] / result["sentences"]["mean"]
     expected = Number(100 * any_sentence, unit="%")
     kind = "measured"
     if positions[0]["picked_percent"]["n"] < MIN_EXAMPLES:
@@ -53,13 +53,13 @@ def findings(content: dict) -> tuple[Finding, ...]:
     )
 
 
-def cautions(content: dict) -> tuple[str, ...]:
+def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the pairs must know now."""
-    said = [f"{count} rows dropped: {reason}" for reason, count in content["dropped"].items()]
-    if content["truncated"]:
-        said.append(f"{content['truncated']:,} articles were shortened to fit")
-    if content["control_short"]:
-        short = f"the control replaces less than the corruption in {content['control_short']} rows"
-        empty = content["control_empty"]
+    said = [f"{count} rows dropped: {reason}" for reason, count in result["dropped"].items()]
+    if result["truncated"]:
+        said.append(f"{result['truncated']:,} articles were shortened to fit")
+    if result["control_short"]:
+        short = f"the control replaces less than the corruption in {result['control_short']} rows"
+        empty = result["control_empty"]
         said.append(f"{short}, nothing in {empty}" if empty else short)
-    return (*said, *words.sentences(content["rouge_words"]))
+    return (*said, *words.sentences(result["rouge_words"]))

@@ -10,16 +10,16 @@ LOWER_IS_BETTER = ("nll_nats",)
 BASELINE = "Lead-3"
 
 
-def headline(content: dict) -> Headline:
+def headline(result: dict) -> Headline:
     """The `Headline` of summaries judged on a test set."""
-    models = [name for name, entry in content["systems"].items() if entry["kind"] == "model"]
-    title = f"{', '.join(models)} on {content['n']:,} articles of {corpus.title(content)}"
-    return Headline(title, table(content), findings(content, models), cautions(content, models))
+    models = [name for name, entry in result["systems"].items() if entry["kind"] == "model"]
+    title = f"{', '.join(models)} on {result['n']:,} articles of {corpus.title(result)}"
+    return Headline(title, table(result), findings(result, models), cautions(result, models))
 
 
-def table(content: dict) -> Table:
+def table(result: dict) -> Table:
     """A row for each model and baseline."""
-    systems = content["systems"]
+    systems = result["systems"]
     columns = [list(systems)]
     heads = [""]
     for measure, label in MEASURES.items():
@@ -36,16 +36,16 @@ def table(content: dict) -> Table:
     )
 
 
-def findings(content: dict, models: list[str]) -> tuple[Finding, ...]:
+def findings(result: dict, models: list[str]) -> tuple[Finding, ...]:
     """Each other model against the first, and the first three sentences against it, paired."""
     first, *others = models
     made = [
         finding
         for name in others
         for measure in COMPARED
-        if (finding := difference(content["systems"], name, first, measure))
+        if (finding := difference(result["systems"], name, first, measure))
     ]
-    if not others and (lead := difference(content["systems"], BASELINE, first, "rouge1")):
+    if not others and (lead := difference(result["systems"], BASELINE, first, "rouge1")):
         made.append(lead)
     return tuple(made)
 
@@ -66,28 +66,28 @@ def difference(systems: dict, name: str, first: str, measure: str) -> Finding | 
     return Finding(kind, subject, number(entry, signed=True), null)
 
 
-def cautions(content: dict, models: list[str]) -> tuple[str, ...]:
+def cautions(result: dict, models: list[str]) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
     said = []
-    if content["n"] < MIN_EXAMPLES:
-        said.append(f"{content['n']} articles carry no claim")
-    lead = content["systems"].get(BASELINE)
+    if result["n"] < MIN_EXAMPLES:
+        said.append(f"{result['n']} articles carry no claim")
+    lead = result["systems"].get(BASELINE)
     if lead:
         below = [
             name
             for name in models
-            if content["systems"][name]["rouge1"]["high"] < lead["rouge1"]["low"]
+            if result["systems"][name]["rouge1"]["high"] < lead["rouge1"]["low"]
         ]
-        if below and content["n"] >= MIN_EXAMPLES:
+        if below and result["n"] >= MIN_EXAMPLES:
             said.append(f"below {BASELINE} in ROUGE-1: {', '.join(below)}")
-    cut = [f"{name} {count:,}" for name, count in content["truncated"].items() if count]
+    cut = [f"{name} {count:,}" for name, count in result["truncated"].items() if count]
     if cut:
         said.append(f"articles cut to fit: {', '.join(cut)}")
     without = [
-        f"{name} {content['n'] - entry['n']}"
+        f"{name} {result['n'] - entry['n']}"
         for name in models
-        if (entry := content["systems"][name].get("nll_nats")) and entry["n"] < content["n"]
+        if (entry := result["systems"][name].get("nll_nats")) and entry["n"] < result["n"]
     ]
     if without:
         said.append(f"NLL leaves out highlights that do not fit: {', '.join(without)}")
-    return (*said, *words.sentences(content["rouge_words"]))
+    return (*said, *words.sentences(result["rouge_words"]))

@@ -8,7 +8,7 @@ from eap import InputError, attribute, dataset, memory, metrics
 from eap.circuit import Circuit
 from runs import opening, weights
 from study.robustness import numbers
-from study.robustness.content import Loaded
+from study.robustness.results import Loaded
 from study.robustness.settings import Settings
 from summarization import corruption, prompt
 

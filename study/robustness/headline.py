@@ -6,17 +6,17 @@ from study.headline import Finding, Headline, Null, Number, Table, column, numbe
 ALPHA = 0.05
 
 
-def headline(content: dict) -> Headline:
+def headline(result: dict) -> Headline:
     """The `Headline` of how stable circuits are."""
-    made = [pair_finding(row) for row in content["pairs"]]
-    made += perturbation_findings(content["perturbation"])
-    shown = variants_table(content["agreement"]) or circuits_table(content["circuits"])
-    return Headline(title(content), shown, tuple(made), cautions(content))
+    made = [pair_finding(row) for row in result["pairs"]]
+    made += perturbation_findings(result["perturbation"])
+    shown = variants_table(result["agreement"]) or circuits_table(result["circuits"])
+    return Headline(title(result), shown, tuple(made), cautions(result))
 
 
-def title(content: dict) -> str:
+def title(result: dict) -> str:
     """How many circuits, and on how many pairs one was extracted again."""
-    circuits, agreement = content["circuits"], content["agreement"]
+    circuits, agreement = result["circuits"], result["agreement"]
     if not agreement:
         return f"{len(circuits)} circuits: {', '.join(row['name'] for row in circuits)}"
     return (
@@ -95,13 +95,13 @@ def perturbation_findings(rows: list[dict]) -> list[Finding]:
     return [Finding(kind, subject, value, Null("noise", number(floor)))]
 
 
-def cautions(content: dict) -> tuple[str, ...]:
+def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
-    agreement, said = content["agreement"], []
+    agreement, said = result["agreement"], []
     if agreement and agreement["examples"] < MIN_EXAMPLES:
         said.append(f"{agreement['examples']} examples carry no claim")
-    unstable = [row["name"] for row in content["circuits"] if row["stable"] is False]
-    unknown = [row["name"] for row in content["circuits"] if row["stable"] is None]
+    unstable = [row["name"] for row in result["circuits"] if row["stable"] is False]
+    unknown = [row["name"] for row in result["circuits"] if row["stable"] is None]
     if unstable:
         said.append(f"not stable: {', '.join(unstable)}")
     if unknown:

@@ -3,12 +3,12 @@
 from eap.style import COLOURS, subplots
 
 
-def figure(content: dict):
+def figure(result: dict):
     """A figure of training loss and validation NLL over steps, logarithmic if checkpoints are."""
     drawn, axes = subplots()
-    loss, validation = content["loss"], content["validation"]
-    n_train = content["examples"]["train"]["kept"]
-    n_validation = content["examples"]["validation"]["kept"]
+    loss, validation = result["loss"], result["validation"]
+    n_train = result["examples"]["train"]["kept"]
+    n_validation = result["examples"]["validation"]["kept"]
     steps = [row["step"] for row in validation]
     axes.plot(
         [row["step"] for row in loss],
@@ -32,8 +32,8 @@ def figure(content: dict):
         linewidth=0,
     )
     if (
-        content["settings"]["checkpoint_schedule"] == "log"
-        and not content["settings"]["checkpoint_steps"]
+        result["settings"]["checkpoint_schedule"] == "log"
+        and not result["settings"]["checkpoint_steps"]
     ):
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xticks(steps, [str(step) for step in steps], minor=False)
@@ -45,7 +45,7 @@ def figure(content: dict):
         xlabel="optimizer step",
         ylabel="nats per summary token",
         ylim=(0, 1.25 * highest),
-        title=f"{content['model']} fine-tuned on {content['dataset']}",
+        title=f"{result['model']} fine-tuned on {result['dataset']}",
     )
     axes.legend(frameon=False)
     return drawn

@@ -6,22 +6,22 @@ from study.headline import Finding, Headline, Null, Number, Table, column, numbe
 NLL = "nll_nats_per_token"
 
 
-def headline(content: dict) -> Headline:
+def headline(result: dict) -> Headline:
     """The `Headline` of a fine-tuning run."""
-    kept = {what: part["kept"] for what, part in content["examples"].items()}
-    steps = content["validation"][-1]["step"] if content["validation"] else 0
+    kept = {what: part["kept"] for what, part in result["examples"].items()}
+    steps = result["validation"][-1]["step"] if result["validation"] else 0
     title = (
-        f"{content['model']} fine-tuned on {kept['train']:,} articles of {content['dataset']}, "
+        f"{result['model']} fine-tuned on {kept['train']:,} articles of {result['dataset']}, "
         f"{steps:,} steps; validation on {kept['validation']:,} others"
     )
-    return Headline(title, table(content), findings(content), cautions(content))
+    return Headline(title, table(result), findings(result), cautions(result))
 
 
-def table(content: dict) -> Table:
+def table(result: dict) -> Table:
     """Validation NLL and the training loss before it, a row for each checkpoint."""
-    rows = content["validation"]
+    rows = result["validation"]
     numbers = column([number(row, key=NLL) for row in rows])
-    losses = column([loss_before(content["loss"], row["step"]) for row in rows])
+    losses = column([loss_before(result["loss"], row["step"]) for row in rows])
     return Table(
         ("step", "validation NLL, nats per token", "training loss before"),
         tuple(
@@ -37,15 +37,15 @@ def loss_before(loss: list[dict], step: int) -> Number | None:
     return Number(logged[-1]) if logged else None
 
 
-def findings(content: dict) -> tuple[Finding, ...]:
+def findings(result: dict) -> tuple[Finding, ...]:
     """Whether the last checkpoint's NLL is lower than the first one's: the intervals are apart."""
-    rows = content["validation"]
+    rows = result["validation"]
     if len(rows) < 2:
         return ()
     first, last = rows[0], rows[-1]
     null = Null(f"at step {first['step']}:", number(first, key=NLL))
     subject = f"validation NLL at step {last['step']}"
-    kind = compared(last, first, content["examples"]["validation"]["kept"])
+    kind = compared(last, first, result["examples"]["validation"]["kept"])
     return (Finding(kind, subject, number(last, "nats per token", key=NLL), null),)
 
 
@@ -58,16 +58,16 @@ def compared(row: dict, other: dict, examples: int) -> str:
     return "higher" if row["low"] > other["high"] else "no clear difference"
 
 
-def cautions(content: dict) -> tuple[str, ...]:
+def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the run must know now."""
-    said, rows = [], content["validation"]
-    examples = content["examples"]["validation"]["kept"]
+    said, rows = [], result["validation"]
+    examples = result["examples"]["validation"]["kept"]
     best = min(rows, key=lambda row: row[NLL], default=None)
     if best and compared(rows[-1], best, examples) == "higher":
         said.append(f"the NLL is lowest at step {best['step']}: later checkpoints overfit")
     if examples < MIN_EXAMPLES:
         said.append(f"{examples} validation articles carry no claim")
-    for what, part in content["examples"].items():
+    for what, part in result["examples"].items():
         if part["truncated"]:
             said.append(
                 f"{part['truncated']:,} of {part['kept']:,} {what} articles shortened to fit"

@@ -33,16 +33,16 @@ def checkpoint_asked_for(identity: dict, path: str | None, inputs: dict) -> Path
     output_dir = Path(identity["output_dir"])
     last = checkpoints.complete_checkpoints(output_dir) or [output_dir / "checkpoint-N"]
     folder = last[-1] if path == "last" else Path(path)
-    record = records.record_in(folder.parent, SCRIPT)
-    if not (folder / "trainer_state.json").is_file() or not record.is_file():
+    record_path = records.record_in(folder.parent, SCRIPT)
+    if not (folder / "trainer_state.json").is_file() or not record_path.is_file():
         raise InputError(
             "--resume_from_checkpoint: expected a checkpoint folder of a run of this script, found "
             f"none at {folder}"
         )
-    content = disk.read_json(record, "record of a run")
-    if content.get("starts_over"):  # what lies there is still of the run that it replaces
-        content = (content.get("replaces") or {}).get("record") or {}
-    require_same_run(folder, content, identity, inputs)
+    record = disk.read_json(record_path, "record of a run")
+    if record.get("starts_over"):  # what lies there is still of the run that it replaces
+        record = (record.get("replaces") or {}).get("record") or {}
+    require_same_run(folder, record, identity, inputs)
     require_whole(folder)
     return folder
 
@@ -52,10 +52,11 @@ def require_same_run(folder: Path, record: dict, identity: dict, inputs: dict) -
 
     Paths and the flags in FREE_TO_CHANGE may differ; model and data are known by what they hold.
     """
-    told = record.get("arguments", {})
+    before = record.get("arguments", {})
     asked = json.loads(json.dumps(identity, default=str))
-    names = sorted((set(told) | set(asked)) - FREE_TO_CHANGE - records.COSMETIC - scripts.PLACES)
-    other = [f"--{name} {told.get(name)}" for name in names if told.get(name) != asked.get(name)]
+    names = sorted((set(before) | set(asked)) - FREE_TO_CHANGE - records.COSMETIC - scripts.PLACES)
+    changed = [name for name in names if before.get(name) != asked.get(name)]
+    other = [f"--{name} {before.get(name)}" for name in changed]
     sources = record.get("inputs", {})
     for name, source in inputs.items():
         if sources.get(name, {}).get("sha256") != records.fingerprint(source):

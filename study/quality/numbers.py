@@ -7,22 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eap import MIN_EXAMPLES, InputError, style
+from eap import MIN_EXAMPLES, InputError
 from eap.resampling import mean_interval
-from summarization import corpus, rouge, words
+from summarization import rouge, words
 
 ROUGE_LABELS = {
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
     "rougeLsum": "ROUGE-Lsum",
-}
-BESIDE = {  # measure: (head of its column, number of decimals)
-    "words": ("words", 1),
-    "tokens": ("tokens", 1),
-    "ended_percent": ("ended %", 1),
-    "copied_percent": ("copied %", 1),
-    "nll_nats": ("NLL", 3),
 }
 # The highlights themselves: their length and copy rate are what the others' are compared with.
 REFERENCE = "reference"
@@ -162,99 +155,3 @@ def further(metric, name: str, systems: list[System], references: list[str]) -> 
             if isinstance(value, int | float | np.number)
         }
     return table
-
-
-# ---------------------------------------------------------------- table and figure
-
-
-def lines(table: dict[str, dict]) -> list[str]:
-    """The table in words: ROUGE with intervals and what stands beside it, then a sentence for each
-    model that differs from the first.
-    """
-    width = max(map(len, table))
-    beside = [name for name in BESIDE if any(entry.get(name) for entry in table.values())]
-    heads = [f"{label:>23}" for label in ROUGE_LABELS.values()] + [
-        f"{BESIDE[name][0]:>9}" for name in beside
-    ]
-    rows = [f"{'':{width}} " + "".join(heads)]
-    for label, entry in table.items():
-        cells = [f"{_cell(entry.get(name)):>23}" for name in ROUGE_LABELS]
-        cells += [
-            f"{entry[name]['mean']:>9.{BESIDE[name][1]}f}" if entry.get(name) else f"{'-':>9}"
-            for name in beside
-        ]
-        rows.append(f"{label:{width}} " + "".join(cells))
-    return rows + claims(table)
-
-
-def _cell(found: dict | None) -> str:
-    return f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]" if found else "-"
-
-
-def claims(table: dict[str, dict]) -> list[str]:
-    """A sentence for each ROUGE of every model but the first: what may be said of the paired
-    difference to the first.
-    """
-    first, *others = (label for label, entry in table.items() if entry["kind"] == "model")
-    said = []
-    for label in others:
-        for name, found in table[label]["minus_first"].items():
-            if name in ROUGE_LABELS and found["claim"]:
-                said.append(
-                    f"{ROUGE_LABELS[name]} of {label} is {found['claim']} than {first}'s, paired: "
-                    f"{_cell(found)}"
-                )
-            elif name in ROUGE_LABELS:
-                said.append(
-                    f"{ROUGE_LABELS[name]} of {label} and {first}: no difference can be claimed, "
-                    f"paired: {_cell(found)}"
-                )
-    return said
-
-
-def figure(result: dict):
-    """A panel for each ROUGE, a bar with its interval for each system; yardsticks grey, hatched."""
-    table = {
-        label: entry for label, entry in result["systems"].items() if entry["kind"] != REFERENCE
-    }
-    made, axes = style.subplots(1, 4, figsize=(11, 1.2 + 0.36 * len(table)), sharey=True)
-    colours = _colours(table)
-    for axis, (name, title) in zip(axes, ROUGE_LABELS.items(), strict=True):
-        mean, low, high = (
-            np.array([entry[name][part] for entry in table.values()])
-            for part in ("mean", "low", "high")
-        )
-        bars = axis.barh(
-            range(len(table)),
-            mean,
-            xerr=[(mean - low).clip(0), (high - mean).clip(0)],
-            color=colours,
-            capsize=2,
-            height=0.7,
-        )
-        for bar, entry in zip(bars, table.values(), strict=True):
-            bar.set_hatch("//" if entry["kind"] == "yardstick" else "")
-            bar.set_edgecolor("white")
-        for row, (value, top) in enumerate(zip(mean, high, strict=True)):
-            axis.text(top, row, f" {value:.1f}", va="center", fontsize=8)
-        axis.set_xlim(0, 1.25 * max(high.max(), 1))
-        axis.set_title(title, fontsize=9)
-        axis.set_xlabel("F1 (%)")
-        axis.grid(visible=False, axis="y")
-    axes[0].set_yticks(range(len(table)), list(table))
-    axes[0].invert_yaxis()
-    made.suptitle(
-        f"{corpus.title(result)}, n = {result['n']} articles, 95 % bootstrap intervals", fontsize=9
-    )
-    return made
-
-
-def _colours(table: dict[str, dict]) -> list[str]:
-    """The first model in the base's colour, the others in the fine-tuned one's, yardsticks grey."""
-    models = [label for label, entry in table.items() if entry["kind"] == "model"]
-    return [
-        style.COLOURS[
-            "random" if label not in models else "base" if label == models[0] else "finetuned"
-        ]
-        for label in table
-    ]

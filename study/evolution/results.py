@@ -57,7 +57,7 @@ def evolve(
         sets["edges_equal_size"] = torch.stack(
             [equal.take(graph, circuit.ranking) for circuit in circuits]
         )
-    content = {
+    result = {
         "checkpoints": [_describe(*row) for row in zip(checkpoints, edges, nodes, strict=True)],
         "graph": {
             "n_layers": graph.n_layers,
@@ -81,27 +81,27 @@ def evolve(
         "trajectories": None,
     }
     norms = _norms(checkpoints, scores)
-    content["layers"] = layer_scores(circuits, scores, norms and norms.values)
+    result["layers"] = layer_scores(circuits, scores, norms and norms.values)
     if all(noises):
-        arrived = content["similarity"]["arrival"]
-        content["arrival_test"] = (
+        arrived = result["similarity"]["arrival"]
+        result["arrival_test"] = (
             _permutation(checkpoints[arrived], checkpoints[-1], seed)
             if arrived < len(checkpoints) - 1
             else None
         )
     if norms:
-        content["noise_free_norm"] = norms.noise_free
-        content["layers_noise"] = (
-            _layers_noise(checkpoints, norms, content["layers"]["change"], seed)
+        result["noise_free_norm"] = norms.noise_free
+        result["layers_noise"] = (
+            _layers_noise(checkpoints, norms, result["layers"]["change"], seed)
             if all(noises)
             else None
         )
-        content["moved"] = _moved(checkpoints)
+        result["moved"] = _moved(checkpoints)
     if scores is not None:
-        content["trajectories"] = _trajectories(
-            checkpoints, scores, norms, content["moved"], trajectories, seed
+        result["trajectories"] = _trajectories(
+            checkpoints, scores, norms, result["moved"], trajectories, seed
         )
-    return {**content, "sentences": sentences(content)}
+    return {**result, "sentences": sentences(result)}
 
 
 def _fewest_examples(checkpoints) -> int | None:

@@ -13,7 +13,7 @@ NOT_SETTINGS = {
 }
 
 
-def content(flags: dict, log: list[dict], facts: dict) -> dict:
+def of_run(flags: dict, log: list[dict], facts: dict) -> dict:
     """The content of training.json, from Trainer's log and what is known of model and data."""
     kept = checkpoints.complete_checkpoints(flags["output_dir"])
     hidden = records.COSMETIC | NOT_SETTINGS
@@ -40,18 +40,3 @@ def validation_of(entry: dict) -> dict:
         "low": entry["eval_nll_low"],
         "high": entry["eval_nll_high"],
     }
-
-
-def lines(found: dict) -> list[str]:
-    """The validation NLL at each checkpoint, as a table."""
-    n_validation = found["examples"]["validation"]["kept"]
-    table = [
-        f"{'step':>8}  validation NLL (nats per summary token, {n_validation} examples, "
-        "95 % interval)"
-    ]
-    for row in found["validation"]:
-        table.append(
-            f"{row['step']:>8}  {row['nll_nats_per_token']:.4f}  "
-            f"[{row['low']:.4f}, {row['high']:.4f}]"
-        )
-    return table
