@@ -109,9 +109,9 @@ def main(argv=None):
         found = results.evolve(
             checkpoints,
             args.resamples,
-            args.trajectories,
-            args.seed,
-            lambda items: out.progress(items, "resampling"),
+            trajectories=args.trajectories,
+            seed=args.seed,
+            progress=lambda items: out.progress(items, "resampling"),
         )
     found = {"format": 1, "seed": args.seed, **found}
     if training:

@@ -479,7 +479,7 @@ def evolved(*per_example):
         evolution_results.Checkpoint(str(t), t, circuit_of(scores), lambda scores=scores: scores)
         for t, scores in enumerate(per_example)
     ]
-    return evolution_results.evolve(checkpoints, 20, 10, 0)
+    return evolution_results.evolve(checkpoints, 20, trajectories=10, seed=0)
 
 
 def test_arrival_is_beside_a_test_on_the_same_examples():

@@ -634,7 +634,9 @@ def test_guard_26_a_circuit_has_changed_more_than_noise_only_above_what_other_ex
         return Checkpoint(name, None, circuit, lambda: scores)
 
     def told(mean):
-        return evolve([checkpoint("before", true), checkpoint("after", mean)], 60, 5, 0)
+        return evolve(
+            [checkpoint("before", true), checkpoint("after", mean)], 60, trajectories=5, seed=0
+        )
 
     same, other = told(true), told(torch.roll(true, 3))
     assert same["rates"]["edges"]["dS"] > 0.3

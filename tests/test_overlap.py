@@ -106,7 +106,7 @@ def test_every_stage_has_the_same_noise_floor_for_the_same_circuit():
     found = bootstrap.bootstrap(circuit, per_example, n, seed)
     assert bootstrap.summarise(found, 12, seed)["noise_floor"] == expected
     checkpoint = results.Checkpoint("C", 0, circuit, lambda: per_example)
-    moved = results.evolve([checkpoint, checkpoint], n, 1, seed)
+    moved = results.evolve([checkpoint, checkpoint], n, trajectories=1, seed=seed)
     assert moved["similarity"]["edges_noise"] == [expected, expected]
     levels = {0.5: per_example}
     row = robustness.curve(circuit, levels, per_example, resamples=n, seed=seed)[0]
