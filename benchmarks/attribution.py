@@ -87,9 +87,9 @@ def methods_of(args) -> list[str]:
     own.
     """
     from eap import InputError
-    from eap import attribute as attribution
+    from eap.methods import METHODS as KNOWN
 
-    known = [name for name, method in attribution.METHODS.items() if method.points is not None]
+    known = [name for name, method in KNOWN.items() if method.points is not None]
     names = args.methods.split(",")
     if wrong := [name for name in names if name not in known]:
         raise InputError(f"--methods: expected some of {','.join(known)}, got {wrong[0]!r}")
@@ -118,8 +118,8 @@ def bare(adapter, pairs, method: str, steps: int, autocast) -> None:
     import torch
 
     from eap import hooks, metrics
-    from eap.attribute import METHODS as KNOWN
     from eap.dataset import collate
+    from eap.methods import METHODS as KNOWN
 
     device = next(adapter.model.parameters()).device
     batch = collate(list(range(len(pairs))), pairs).to(device)
@@ -146,8 +146,9 @@ def bare(adapter, pairs, method: str, steps: int, autocast) -> None:
 
 def ours(adapter, pairs, method: str, steps: int, autocast, size: int | None = None) -> None:
     """Edge scores of the pairs, `size` at a time; they go nowhere, as the script's go to disk."""
-    from eap.attribute import Settings, attribute_batches
+    from eap.attribute import attribute_batches
     from eap.dataset import batches
+    from eap.methods import Settings
 
     parts = batches(pairs, size or len(pairs))
     settings = Settings(method, steps=steps, autocast=autocast)

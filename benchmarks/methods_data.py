@@ -13,8 +13,9 @@ import torch
 from benchmarks import common
 from eap import dataset, evaluate, exact, hooks
 from eap import resampling as intervals
-from eap.attribute import METHODS, attribute
+from eap.attribute import attribute
 from eap.dataset import Pair
+from eap.methods import METHODS
 from eap.scores import completeness_gap, input_sums
 from eap.selection import RANKS, Rule, ranking, strongest
 from runs import console, devices, opening

@@ -1,48 +1,35 @@
-"""Exact patching: the metric with one edge ablated, minus the metric with none. One run an edge, the oracle of all other methods."""
+"""Exact patching: a run with one edge ablated for every edge. The oracle of all other methods."""
 
 from collections.abc import Callable, Iterable
 
 import torch
 
-from eap.dataset import Batch
 from eap.evaluate import CircuitRunner
-from eap.hooks import Activations
 from eap.scores import Scores
 
 
 def exact_patching(runner: CircuitRunner, metric: str, edges: Iterable[int]) -> torch.Tensor:
-    """(examples, edges): the metric with only that one edge ablated, minus the metric with none.
-    One run an edge: the oracle.
-    """
-    everything = torch.ones(runner.graph.n_edges, dtype=torch.bool)
-    whole, columns = runner.metric(metric, everything), []
+    """(examples, edges): the metric with only that one edge ablated, less the metric with none."""
+    kept = torch.ones(runner.graph.n_edges, dtype=torch.bool)
+    whole, columns = runner.metric(metric, kept), []
     for edge in edges:
-        everything[edge] = False
-        columns.append(runner.metric(metric, everything) - whole)
-        everything[edge] = True
+        kept[edge] = False
+        columns.append(runner.metric(metric, kept) - whole)
+        kept[edge] = True
     return torch.stack(columns, 1)
 
 
 def exact_scores(
-    adapter,
-    batch: Batch,
-    metric: str,
-    ablation: str = "patching",
-    means: Activations | None = None,
-    tick: Callable[[], object] = lambda: None,
+    runner: CircuitRunner, metric: str, *, tick: Callable[[], object] = lambda: None
 ) -> Scores:
-    """The exact score of every edge for a batch: as many runs of the model as there are edges,
-    `tick` after each.
-    """
+    """The exact `Scores` of every edge for the runner's batch; `tick` is called after each run."""
 
     def edges():
-        for edge in range(adapter.graph.n_edges):
+        for edge in range(runner.graph.n_edges):
             yield edge
             tick()
 
-    runner = CircuitRunner(adapter, batch, ablation, means)
     scores = exact_patching(runner, metric, edges())
-    none = torch.zeros(adapter.graph.n_edges, dtype=torch.bool)
-    return Scores(
-        batch.rows, scores, runner.plain_metric("clean", metric), runner.metric(metric, none)
-    )
+    none = torch.zeros(runner.graph.n_edges, dtype=torch.bool)
+    clean, corrupted = runner.plain_metric("clean", metric), runner.metric(metric, none)
+    return Scores(runner.batch.rows, scores, clean, corrupted)

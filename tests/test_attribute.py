@@ -5,16 +5,12 @@ import torch
 from golden_cases import golden
 
 from eap import InputError, hooks, metrics
-from eap.attribute import (
-    METHODS,
-    RULES,
-    Settings,
-    attribute,
-    attribute_batches,
-)
+from eap.attribute import attribute, attribute_batches
 from eap.dataset import Grouping, batches, collate
 from eap.evaluate import CircuitRunner
+from eap.gradients import Gradients
 from eap.graph import Graph
+from eap.methods import METHODS, RULES, Settings
 from eap.models import adapt
 from eap.passes import mean_activations, run
 from eap.scores import completeness_gap, input_sums, node_scores
@@ -283,7 +279,7 @@ def test_recording_and_differentiating_change_no_bit_of_the_logits():
     with hooks.frozen(adapter.model):
         plain = adapter.hidden(adapter.embed(ids))
         assert torch.equal(hooks.record(adapter, ids)[1], plain)
-        with hooks.Gradients(adapter).collecting(1.0):
+        with Gradients(adapter).collecting(1.0):
             watched = adapter.hidden(adapter.embed(ids).requires_grad_())
     assert torch.equal(watched, plain)
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from eap import InputError, attribute, metrics, models, selection
+from eap import InputError, methods, metrics, models, selection
 from runs import devices, flags
 from runs.records import ROOT
 
@@ -208,12 +208,12 @@ def test_the_studys_sizes_are_the_defaults_and_all_takes_everything():
 
 
 def test_the_names_that_flags_offer_are_those_that_eap_has():
-    assert set(flags.METHODS) == set(attribute.METHODS)
-    known = attribute.METHODS.items()
+    assert set(flags.METHODS) == set(methods.METHODS)
+    known = methods.METHODS.items()
     assert set(flags.STEPPED) == {name for name, method in known if method.stepped}
     assert set(flags.QUADRATURE) == {name for name, method in known if method.quadrature}
-    assert set(flags.RULES) == set(attribute.RULES)
-    assert set(flags.ABLATIONS) == set(attribute.ABLATIONS)
+    assert set(flags.RULES) == set(methods.RULES)
+    assert set(flags.ABLATIONS) == set(methods.ABLATIONS)
     assert set(flags.METRICS) == set(metrics.METRICS)
     assert set(flags.SELECTIONS) == set(selection.SELECTIONS)
     assert set(flags.RANKS) == set(selection.RANKS)

@@ -12,12 +12,15 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from eap import InputError, hooks, metrics, rules
-from eap.attribute import CHUNK_ELEMENTS, Settings, attribute, attribute_batches
+from eap.attribute import attribute, attribute_batches
 from eap.circuit import Circuit, load_circuit
+from eap.contraction import CHUNK_ELEMENTS
 from eap.dataset import collate
 from eap.evaluate import CircuitRunner
 from eap.exact import exact_patching
+from eap.gradients import Gradients
 from eap.graph import Graph
+from eap.methods import Settings
 from eap.models import adapt
 from eap.passes import mean_activations
 from eap.selection import greedy, prune, top_nodes
@@ -518,7 +521,7 @@ def test_rules_change_no_bit_of_the_forward_pass(cases, family, chosen):
     embeddings = adapter.embed(case.batch.clean_ids)
     with hooks.tapped(adapter) as taps:
         plain = adapter.hidden(embeddings)
-    with hooks.Gradients(adapter).collecting(1.0, chosen, taps if chosen.two_runs else None):
+    with Gradients(adapter).collecting(1.0, chosen, taps if chosen.two_runs else None):
         watched = adapter.hidden(embeddings.requires_grad_())
     assert watched.requires_grad and torch.equal(watched, plain)
     assert count_hooks(adapter.model) == before

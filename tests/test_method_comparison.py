@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eap import attribute
+from eap import attribute, methods
 from eap.circuit import Circuit
 from eap.dataset import batches
 from eap.graph import Graph
@@ -37,16 +37,16 @@ def test_passes_of_every_method_are_those_that_run(monkeypatch):
         return backward(*args, **options)
 
     monkeypatch.setattr(torch.Tensor, "backward", counted)
-    for method in attribute.METHODS:
+    for method in methods.METHODS:
         if method != "exact":
             counts.clear()
-            settings = attribute.Settings(method, "nll", steps=3)
+            settings = methods.Settings(method, "nll", steps=3)
             assert list(attribute.attribute_batches(adapter, work, settings))
-            expected = attribute.passes(case.graph, method, 3, "gauss-legendre")
+            expected = methods.passes(case.graph, method, steps=3, rule="gauss-legendre")
             assert (counts["forward"], counts["backward"]) == expected, method
-    assert attribute.passes(case.graph, "secant", 1, "left") == (2, 1)
-    assert attribute.passes(case.graph, "EAP-IG-inputs", 5, "left") == (7, 5)
-    assert attribute.passes(case.graph, None, 1, "left") == (None, None)
+    assert methods.passes(case.graph, "secant", steps=1, rule="left") == (2, 1)
+    assert methods.passes(case.graph, "EAP-IG-inputs", steps=5, rule="left") == (7, 5)
+    assert methods.passes(case.graph, None, steps=1, rule="left") == (None, None)
 
 
 def test_agreement_counts_the_edges_that_both_keep_after_pruning():

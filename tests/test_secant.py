@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from test_attribute import THIRDS, written
 
 import extract_summarization_circuit as extract
-from eap import InputError, attribute, hooks, metrics, rules
+from eap import InputError, attribute, backward, contraction, hooks, methods, metrics, rules
 from eap.dataset import Pair, collate
 from eap.models import adapt
 from eap.passes import run
@@ -313,7 +313,7 @@ def test_padding_does_not_matter():
 def test_chunks_of_positions_do_not_matter(method, monkeypatch):
     case = golden("small_kl_padded")
     whole = secant(case, method=method).edges
-    monkeypatch.setitem(attribute.CHUNK_ELEMENTS, "cpu", 7 * len(case.graph.sources) * 48)
+    monkeypatch.setitem(contraction.CHUNK_ELEMENTS, "cpu", 7 * len(case.graph.sources) * 48)
     monkeypatch.setattr(hooks, "CHUNK_ROWS", 5)
     monkeypatch.setitem(rules.ATTENTION_ELEMENTS, "cpu", 64)
     assert (secant(case, method=method).edges - whole).abs().max() < 1e-12 * whole.abs().max()
@@ -328,7 +328,7 @@ def test_a_forward_pass_with_rules_changes_no_bit_and_leaves_no_hook(name):
         with hooks.tapped(adapter) as taps:
             plain = adapter.hidden(adapter.embed(ids))
         other = taps if chosen.two_runs else None
-        with hooks.handing_back(adapter, chosen, other):
+        with backward.handing_back(adapter, chosen, other):
             watched = adapter.hidden(adapter.embed(ids).requires_grad_())
     assert watched.requires_grad and torch.equal(watched, plain)
     modules = list(adapter.model.modules())
@@ -355,7 +355,7 @@ def test_groups_nodes_and_bfloat16():
 @pytest.mark.parametrize("method", ["secant", "secant-segments", "edge-gates", "NAP-secant"])
 def test_an_ablation_without_a_run_of_its_own_is_refused(method, ablation):
     with pytest.raises(InputError, match="corrupted run"):
-        attribute.check(method, "kl", "left", ablation, 1)
+        methods.Settings(method, ablation=ablation).check()
 
 
 def settings(method: str) -> Settings:

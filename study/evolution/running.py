@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from eap import attribute, dataset, memory, passes
+from eap import dataset, memory, methods, passes
 from runs import opening
 from runs.settings import FromFlags
 from study.evolution import faithfulness
@@ -33,7 +33,7 @@ def measure(settings: Settings, checkpoints: list[Checkpoint], folders: list[Pat
     final = checkpoints[-1].circuit
     ablation = final.about.ablation or "patching"
     for name in settings.metrics:
-        attribute.check("exact", name, "left", ablation, 1)
+        methods.Settings("exact", name, ablation=ablation).check()
     wanted = circuits_wanted(settings, checkpoints)
     rows = {name: [] for name in settings.metrics}
     pairs = batches = bar = None

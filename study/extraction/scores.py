@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from eap import attribute, dataset, memory, passes
+from eap import attribute, dataset, memory, methods, passes
 from eap.scores import ScoreWriter, completeness_gap, input_sums
 from runs import console, forecast, shards
 from study.extraction.settings import Settings
@@ -108,8 +108,8 @@ def attributed(settings: Settings, adapter, pairs, work: Work):
     """
     means = means_of(settings, adapter, pairs) if work.means is None else work.means
     mine = shards.share(dataset.batches(pairs, work.batch_size))
-    ticks = len(mine) * attribute.ticks_per_batch(
-        adapter.graph, settings.method, work.steps, settings.ig_rule
+    ticks = len(mine) * methods.ticks_per_batch(
+        adapter.graph, settings.method, steps=work.steps, rule=settings.ig_rule
     )
     ahead = forecast.Ahead(
         steps=work.parts * ticks,
@@ -120,7 +120,7 @@ def attributed(settings: Settings, adapter, pairs, work: Work):
     scores_of_mine = attribute.attribute_batches(
         adapter,
         mine,
-        attribute.Settings(
+        methods.Settings(
             settings.method,
             settings.metric,
             steps=work.steps,

@@ -36,10 +36,10 @@ class Settings(FromFlags):
 
     @property
     def attribution(self):
-        """The eap.attribute.Method."""
-        from eap import attribute
+        """The eap.methods.Method."""
+        from eap import methods
 
-        return attribute.METHODS[self.method]
+        return methods.METHODS[self.method]
 
     @property
     def unit(self) -> str:
@@ -79,10 +79,11 @@ class Settings(FromFlags):
 
     def check(self) -> None:
         """Raise InputError for settings that mean nothing together, before any work."""
-        from eap import attribute
+        from eap import methods
 
         steps = 5 if self.ig_steps == "auto" else self.ig_steps
-        attribute.check(self.method, self.metric, self.ig_rule, self.ablation, steps)
+        scoring = methods.Settings(self.method, self.metric, steps, self.ig_rule, self.ablation)
+        scoring.check()
         self._check_nodes()
         self._check_rank()
         self._check_threshold()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eap import attribute
+from eap import methods
 from eap.circuit import Circuit
 from eap.selection import FRACTIONS, prune
 from study.faithfulness import numbers as faithfulness
@@ -42,8 +42,8 @@ def describe(name: str, circuit: Circuit) -> dict:
     has none.
     """
     found = circuit.about
-    forward, backward = attribute.passes(
-        circuit.graph, found.method, found.steps or 1, found.quadrature or "left"
+    forward, backward = methods.passes(
+        circuit.graph, found.method, steps=found.steps or 1, rule=found.quadrature or "left"
     )
     stability = None
     if found.stability is not None:

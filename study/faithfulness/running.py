@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from eap import InputError, attribute, dataset, hooks, memory, passes
+from eap import InputError, dataset, hooks, memory, passes
+from eap import methods as scoring
 from eap.circuit import Circuit
 from runs import console, forecast, opening
 from study.faithfulness import examples, numbers
@@ -60,7 +61,7 @@ class Own(NamedTuple):
 def read_circuits(settings: Settings) -> Circuits:
     """The circuits in the files. Raises InputError for one of another model than it is run in."""
     for metric in settings.metrics:
-        attribute.check("exact", metric, "left", settings.ablation, 1)
+        scoring.Settings("exact", metric, ablation=settings.ablation).check()
     paths = [Path(path) for path in (settings.circuit, settings.other_circuit) if path]
     names = [path.stem for path in paths]
     by_name = dict(zip(names, opening.load_circuits(paths), strict=True))

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from eap import InputError, attribute, dataset, memory, metrics
+from eap import InputError, attribute, dataset, memory, methods, metrics
 from eap.circuit import Circuit
 from runs import opening, weights
 from study.robustness import numbers
@@ -140,7 +140,9 @@ def batch_size(settings: Settings, adapter, job: Job) -> int:
 def n_ticks(adapter, job: Job, batch_size: int) -> int:
     """Steps of a progress bar that an extraction takes."""
     how = job.options
-    a_batch = attribute.ticks_per_batch(adapter.graph, how["method"], how["steps"], how["rule"])
+    a_batch = methods.ticks_per_batch(
+        adapter.graph, how["method"], steps=how["steps"], rule=how["rule"]
+    )
     return -(-len(job.pairs) // batch_size) * a_batch
 
 
@@ -155,7 +157,7 @@ def variants(settings: Settings, own: dict, pairs, tokenizer) -> Plan:
         if kind in metrics.METRICS:
             if kind != own["metric"]:
                 plan.jobs[f"metric {kind}"] = Job(pairs, own | {"metric": kind})
-        elif kind in attribute.METHODS:
+        elif kind in methods.METHODS:
             if kind != own["method"]:
                 _add_method(plan, kind, own, pairs)
         elif kind in corruption.CORRUPTIONS:
@@ -167,7 +169,7 @@ def variants(settings: Settings, own: dict, pairs, tokenizer) -> Plan:
 
 def _add_method(plan: Plan, method: str, own: dict, pairs) -> None:
     """Add another method; with nll where it finds no gradient in the circuit's own metric."""
-    if attribute.METHODS[method].flat and own["metric"] in ("kl", "js"):
+    if methods.METHODS[method].flat and own["metric"] in ("kl", "js"):
         changed = own | {"method": method, "metric": "nll"}
         plan.jobs[f"method {method}, nll"] = Job(pairs, changed)
     else:

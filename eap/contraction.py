@@ -1,0 +1,102 @@
+"""The last step of attribution: gradients at slots times what sources write give the scores.
+
+What is contracted, and why this is cheap: `eap.attribute`. Everything here is of one example and a
+chunk of its positions at a time.
+"""
+
+import torch
+
+from eap import dataset
+from eap.dataset import Batch, Grouping, Pair
+from eap.gradients import Gradients
+from eap.hooks import Activations
+
+# Elements of the differences of all nodes at once: 16 MB in float32 stay near a processor, a GPU
+# wants more work at a time.
+CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
+
+
+def contract(
+    adapter, differences: Activations, gradients: Gradients, batch: Batch, groups: Grouping | None
+) -> torch.Tensor:
+    """(examples, groups, edges) scores of a batch, on the CPU; one group without `groups`.
+
+    `differences` is what every source writes when ablated less what it writes in the clean run,
+    `gradients` what slots read.
+    """
+    scores = [
+        _contract_example(adapter, differences, gradients, example, pair, groups)
+        for example, pair in enumerate(batch.pairs)
+    ]
+    return adapter.graph.vector(torch.stack(scores).cpu())
+
+
+def _contract_example(
+    adapter,
+    differences: Activations,
+    gradients: Gradients,
+    example: int,
+    pair: Pair,
+    groups: Grouping | None,
+) -> torch.Tensor:
+    """(groups, sources, destinations) scores of one example, summed over chunks of positions."""
+    graph = adapter.graph
+    n_sources = len(graph.sources)
+    labels = [0] * len(pair.clean_ids) if groups is None else groups.of(pair)
+    n_groups = 1 if groups is None else len(groups.names)
+    scores = differences.input.new_zeros(n_groups, n_sources, len(graph.destinations))
+    elements = CHUNK_ELEMENTS.get(scores.device.type, 2**22)
+    most = max(1, elements // (n_sources * graph.d_model))
+    last_slots = [graph.mlp_slot(layer) for layer in range(graph.n_layers)] + [-1]
+    for label, part in dataset.stretches(labels, most):
+        written = _written_by_all(adapter, differences, example, part).flatten(1)
+        for layer in range(graph.n_layers):
+            slots = graph.head_slots(layer)
+            parents = graph.n_parents[slots.start]
+            per_head = _head_gradients(adapter, gradients, layer, example, part).flatten(1)
+            per_slot = graph.fold_slots(per_head)
+            scores[label, :parents, slots] += written[:parents] @ per_slot.T
+        direct = [gradient[example, part] for gradient in gradients.direct]
+        scores[label][:, last_slots] += written @ torch.stack(direct).flatten(1).T
+    return scores
+
+
+def _written_by_all(adapter, activations: Activations, example: int, part: slice) -> torch.Tensor:
+    """(sources, positions, d_model): what every source adds to the stream at some positions."""
+    graph = adapter.graph
+    start = activations.input[example, part]
+    written = start.new_empty(len(graph.sources), *start.shape)
+    written[0] = start
+    for layer in range(graph.n_layers):
+        side_by_side = activations.heads[layer][example, part]
+        results = side_by_side.unflatten(-1, (graph.n_heads, -1)).transpose(0, 1)
+        torch.bmm(results, adapter.write_weight(layer), out=written[graph.heads(layer)])
+        written[graph.mlp(layer)] = activations.mlps[layer][example, part]
+    return written
+
+
+def _head_gradients(
+    adapter, gradients: Gradients, layer: int, example: int, part: slice
+) -> torch.Tensor:
+    """(3 heads, positions, d_model): the gradient at every slot's input, summed over points.
+
+    That is W' (G/s) - x^ (D/s), as in `eap.attribute`.
+    """
+    side_by_side = gradients.projected[layer][example, part]
+    projected = side_by_side.unflatten(-1, (-1, adapter.d_head)).transpose(0, 1)
+    summed = projected.new_empty(*projected.shape[:2], adapter.graph.d_model)
+    first = 0
+    for read in adapter.reads(layer):
+        slots = slice(first, first + read.n_slots)
+        units = read.weight.shape[1]
+        of_units = projected[slots].reshape(units, -1, adapter.d_head)
+        out = summed[slots].view(units, -1, adapter.graph.d_model)
+        torch.bmm(of_units, read.weight.permute(1, 2, 0), out=out)
+        first = slots.stop
+    summed.mul_(adapter.blocks[layer].attn_norm.weight)
+    means = adapter.read_means[layer]
+    if means is not None:
+        summed.sub_(projected @ means[:, :, None])
+    for along, direction in zip(gradients.along[layer], gradients.directions[layer], strict=True):
+        summed.addcmul_(along[example, part].T[:, :, None], direction[example, part], value=-1)
+    return summed
