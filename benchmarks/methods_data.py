@@ -166,8 +166,6 @@ def faithful(args, adapter, judging: list[Pair], scored: dict[str, Scored]) -> d
     """{(way, rank): rows of f at `FRACTIONS`, each with its paired difference from the
     yardstick}.
     """
-    from tqdm import tqdm
-
     entries = []
     for way, scores in scored.items():
         for rank in RANKS:
@@ -177,7 +175,7 @@ def faithful(args, adapter, judging: list[Pair], scored: dict[str, Scored]) -> d
                 entries.append(faithfulness.Entry(f"{way}|{rank}", fraction, kept))
     batches = dataset.batches(judging, args.batch_size or 8)
     total = len(entries) * len(batches)
-    with tqdm(total=total, desc="circuits", disable=args.quiet, leave=False) as bar:
+    with console.Console.of(vars(args)).progress(None, "circuits", total) as bar:
         measured = faithfulness.measure(
             adapter, batches, entries, [args.metric], tick=lambda: bar.update()
         )
