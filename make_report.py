@@ -1,4 +1,4 @@
-"""What was found, on one page: gathers the plots and numbers of all stages below a folder into one self-contained HTML file.
+"""What was found, on one page: plots and numbers of all stages below a folder in one HTML file.
 
 The page opens from disk, in any browser, without a network. It begins with the findings and with an
 explorer of the circuits: a slider over the checkpoints, filters, a node's edges, two circuits
@@ -146,7 +146,8 @@ def main(argv=None):
     run = start(args, folder, files)
     if run.up_to_date:
         return
-    from study.page import gathering, html
+    from study.headline import show
+    from study.page import gathering, headline, html
 
     beside = {file for parent in {file.parent for file in files} for file in parent.glob("*.json")}
     found = gathering.Files(
@@ -155,9 +156,10 @@ def main(argv=None):
         records=sorted(file for file in beside | set(below(folder)) if is_run_of_others(file)),
     )
     page = gathering.gather(found, folder)
-    disk.write_text(folder / "report.html", html.render(page))
-    titles = ", ".join(stage.section.title for stage in page.stages)
-    console.Console.of(vars(args)).say(f"written: {folder / 'report.html'} ({titles})")
+    report = folder / "report.html"
+    disk.write_text(report, html.render(page))
+    said = headline.report_headline(page, report.stat().st_size, folder)
+    show(console.Console.of(vars(args)), said, [report], headline.details(page))
     run.finish()
 
 

@@ -1,7 +1,7 @@
-"""Which parts of the papers are made from the code and the demo: lists of files, messages, contents, the gallery.
+"""Which parts of the papers are made from the code and the demo: lists, messages, the gallery.
 
 python docs/make_docs.py                          # the lists
-python docs/make_docs.py --gallery outputs/demo   # and the gallery's pictures, from a run of the demo
+python docs/make_docs.py --gallery outputs/demo   # and the gallery's pictures, from the demo
 """
 
 import argparse
@@ -59,9 +59,11 @@ def tree_of(name: str) -> ast.Module:
     return ast.parse((ROOT / name).read_text(encoding="utf-8"))
 
 
-def first_line(name: str) -> str:
-    """The first line of a file's docstring, without its full stop; empty for none."""
-    return (ast.get_docstring(tree_of(name)) or "").partition("\n")[0].rstrip(".")
+def first_sentence(name: str) -> str:
+    """The first sentence of a file's docstring, without its full stop; empty for none."""
+    paragraph = (ast.get_docstring(tree_of(name)) or "").partition("\n\n")[0]
+    words = " ".join(paragraph.split())
+    return re.split(r"(?<=[.?!]) ", words, maxsplit=1)[0].rstrip(".")
 
 
 def file_list() -> str:
@@ -72,12 +74,12 @@ def file_list() -> str:
     blocks = []
     for room in (*ROOMS, *FURTHER):
         members = [name for name in names if room_of(name) == room]
-        blocks.append("\n".join(f"{name:<{WIDTH}}{first_line(name)}" for name in members))
+        blocks.append("\n".join(f"{name:<{WIDTH}}{first_sentence(name)}" for name in members))
     return "\n\n".join(block for block in blocks if block)
 
 
 def message_of(node: ast.Call) -> str:
-    """The text of an error, with `…` where a value is put in; empty for one that is made elsewhere."""
+    """The text of an error, with `…` where a value is put in; empty for one made elsewhere."""
     if not node.args:
         return ""
     argument = node.args[0]
@@ -112,7 +114,7 @@ def troubleshooting() -> str:
         for message in texts:
             text, _, cure = message.replace("|", "\\|").partition("; ")
             rows.append(f"| `{text.replace('`', '')}` | {cure or 'as the message says'} |")
-        parts.append(f"## {first_line(name)} (`{name}`)\n\n" + "\n".join(rows))
+        parts.append(f"## {first_sentence(name)} (`{name}`)\n\n" + "\n".join(rows))
     return "\n\n".join(parts) + "\n"
 
 

@@ -81,14 +81,15 @@ FIGURES = {  # by the name of the picture; * is the name of a circuit
         "norm, no layer",
     ),
     "differential.attention.png": Caption(
-        "KL of the attention weights and change of their entropy (nats), by layer and head",
-        "heads marked as changed after false-discovery control; whether the change "
-        "stays without attention to the first token",
+        "KL of the attention weights (nats) in both directions, by layer and head, and its mean "
+        "by layer",
+        "layers and heads where it is large; whether it stays without attention to the first token",
     ),
     "differential.entropy.png": Caption(
-        "KL of the attention weights and change of their entropy (nats), by layer and head",
-        "heads marked as changed after false-discovery control; whether the change "
-        "stays without attention to the first token",
+        "change of the entropy of the attention weights, and of the attention to the first token, "
+        "by layer and head",
+        "heads marked as changed after false-discovery control (triangle up: more, down: less); "
+        "whether the change stays without attention to the first token",
     ),
     "differential.layers.png": Caption(
         "which layers come first by each measure",

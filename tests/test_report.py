@@ -17,6 +17,7 @@ import make_report
 from eap import InputError
 from eap.circuit import Circuit
 from runs import disk, records
+from study.headline import MOST_LINES, WIDTH
 from study.page import circuits as page_circuits
 from study.page import findings, html, packing, pictures, rounding, sections, tables
 
@@ -384,6 +385,26 @@ def test_renewed_when_results_change_and_up_to_date_otherwise(outputs):
     changed = {"format": 1, "systems": {"new": {"rouge1": 1.25}}}
     disk.write_json(outputs / "test" / "rouge.json", changed)
     assert "1.25" in made(outputs)
+
+
+def test_it_says_in_15_lines_what_is_on_the_page_and_what_is_missing(outputs, capsys):
+    validation = [{"step": 0, "nll_nats_per_token": 6.79, "low": 6.51, "high": 7.08}]
+    validation.append({"step": 9, "nll_nats_per_token": 0.351, "low": 0.32, "high": 0.41})
+    training = {"validation": validation, "examples": {"validation": {"kept": 64}}}
+    disk.write_json(outputs / "run" / "training.json", training)
+    make_report.main(["--output_dir", str(outputs)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= MOST_LINES and max(map(len, lines)) <= WIDTH
+    title = " ".join(line.strip() for line in lines[:2])
+    assert f"{outputs} on one page of 0.1 MB: 5 stages, 4 circuits, 1 figure" in title
+    row = "Does the model learn to summarize?   0.35 [0.32, 0.41]   before 6.8"
+    assert row in lines
+    assert any(line.startswith("caution: not there yet: Data, ") for line in lines)
+    assert "report.html" in lines[-1] and lines[-1].endswith("more: --verbose")
+    make_report.main(["--output_dir", str(outputs), "--overwrite", "--verbose"])
+    said = capsys.readouterr().out
+    assert "Quality of the summaries: 1 table; rouge.png" in said
+    assert "Validation NLL fell from 6.8 [6.5, 7.1] to 0.35 [0.32, 0.41] nats" in said
 
 
 def test_a_foreign_report_is_not_overwritten(outputs):

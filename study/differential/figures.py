@@ -71,7 +71,9 @@ def _depth_line(axis, table, name, marker, colour):
 
 
 def _title(what: str, summary: dict) -> str:
-    return f"{what}: {summary['base']} and {summary['finetuned']}, n = {summary['texts']} texts, {summary['level']:.0%} intervals"
+    models = f"{summary['base']} and {summary['finetuned']}"
+    level = f"{100 * summary['level']:.0f} %"
+    return f"{what}: {models}, n = {summary['texts']} texts, {level} intervals"
 
 
 def attention_figure(summary: dict):
@@ -226,7 +228,9 @@ def layers_figure(summary: dict):
         shares, cmap=style.SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
     )
     axis.grid(False)
-    labels = [f"{entry['label']}  ({entry['first_share']:.0%})" for entry in changes.values()]
+    labels = [
+        f"{entry['label']}  ({100 * entry['first_share']:.0f} %)" for entry in changes.values()
+    ]
     axis.set_yticks(range(len(labels)), labels, fontsize=8)
     axis.set_xticks(range(grid.shape[1]))
     axis.set_xlabel("layer")

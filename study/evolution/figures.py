@@ -474,11 +474,10 @@ def faithfulness_figure(result: dict):
     limits = _limits([row for rows in found["metrics"].values() for row in rows])
     for axis, (metric, rows) in zip(axes[0], found["metrics"].items(), strict=True):
         outside = _faithfulness_panel(axis, rows, limits)
-        beyond = (
-            "\n" + textwrap.fill(f"mean nothing, off scale: {', '.join(outside)}", 64)
-            if outside
-            else ""
-        )
+        beyond = ""
+        if outside:
+            told = textwrap.fill(", ".join(outside), 64)
+            beyond = f"\noff the scale, where f means nothing:\n{told}"
         axis.set_title(
             f"{metric}, n = {found['examples']} examples, bands: 95 % intervals{beyond}", fontsize=9
         )

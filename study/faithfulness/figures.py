@@ -103,7 +103,7 @@ def _nulls(axis, numbers) -> None:
             axis.plot(ends, (row["f"], row["f"]), color=COLOURS["text"], lw=1)
             axis.plot(100 * row["fraction"], row["f"], "|", color=COLOURS["text"], markersize=8)
             axis.annotate(
-                f"f = {row['f']} at {row['fraction']:.1%}",
+                f"f = {row['f']} at {100 * row['fraction']:.1f} %",
                 (ends[0], row["f"]),
                 xytext=(-3, -2),
                 textcoords="offset points",

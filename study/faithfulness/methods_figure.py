@@ -91,7 +91,15 @@ def _stable(axis, about, names) -> None:
     chance = [row["chance"] for row in about["agreement"]]
     axis.plot(x, chance, ":", color=COLOURS["chance"], label="chance")
     axis.axhline(0.8, color=COLOURS["text"], lw=0.8)
-    axis.annotate("stable", (x[0], 0.8), xytext=(0, 2), textcoords="offset points", fontsize=7)
+    axis.annotate(
+        "stable",
+        (0.99, 0.8),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7,
+    )
 
 
 def _enough(axis, about, names) -> None:

@@ -1,1 +1,1 @@
-"""The report: plain data gathered from the stages' files, and one self-contained HTML page of it."""
+"""The report: plain data gathered from the stages' files, and one HTML page of it."""

@@ -1,8 +1,17 @@
-// Circuits as numbers: a graph's nodes and edges, a circuit's columns, and which edges pass a filter.
+// Circuits as numbers: a graph's nodes and edges, a circuit's columns, edges that pass a filter.
 "use strict";
 
 report.circuits = (() => {
   const SLOTS = ["q", "k", "v", "m", "l"];
+  const PLACES = 2 ** 20; // more than the edges that are in a page
+
+  // Edges from the largest size down, equal ones in their order. A size's bits and the edge's
+  // number make one whole number: to sort numbers takes a tenth of the time of comparing edges.
+  function descending(size) {
+    const bits = new Uint32Array(size.buffer);
+    const keys = Float64Array.from(bits, (value, edge) => value * PLACES + (PLACES - 1 - edge));
+    return Uint32Array.from(keys.sort().reverse(), (key) => PLACES - 1 - (key % PLACES));
+  }
 
   // Nodes are numbered as sources are, the logits last; an edge's columns are typed arrays.
   class Graph {
@@ -36,10 +45,15 @@ report.circuits = (() => {
 
     async load() {
       const [source, reader] = await Promise.all(
-        [this.data.source, this.data.reader].map(report.unpack)
+        [this.data.source, this.data.reader].map(report.unpack),
       );
       const count = source.length;
-      Object.assign(this, { count, source, target: new Uint16Array(count), slot: new Uint8Array(count) });
+      Object.assign(this, {
+        count,
+        source,
+        target: new Uint16Array(count),
+        slot: new Uint8Array(count),
+      });
       this.reach = new Int8Array(count);
       const ofLayer = 3 * this.heads + 1;
       for (let edge = 0; edge < count; edge++) {
@@ -79,8 +93,16 @@ report.circuits = (() => {
       return `${this.names[this.source[edge]]}->${this.names[this.target[edge]]}${slot}`;
     }
 
+    // The number in the page of `m0->a5.h1<k>`; -1 if the graph has no such edge, or the page not.
     edgeNumber(name) {
-      for (let edge = 0; edge < this.count; edge++) if (this.edgeName(edge) === name) return edge;
+      const [, source, target, letter] = /^(\S+?)->([^\s<]+)(?:<([qkv])>)?$/.exec(name) ?? [];
+      const [from, to] = [this.numbers.get(source), this.numbers.get(target)];
+      if (from === undefined || to === undefined) return -1;
+      const slot = letter ? SLOTS.indexOf(letter) : to === this.logits ? 4 : 3;
+      for (let edge = 0; edge < this.count; edge++) {
+        if (this.source[edge] !== from || this.target[edge] !== to) continue;
+        if (this.slot[edge] === slot) return edge;
+      }
       return -1;
     }
 
@@ -88,7 +110,7 @@ report.circuits = (() => {
       return (span && circuit.spans[span]) || circuit.score || null;
     }
 
-    // {order: edges from the largest |score| down, largest}; without scores the circuit's edges come first.
+    // {order: edges from the largest |score| down, largest}; without scores the circuit's first.
     ranked(circuit, span = "") {
       if (!circuit.orders.has(span)) {
         const scores = this.scores(circuit, span);
@@ -96,7 +118,7 @@ report.circuits = (() => {
         for (let edge = 0; edge < this.count; edge++) {
           size[edge] = scores ? Math.abs(scores[edge]) : circuit.kept[edge];
         }
-        const order = Uint32Array.from(size.keys()).sort((a, b) => size[b] - size[a] || a - b);
+        const order = descending(size);
         circuit.orders.set(span, { order, size, largest: size[order[0]] || 1 });
       }
       return circuit.orders.get(span);
@@ -111,7 +133,7 @@ report.circuits = (() => {
         for (let edge = 0; edge < this.count; edge++) {
           size[edge] = Math.max(a.size[edge] / a.largest, b.size[edge] / b.largest);
         }
-        const order = Uint32Array.from(size.keys()).sort((x, y) => size[y] - size[x] || x - y);
+        const order = descending(size);
         circuit.orders.set(key, { order, size, largest: size[order[0]] || 1 });
       }
       return circuit.orders.get(key);
@@ -148,7 +170,7 @@ report.circuits = (() => {
       return { edges, passed, size, largest };
     }
 
-    // (nodes,) sum of |score| of a circuit's edges that a node writes or reads, largest 1; 0: not in it.
+    // (nodes,) sum of |score| of a circuit's edges at a node, of the largest; 0: not in it.
     nodeStrengths(circuit) {
       if (!circuit.strengths) {
         const { size } = this.ranked(circuit);

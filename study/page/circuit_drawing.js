@@ -37,10 +37,20 @@ report.drawing = (() => {
       const column = graph.columnOf(node);
       if (!graph.isMlp(node)) {
         const lower = graph.parallel ? 0 : 0.13 * pitch;
-        return { x: left + unit * (column + 0.5), y: y + lower, width: cell.width, height: cell.height };
+        return {
+          x: left + unit * (column + 0.5),
+          y: y + lower,
+          width: cell.width,
+          height: cell.height,
+        };
       }
       const upper = graph.parallel ? 0 : 0.17 * pitch;
-      return { x: left + unit * (graph.heads + 1.1), y: y - upper, width: unit * 1.35, height: cell.height };
+      return {
+        x: left + unit * (graph.heads + 1.1),
+        y: y - upper,
+        width: unit * 1.35,
+        height: cell.height,
+      };
     });
     const hair = 1 / Math.min(window.devicePixelRatio || 1, 2); // a line of one pixel
     return { boxes, hair, pitch, left, right, unit, width, height: rows * pitch, narrow, cell };
@@ -75,7 +85,10 @@ report.drawing = (() => {
     const share = Math.abs(y1 - y2) / place.height;
     const out = place.width - place.right + 6 + Math.sqrt(share) * place.right * 1.05;
     const bar = (node) => !graph.isMlp(node);
-    const [c1, c2] = [bar(source) ? [x1, y1 - 10] : [out, y1], bar(target) ? [x2, y2 + 10] : [out, y2]];
+    const [c1, c2] = [
+      bar(source) ? [x1, y1 - 10] : [out, y1],
+      bar(target) ? [x2, y2 + 10] : [out, y2],
+    ];
     return [x1, y1, ...c1, ...c2, x2, y2];
   }
 
@@ -124,7 +137,7 @@ report.drawing = (() => {
     context.setLineDash([]);
     const group = scene.groupOf(node);
     const special = node === scene.node || group !== null;
-    context.strokeStyle = node === scene.node ? colours.ink : group ?? colours.soft;
+    context.strokeStyle = node === scene.node ? colours.ink : (group ?? colours.soft);
     context.lineWidth = special ? 2.4 : strength > 0 ? 1 : 0.7;
     context.stroke();
     if (node === scene.cursor && node !== scene.node) {
@@ -139,9 +152,14 @@ report.drawing = (() => {
     if (!text) return;
     context.globalAlpha = strength > 0 || label ? 1 : 0.55;
     context.fillStyle = colours.ink;
-    context.font = `${label ? 600 : 400} ${Math.min(11, box.height * 0.62)}px system-ui, sans-serif`;
+    const size = Math.min(11, box.height * 0.62);
+    context.font = `${label ? 600 : 400} ${size}px system-ui, sans-serif`;
     const bar = node === 0 || node === graph.logits;
-    context.fillText(fitted(context, text, bar ? box.width : Math.max(box.width - 4, 10)), box.x, box.y + 0.5);
+    context.fillText(
+      fitted(context, text, bar ? box.width : Math.max(box.width - 4, 10)),
+      box.x,
+      box.y + 0.5,
+    );
   }
 
   function fitted(context, text, width) {
@@ -189,7 +207,10 @@ report.drawing = (() => {
   function nodeAt(place, x, y) {
     return place.boxes.findIndex((box) => {
       const reach = place.narrow ? 4 : 2;
-      return Math.abs(x - box.x) <= box.width / 2 + reach && Math.abs(y - box.y) <= box.height / 2 + reach;
+      return (
+        Math.abs(x - box.x) <= box.width / 2 + reach &&
+        Math.abs(y - box.y) <= box.height / 2 + reach
+      );
     });
   }
 

@@ -1,13 +1,12 @@
-// The explorer: controls, keyboard and pointer change what is chosen; everything else follows from that.
+// The explorer: controls, keyboard and pointer change what is chosen; all else follows from that.
 "use strict";
 
 report.explorer = (() => {
   const { el } = report;
-  const { drawing, panel, view } = report;
+  const { controls, drawing, panel, view } = report;
   const id = (name) => document.getElementById(name);
-  const FEWEST = 10; // edges at the slider's left end; its right end is all that pass
   const AT_FIRST = 250;
-  const WIDE = 300; // edges drawn as wide as they are strong; weaker ones are hairlines, drawn ten times as fast
+  const WIDE = 300; // edges drawn as wide as they are strong; others are hairlines, drawn faster
   const FADE = 320; // milliseconds in which edges come and go
   const { SLOTS } = report.circuits;
 
@@ -23,7 +22,7 @@ report.explorer = (() => {
 
   const chosen = (name, usual) => choice[name] ?? usual;
 
-  // ------------------------------------------------------------- from what is chosen to what is shown
+  // ------------------------------------------------------------- from choice to what is shown
 
   function findCircuit(name) {
     for (const graph of graphs) {
@@ -42,12 +41,15 @@ report.explorer = (() => {
 
   function sequenceOf(graph, circuit) {
     if (circuit.about.step === null) return [];
-    return graph.circuits.filter((each) => each.about.step !== null && each.about.folder === circuit.about.folder);
+    return graph.circuits.filter(
+      (each) => each.about.step !== null && each.about.folder === circuit.about.folder,
+    );
   }
 
   function resolve() {
     const [graph, circuit] = findCircuit(chosen("circuit", "")) ?? [graphs[0], usualCircuit()];
-    const other = graph.circuits.find((each) => each.name === chosen("other", "") && each !== circuit) ?? null;
+    const other =
+      graph.circuits.find((each) => each.name === chosen("other", "") && each !== circuit) ?? null;
     const layers = (name, usual) => {
       const value = Number(chosen(name, usual));
       return Number.isInteger(value) ? value : usual;
@@ -58,20 +60,35 @@ report.explorer = (() => {
     const moved = graph.data.moved;
     const span = circuit.spans[chosen("span", "")] ? chosen("span", "") : "";
     const filter = {
-      most: Math.max(1, Number(chosen("edges", AT_FIRST)) || AT_FIRST),
+      most: Math.min(controls.MOST, Math.max(1, Number(chosen("edges", AT_FIRST)) || AT_FIRST)),
       all: chosen("all", "") === "1",
       slots: SLOTS.map((slot) => slots.includes(slot)),
-      plus: sign.includes("+"), minus: sign.includes("-"),
+      plus: sign.includes("+"),
+      minus: sign.includes("-"),
       stable: Math.min(1, Math.max(0, Number(chosen("stable", 0)) / 100 || 0)),
-      from: layers("from", -1), to: layers("to", graph.layers), reach: layers("reach", 0),
-      span, moved: chosen("moved", "") === "1" && moved ? moved.edges : null,
-      parts: { here: parts.includes("here"), there: parts.includes("there"), both: parts.includes("both") },
+      from: layers("from", -1),
+      to: layers("to", graph.layers),
+      reach: layers("reach", 0),
+      span,
+      moved: chosen("moved", "") === "1" && moved ? moved.edges : null,
+      parts: {
+        here: parts.includes("here"),
+        there: parts.includes("there"),
+        both: parts.includes("both"),
+      },
     };
     const node = graph.numbers.get(chosen("node", "")) ?? null;
     const edge = choice.edge ? graph.edgeNumber(choice.edge) : -1;
     return {
-      graph, circuit, other, filter, span, node, edge: edge >= 0 ? edge : null,
-      sequence: sequenceOf(graph, circuit), redraw: paint,
+      graph,
+      circuit,
+      other,
+      filter,
+      span,
+      node,
+      edge: edge >= 0 ? edge : null,
+      sequence: sequenceOf(graph, circuit),
+      redraw: paint,
       passing: graph.passing(circuit, other, filter),
     };
   }
@@ -95,10 +112,15 @@ report.explorer = (() => {
       const share = passing.size[edge] / passing.largest;
       const [here, there] = [circuit.kept[edge], other ? other.kept[edge] : 0];
       const score = (other && !here ? theirs : scores)?.[edge] ?? 1;
-      const touches = focus !== null && (graph.source[edge] === focus || graph.target[edge] === focus);
+      const touches =
+        focus !== null && (graph.source[edge] === focus || graph.target[edge] === focus);
       const stroke = {
-        edge, points: drawing.curve(graph, place, edge), dashed: score < 0,
-        colour: other ? colours.parts[here && there ? 2 : here ? 0 : 1] : colours.slots[graph.slot[edge]],
+        edge,
+        points: drawing.curve(graph, place, edge),
+        dashed: score < 0,
+        colour: other
+          ? colours.parts[here && there ? 2 : here ? 0 : 1]
+          : colours.slots[graph.slot[edge]],
         width: rank < WIDE ? widthOf(share, place.narrow) : place.hair,
         alpha: Math.min(0.95, base + 0.62 * Math.sqrt(share)),
       };
@@ -127,8 +149,12 @@ report.explorer = (() => {
       if (is.has(edge)) continue;
       const share = before.size[edge] / before.largest;
       scene.above.push({
-        edge: -1, points: drawing.curve(state.graph, place, edge), dashed: true, colour: colours.gone,
-        width: widthOf(share, place.narrow), alpha: (1 - t) * 0.75,
+        edge: -1,
+        points: drawing.curve(state.graph, place, edge),
+        dashed: true,
+        colour: colours.gone,
+        width: widthOf(share, place.narrow),
+        alpha: (1 - t) * 0.75,
       });
     }
   }
@@ -149,7 +175,15 @@ report.explorer = (() => {
     const room = full ? box.clientHeight - id("legend").offsetHeight - 8 : 0;
     place = drawing.layout(graph, box.clientWidth, room);
     const colours = drawing.palette(id("explorer"));
-    const scene = { graph, place, colours, node, cursor, strengths: strengths(), ...strokesOf(colours) };
+    const scene = {
+      graph,
+      place,
+      colours,
+      node,
+      cursor,
+      strengths: strengths(),
+      ...strokesOf(colours),
+    };
     if (before && t < 1) changing(scene, colours, t);
     state.strokes = [...scene.above.filter((stroke) => stroke.edge >= 0), ...scene.strokes];
     const notes = view.notes(graph.number);
@@ -161,122 +195,71 @@ report.explorer = (() => {
     };
     scene.tint = (number) => {
       if (!other) return colours.accent;
-      const [here, there] = [graph.nodeStrengths(circuit)[number] > 0, graph.nodeStrengths(other)[number] > 0];
+      const [here, there] = [
+        graph.nodeStrengths(circuit)[number] > 0,
+        graph.nodeStrengths(other)[number] > 0,
+      ];
       return colours.parts[here && there ? 2 : here ? 0 : 1];
     };
     drawing.draw(canvas(), scene);
     drawLegend(groups, colours);
   }
 
-  const groupNames = (notes) => [...new Set(Object.values(notes).map((note) => note.group).filter(Boolean))].sort();
+  const groupNames = (notes) =>
+    [
+      ...new Set(
+        Object.values(notes)
+          .map((note) => note.group)
+          .filter(Boolean),
+      ),
+    ].sort();
 
   function drawLegend(groups, colours) {
     const line = (colour, words, dashed) =>
-      el("span", {}, el("i", { class: dashed ? "dashed" : "", style: `border-color:${colour}` }), words);
+      el(
+        "span",
+        {},
+        el("i", { class: dashed ? "dashed" : "", style: `border-color:${colour}` }),
+        words,
+      );
     const { other, circuit } = state;
     const edges = other
-      ? [line(colours.parts[0], `only ${circuit.name}`), line(colours.parts[1], `only ${other.name}`), line(colours.parts[2], "both")]
-      : [line(colours.slots[0], "read as query"), line(colours.slots[1], "key"), line(colours.slots[2], "value"), line(colours.slots[3], "MLP"), line(colours.slots[4], "logits")];
-    const signs = circuit.score ? [line(colours.soft, "dashed: ablating it lowers the metric", true)] : [];
+      ? [
+          line(colours.parts[0], `only ${circuit.name}`),
+          line(colours.parts[1], `only ${other.name}`),
+          line(colours.parts[2], "both"),
+        ]
+      : [
+          line(colours.slots[0], "read as query"),
+          line(colours.slots[1], "key"),
+          line(colours.slots[2], "value"),
+          line(colours.slots[3], "MLP"),
+          line(colours.slots[4], "logits"),
+        ];
+    const signs = circuit.score
+      ? [line(colours.soft, "dashed: ablating it lowers the metric", true)]
+      : [];
     const marks = groups.map((group, i) => line(colours.groups[i % colours.groups.length], group));
     id("legend").replaceChildren(...edges, ...signs, ...marks);
   }
 
-  // ------------------------------------------------------------- controls
-
-  function fill(select, rows, value) {
-    select.replaceChildren(...rows.map(([key, words]) => el("option", { value: key, selected: key === value }, words)));
-    select.value = value;
-  }
-
-  const stepName = (circuit) => (circuit.about.step === null ? circuit.name : `step ${circuit.about.step}`);
-
-  function listed(circuits) {
-    const several = new Set(circuits.filter((each) => each.about.step !== null).map((each) => each.about.folder)).size > 1;
-    return circuits.map((each) => [each.name, several || each.about.step === null ? each.name : `${each.name} (${stepName(each)})`]);
-  }
-
-  function syncControls() {
-    const { graph, circuit, other, filter, passing, sequence } = state;
-    fill(id("circuit"), graphs.flatMap((each) => listed(each.circuits)), circuit.name);
-    fill(id("other"), [["", "no other"], ...listed(graph.circuits.filter((each) => each !== circuit))], other?.name ?? "");
-    id("steps").hidden = sequence.length < 2;
-    if (sequence.length >= 2) {
-      id("step").max = sequence.length - 1;
-      id("step").value = sequence.indexOf(circuit);
-      id("step").setAttribute("aria-valuetext", stepName(circuit));
-      id("step-names").replaceChildren(...sequence.map((each, i) =>
-        el("span", { class: each === circuit ? "now" : "", style: `left:${(100 * i) / (sequence.length - 1)}%` }, String(each.about.step))));
-      id("step-change").textContent = stepChange(sequence, circuit);
-    }
-    id("edges").value = toSlider(Math.min(filter.most, passing.passed), passing.passed);
-    id("edges-shown").textContent = `${passing.edges.length.toLocaleString("en-US")} of ${passing.passed.toLocaleString("en-US")}`;
-    id("all").checked = filter.all;
-    id("all").closest("label").hidden = other !== null;
-    id("slots").querySelectorAll("input").forEach((box, i) => { box.checked = filter.slots[i]; });
-    const [plus, minus] = id("signs").querySelectorAll("input");
-    [plus.checked, minus.checked] = [filter.plus, filter.minus];
-    id("signs").hidden = !circuit.score;
-    const layers = Array.from({ length: graph.layers }, (_, i) => [String(i), String(i)]);
-    fill(id("from"), [["-1", "input"], ...layers], String(filter.from));
-    fill(id("to"), [...layers, [String(graph.layers), "logits"]], String(filter.to));
-    fill(id("reach"), Array.from({ length: graph.layers + 2 }, (_, i) => [String(i), i ? `${i} layer${i > 1 ? "s" : ""}` : "any"]), String(filter.reach));
-    id("stable-label").hidden = !circuit.frequency;
-    id("stable").value = Math.round(100 * filter.stable);
-    id("stable-shown").textContent = `${Math.round(100 * filter.stable)} %`;
-    const spans = Object.keys(circuit.spans);
-    id("span-label").hidden = !spans.length;
-    fill(id("span"), [["", "all of it"], ...spans.map((name) => [name, name])], filter.span);
-    id("moved-label").hidden = !graph.data.moved;
-    if (graph.data.moved) {
-      id("moved-label").title = `From ${graph.data.moved.from} to ${graph.data.moved.to}, false-discovery rate ${panel.percent(graph.data.moved.rate)}`;
-    }
-    id("moved").checked = filter.moved !== null;
-    id("parts").hidden = other === null;
-    id("parts").querySelectorAll("input").forEach((box) => { box.checked = filter.parts[box.value]; });
-    id("explorer-foot").textContent = footnote();
-    const set = ["all", "from", "to", "reach", "stable", "span", "moved"].filter((name) => choice[name]);
-    id("filters-set").textContent = set.length ? `${set.length} set` : "";
-  }
-
-  function footnote() {
-    const { graph, circuit } = state;
-    const count = (value) => value.toLocaleString("en-US");
-    const words = [];
-    words.push(graph.count < graph.data.edges
-      ? `The strongest ${count(graph.count)} of the graph's ${count(graph.data.edges)} edges are in this page.`
-      : `All ${count(graph.count)} edges of the graph are in this page.`);
-    const here = circuit.kept.reduce((sum, kept) => sum + kept, 0);
-    if (here < circuit.about.size) words.push(`Of this circuit's ${count(circuit.about.size)} edges ${count(here)} are.`);
-    if (circuit.about.resamples) words.push(`Intervals: central 95 % of ${count(circuit.about.resamples)} resamples of the ${circuit.about.examples} examples.`);
-    if (!circuit.score) words.push("This file has no scores: all edges count alike.");
-    return words.join(" ");
-  }
-
-  function stepChange(sequence, circuit) {
-    const i = sequence.indexOf(circuit);
-    if (i === 0) return "first";
-    const { graph } = state;
-    const [a, b] = [graph.circuits.indexOf(sequence[i - 1]), graph.circuits.indexOf(circuit)];
-    const { both } = graph.data.pairs[a][b];
-    return `+${circuit.about.size - both} −${sequence[i - 1].about.size - both} since ${stepName(sequence[i - 1])}`;
-  }
-
-  // The slider of edges is logarithmic: from FEWEST to all that pass.
-  function toSlider(most, passed) {
-    if (passed <= FEWEST || most >= passed) return 100;
-    return Math.round((100 * Math.log(Math.max(most, FEWEST) / FEWEST)) / Math.log(passed / FEWEST));
-  }
-
-  function fromSlider(value, passed) {
-    if (Number(value) >= 100) return Math.max(passed, FEWEST);
-    const exact = FEWEST * (Math.max(passed, FEWEST) / FEWEST) ** (value / 100);
-    return Number(exact.toPrecision(2));
-  }
-
   // ------------------------------------------------------------- change
 
-  const USUAL = { other: "", edges: String(AT_FIRST), all: "", slots: "qkvml", sign: "+-", stable: "0", from: "-1", reach: "0", span: "", node: "", edge: "", moved: "", parts: "here,there,both" };
+  const USUAL = {
+    other: "",
+    edges: String(AT_FIRST),
+    all: "",
+    slots: "qkvml",
+    sign: "+-",
+    stable: "0",
+    from: "-1",
+    reach: "0",
+    span: "",
+    node: "",
+    edge: "",
+    moved: "",
+    parts: "here,there,both",
+  };
 
   // Choose other values, draw, and write them into the address. `fade`: edges come and go visibly.
   function choose(values, { fade = false } = {}) {
@@ -294,7 +277,7 @@ report.explorer = (() => {
 
   function apply() {
     state = resolve();
-    syncControls();
+    controls.sync(state, graphs, choice);
     panel.show(id("panel"), state);
     paint();
     canvas().setAttribute("aria-description", spoken());
@@ -323,7 +306,8 @@ report.explorer = (() => {
 
   function toStep(i) {
     const { sequence } = state;
-    if (i >= 0 && i < sequence.length && sequence[i] !== state.circuit) choose({ circuit: sequence[i].name }, { fade: true });
+    if (i >= 0 && i < sequence.length && sequence[i] !== state.circuit)
+      choose({ circuit: sequence[i].name }, { fade: true });
   }
 
   function play() {
@@ -345,7 +329,9 @@ report.explorer = (() => {
   function find(text) {
     const { graph } = state;
     const wanted = text.trim();
-    const labelled = Object.entries(view.notes(graph.number)).find(([, note]) => note.label === wanted);
+    const labelled = Object.entries(view.notes(graph.number)).find(
+      ([, note]) => note.label === wanted,
+    );
     const name = labelled ? labelled[0] : wanted;
     if (graph.numbers.has(name)) choose({ node: name, edge: "" });
     else if (graph.edgeNumber(name) >= 0) choose({ edge: name, node: "" });
@@ -357,7 +343,8 @@ report.explorer = (() => {
     const box = id("explorer");
     if (document.fullscreenElement) document.exitFullscreen();
     else if (box.classList.contains("filled")) box.classList.remove("filled");
-    else if (box.requestFullscreen) box.requestFullscreen().catch(() => box.classList.add("filled"));
+    else if (box.requestFullscreen)
+      box.requestFullscreen().catch(() => box.classList.add("filled"));
     else box.classList.add("filled");
     paint();
   }
@@ -389,7 +376,16 @@ report.explorer = (() => {
     const { graph, circuit } = state;
     if (edge !== null) {
       const score = graph.scores(circuit, state.span)?.[edge];
-      const words = score === undefined ? "" : panel.withInterval(score, state.span ? undefined : circuit.low?.[edge], circuit.high?.[edge]).join(" ");
+      const words =
+        score === undefined
+          ? ""
+          : panel
+              .withInterval(
+                score,
+                state.span ? undefined : circuit.low?.[edge],
+                circuit.high?.[edge],
+              )
+              .join(" ");
       tip.replaceChildren(el("b", {}, graph.edgeName(edge)), ` ${words}`);
     } else {
       const label = view.notes(graph.number)[graph.names[node]]?.label;
@@ -416,7 +412,7 @@ report.explorer = (() => {
     const at = (row, col) => 1 + row * graph.perLayer + Math.max(0, Math.min(graph.heads, col));
     if (dy) {
       const next = layer + dy;
-      const remembered = column >= 0 ? column : move.column ?? 0;
+      const remembered = column >= 0 ? column : (move.column ?? 0);
       move.column = remembered;
       cursor = next < 0 ? 0 : next >= graph.layers ? graph.logits : at(next, remembered);
     } else if (column >= 0) cursor = at(layer, column + dx);
@@ -426,15 +422,23 @@ report.explorer = (() => {
   }
 
   const KEYS = {
-    ArrowLeft: () => move(-1, 0), ArrowRight: () => move(1, 0), ArrowUp: () => move(0, 1), ArrowDown: () => move(0, -1),
+    ArrowLeft: () => move(-1, 0),
+    ArrowRight: () => move(1, 0),
+    ArrowUp: () => move(0, 1),
+    ArrowDown: () => move(0, -1),
     Enter: () => cursor !== null && choose({ node: state.graph.names[cursor], edge: "" }),
     " ": () => state.sequence.length > 1 && play(),
   };
   const EVERYWHERE = {
     "[": () => toStep(state.sequence.indexOf(state.circuit) - 1),
     "]": () => toStep(state.sequence.indexOf(state.circuit) + 1),
-    "-": () => fewer(0.7), "+": () => fewer(1.4), "=": () => fewer(1.4),
-    "/": () => id("find").focus(), f: fillScreen, s: view.save, "?": () => id("keys-shown").showModal(),
+    "-": () => fewer(0.7),
+    "+": () => fewer(1.4),
+    "=": () => fewer(1.4),
+    "/": () => id("find").focus(),
+    f: fillScreen,
+    s: view.save,
+    "?": () => id("keys-shown").showModal(),
     Escape: () => {
       cursor = null;
       if (id("explorer").classList.contains("filled")) fillScreen();
@@ -444,12 +448,14 @@ report.explorer = (() => {
 
   function fewer(factor) {
     const most = Math.min(state.filter.most, state.passing.passed) * factor;
-    choose({ edges: Math.max(FEWEST, Math.min(Math.round(most), state.passing.passed)) });
+    choose({ edges: Math.max(controls.FEWEST, Math.min(Math.round(most), state.passing.passed)) });
   }
 
   function type(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input:not([type=range], [type=checkbox]), select, textarea, dialog")) {
+    if (
+      event.target.closest("input:not([type=range], [type=checkbox]), select, textarea, dialog")
+    ) {
       if (event.key === "Escape") event.target.blur?.();
       return;
     }
@@ -466,21 +472,28 @@ report.explorer = (() => {
     on("other", "change", (event) => choose({ other: event.target.value }));
     on("step", "input", (event) => toStep(Number(event.target.value)));
     on("play", "click", play);
-    on("edges", "input", (event) => choose({ edges: fromSlider(event.target.value, state.passing.passed) }));
+    on("edges", "input", (event) =>
+      choose({ edges: controls.fromSlider(event.target.value, state.passing.passed) }),
+    );
     on("all", "change", (event) => choose({ all: event.target.checked ? "1" : "" }));
     on("moved", "change", (event) => choose({ moved: event.target.checked ? "1" : "" }));
     on("stable", "input", (event) => choose({ stable: event.target.value }));
-    for (const name of ["from", "to", "reach", "span"]) on(name, "change", (event) => choose({ [name]: event.target.value }));
+    for (const name of ["from", "to", "reach", "span"])
+      on(name, "change", (event) => choose({ [name]: event.target.value }));
     const boxes = (name) => [...id(name).querySelectorAll("input:checked")].map((box) => box.value);
     on("slots", "change", () => choose({ slots: boxes("slots").join("") || "none" }));
     on("signs", "change", () => choose({ sign: boxes("signs").join("") || "none" }));
     on("parts", "change", () => choose({ parts: boxes("parts").join(",") || "none" }));
     on("reset", "click", () => {
-      choice = Object.fromEntries(["circuit", "other"].filter((name) => choice[name]).map((name) => [name, choice[name]]));
+      choice = Object.fromEntries(
+        ["circuit", "other"].filter((name) => choice[name]).map((name) => [name, choice[name]]),
+      );
       choose({});
     });
     on("find", "change", (event) => find(event.target.value));
-    on("find", "keydown", (event) => { if (event.key === "Enter") find(event.target.value); });
+    on("find", "keydown", (event) => {
+      if (event.key === "Enter") find(event.target.value);
+    });
     on("share", "click", () => report.copy(view.address(), "The address of this view is copied."));
     on("save", "click", view.save);
     on("fill", "click", fillScreen);
@@ -488,8 +501,10 @@ report.explorer = (() => {
     on("panel", "click", (event) => {
       const button = event.target.closest("button");
       if (button?.dataset.close) choose({ node: "", edge: "" });
-      else if (button?.dataset.node) choose({ node: state.graph.names[button.dataset.node], edge: "" });
-      else if (button?.dataset.edge) choose({ edge: state.graph.edgeName(Number(button.dataset.edge)), node: "" });
+      else if (button?.dataset.node)
+        choose({ node: state.graph.names[button.dataset.node], edge: "" });
+      else if (button?.dataset.edge)
+        choose({ edge: state.graph.edgeName(Number(button.dataset.edge)), node: "" });
     });
     on("panel", "pointerover", (event) => {
       const edge = event.target.closest("tr[data-edge]")?.dataset.edge;
@@ -499,13 +514,20 @@ report.explorer = (() => {
       paint();
     });
     on("canvas", "pointermove", point);
-    on("canvas", "pointerleave", () => { hovered = null; id("tip").hidden = true; paint(); });
+    on("canvas", "pointerleave", () => {
+      hovered = null;
+      id("tip").hidden = true;
+      paint();
+    });
     on("canvas", "click", press);
     document.addEventListener("keydown", type);
     document.addEventListener("fullscreenchange", () => paint());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint());
     new ResizeObserver(() => paint()).observe(id("drawing"));
-    view.onChange(() => { choice = explorerChoice(); apply(); });
+    view.onChange(() => {
+      choice = explorerChoice();
+      apply();
+    });
   }
 
   const explorerChoice = () => view.all();
@@ -517,7 +539,9 @@ report.explorer = (() => {
     await Promise.all(graphs.map((graph) => graph.load()));
     choice = explorerChoice();
     const names = graphs.flatMap((graph) => graph.names);
-    id("node-names").replaceChildren(...[...new Set(names)].map((name) => el("option", { value: name })));
+    id("node-names").replaceChildren(
+      ...[...new Set(names)].map((name) => el("option", { value: name })),
+    );
     listen();
     apply();
     id("filters").open = id("filters-set").textContent !== "";

@@ -1,4 +1,4 @@
-"""Circuits for the explorer: the edges of a graph that are in the page, and every circuit's numbers of them. Files in, plain data out."""
+"""Circuits for the explorer: the edges of a graph that are in the page, each circuit's numbers."""
 
 import re
 from collections import defaultdict
@@ -84,7 +84,7 @@ def _of_one_graph(group: list[Found], n_circuits: int, evolution, robustness) ->
         "source": pack(source[chosen].numpy().astype("u2")),
         "reader": pack(reader[chosen].numpy().astype("u2")),
         "here": len(chosen),
-        "circuits": [about(found, chosen) for found in group],
+        "circuits": [described(found, chosen) for found in group],
         "pairs": overlaps(group),
         "moved": _moved(evolution, group, chosen, graph),
         "tested": _tested(robustness),
@@ -105,40 +105,57 @@ def strongest(circuits: list[Circuit], n: int) -> torch.Tensor:
     return torch.argsort(strength, descending=True, stable=True)[:n].sort().values
 
 
-def about(found: Found, chosen: torch.Tensor) -> dict:
-    """What the explorer knows of one circuit: what it is, and a column of numbers for each kind."""
-    circuit, metadata = found.circuit, found.circuit.metadata
-    bootstrap = metadata.get("bootstrap") or {}
-    sizes = metadata.get("sizes") or {}
+def columns_of(found: Found, chosen: torch.Tensor) -> dict[str, str]:
+    """A packed column of a circuit's edges for each kind of number that there is: `kept`, `score`,
+    `frequency` and `sign` in `PARTS`, `low` and `high` of the score's interval.
+    """
+    circuit = found.circuit
     kept = circuit.in_graph[chosen]
     columns = {"kept": pack(np.packbits(kept.numpy(), bitorder="little"))}
-    if circuit.scores is not None:
-        columns["score"] = pack(circuit.scores[chosen].numpy().astype("f4"))
+    bootstrap = circuit.about.bootstrap or {}
     for name, key in (("frequency", "selection_frequency"), ("sign", "sign_stability")):
         if len(bootstrap.get(key) or ()) == circuit.graph.n_edges:
             shares = torch.tensor(bootstrap[key], dtype=torch.float64)[chosen]
             columns[name] = pack((shares * PARTS).round().numpy().astype("u2"))
+    if circuit.scores is None:
+        return columns
+    scores = circuit.scores[chosen]
+    columns["score"] = pack(scores.numpy().astype("f4"))
     per_example = opening.example_scores(found.path, circuit)
-    if per_example is not None and circuit.scores is not None and len(per_example) > 1:
-        low, high = intervals(per_example[:, chosen], circuit.scores[chosen], kept)
+    if per_example is not None and len(per_example) > 1:
+        low, high = intervals(per_example[:, chosen], scores, kept)
         columns |= {"low": pack(low), "high": pack(high)}
+    return columns
+
+
+def described(found: Found, chosen: torch.Tensor) -> dict:
+    """What the explorer knows of one circuit: what it is, and a column of numbers for each kind."""
+    circuit, about = found.circuit, found.circuit.about
+    bootstrap = about.bootstrap or {}
+    columns = columns_of(found, chosen)
     return {
         "name": found.name,
         "folder": str(found.path.parent),
         "step": found.step,
-        "method": metadata.get("method"),
-        "metric": metadata.get("metric"),
-        "examples": len(metadata.get("example_ids") or ()) or None,
+        "method": about.method,
+        "metric": about.metric,
+        "examples": len(about.examples) or None,
         "size": int(circuit.in_graph.sum()),
-        "selected": sizes.get("selected"),
-        "absolute": circuit.rule.absolute,
-        "completeness": (metadata.get("completeness") or {}).get("gap"),
-        "noise_floor": bootstrap.get("noise_floor"),
+        "selected": None if about.sizes is None else about.sizes.selected,
+        "absolute": about.absolute,
+        "completeness": completeness_gap(circuit),
+        "noise_floor": about.noise_floor,
         "stable": bootstrap.get("stable"),
         "resamples": RESAMPLES if "low" in columns else None,
         "columns": columns,
         "spans": spans(found, chosen),
     }
+
+
+def completeness_gap(circuit: Circuit) -> float | None:
+    """The share of the metric's change that the scores miss, as the circuit's file has it."""
+    completeness = circuit.about.entries.get("completeness")
+    return completeness.get("gap") if isinstance(completeness, dict) else completeness
 
 
 def intervals(per_example, scores, kept) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from study.headline import Headline, sentence
 from study.page import circuits, pictures, provenance, sections
 from study.page.findings import Finding, findings
 from study.page.pictures import Picture
-from study.page.rounding import percent
+from study.page.rounding import counted, percent
 from study.page.sections import SECTIONS, Section
 from study.page.tables import Table, table
 from study.pairs import headline as pairs
@@ -124,7 +124,7 @@ def _facts(by_name: dict[str, dict], n_circuits: int) -> list[str]:
     if "n_extraction" in paired:
         facts.append(f"{paired['n_extraction']} + {paired['n_evaluation']} pairs")
     if n_circuits:
-        facts.append(f"{n_circuits} circuit{'s' * (n_circuits != 1)}")
+        facts.append(counted(n_circuits, "circuit"))
     return facts
 
 
@@ -223,47 +223,43 @@ def _circuit_parts(files: list[Path], read: list[circuits.Found]) -> list[Part]:
     rows = [_circuit_row(found) for found in read]
     sentences, made = [], [table("Circuits", rows)]
     for found in read:
-        about = found.circuit.metadata.get("stability")
-        if about is None or fnmatch(found.path.name, sections.MANY):
+        stability = found.circuit.about.stability
+        if stability is None or fnmatch(found.path.name, sections.MANY):
             continue
-        sentences += [f"{found.name}: {line}" for line in about["sentences"]]
-        made.append(table(f"{found.name}: overlap of resamples, by size", about["sizes"]))
+        sentences += [f"{found.name}: {line}" for line in stability["sentences"]]
+        made.append(table(f"{found.name}: overlap of resamples, by size", stability["sizes"]))
     tables = [shown for shown in made if shown is not None]
-    described = {found.name: found.circuit.metadata for found in read}
+    entries = {found.name: dict(found.circuit.about.entries) for found in read}
     cautions = []
-    if all("sizes" in metadata for metadata in described.values()):
-        cautions = list(extraction.shared_cautions(described))
+    if all("sizes" in of_one for of_one in entries.values()):
+        cautions = list(extraction.shared_cautions(entries))
     return [Part("", "", [], cautions, sentences, drawings, tables)]
 
 
 def _circuit_row(found: circuits.Found) -> dict:
-    metadata = found.circuit.metadata
-    sizes, bootstrap = metadata.get("sizes") or {}, metadata.get("bootstrap") or {}
-    completeness = metadata.get("completeness")
-    if isinstance(completeness, dict):
-        completeness = completeness.get("gap")
+    circuit, about = found.circuit, found.circuit.about
     return {
         "circuit": found.name,
-        "method": metadata.get("method"),
-        "metric": metadata.get("metric"),
-        "examples": len(metadata.get("example_ids") or ()) or None,
-        "selected": sizes.get("selected"),
-        "after pruning": int(found.circuit.in_graph.sum()),
-        "of edges": found.circuit.graph.n_edges,
-        "noise floor": bootstrap.get("noise_floor"),
-        "stable": bootstrap.get("stable"),
-        "stable sizes": stable_sizes(metadata.get("stability")),
-        "completeness gap": completeness,
+        "method": about.method,
+        "metric": about.metric,
+        "examples": len(about.examples) or None,
+        "selected": None if about.sizes is None else about.sizes.selected,
+        "after pruning": int(circuit.in_graph.sum()),
+        "of edges": circuit.graph.n_edges,
+        "noise floor": about.noise_floor,
+        "stable": (about.bootstrap or {}).get("stable"),
+        "stable sizes": stable_sizes(about.stability),
+        "completeness gap": circuits.completeness_gap(circuit),
     }
 
 
-def stable_sizes(about: dict | None) -> str | None:
+def stable_sizes(stability: dict | None) -> str | None:
     """The smallest and the largest size at which a circuit is stable, as shares of all edges, and
     those between them at which it is not.
     """
-    if about is None:
+    if stability is None:
         return None
-    span = about["stable_sizes"]
+    span = stability["stable_sizes"]
     if span is None:
         return "none"
     if span["smallest"] == span["largest"]:

@@ -1,4 +1,4 @@
-"""The page as one HTML file: the template filled, style and scripts put inside, nothing fetched from anywhere."""
+"""The page as one HTML file: the template filled, style and scripts inside, nothing fetched."""
 
 import json
 from pathlib import Path
@@ -16,6 +16,7 @@ SCRIPTS = (
     "circuit_data.js",
     "circuit_drawing.js",
     "circuit_panel.js",
+    "circuit_controls.js",
     "circuit_explorer.js",
     "example_view.js",
     "start.js",

@@ -1,4 +1,4 @@
-"""Numbers of many edges inside a page: columns of bytes, compressed, in base64; unpacked by packed_columns.js."""
+"""Numbers of many edges inside a page: columns of bytes, compressed, in base64."""
 
 import base64
 import zlib

@@ -1,4 +1,4 @@
-"""Figures inside the page: the stages' PNG files, made small enough that all of them fit in one file."""
+"""Figures inside the page: the stages' PNG files, small enough that all fit in one file."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What was run, from the records beside the results: scripts, models, data, counts, versions, seeds, times."""
+"""What was run, from the records: scripts, models, data, counts, versions, seeds, times."""
 
 from pathlib import Path
 

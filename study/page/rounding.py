@@ -36,3 +36,8 @@ def with_interval(found: dict) -> str:
 def percent(share: float, digits: int = 2) -> str:
     """`5.0 %`, of a share of 0.05."""
     return f"{number(100.0 * share, digits)} %"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 stage`, `3 stages`."""
+    return f"{count} {what}{'s' * (count != 1)}"

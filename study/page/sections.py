@@ -1,4 +1,4 @@
-"""The stages as the page shows them: which files are whose, how to read them, and which parts of the JSON become tables."""
+"""The stages as the page shows them: their files, how to read them, what becomes a table."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatch

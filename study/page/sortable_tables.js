@@ -1,4 +1,4 @@
-// Tables: sorted by a click on a head, copied, saved as CSV; each cell keeps the number of the JSON.
+// Tables: sorted by a click on a head, copied, saved as CSV; a cell keeps the number of the JSON.
 "use strict";
 
 report.tables = (() => {
@@ -35,9 +35,13 @@ report.tables = (() => {
   const quoted = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const plain = (cell) => (cell.tagName === "TH" ? cell.textContent : valueOf(cell));
   const asCsv = (table) =>
-    cells(table, plain).map((row) => row.map(quoted).join(",")).join("\r\n") + "\r\n";
+    cells(table, plain)
+      .map((row) => row.map(quoted).join(","))
+      .join("\r\n") + "\r\n";
   const asText = (table) =>
-    cells(table, plain).map((row) => row.map((t) => t.replace(/\s+/g, " ")).join("\t")).join("\n");
+    cells(table, plain)
+      .map((row) => row.map((t) => t.replace(/\s+/g, " ")).join("\t"))
+      .join("\n");
 
   function prepare(table) {
     [...table.tHead.rows[0].cells].forEach((head, column) => {

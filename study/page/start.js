@@ -18,7 +18,9 @@
     const target = link && document.getElementById(link.getAttribute("href").slice(1));
     if (target) {
       event.preventDefault();
-      target.querySelectorAll(":scope > details").forEach((details) => { details.open = true; });
+      target.querySelectorAll(":scope > details").forEach((details) => {
+        details.open = true;
+      });
       const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
       target.scrollIntoView({ behavior: calm ? "auto" : "smooth" });
     }

@@ -40,7 +40,7 @@ report.view = (() => {
     clearTimeout(replace.timer);
     replace.timer = setTimeout(
       () => history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search),
-      120
+      120,
     );
   }
 
@@ -52,7 +52,7 @@ report.view = (() => {
   function escaped(content) {
     return JSON.stringify(content).replace(
       /[<>&\u007f-\uffff]/g,
-      (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0")
+      (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"),
     );
   }
 
@@ -91,7 +91,12 @@ report.view = (() => {
   });
 
   return {
-    start, replace, address, save, asFile, note,
+    start,
+    replace,
+    address,
+    save,
+    asFile,
+    note,
     get: (name) => chosen[name],
     all: () => ({ ...chosen }),
     notes: (graph) => notes[graph] || {},
@@ -105,7 +110,8 @@ report.el = (tag, attributes = {}, ...children) => {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+    else if (value !== false && value !== null && value !== undefined)
+      made.setAttribute(name, value);
   }
   made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
@@ -119,7 +125,10 @@ report.svg = (tag, attributes = {}, ...children) => {
 };
 
 report.download = (name, text, type) => {
-  const link = report.el("a", { download: name, href: URL.createObjectURL(new Blob([text], { type })) });
+  const link = report.el("a", {
+    download: name,
+    href: URL.createObjectURL(new Blob([text], { type })),
+  });
   document.body.append(link);
   link.click();
   link.remove();
@@ -153,6 +162,7 @@ report.number = (value, digits = 3) => {
   if (value === 0 || !Number.isFinite(value)) return value === 0 ? "0" : "–";
   if (Number.isInteger(value)) return value.toLocaleString("en-US");
   const size = Math.abs(value);
-  const text = size < 1e-4 || size >= 1e6 ? value.toExponential(digits - 1) : value.toPrecision(digits);
+  const text =
+    size < 1e-4 || size >= 1e6 ? value.toExponential(digits - 1) : value.toPrecision(digits);
   return text.replace("-", "−");
 };

@@ -177,10 +177,12 @@ def matrix(found: dict):
         fontsize=8,
     )
     bar = figure.colorbar(image, ax=axis, label="Jaccard or Spearman")
-    for level, text, style in (
-        (found["chance"], "chance\n(Jaccard)", ":"),
-        (found["noise_floor"]["low"], "noise floor,\nJaccard", "--"),
-        (found["spearman_noise_floor"]["low"], "noise floor,\nSpearman", "-."),
+    jaccard, spearman = found["noise_floor"]["low"], found["spearman_noise_floor"]["low"]
+    sides = ("bottom", "top") if jaccard > spearman else ("top", "bottom")  # or the words overlap
+    for level, text, style, side in (
+        (found["chance"], "chance\n(Jaccard)", ":", "center"),
+        (jaccard, "noise floor,\nJaccard", "--", sides[0]),
+        (spearman, "noise floor,\nSpearman", "-.", sides[1]),
     ):
         bar.ax.axhline(level, color="white", lw=2.4)
         bar.ax.axhline(level, color="black", ls=style, lw=1.4)
@@ -191,7 +193,7 @@ def matrix(found: dict):
             xytext=(-3, 0),
             textcoords="offset points",
             ha="right",
-            va="center",
+            va=side,
             fontsize=6,
         )
     return figure
