@@ -76,6 +76,7 @@ def reader(model_path: str):
     if Path(source).is_dir() and not Path(source, "config.json").is_file():
         return tokenizer, None, None
     config = opening.read_config(model_path, Path(source))
+    opening.refuse_encoder_decoder(config.model_type, model_path)
     opening.require_agreement(config, tokenizer, model_path)
     if not Path(source, "generation_config.json").is_file():
         return tokenizer, config, None

@@ -1,6 +1,8 @@
 """What does attribution cost over the passes it cannot avoid?
 
-GPT-2's shape with random weights, KL on the last eighth of the positions, a column per method.
+Random weights, KL on the last eighth of the positions, a column per method. `--family` takes other
+families than GPT-2; `--shape smollm2 --family all` is each of them at SmolLM2's size (30 layers,
+576 wide, 9 heads, 3 of keys and values where a family's heads share them, MLPs of 1,536).
 "bare" is EAP-IG's forward and backward passes with Gauss-Legendre points (frozen parameters,
 fused attention, logits at target positions only, the same precision) and its two plain runs, with
 no attribution at all; "own bare" the same of the method's own passes: secant's two forward and
@@ -12,6 +14,7 @@ Reads   nothing
 Writes  attribution.json and attribution.png in --output_dir
 
     python benchmarks/attribution.py
+    python benchmarks/attribution.py --shape smollm2 --family all --tokens 256 --examples 1
     python benchmarks/attribution.py --device cuda --shape small,xl --dtypes float32,bfloat16 \
         --tokens 1024 --batch_size 4 --examples 128
 """
@@ -22,6 +25,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,13 +34,17 @@ from runs import console, devices, disk, flags  # noqa: E402
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 TOKENS = "256,512,1024"
-SHAPE = "small"  # small or xl; several with commas
+SHAPE = "small"  # small, xl or smollm2; several with commas
+FAMILY = "gpt2"  # of the model; several with commas, or all
+LAYERS = 0  # of the model; 0: the shape's
 DTYPES = "float32"  # float32: all of it; bfloat16: matrix products only; both with a comma
 REPEATS = 5  # of each measurement; the median is reported
 METHODS = "EAP-IG-inputs,secant"  # a column each; "bare" is the passes of EAP-IG-inputs
 STEPS = 5  # points of EAP-IG, segments of secant-segments
 CLOCK = "wall"  # cpu: seconds of this process's threads, for a machine that others use as well
-EXAMPLES = "1,2,4,8"  # how many, for the growth with examples, at the smallest length; for one long run on a GPU give one number
+# How many, for the growth with examples, at the smallest length; for one long run on a GPU give one
+# number.
+EXAMPLES = "1,2,4,8"
 # --------------------------------------------------------------------------------------------
 
 
@@ -50,7 +58,16 @@ def parse(argv=None):
         "--shape",
         type=several(common.SHAPES),
         default=SHAPE,
-        help="small, xl (default: %(default)s)",
+        help="small, xl, smollm2 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--family",
+        type=several(common.FAMILIES),
+        default=FAMILY,
+        help=f"{', '.join(common.FAMILIES)}, or all (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--layers", type=flags.count, default=LAYERS, help="0: the shape's (default: %(default)s)"
     )
     parser.add_argument(
         "--dtypes",
@@ -97,9 +114,11 @@ def methods_of(args) -> list[str]:
 
 
 def several(known):
-    """A type for argparse: some of the `known` names, separated by commas, as a list."""
+    """A type for argparse: some of the `known` names, separated by commas, or all, as a list."""
 
     def read(text: str) -> list[str]:
+        if text == "all":
+            return list(known)
         if wrong := [name for name in text.split(",") if name not in known]:
             raise argparse.ArgumentTypeError(
                 f"expected some of {', '.join(known)}, got {wrong[0]!r}"
@@ -109,6 +128,7 @@ def several(known):
     return read
 
 
+STYLES = ("o-", "s--", "^:", "D-.", "v-", "P--")  # of lines, a setting each
 BARE = "bare"
 YARDSTICK = "EAP-IG-inputs"  # whose passes `BARE` are
 
@@ -163,24 +183,36 @@ def autocast_of(dtype: str):
     return torch.bfloat16 if dtype == "bfloat16" else None
 
 
-def cost(args, shape: str, dtype: str, tokens: int) -> dict:
+class Case(NamedTuple):
+    """What is measured: a model of a family and a shape, in a precision, on texts of a length."""
+
+    family: str
+    shape: str
+    dtype: str
+    tokens: int
+
+    def model(self, args):
+        """The adapter of the model."""
+        return common.random_model(args, self.shape, self.family)
+
+
+def cost(args, case: Case) -> dict:
     """Median seconds of the methods and of their passes, alternating; peak memory of each in its
     own process.
     """
-    adapter, methods = common.random_gpt2(args, shape), methods_of(args)
+    adapter, methods = case.model(args), methods_of(args)
     size = args.batch_size or 1
-    pairs = common.random_pairs(adapter, tokens, size, args.seed)
+    pairs = common.random_pairs(adapter, case.tokens, size, args.seed)
     work = [(kind, name) for name in methods for kind in (bare, ours)]
     if YARDSTICK not in methods:
         work.append((bare, YARDSTICK))
-    times = measured(args, adapter, pairs, work, dtype)
-    row = {"shape": shape, "dtype": dtype, "tokens": tokens, "clock": args.clock}
-    row |= {"bare_seconds": times[bare, YARDSTICK]}
-    row["bare_gb"] = peak(args, BARE, adapter, shape, dtype, tokens, size)
+    times = measured(args, adapter, pairs, work, case.dtype)
+    row = {**case._asdict(), "clock": args.clock, "bare_seconds": times[bare, YARDSTICK]}
+    row["bare_gb"] = peak(args, case, BARE, adapter, size)
     row["methods"] = {}
     for name in methods:
         seconds, own = times[ours, name], times[bare, name]
-        gb = peak(args, name, adapter, shape, dtype, tokens, size)
+        gb = peak(args, case, name, adapter, size)
         row["methods"][name] = {
             "seconds": seconds,
             "own_bare_seconds": own,
@@ -207,7 +239,7 @@ def measured(args, adapter, pairs, work: list[tuple], dtype: str) -> dict:
     return {key: statistics.median(each) for key, each in times.items()}
 
 
-def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples: int) -> float:
+def peak(args, case: Case, name: str, adapter, examples: int) -> float:
     """Peak memory in GB of a method, or of the bare passes: of a GPU's tensors, or of a process of
     its own.
     """
@@ -215,13 +247,15 @@ def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples
         import torch
 
         torch.cuda.reset_peak_memory_stats()
-        repeated(args, name, adapter, tokens, examples, dtype)
+        repeated(args, case, name, adapter, examples)
         return common.peak_gb(devices.Device.of(vars(args)).torch_device)
     values = {
         "--only": name,
-        "--tokens": tokens,
-        "--shape": shape,
-        "--dtypes": dtype,
+        "--tokens": case.tokens,
+        "--shape": case.shape,
+        "--family": case.family,
+        "--layers": args.layers,
+        "--dtypes": case.dtype,
         "--steps": args.steps,
         "--examples": examples,
         "--seed": args.seed,
@@ -234,45 +268,46 @@ def peak(args, name: str, adapter, shape: str, dtype: str, tokens: int, examples
     return float(done.stdout.split()[-1])
 
 
-def growth(args, shape: str, dtype: str, tokens: int, name: str) -> list[dict]:
+def growth(args, case: Case, name: str) -> list[dict]:
     """Seconds and peak memory of attributing several examples of one length by a method."""
-    adapter, rows = common.random_gpt2(args, shape), []
+    adapter, rows = case.model(args), []
     device = devices.Device.of(vars(args)).torch_device
     size, most = args.batch_size or 1, max(args.examples)
-    pairs = common.random_pairs(adapter, tokens, most, args.seed)
+    pairs = common.random_pairs(adapter, case.tokens, most, args.seed)
 
     def once(n: int) -> None:
-        ours(adapter, pairs[:n], name, args.steps, autocast_of(dtype), size)
+        ours(adapter, pairs[:n], name, args.steps, autocast_of(case.dtype), size)
 
     once(size)
     for n in args.examples:
         taken = common.seconds(lambda n=n: once(n), device, args.clock)
-        gb = peak(args, name, adapter, shape, dtype, tokens, n)
-        about = {"shape": shape, "dtype": dtype, "tokens": tokens, "method": name}
+        gb = peak(args, case, name, adapter, n)
+        about = {**case._asdict(), "method": name}
         rows.append(about | {"examples": n, "seconds": taken, "gb": gb})
     return rows
 
 
-def repeated(args, name: str, adapter, tokens: int, examples: int, dtype: str) -> None:
+def repeated(args, case: Case, name: str, adapter, examples: int) -> None:
     """Twice the bare passes on one batch, or a method on as many examples as are asked for."""
     size = args.batch_size or 1
     n = size if name == BARE else examples
-    pairs = common.random_pairs(adapter, tokens, n, args.seed)
+    pairs = common.random_pairs(adapter, case.tokens, n, args.seed)
+    autocast = autocast_of(case.dtype)
     for _ in range(2):
         if name == BARE:
-            bare(adapter, pairs, YARDSTICK, args.steps, autocast_of(dtype))
+            bare(adapter, pairs, YARDSTICK, args.steps, autocast)
         else:
-            ours(adapter, pairs, name, args.steps, autocast_of(dtype), size)
+            ours(adapter, pairs, name, args.steps, autocast, size)
 
 
 def savings(rows: list[dict]) -> list[str]:
     """What bfloat16 saves of float32's time and memory: a line for each method, shape and length
     with both.
     """
-    cells = {(row["shape"], row["tokens"], row["dtype"]): row for row in rows}
+    cells = {tuple(row[what] for what in Case._fields): row for row in rows}
     lines = []
-    for (shape, tokens, dtype), half in cells.items():
-        full = cells.get((shape, tokens, "float32"))
+    for (family, shape, dtype, tokens), half in cells.items():
+        full = cells.get((family, shape, "float32", tokens))
         if dtype != "bfloat16" or not full:
             continue
         passes = half["bare_seconds"] / full["bare_seconds"]
@@ -280,8 +315,8 @@ def savings(rows: list[dict]) -> list[str]:
             theirs = full["methods"][name]
             time, memory = (mine[what] / theirs[what] for what in ("seconds", "gb"))
             lines.append(
-                f"{shape} {tokens:>5} tokens, {name}: bfloat16 takes {time:.2f} of float32's time "
-                f"(the bare passes {passes:.2f}) and {memory:.2f} of its memory"
+                f"{family} {shape} {tokens:>5} tokens, {name}: bfloat16 takes {time:.2f} of "
+                f"float32's time (the bare passes {passes:.2f}) and {memory:.2f} of its memory"
             )
     return lines
 
@@ -293,12 +328,13 @@ def plot(rows, grown):
     from eap.style import COLOURS, subplots
 
     figure, (ratio, memory, examples) = subplots(1, 3, figsize=(11.4, 3.3))
-    settings = list(dict.fromkeys((row["shape"], row["dtype"]) for row in rows))
+    kinds = ("family", "shape", "dtype")
+    settings = list(dict.fromkeys(tuple(row[what] for what in kinds) for row in rows))
     names = list(rows[0]["methods"])
     palette = [COLOURS[name] for name in ("base", "circuit", "finetuned", "noise", "highlight")]
-    for (shape, dtype), style in zip(settings, ("o-", "s--", "^:", "D-."), strict=False):
-        suffix = f", {shape}, {dtype}" if len(settings) > 1 else ""
-        chosen = [row for row in rows if (row["shape"], row["dtype"]) == (shape, dtype)]
+    for setting, style in zip(settings, itertools.cycle(STYLES), strict=False):
+        suffix = f", {', '.join(setting)}" if len(settings) > 1 else ""
+        chosen = [row for row in rows if tuple(row[what] for what in kinds) == setting]
         x = [row["tokens"] for row in chosen]
         for number, name in enumerate(names):
             colour = palette[number % len(palette)]
@@ -306,7 +342,7 @@ def plot(rows, grown):
             ratio.plot(x, y, style, color=colour, label=name + suffix)
             y = [row["methods"][name]["extra_gb"] for row in chosen]
             memory.plot(x, y, style, color=colour, label=name + suffix)
-            more = [row for row in grown if (row["shape"], row["dtype"]) == (shape, dtype)]
+            more = [row for row in grown if tuple(row[what] for what in kinds) == setting]
             more = [row for row in more if row["method"] == name]
             if more:
                 n = [row["examples"] for row in more]
@@ -326,7 +362,7 @@ def plot(rows, grown):
 
 def say_costs(row: dict) -> None:
     """Print a line for every method of a row of `cost`."""
-    head = f"{row['shape']} {row['dtype']} {row['tokens']:>5} tokens"
+    head = f"{row['family']} {row['shape']} {row['dtype']} {row['tokens']:>5} tokens"
     print(f"{head}: bare passes {row['bare_seconds']:.2f} s, peak {row['bare_gb']:.2f} GB")
     for name, cells in row["methods"].items():
         print(
@@ -341,22 +377,23 @@ def main(argv=None):
     args = parse(argv)
     methods, device = methods_of(args), devices.Device.of(vars(args)).torch_device
     if args.only:
-        adapter = common.random_gpt2(args, args.shape[0])
-        repeated(args, args.only, adapter, args.tokens[0], args.examples[0], args.dtypes[0])
+        case = Case(args.family[0], args.shape[0], args.dtypes[0], args.tokens[0])
+        repeated(args, case, args.only, case.model(args), args.examples[0])
         print(common.peak_gb(device))
         return
     rows, grown, size = [], [], args.batch_size or 1
     print(f"{common.device_name(device)}; {args.steps} points, {size} at a time", flush=True)
-    for shape, dtype, tokens in itertools.product(args.shape, args.dtypes, args.tokens):
-        rows.append(cost(args, shape, dtype, tokens))
+    for case in itertools.product(args.family, args.shape, args.dtypes, args.tokens):
+        rows.append(cost(args, Case(*case)))
         say_costs(rows[-1])
     for line in savings(rows):
         print(line)
-    for shape, dtype, name in itertools.product(args.shape, args.dtypes, methods):
-        grown += growth(args, shape, dtype, min(args.tokens), name)
+    for *case, name in itertools.product(args.family, args.shape, args.dtypes, methods):
+        grown += growth(args, Case(*case, min(args.tokens)), name)
     for row in grown:
         print(
-            f"{row['shape']} {row['dtype']} {row['tokens']} tokens, {row['method']}, "
+            f"{row['family']} {row['shape']} {row['dtype']} {row['tokens']} tokens, "
+            f"{row['method']}, "
             f"{row['examples']:>3} examples: {row['seconds']:.2f} s, peak {row['gb']:.2f} GB"
         )
     numbers = {"format": 1, "device": common.device_name(device), "steps": args.steps}

@@ -1,25 +1,80 @@
 """What the benchmarks share: models of a known shape, random pairs, time and memory."""
 
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-SHAPES = {"small": (12, 12, 768), "xl": (48, 25, 1600)}  # GPT-2's layers, heads and d_model
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a decoder; `kv_heads` where its family lets heads share keys."""
+
+    layers: int
+    heads: int
+    d_model: int
+    mlp: int
+    kv_heads: int
+    vocabulary: int = 50257
 
 
-def random_gpt2(args, shape: str = "small"):
-    """The adapter of a GPT-2 of that shape with random weights, on the device of `args`."""
+SHAPES = {
+    "small": Shape(12, 12, 768, 3072, 4),  # GPT-2's
+    "xl": Shape(48, 25, 1600, 6400, 5),
+    "smollm2": Shape(30, 9, 576, 1536, 3, 49152),  # SmolLM2-135M's
+}
+FAMILIES = ("gpt2", "llama", "qwen2", "qwen3", "gpt_neox", "gemma2")
+CONTEXT = 1024
+
+
+def random_model(args, shape: str = "small", family: str = "gpt2"):
+    """The adapter of a model of that family and shape with random weights, on the device of
+    `args`; of `args.layers` layers, where that is not 0.
+    """
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import AutoModelForCausalLM
 
-    from eap.models import adapt
+    from eap.models import ARCHITECTURES, adapt
     from runs import devices
 
     torch.manual_seed(args.seed)
-    layers, heads, d_model = SHAPES[shape]
+    size = SHAPES[shape]
+    if getattr(args, "layers", 0):
+        size = replace(size, layers=args.layers)
+    config = family_config(family, size)
     with torch.device(devices.Device.of(vars(args)).torch_device):
-        return adapt(
-            GPT2LMHeadModel(GPT2Config(n_layer=layers, n_head=heads, n_embd=d_model)).eval()
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation=ARCHITECTURES[family].attention
         )
+        return adapt(model.float().eval())
+
+
+def family_config(family: str, size: Shape):
+    """The transformers configuration of a family at a size, its own defaults elsewhere."""
+    from transformers import AutoConfig
+
+    if family == "gpt2":
+        return AutoConfig.for_model(
+            family,
+            n_layer=size.layers,
+            n_head=size.heads,
+            n_embd=size.d_model,
+            n_inner=size.mlp,
+            vocab_size=size.vocabulary,
+        )
+    sizes = {
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "hidden_size": size.d_model,
+        "intermediate_size": size.mlp,
+        "max_position_embeddings": CONTEXT,
+        "vocab_size": size.vocabulary,
+    }
+    if family != "gpt_neox":  # whose heads share nothing
+        d_head = size.d_model // size.heads
+        sizes |= {"num_key_value_heads": size.kv_heads, "head_dim": d_head}
+    if family == "gemma2":
+        sizes |= {"query_pre_attn_scalar": size.d_model // size.heads}
+    return AutoConfig.for_model(family, **sizes)
 
 
 def random_pairs(adapter, tokens: int, n: int, seed: int = 0):

@@ -154,7 +154,7 @@ def main(argv=None):
     args = parse(argv)
     from eap.selection import FRACTIONS, top_n
 
-    adapter, scores = common.random_gpt2(args), demo_scores(args)
+    adapter, scores = common.random_model(args), demo_scores(args)
     circuits = {
         fraction: top_n(adapter.graph, scores, max(1, round(fraction * adapter.graph.n_edges)))
         for fraction in FRACTIONS

@@ -125,7 +125,7 @@ def summaries(args) -> dict:
         for article in articles
     ]
     config = generation.settings(
-        model, tokenizer, args.max_new_tokens, min_new_tokens=args.min_new_tokens
+        tokenizer, generation.Options(args.max_new_tokens, args.min_new_tokens)
     )
     ways = {
         "one_by_one": lambda: one_by_one(model, prompts, config),

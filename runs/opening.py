@@ -25,16 +25,19 @@ UNSEEN_ADVICE = (
     "give the _eval file that create_causal_summarization_data.py writes, or "
     "evaluate_faithfulness.py --allow_same_examples"
 )
+# Encoder-decoders, which are read and have no circuits: their types in config.json.
+ENCODER_DECODERS = ("bart", "t5", "mt5")
 LEAST_SHARE = 0.9  # of a model's vocabulary: padding it to a round number leaves fewer unused
 
 
 # ---------------------------------------------------------------- models
 
 
-def load_model(name: str, dtype, device, flag: str = "--model_path"):
+def load_model(name: str, dtype, device, flag: str = "--model_path", *, reading: bool = False):
     """A causal language model in eval mode on `device`; an adapter merged into its base model.
 
-    It runs the attention function that its architecture's adapter names.
+    It runs the attention function that its architecture's adapter names. A model that is only for
+    `reading` may also be one of ENCODER_DECODERS, with attention whose weights can be seen.
 
     Raises InputError, naming `flag`, as `resolve_model` does; when the folder holds no causal
     language model, not all of its weights, or weights of no module; when a weight is NaN or
@@ -50,21 +53,31 @@ def load_model(name: str, dtype, device, flag: str = "--model_path"):
             )
         model = _merged(source, name, dtype, flag)
     else:
-        model = _plain(source, name, dtype, flag)
+        model = _plain(source, name, dtype, flag, _loader(name, source, flag, reading=reading))
     weights.require_finite(model, name, flag)
     return model.to(device).eval()
 
 
-def _plain(source: Path, name: str, dtype, flag: str):
-    """The model in a folder or on the Hub, on the CPU, with every weight in its module."""
-    from transformers import AutoModelForCausalLM
+def _loader(name: str, source: Path, flag: str, *, reading: bool):
+    """(the class that loads a model, the attention function it runs)."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    architecture = require_architecture(name, source, flag)
+    if reading and read_config(name, source, flag).model_type in ENCODER_DECODERS:
+        return AutoModelForSeq2SeqLM, "eager"
+    return AutoModelForCausalLM, require_architecture(name, source, flag).attention
+
+
+def _plain(source: Path, name: str, dtype, flag: str, loader: tuple):
+    """The model in a folder or on the Hub, on the CPU, with every weight in its module.
+
+    `loader` is the class that loads it and the attention function it runs.
+    """
+    kind, attention = loader
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(  # pyright: ignore
+        model, loading = kind.from_pretrained(
             str(source),
             dtype=dtype,
-            attn_implementation=architecture.attention,
+            attn_implementation=attention,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, in words that say which
@@ -127,12 +140,31 @@ def require_architecture(name: str, source: Path, flag: str = "--model_path") ->
     from eap.models import ARCHITECTURES
 
     kind = read_config(name, source, flag).model_type
+    refuse_encoder_decoder(kind, name, flag)
     if kind not in ARCHITECTURES:
         raise InputError(
             f"{flag} {name}: expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; "
             "there is no adapter for it in eap/models yet"
         )
     return ARCHITECTURES[kind]
+
+
+def is_encoder_decoder(name: str, flag: str = "--model_path") -> bool:
+    """Whether a model is one of ENCODER_DECODERS, by its config.json alone."""
+    config = model_folder(name, flag, weights=False) / "config.json"
+    if not config.is_file():  # an adapter's: those of encoder-decoders are refused
+        return False
+    return disk.read_json(config, "config.json of a model").get("model_type") in ENCODER_DECODERS
+
+
+def refuse_encoder_decoder(kind: str, name: str, flag: str = "--model_path") -> None:
+    """Raise InputError for an encoder-decoder where a decoder is needed."""
+    if kind in ENCODER_DECODERS:
+        raise InputError(
+            f"{flag} {name}: expected a decoder, got {kind}, an encoder-decoder: circuits, and what "
+            "is made for them, are of one stream from input to logits, and it has two; "
+            "differential_analysis.py and test_set_evaluation.py read it"
+        )
 
 
 def read_config(name: str, source: Path, flag: str = "--model_path"):
@@ -330,18 +362,21 @@ def tokenizer_sha256(tokenizer) -> str | None:
 # ---------------------------------------------------------------- model and tokenizer together
 
 
-def open_model(name: str, dtype, device, flag: str = "--model_path"):
-    """(model, tokenizer or None) of a `--model_path`, which agree. Raises InputError."""
+def open_model(name: str, dtype, device, flag: str = "--model_path", *, reading: bool = False):
+    """(model, tokenizer or None) of a `--model_path`, which agree. Raises InputError.
+
+    With `reading` the model may be an encoder-decoder.
+    """
     tokenizer = load_tokenizer(name, flag)
-    model = load_model(name, dtype, device, flag)
+    model = load_model(name, dtype, device, flag, reading=reading)
     require_agreement(model.config, tokenizer, name, flag)
     return model, tokenizer
 
 
-def open_for_texts(name: str, dtype, device, flag: str = "--model_path"):
+def open_for_texts(name: str, dtype, device, flag: str = "--model_path", *, reading: bool = False):
     """(model, tokenizer) for a script that reads texts: `open_model`, and a tokenizer that can."""
     require_tokenizer(load_tokenizer(name, flag), name, flag)  # before the weights: it is quick
-    return open_model(name, dtype, device, flag)
+    return open_model(name, dtype, device, flag, reading=reading)
 
 
 def open_adapted(

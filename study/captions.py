@@ -142,6 +142,14 @@ def of(stage: str, circuit: str = "") -> dict[str, str]:
     }
 
 
+# Of an encoder-decoder each part has pictures of its own: differential.encoder.entropy.png.
+PARTS = ("encoder", "decoder", "cross")
+
+
 def of_picture(name: str) -> str:
     """The caption of the picture of this name; "" for a picture of something else."""
-    return next((str(caption) for key, caption in FIGURES.items() if fnmatch(name, key)), "")
+    whole = ".".join(word for word in name.split(".") if word not in PARTS)
+    for key, caption in FIGURES.items():
+        if fnmatch(name, key) or (name.startswith("differential.") and fnmatch(whole, key)):
+            return str(caption)
+    return ""

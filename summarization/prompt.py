@@ -216,7 +216,7 @@ def build(
     template = template or _plain(tokenizer)
     summary_ids = [*encode(tokenizer, template.lead + highlights.strip()), template.end]
     room = max_length - template.n_fixed - len(summary_ids)
-    article_ids, n_cut = _shortened(tokenizer, article, room)
+    article_ids, n_cut = shortened(tokenizer, article, room)
     return Prompt(article_ids, list(template.cue), summary_ids, n_cut, list(template.before))
 
 
@@ -225,7 +225,7 @@ def generation_ids(
 ) -> list[int]:
     """The prompt up to its summary, with room for `max_new_tokens` in `max_length`. Raises TooLong."""
     template = template or _plain(tokenizer)
-    article_ids, _ = _shortened(tokenizer, article, max_length - template.n_fixed - max_new_tokens)
+    article_ids, _ = shortened(tokenizer, article, max_length - template.n_fixed - max_new_tokens)
     return [*template.before, *article_ids, *template.cue]
 
 
@@ -309,7 +309,7 @@ def token_sentences(text: str, offsets: np.ndarray, spans: list[tuple[int, int]]
     return np.where(inside, sentence, -1)
 
 
-def _shortened(tokenizer, article: str, room: int) -> tuple[list[int], int]:
+def shortened(tokenizer, article: str, room: int) -> tuple[list[int], int]:
     """(the first article tokens that fit, number cut off): up to the last whole sentence that fits,
     if there is one.
     """

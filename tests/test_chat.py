@@ -142,7 +142,9 @@ def test_generation_stops_where_a_turn_ends(chat_model_dir, chat_tokenizer):
             return logits
 
     model.lm_head = Script()
-    made = generation.generate(model, tokenizer, ["It was wet."], 6, template=template)
+    made = generation.generate(
+        model, ["It was wet."], generation.Options(6), tokenizer=tokenizer, template=template
+    )
     assert made == [generation.Generated(tokenizer.decode([word]), 1, True, 0)]
 
 

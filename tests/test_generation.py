@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from eap import InputError
 from runs import opening
 from runs.records import ROOT
 from study.quality import numbers as quality
+from study.quality import running
 from study.quality import words as quality_words
 from summarization import generation, prompt
+from summarization.generation import Options
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +52,23 @@ def test_batches_write_what_one_by_one_generation_writes(
     model, tiny_tokenizer, one_by_one, batch_size
 ):
     texts, expected = one_by_one
-    assert generation.generate(model, tiny_tokenizer, texts, 8, batch_size) == expected
+    options = Options(8, batch_size=batch_size)
+    assert generation.generate(model, texts, options, tokenizer=tiny_tokenizer) == expected
 
 
 def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
     model, tiny_tokenizer, articles
 ):
-    """With its output embedding scaled up, the end-of-text wins as soon as its logit is positive."""
+    """With a large bias the end-of-text wins wherever it is allowed."""
     end = tiny_tokenizer.eos_token_id
     wants_to_stop = opening.load_model(model.name_or_path, torch.float64, "cpu")
     bias = torch.zeros(len(tiny_tokenizer), dtype=torch.float64)
     bias[end] = 1e3
     wants_to_stop.lm_head.register_forward_hook(lambda module, inputs, output: output + bias)
     texts = [row["article"] for row in articles[:3]]
-    assert generation.generate(wants_to_stop, tiny_tokenizer, texts, 12) == [("", 0, True, 0)] * 3
-    made = generation.generate(wants_to_stop, tiny_tokenizer, texts, 12, min_new_tokens=4)
+    write = partial(generation.generate, wants_to_stop, texts, tokenizer=tiny_tokenizer)
+    assert write(Options(12)) == [("", 0, True, 0)] * 3
+    made = write(Options(12, min_new_tokens=4))
     assert [(one.n_tokens, one.ended) for one in made] == [(4, True)] * 3
     assert (
         made[0].text
@@ -75,7 +80,7 @@ def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
 
 def test_the_checkpoints_own_settings_do_not_count(model, tiny_tokenizer, articles):
     texts = [row["article"] for row in articles[:2]]
-    expected = generation.generate(model, tiny_tokenizer, texts, 8)
+    expected = generation.generate(model, texts, Options(8), tokenizer=tiny_tokenizer)
     other = opening.load_model(model.name_or_path, torch.float64, "cpu")
     other.config.use_cache = False  # what Trainer leaves in a checkpoint
     for name, value in {
@@ -86,7 +91,7 @@ def test_the_checkpoints_own_settings_do_not_count(model, tiny_tokenizer, articl
         "eos_token_id": 5,
     }.items():
         setattr(other.generation_config, name, value)
-    assert generation.generate(other, tiny_tokenizer, texts, 8) == expected
+    assert generation.generate(other, texts, Options(8), tokenizer=tiny_tokenizer) == expected
     assert other.generation_config.temperature == 9.0  # put back
 
 
@@ -98,22 +103,22 @@ def test_beam_search_finds_a_likelier_text(model, tiny_tokenizer, articles):
 
     ids = prompt.generation_ids(tiny_tokenizer, articles[0]["article"], 320, 6)
     config = [
-        generation.settings(model, tiny_tokenizer, 6, num_beams=beams, min_new_tokens=6)
-        for beams in (1, 8)
+        generation.settings(tiny_tokenizer, Options(6, 6, num_beams=beams)) for beams in (1, 8)
     ]
     greedy_ids, beam_ids = (generation._generate_batch(model, [ids], one)[0] for one in config)
     assert log_likelihood(beam_ids, ids) >= log_likelihood(greedy_ids, ids)
 
 
 def test_articles_that_do_not_fit_are_cut_and_counted(model, tiny_tokenizer):
-    made = generation.generate(model, tiny_tokenizer, ["Rain fell on the town. " * 200], 12)[0]
+    write = partial(generation.generate, model, tokenizer=tiny_tokenizer)
+    made = write(["Rain fell on the town. " * 200], Options(12))[0]
     sentence = len(prompt.encode(tiny_tokenizer, " Rain fell on the town."))
     assert made.n_cut > 0
     assert (
         made.n_cut - len(prompt.encode(tiny_tokenizer, "Rain fell on the town. " * 200))
     ) % sentence <= sentence
     with pytest.raises(InputError, match="--max_new_tokens 310.*320 tokens"):
-        generation.generate(model, tiny_tokenizer, ["Rain fell. " * 200], 310)
+        write(["Rain fell. " * 200], Options(310))
 
 
 def test_batches_hold_neighbours_in_length_and_stay_within_the_budget():
@@ -299,15 +304,15 @@ def test_an_interrupted_run_keeps_the_models_that_are_done(
 ):
     other = tmp_path / "second"
     other.symlink_to(tiny_model_dir)
-    real, seen = script.summaries, []
+    real, seen = running.summaries, []
 
-    def failing(args, path, label, rows, **more):
+    def failing(settings, path, label, rows, **more):
         seen.append(label)
         if label == "second" and seen.count("second") == 1:
             raise KeyboardInterrupt
-        return real(args, path, label, rows, **more)
+        return real(settings, path, label, rows, **more)
 
-    monkeypatch.setattr(script, "summaries", failing)
+    monkeypatch.setattr(running, "summaries", failing)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, articles_file, [tiny_model_dir, str(other)])
     found = run(tmp_path, articles_file, [tiny_model_dir, str(other)])

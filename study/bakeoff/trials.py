@@ -407,17 +407,20 @@ def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
     """A row per test text: the summary, its ROUGE, length, end, copy rate, the reference's NLL."""
     nll = finite_nll(settings, model, data.test, data.tokenizer)
     articles = list(data.rows["article"])
+    options = generation.Options(
+        settings.max_new_tokens,
+        settings.min_new_tokens,
+        settings.num_beams,
+        settings.batch_size,
+        data.max_length,
+    )
     made = generation.generate(
         model,
-        data.tokenizer,
         articles,
-        settings.max_new_tokens,
-        settings.batch_size,
-        settings.num_beams,
-        settings.min_new_tokens,
-        progress=lambda batches: settings.console.progress(batches, f"{name}: summaries"),
+        options,
+        tokenizer=data.tokenizer,
         template=data.template,
-        max_length=data.max_length,
+        progress=lambda batches: settings.console.progress(batches, f"{name}: summaries"),
     )
     system = quality.System(name, "model", [one.text for one in made])
     quality.measure([system], articles, list(data.rows["highlights"]))

@@ -5,7 +5,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from eap import style
 
-SIMILARITIES = (  # measure, label, marker, colour: markers differ, so that the lines can be told apart in grey
+# Measure, label, marker, colour: markers differ, so that the lines can be told apart in grey.
+SIMILARITIES = (
     ("centred_cosine", "cosine, mean-centred", "o", "base"),
     ("cosine", "cosine, raw", "s", "random"),
     ("cka", "CKA, debiased", "^", "circuit"),
@@ -53,7 +54,8 @@ def similarity_figure(summary: dict):
     ticks = range(len(summary["states"]))
     axes[2].set_xticks(ticks, ["emb.", *summary["states"][1:-1], "final\nnorm"])
     axes[2].set_xlabel(
-        "residual stream after layer (before any norm); right of the dotted line: after the final norm"
+        "residual stream after layer (before any norm); right of the dotted line: after the final "
+        "norm"
     )
     axes[0].set_title(_title("Hidden states", summary), fontsize=9)
     return figure
@@ -71,9 +73,10 @@ def _depth_line(axis, table, name, marker, colour):
 
 
 def _title(what: str, summary: dict) -> str:
+    part = f" ({summary['part']})" if "part" in summary else ""
     models = f"{summary['base']} and {summary['finetuned']}"
     level = f"{100 * summary['level']:.0f} %"
-    return f"{what}: {models}, n = {summary['texts']} texts, {level} intervals"
+    return f"{what}{part}: {models}, n = {summary['texts']} texts, {level} intervals"
 
 
 def attention_figure(summary: dict):
@@ -243,13 +246,15 @@ def layers_figure(summary: dict):
     figure.colorbar(image, ax=axis, label="change / largest change of the measure")
     shared = summary["top_shared"]
     words = (
-        f"; of their first {shared['of']} two measures share {shared['mean']:.1f} on average (chance {shared['chance']:.2f})"
+        f"; of their first {shared['of']} two measures share {shared['mean']:.1f} on average "
+        f"(chance {shared['chance']:.2f})"
         if shared
         else ""
     )
+    part = f" ({summary['part']})" if "part" in summary else ""
     axis.set_title(
-        f"Layers that changed most, n = {summary['texts']} texts{words}\n1 to 3: rank within the measure; in brackets: "
-        "resamples with the same first layer",
+        f"Layers that changed most{part}, n = {summary['texts']} texts{words}\n1 to 3: rank within "
+        "the measure; in brackets: resamples with the same first layer",
         fontsize=9,
     )
     return figure
@@ -303,7 +308,8 @@ def run_figure(summary: dict):
         _write_numbers(axis, image, grids[name], n_steps)
     np.atleast_1d(axes)[0].set_ylabel("residual stream after layer")
     figure.suptitle(
-        f"Similarity to the base model over fine-tuning, n = {summary['texts']} texts of {summary['positions']} positions",
+        f"Similarity to the base model over fine-tuning, n = {summary['texts']} texts of "
+        f"{summary['positions']} positions",
         fontsize=9,
     )
     return figure

@@ -1,4 +1,6 @@
-"""differential.json and differential.latents.json in a few lines: which layers changed, and attention."""
+"""differential.json and differential.latents.json in a few lines: layers and attention."""
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,14 +16,53 @@ def headline(content: dict) -> Headline:
     """The `Headline` of two models compared, or of a run followed over its checkpoints."""
     if "standing" in content:
         return run_headline(content)
-    tokens = content["tokens"] / content["texts"]
-    title = (
-        f"{content['base']} and {content['finetuned']} on {content['texts']} texts of "
-        f"{content['dataset']}, {tokens:,.0f} tokens on average"
-    )
+    if "parts" in content:
+        return parts_headline(content)
+    title = title_of(content)
     made = (layer_finding(content), *attention_findings(content))
     findings = tuple(finding for finding in made if finding is not None)
     return Headline(title, table(content), findings, cautions(content))
+
+
+def title_of(content: dict) -> str:
+    """Which two models were compared, on what."""
+    tokens = content["tokens"] / content["texts"]
+    return (
+        f"{content['base']} and {content['finetuned']} on {content['texts']} texts of "
+        f"{content['dataset']}, {tokens:,.0f} tokens on average"
+    )
+
+
+# ---------------------------------------------------------------- two encoder-decoders
+
+
+def parts_headline(content: dict) -> Headline:
+    """The `Headline` of two encoder-decoders: a row, and what became of entropy, for each part."""
+    findings = []
+    for name, part in content["parts"].items():
+        entropy = attention_findings(part)[0]
+        findings.append(replace(entropy, subject=f"{name}: attention entropy fell in"))
+    said = few_words(content)
+    if content["dropped"]:
+        said.append(f"{content['dropped']} texts left out that do not fit")
+    said.append("no layers.differential.json: adapters are placed in decoders alone")
+    return Headline(title_of(content), parts_table(content), tuple(findings), tuple(said))
+
+
+def parts_table(content: dict) -> Table:
+    """The layer of each part whose attention changed most, with its similarity and entropy."""
+    rows = []
+    for name, part in content["parts"].items():
+        layer = part["changes"]["attention_kl"]["order"][0]
+        similarity = at(part["hidden"][MEASURE], layer + 1) if "hidden" in part else None
+        divergence = at(part["attention"]["layers"]["kl_base_finetuned"], layer)
+        entropy = at(part["entropy_change"]["entropy"]["layers"], layer, signed=True)
+        rows.append((name, str(layer), similarity, divergence, entropy))
+    names, layers, *numbers = zip(*rows, strict=True)
+    columns = [names, layers, *[column(cells) for cells in numbers]]
+    head = ("attention", "layer", "centred cosine", "attention KL", "entropy change, nats")
+    note = "of each the layer whose attention changed most"
+    return Table(head, tuple(zip(*columns, strict=True)), note)
 
 
 # ---------------------------------------------------------------- two models

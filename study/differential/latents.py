@@ -1,11 +1,15 @@
-"""Residual streams of a fixed probe set, saved at each checkpoint, so that a run's inside can be followed without its models.
+"""Residual streams of a fixed probe set, saved at each checkpoint of a run.
+
+So the run's inside can be followed without its models.
 
 A file `latents/checkpoint-N.safetensors` holds
 
-    streams   float32 (n_layers + 1, tokens, d_model): what enters layer 0, ..., what enters the last layer, what leaves it,
-              all before the final norm (guard 3: the last `hidden_states` entry of transformers is after it)
+    streams   float32 (n_layers + 1, tokens, d_model): what enters layer 0, ..., what enters the
+              last layer, what leaves it, all before the final norm (guard 3: the last
+              `hidden_states` entry of transformers is after it)
     example   int32 (tokens,): which probe example a column is of
-    position  int32 (tokens,): its position there; never 0, since the first token's stream is unlike all others (guard 4)
+    position  int32 (tokens,): its position there; never 0, since the first token's stream is
+              unlike all others (guard 4)
     token     int32 (tokens,): its token id
 
 The same columns in every file of a run.

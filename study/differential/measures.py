@@ -1,18 +1,24 @@
-"""How far apart two models' insides are on the same tokens: pure functions on tensors, and tests over texts.
+"""How far apart two models' insides are on the same tokens: functions on tensors, tests over texts.
 
-States are (..., positions, d_model), attention weights (..., heads, queries, keys). Callers leave out padding and the first token's
-state: GPT-2 parks a huge, constant state there, which would dominate every mean (guard 4).
+States are (..., positions, d_model), attention weights (..., heads, queries, keys). Callers leave
+out padding and the first token's state: GPT-2 parks a huge, constant state there, which would
+dominate every mean (guard 4).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from eap.resampling import FLIPS, ends, resample
 
-TINY = 1.2e-38  # about the smallest normal float32: a weight below it counts as this, so that no logarithm is infinite
-MASSIVE = 10.0  # a dimension is massive when its mean |activation| is this many times its layer's median dimension
+# About the smallest normal float32: a weight below it counts as this: no logarithm is infinite.
+TINY = 1.2e-38
+# A dimension is massive when its mean |activation| is so many times its layer's median dimension.
+MASSIVE = 10.0
 
-# ---------------------------------------------------------------- states: (..., positions, d_model) twice -> (...)
+# ------------------------------ states: (..., positions, d_model) twice -> (...)
 
 
 def cosine(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -74,11 +80,8 @@ def rsa(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """
     i, j = torch.triu_indices(x.shape[-2], x.shape[-2], 1, device=x.device)
     a, b = _similarities(x)[..., i, j], _similarities(y)[..., i, j]
-    values = [
-        _pearson(_ranks(p), _ranks(q))
-        for p, q in zip(a.reshape(-1, len(i)), b.reshape(-1, len(i)), strict=True)
-    ]
-    return torch.stack(values).reshape(a.shape[:-1])
+    ranks = [_ranks(values).reshape(-1, len(i)) for values in (a, b)]
+    return torch.stack([_pearson(p, q) for p, q in zip(*ranks, strict=True)]).reshape(a.shape[:-1])
 
 
 def _similarities(x: torch.Tensor) -> torch.Tensor:
@@ -87,9 +90,8 @@ def _similarities(x: torch.Tensor) -> torch.Tensor:
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
-    """Ranks of a vector, ties at their mean rank."""
-    _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum(0) - (counts - 1) / 2).to(values.dtype)[place]
+    """Ranks along the last axis, ties at their mean rank."""
+    return torch.as_tensor(rankdata(values.cpu(), axis=-1)).to(values)
 
 
 def _pearson(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -102,35 +104,58 @@ def magnitude(x: torch.Tensor) -> torch.Tensor:
     return x.norm(dim=-1).mean(-1)
 
 
-# ---------------------------------------------------------------- attention: (..., heads, n, n) twice -> {measure: (..., heads)}
+# ------------------------------ attention: (..., heads, queries, keys) twice -> (..., heads)
+
+
+class Keys(NamedTuple):
+    """How many keys each query sees, and how many besides the first one, as float (queries,)."""
+
+    every: torch.Tensor
+    others: torch.Tensor  # of the queries that see two others or more
 
 
 def attention_measures(
     base: torch.Tensor, finetuned: torch.Tensor, window: int | None = None
 ) -> dict[str, torch.Tensor]:
+    """`measures_of_weights` of causal attention without padding: queries start at the second token.
+
+    What leaves out the first key starts at the third, since with one key left there is nothing to
+    distribute. With a `window` a query sees so many keys.
+    """
+    # the query at position i sees i + 1 keys, i besides the first one, or as many as the window
+    n, device = base.shape[-1], base.device
+    most = window or n
+    every = torch.arange(2, n + 1, device=device).clamp_max(most).float()
+    others = torch.arange(2, n, device=device).clamp_max(most).float()
+    return measures_of_weights(base[..., 1:, :], finetuned[..., 1:, :], Keys(every, others))
+
+
+def full_attention_measures(base: torch.Tensor, finetuned: torch.Tensor) -> dict[str, torch.Tensor]:
+    """`measures_of_weights` of attention in which every query sees every key, without padding."""
+    n_queries, n_keys = base.shape[-2:]
+    every = torch.full((n_queries,), float(n_keys), device=base.device)
+    return measures_of_weights(base, finetuned, Keys(every, every - 1))
+
+
+def measures_of_weights(
+    base: torch.Tensor, finetuned: torch.Tensor, keys: Keys
+) -> dict[str, torch.Tensor]:
     """Means over queries of entropy (nats; and over the log of the number of keys), KL both ways
     and attention to the first token.
 
-    Weights are causal, without padding; queries start at the second token. Measures ending in
-    `_rest` leave out the first token as a key too: with S the weight on the others, H' = H_rest / S
-    + log S and KL' = KL_rest / S_p - log S_p + log S_q, from the third token on, since with one key
-    left there is nothing to distribute. KL is summed over keys, in nats. With a `window` a query
-    sees so many keys.
+    Measures ending in `_rest` leave out the first token as a key: with S the weight on the others,
+    H' = H_rest / S + log S and KL' = KL_rest / S_p - log S_p + log S_q. They are means over the
+    last queries, as many as `keys.others` has. KL is summed over keys, in nats.
     """
-    p, q = base[..., 1:, :].float(), finetuned[..., 1:, :].float()
+    p, q = base.float(), finetuned.float()
     log_p, log_q = p.clamp_min(TINY).log(), q.clamp_min(TINY).log()
     distance = log_p - log_q
-    # the query at position i sees i + 1 keys, i besides the first one, or as many as the window
-    n, most = p.shape[-1], window or p.shape[-1]
-    keys = torch.arange(2, n + 1, device=p.device).clamp_max(most)
-    others = torch.arange(2, n, device=p.device).clamp_max(most)
-    log_keys = keys.float().log(), others.float().log()
+    log_keys = Keys(keys.every.log(), keys.others.log())
     found = _entropies("base", p, log_p, log_keys)
     found |= _entropies("finetuned", q, log_q, log_keys)
-    found |= _divergences("kl_base_finetuned", p, q, distance) | _divergences(
-        "kl_finetuned_base", q, p, -distance
-    )
-    return found
+    skipped = len(keys.every) - len(keys.others)
+    found |= _divergences("kl_base_finetuned", p, q, distance, skipped=skipped)
+    return found | _divergences("kl_finetuned_base", q, p, -distance, skipped=skipped)
 
 
 def _split_sum(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,29 +166,29 @@ def _split_sum(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _entropies(
-    name: str, p: torch.Tensor, log_p: torch.Tensor, log_keys
+    name: str, p: torch.Tensor, log_p: torch.Tensor, log_keys: Keys
 ) -> dict[str, torch.Tensor]:
-    """`log_keys`: logarithms of the number of keys that each query sees, with the first and
-    without.
-    """
+    """Entropies of one model's weights; `log_keys` are the logarithms of the numbers of keys."""
     first, rest = _split_sum(-p * log_p)
     weight = p[..., 1:].sum(-1).clamp_min(TINY)
-    entropy, entropy_rest = first + rest, (rest / weight + weight.log())[..., 1:]
+    skipped = len(log_keys.every) - len(log_keys.others)
+    entropy, entropy_rest = first + rest, (rest / weight + weight.log())[..., skipped:]
     return {
         f"entropy_{name}": entropy.mean(-1),
-        f"normalised_entropy_{name}": (entropy / log_keys[0]).mean(-1),
+        f"normalised_entropy_{name}": (entropy / log_keys.every).mean(-1),
         f"entropy_rest_{name}": entropy_rest.mean(-1),
-        f"normalised_entropy_rest_{name}": (entropy_rest / log_keys[1]).mean(-1),
+        f"normalised_entropy_rest_{name}": (entropy_rest / log_keys.others).mean(-1),
         f"first_token_{name}": p[..., 0].mean(-1),
     }
 
 
 def _divergences(
-    name: str, p: torch.Tensor, q: torch.Tensor, distance: torch.Tensor
+    name: str, p: torch.Tensor, q: torch.Tensor, distance: torch.Tensor, *, skipped: int
 ) -> dict[str, torch.Tensor]:
+    """KL(p || q), and without the first key; `distance` is log p - log q."""
     first, rest = _split_sum(p * distance)
     weight_p, weight_q = p[..., 1:].sum(-1).clamp_min(TINY), q[..., 1:].sum(-1).clamp_min(TINY)
-    without_first = (rest / weight_p - weight_p.log() + weight_q.log())[..., 1:]
+    without_first = (rest / weight_p - weight_p.log() + weight_q.log())[..., skipped:]
     # a KL is never negative; rounding makes some -1e-8
     return {
         name: (first + rest).clamp_min(0).mean(-1),
@@ -171,7 +196,7 @@ def _divergences(
     }
 
 
-# ---------------------------------------------------------------- over texts, in numpy: (texts, ...) -> (...)
+# ------------------------------ over texts, in numpy: (texts, ...) -> (...)
 
 
 def over_texts(values: np.ndarray, seed: int) -> dict[str, list]:

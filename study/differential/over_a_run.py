@@ -1,7 +1,7 @@
-"""How a run leaves its base model behind: the latents of every checkpoint against those of checkpoint-0, without any model.
+"""How a run leaves its base model behind: each checkpoint's latents against checkpoint-0's.
 
-The measures are those of `differential`, text by text on the probe's positions; the first token is none of them (guard 4), and all
-states are before any norm (guard 3).
+No model is needed. The measures are those of two models, text by text on the probe's positions; the
+first token is none of them (guard 4), and all states are before any norm (guard 3).
 """
 
 from pathlib import Path
@@ -37,9 +37,10 @@ def files(run: str) -> list[tuple[int, Path]]:
     found.sort()
     if len(found) < 2 or found[0][0] != 0:
         raise InputError(
-            f"--run {run}: expected latents/checkpoint-0.safetensors, the base model's, and later ones, found "
-            f"{', '.join(str(step) for step, _ in found) or 'none'}; run_finetuning_with_checkpoints.py writes them, "
-            "for instance with --model_path demo --dataset demo"
+            f"--run {run}: expected latents/checkpoint-0.safetensors, the base model's, and later "
+            f"ones, found {', '.join(str(step) for step, _ in found) or 'none'}; "
+            "run_finetuning_with_checkpoints.py writes them, for instance with --model_path demo "
+            "--dataset demo"
         )
     return found
 
@@ -59,8 +60,8 @@ def follow(found: list[tuple[int, Path]], seed: int, progress=lambda items: item
         now = latents.read(path)
         if not latents.same_probe(base, now):
             raise InputError(
-                f"{path}: expected the probe of {found[0][1].name}, got other texts or another model shape; "
-                "fine-tune again with --overwrite"
+                f"{path}: expected the probe of {found[0][1].name}, got other texts or another "
+                "model shape; fine-tune again with --overwrite"
             )
         for name, measure in wanted.items():
             values = np.stack(
@@ -97,24 +98,20 @@ def standing(steps: list[int], changes: np.ndarray, seed: int) -> dict | None:
     the last step at which a layer that moved gets half as far as it is at the end, "low", "high":
     where the two are in the central 95 % of resamples}}.
     """
-    means, drawn = (
-        changes.mean(0),
-        measures.resampled_means(changes, seed),
-    )  # (steps, layers); (resamples, steps, layers)
+    means = changes.mean(0)  # (steps, layers)
+    drawn = measures.resampled_means(changes, seed)  # (resamples, steps, layers)
     tail = (1 - LEVEL) / 2
     moved = np.quantile(drawn[:, -1], tail, axis=0) > ROUNDING
     if not moved.any():
         return None
     layer = int(means[-1].argmax())
-    whole, each = (
-        np.array(steps)[(way >= way[:, -1:] / 2).argmax(1)[:, moved]]
-        for way in (means[None], drawn)
-    )  # (resamples, moved)
+    whole = half_way(steps, means[None])[:, moved]
+    resampled = half_way(steps, drawn)[:, moved]
     half = {
         "first": whole.min(),
         "last": whole.max(),
-        "low": np.quantile(each.min(1), tail, method="lower"),
-        "high": np.quantile(each.max(1), 1 - tail, method="higher"),
+        "low": np.quantile(resampled.min(1), tail, method="lower"),
+        "high": np.quantile(resampled.max(1), 1 - tail, method="higher"),
     }
     return {
         "layer": layer,
@@ -123,27 +120,39 @@ def standing(steps: list[int], changes: np.ndarray, seed: int) -> dict | None:
     }
 
 
+def half_way(steps: list[int], distances: np.ndarray) -> np.ndarray:
+    """(resamples, layers): the first step at which a layer is half as far as at the last one.
+
+    `distances` are (resamples, steps, layers).
+    """
+    return np.array(steps)[(distances >= distances[:, -1:] / 2).argmax(1)]
+
+
 def _sentences(summary: dict) -> list[str]:
     """Which layer is farthest from the base at the end, as far as resampled texts agree (guard 26),
     and when half of the way was gone.
     """
-    there = {name: row for name, row in summary["standing"].items() if row}
-    firsts = {name: (row["layer"], row["share"]) for name, row in there.items()}
+    moved = {name: row for name, row in summary["standing"].items() if row}
+    firsts = {name: (row["layer"], row["share"]) for name, row in moved.items()}
     said = [
         first_layer_sentence(
             firsts, summary["texts"], f"farthest from the base model at step {summary['steps'][-1]}"
         )
     ]
-    if not there or summary["texts"] < MIN_EXAMPLES:
+    if not moved or summary["texts"] < MIN_EXAMPLES:
         return said
-    halves = "; ".join(
-        f"{name} {' to '.join(map(str, dict.fromkeys((half['first'], half['last']))))} [{half['low']}, {half['high']}]"
-        for name, half in ((name, row["half"]) for name, row in there.items())
-    )
+    halves = "; ".join(f"{name} {_half_words(row['half'])}" for name, row in moved.items())
     return [
         *said,
-        f"Half of the last checkpoint's distance is reached at step (first to last of the layers that moved): {halves}.",
+        "Half of the last checkpoint's distance is reached at step (first to last of the layers "
+        f"that moved): {halves}.",
     ]
+
+
+def _half_words(half: dict) -> str:
+    """The steps of half the way, once where they are one, and their interval."""
+    steps = dict.fromkeys((half["first"], half["last"]))
+    return f"{' to '.join(map(str, steps))} [{half['low']}, {half['high']}]"
 
 
 def lines(summary: dict) -> list[str]:

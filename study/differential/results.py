@@ -1,4 +1,7 @@
-"""From per-text measures of two models to what is written and said: means, intervals, tests, and the layers that changed most."""
+"""From per-text measures of two models to what is written and said of them.
+
+Means, intervals, tests, and the layers that changed most.
+"""
 
 import itertools
 from collections.abc import Callable
@@ -10,7 +13,7 @@ from scipy.stats import false_discovery_control
 from eap import MIN_EXAMPLES
 from eap.resampling import FALSE_DISCOVERY, LEVEL, RESAMPLES, ends
 from study.differential import measures
-from study.differential.two_models import Comparison
+from study.differential.two_models import Measures
 from study.layers import order
 
 DECIMALS = 4  # of a change that is put into words: what rounds to nothing is no change
@@ -24,8 +27,9 @@ class Change:
 
     name: str
     label: str
-    values: Callable[[Comparison], np.ndarray]
+    values: Callable[[Measures], np.ndarray]
     signed: bool = False
+    of_attention: bool = False  # not of states
 
 
 def _blocks(name: str, sign: int = 1, offset: float = 0.0):
@@ -51,18 +55,30 @@ CHANGES = (  # the first is what a reader of layers.differential.json gets who n
         "update_relative_l2", "relative L2 of what the block adds", _blocks("update_relative_l2")
     ),
     Change("cosine", "1 - raw cosine", _blocks("cosine", -1, 1.0)),
-    Change("attention_kl", "attention KL(base || fine-tuned)", _heads("kl_base_finetuned")),
-    Change("attention_kl_reverse", "attention KL(fine-tuned || base)", _heads("kl_finetuned_base")),
+    Change(
+        "attention_kl",
+        "attention KL(base || fine-tuned)",
+        _heads("kl_base_finetuned"),
+        of_attention=True,
+    ),
+    Change(
+        "attention_kl_reverse",
+        "attention KL(fine-tuned || base)",
+        _heads("kl_finetuned_base"),
+        of_attention=True,
+    ),
     Change(
         "attention_kl_rest",
         "attention KL without the first token",
         _heads("kl_base_finetuned_rest"),
+        of_attention=True,
     ),
     Change(
         "entropy",
         "|change of attention entropy|",
         _heads("entropy_finetuned", "entropy_base"),
         signed=True,
+        of_attention=True,
     ),
     Change("magnitude", "|log ratio of magnitudes|", _blocks("log_magnitude_ratio"), signed=True),
 )
@@ -78,11 +94,10 @@ TOP = 3  # layers that are compared between measures
 ENTROPIES = ("entropy", "normalised_entropy", "entropy_rest", "normalised_entropy_rest")
 
 
-def summarise(comparison: Comparison, seed: int) -> dict:
+def summarise(comparison: Measures, seed: int) -> dict:
     """Everything that differential.json holds about the measures; every number that is printed or
-    plotted.
+    plotted. Of a stack without states, what is about its attention.
     """
-    n_texts = len(comparison.states["cosine"])
     heads = {
         name: {"mean": values.mean(0).tolist()} for name, values in sorted(comparison.heads.items())
     }
@@ -90,24 +105,25 @@ def summarise(comparison: Comparison, seed: int) -> dict:
         name: measures.over_texts(values.mean(-1), seed)
         for name, values in sorted(comparison.heads.items())
     }
-    summary = {
-        "texts": n_texts,
-        "level": LEVEL,
-        "resamples": RESAMPLES,
-        "states": ["embeddings", *map(str, range(comparison.n_layers)), "after final norm"],
-        "hidden": {
+    summary: dict = {"texts": comparison.n_texts, "level": LEVEL, "resamples": RESAMPLES}
+    if comparison.states:
+        between = map(str, range(comparison.n_layers))
+        summary["states"] = ["embeddings", *between, "after final norm"]
+        summary["hidden"] = {
             name: measures.over_texts(values, seed) for name, values in comparison.states.items()
-        },
+        }
+    summary |= {
         "attention": {"layers": layers, "heads": heads},
         "entropy_change": {name: head_change(comparison, name, seed) for name in ENTROPIES},
         "first_token_change": head_change(comparison, "first_token", seed),
-        "massive_dimensions": massive(comparison, n_texts),
-        **layer_changes(comparison, seed),
     }
+    if comparison.states:
+        summary["massive_dimensions"] = massive(comparison)
+    summary |= layer_changes(comparison, seed)
     return {**summary, "sentences": _sentences(summary)}
 
 
-def head_change(comparison: Comparison, name: str, seed: int) -> dict:
+def head_change(comparison: Measures, name: str, seed: int) -> dict:
     """An attention measure, fine-tuned minus base: overall, per layer and per head with intervals
     over texts.
 
@@ -140,17 +156,18 @@ def head_change(comparison: Comparison, name: str, seed: int) -> dict:
     }
 
 
-def massive(comparison: Comparison, n_texts: int) -> list[dict]:
+def massive(comparison: Measures) -> list[dict]:
     """The massive dimensions of the residual stream, most massive first: where, how many times the
     median, their share of |x|^2.
     """
+    n_texts = comparison.n_texts
     absolute, square = comparison.absolute[:, :-1] / n_texts, comparison.square[:, :-1] / n_texts
     times = absolute / np.median(absolute, axis=-1, keepdims=True).clip(measures.TINY)
     share = square / square.sum(-1, keepdims=True).clip(measures.TINY)
-    there = measures.massive_dimensions(absolute).any(0)
+    is_massive = np.any(measures.massive_dimensions(absolute), axis=0)  # (states, d_model)
     found = []
-    for dimension in np.flatnonzero(there.any(0)):
-        states = np.flatnonzero(there[:, dimension])
+    for dimension in np.flatnonzero(is_massive.any(0)):
+        states = np.flatnonzero(is_massive[:, dimension])
         entry = {
             "dimension": int(dimension),
             "layers": [int(state) - 1 for state in states if state > 0],
@@ -164,12 +181,12 @@ def massive(comparison: Comparison, n_texts: int) -> list[dict]:
     )
 
 
-def layer_changes(comparison: Comparison, seed: int) -> dict:
+def layer_changes(comparison: Measures, seed: int) -> dict:
     """{"changes": {measure: label, scores, order, share of resamples with the same first layer},
     "first_layers", "rank_agreement"}.
     """
     changes, scores = {}, []
-    for change in CHANGES:
+    for change in CHANGES if comparison.states else filter(_is_of_attention, CHANGES):
         values = change.values(comparison)
         score = _size(values.mean(0), change.signed)
         first = _size(measures.resampled_means(values, seed), change.signed).argmax(-1)
@@ -190,6 +207,10 @@ def layer_changes(comparison: Comparison, seed: int) -> dict:
         "top_shared": _top_shared(changes, comparison.n_layers),
         "rank_agreement": _rank_agreement(np.array(scores)),
     }
+
+
+def _is_of_attention(change: Change) -> bool:
+    return change.of_attention
 
 
 def _size(means: np.ndarray, signed: bool) -> np.ndarray:
@@ -234,8 +255,11 @@ def split_by_sign(table: dict[str, list]) -> tuple[list[int], list[int], list[in
     Only an interval that excludes zero counts, also when it is rounded (guard 26).
     """
     low, high = np.round(table["low"], DECIMALS), np.round(table["high"], DECIMALS)
-    return tuple(
-        np.flatnonzero(which).tolist() for which in (low > 0, high < 0, (low <= 0) & (high >= 0))
+    rose, fell, neither = low > 0, high < 0, (low <= 0) & (high >= 0)
+    return (
+        np.flatnonzero(rose).tolist(),
+        np.flatnonzero(fell).tolist(),
+        np.flatnonzero(neither).tolist(),
     )
 
 
@@ -249,14 +273,17 @@ def first_layer_sentence(firsts: dict[str, tuple[int, float]], texts: int, what:
     if not firsts:
         return "No measure sees a change."
     if texts < MIN_EXAMPLES:
-        return f"With {texts} texts (fewer than {MIN_EXAMPLES}) no claim is made about which layer is {what}."
-    sure, named = {layer for layer, share in firsts.values() if share >= LEVEL}, {}
+        few = f"With {texts} texts (fewer than {MIN_EXAMPLES})"
+        return f"{few} no claim is made about which layer is {what}."
+    sure = {layer for layer, share in firsts.values() if share >= LEVEL}
+    named: dict[int, list[str]] = {}
     if len(sure) > 1:
         verdict = f"The measures disagree about the layer that is {what}"
     elif sure and all(share >= LEVEL for _, share in firsts.values()):
         verdict = f"All measures agree which layer is {what}"
     else:
-        verdict = f"Which layer is {what} is not settled: not all measures have the same in {LEVEL:.0%} of resamples"
+        unsettled = f"not all measures have the same in {LEVEL:.0%} of resamples"
+        verdict = f"Which layer is {what} is not settled: {unsettled}"
     for name, (layer, share) in firsts.items():
         named.setdefault(layer, []).append(f"{name} in {share:.0%}")
     words = "; ".join(
@@ -267,9 +294,9 @@ def first_layer_sentence(firsts: dict[str, tuple[int, float]], texts: int, what:
 
 def lines(summary: dict) -> list[str]:
     """The tables and sentences that the script prints."""
+    similarity = [*_similarity_table(summary), ""] if "hidden" in summary else []
     return [
-        *_similarity_table(summary),
-        "",
+        *similarity,
         *_attention_table(summary),
         "",
         *_change_table(summary),
@@ -298,11 +325,7 @@ def _attention_table(summary: dict) -> list[str]:
     """Attention by layer: dH is the change of the entropy, `rest` without the first token;
     intervals stand in the JSON and the plots.
     """
-    layers, changes, hidden = (
-        summary["attention"]["layers"],
-        summary["entropy_change"],
-        summary["hidden"],
-    )
+    layers, changes = summary["attention"]["layers"], summary["entropy_change"]
     columns = {
         "KL b||f": layers["kl_base_finetuned"],
         "KL f||b": layers["kl_finetuned_base"],
@@ -312,11 +335,12 @@ def _attention_table(summary: dict) -> list[str]:
         "dH/log n": changes["normalised_entropy"]["layers"],
         "1st base": layers["first_token_base"],
         "1st tuned": layers["first_token_finetuned"],
-        "|x| base": {"mean": hidden["magnitude_base"]["mean"][1:]},
-        "|x| tuned": {"mean": hidden["magnitude_finetuned"]["mean"][1:]},
     }
+    if hidden := summary.get("hidden"):
+        columns["|x| base"] = {"mean": hidden["magnitude_base"]["mean"][1:]}
+        columns["|x| tuned"] = {"mean": hidden["magnitude_finetuned"]["mean"][1:]}
     rows = [f"{'':<17}" + "".join(f"{title:>11}" for title in columns)]
-    for layer in range(len(summary["states"]) - 2):
+    for layer in range(len(layers["kl_base_finetuned"]["mean"])):
         rows.append(
             f"{f'layer {layer}':<17}"
             + "".join(_number(table["mean"][layer]) for table in columns.values())
@@ -351,23 +375,23 @@ def _sentences(summary: dict) -> list[str]:
     if shared := summary["top_shared"]:
         verdict = ": all agree" if shared["least"] == shared["of"] else ""
         said.append(
-            f"Of their first {shared['of']} layers two measures share {shared['mean']:.1f} on average, at least {shared['least']} "
-            f"(random layers: {shared['chance']:.2f}){verdict}."
+            f"Of their first {shared['of']} layers two measures share {shared['mean']:.1f} on "
+            f"average, at least {shared['least']} (random layers: {shared['chance']:.2f}){verdict}."
         )
-    if summary["massive_dimensions"]:
+    if summary.get("massive_dimensions"):
         said.append(
-            "Massive dimensions of the residual stream (at most, base -> fine-tuned: times the median dimension, share of |x|^2): "
+            "Massive dimensions of the residual stream (at most, base -> fine-tuned: times the "
+            "median dimension, share of |x|^2): "
             + "; ".join(map(_massive_words, summary["massive_dimensions"][:5]))
             + ". They weigh most in the raw cosine."
         )
-    return [*said, *_first_token_sentences(summary), *_entropy_sentences(summary)]
+    if "hidden" in summary:
+        said.append(_first_state_sentence(summary["hidden"]))
+    return [*said, _first_token_sentence(summary), *_entropy_sentences(summary)]
 
 
-def _first_token_sentences(summary: dict) -> list[str]:
-    """How unlike the others the first token's state is, which is why it is left out; and whether
-    attention to it changed.
-    """
-    hidden, layers = summary["hidden"], summary["attention"]["layers"]
+def _first_state_sentence(hidden: dict) -> str:
+    """How unlike the others the first token's state is, which is why it is left out."""
     times = [
         np.max(
             np.array(hidden[f"first_{name}"]["mean"][:-1])
@@ -375,6 +399,15 @@ def _first_token_sentences(summary: dict) -> list[str]:
         )
         for name in ("base", "finetuned")
     ]
+    return (
+        f"The first token's |x| is at most {times[0]:.1f} (base) and {times[1]:.1f} (fine-tuned) "
+        "times the others': it is left out."
+    )
+
+
+def _first_token_sentence(summary: dict) -> str:
+    """Whether attention to the first token changed."""
+    layers = summary["attention"]["layers"]
     weight = [np.mean(layers[f"first_token_{name}"]["mean"]) for name in ("base", "finetuned")]
     change = summary["first_token_change"]
     mean, low, high = [
@@ -382,20 +415,19 @@ def _first_token_sentences(summary: dict) -> list[str]:
     ]
     few = summary["texts"] < MIN_EXAMPLES
     verdict = "no claim" if few or low <= 0 <= high else "it fell" if high < 0 else "it rose"
-    return [
-        f"The first token's |x| is at most {times[0]:.1f} (base) and {times[1]:.1f} (fine-tuned) times the others': it is left out.",
+    return (
         f"Attention to the first token, mean over heads: {weight[0]:.3f} -> {weight[1]:.3f}, "
         f"change {mean:+.{DECIMALS}f} [{low:+.{DECIMALS}f}, {high:+.{DECIMALS}f}]: {verdict}; "
         f"{change['heads_lower']} heads lower, {change['heads_higher']} higher at a "
-        f"false-discovery rate of {change['false_discovery_rate']:.0%}.",
-    ]
+        f"false-discovery rate of {change['false_discovery_rate']:.0%}."
+    )
 
 
 def _massive_words(entry: dict) -> str:
-    words = (
+    words = [
         f"{entry[f'times_median_{model}']:.0f}x, {entry[f'share_of_square_{model}']:.0%}"
         for model in ("base", "finetuned")
-    )
+    ]
     return f"dimension {entry['dimension']}: " + " -> ".join(words)
 
 
@@ -408,19 +440,22 @@ def _entropy_sentences(summary: dict) -> list[str]:
         change = summary["entropy_change"][name]
         share = change["share_of_heads_lower"]
         said.append(
-            f"{words}: lower in {share['mean']:.0%} [{share['low']:.0%}, {share['high']:.0%}] of {change['heads_total']} heads; "
-            f"at a false-discovery rate of {change['false_discovery_rate']:.0%} {change['heads_lower']} heads are lower, "
+            f"{words}: lower in {share['mean']:.0%} [{share['low']:.0%}, {share['high']:.0%}] of "
+            f"{change['heads_total']} heads; at a false-discovery rate of "
+            f"{change['false_discovery_rate']:.0%} {change['heads_lower']} heads are lower, "
             f"{change['heads_higher']} higher."
         )
         if summary["texts"] < MIN_EXAMPLES:
             said.append(
-                f"With {summary['texts']} texts (fewer than {MIN_EXAMPLES}) no claim is made by layer."
+                f"With {summary['texts']} texts (fewer than {MIN_EXAMPLES}) no claim is made by "
+                "layer."
             )
             continue
-        rose, fell, neither = (
+        rose, fell, neither = [
             ", ".join(map(str, found)) or "none" for found in split_by_sign(change["layers"])
-        )
+        ]
         said.append(
-            f"By layer (interval excludes zero): rose in {rose}; fell in {fell}; no claim about {neither}."
+            f"By layer (interval excludes zero): rose in {rose}; fell in {fell}; no claim about "
+            f"{neither}."
         )
     return said

@@ -1,7 +1,10 @@
-"""Two models side by side on the same tokens: their residual streams and attention weights, reduced text by text.
+"""Two models side by side on the same tokens: streams and attention weights, reduced by text.
 
-Memory holds one batch's states and one layer's attention weights, which are computed from what the layer read.
+Memory holds one batch's states and one layer's attention weights, which are computed from what the
+layer read.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,30 +13,41 @@ from eap import InputError
 from eap.hooks import hooked
 from study.differential import measures
 
-GEOMETRY_POSITIONS = (
-    256  # CKA and RSA compare pairs of positions: at most so many, evenly spaced, of each text
-)
-ATTENTION_BYTES = 16e6  # of one layer's weights of one model in a batch: larger ones leave the cache; a long text alone may need more
-STATES = {  # name -> function of (base, finetuned) states (states, positions, d_model)
-    "cosine": measures.cosine,
-    "centred_cosine": measures.centred_cosine,
-    "relative_l2": measures.relative_l2,
-    "update_relative_l2": lambda x, y: measures.relative_l2(_updates(x), _updates(y)),
-    "magnitude_base": lambda x, y: measures.magnitude(x),
-    "magnitude_finetuned": lambda x, y: measures.magnitude(y),
-    "log_magnitude_ratio": lambda x, y: (measures.magnitude(y) / measures.magnitude(x)).log(),
-}
-GEOMETRY = {
-    "cka": measures.cka,
-    "rsa": measures.rsa,
-}  # the same, on at most GEOMETRY_POSITIONS positions
+# CKA and RSA compare pairs of positions: at most so many, evenly spaced, of each text.
+GEOMETRY_POSITIONS = 256
+# Of one layer's weights of one model in a batch: larger ones leave the cache. A long text alone may
+# need more.
+ATTENTION_BYTES = 16e6
 
 
-def _updates(states: torch.Tensor) -> torch.Tensor:
-    """What each block adds to the stream; the embeddings and the final norm, which add nothing,
-    stand for themselves.
+class Streams(NamedTuple):
+    """What a model's blocks wrote on one text: two tensors (states, positions, d_model).
+
+    The states are the embeddings, the stream after each block, and that after the final norm.
     """
-    return torch.cat([states[:1], states[1:-1] - states[:-2], states[-1:]])
+
+    states: torch.Tensor
+    updates: torch.Tensor  # what each block adds; the first and the last stand for themselves
+
+    def without_first(self) -> "Streams":
+        """Those of all positions but the first (guard 4)."""
+        return Streams(self.states[:, 1:], self.updates[:, 1:])
+
+
+# name -> function of (base's, fine-tuned model's) Streams, which gives (states,)
+STATES = {
+    "cosine": lambda x, y: measures.cosine(x.states, y.states),
+    "centred_cosine": lambda x, y: measures.centred_cosine(x.states, y.states),
+    "relative_l2": lambda x, y: measures.relative_l2(x.states, y.states),
+    "update_relative_l2": lambda x, y: measures.relative_l2(x.updates, y.updates),
+    "magnitude_base": lambda x, y: measures.magnitude(x.states),
+    "magnitude_finetuned": lambda x, y: measures.magnitude(y.states),
+    "log_magnitude_ratio": lambda x, y: (
+        measures.magnitude(y.states) / measures.magnitude(x.states)
+    ).log(),
+}
+# name -> function of two tensors (states, at most GEOMETRY_POSITIONS, d_model)
+GEOMETRY = {"cka": measures.cka, "rsa": measures.rsa}
 
 
 def require_comparable(base, finetuned, names: tuple[str, str]) -> None:
@@ -41,14 +55,19 @@ def require_comparable(base, finetuned, names: tuple[str, str]) -> None:
 
     Comparisons position by position, head by head, need that.
     """
-    ours, theirs = (
+    ours, theirs = [
         {
             "architecture": adapter.model.config.model_type,
             "shape": str(adapter.graph),
             "vocabulary": adapter.vocabulary_size,
         }
         for adapter in (base, finetuned)
-    )
+    ]
+    require_same(ours, theirs, names)
+
+
+def require_same(ours: dict, theirs: dict, names: tuple[str, str]) -> None:
+    """Raise InputError naming the first of these facts in which two models differ."""
     for key, value in ours.items():
         if value != theirs[key]:
             raise InputError(
@@ -70,26 +89,57 @@ def plan_batches(lengths: list[int], n_heads: int, batch_size: int | None) -> li
     return batches
 
 
-class Comparison:
-    """Per-text measures of two models, filled batch by batch.
+class Measures:
+    """Per-text measures of two models over the layers of one stack, filled text by text.
 
     `states[name]` (texts, states), `heads[name]` (texts, layers, heads). The states are the
     embeddings, the residual stream after each block (before any norm), and, last, the stream after
     the final norm: the last of transformers' own `hidden_states` is that one, and comparing it as a
-    layer shows the norm's weights (guard 3). Both models are given as `eap` adapters, which compute
-    attention weights from the streams, whatever attention function the models run (guard 6).
+    layer shows the norm's weights (guard 3). Without a `d_model` there are no states.
+    """
+
+    def __init__(self, n_texts: int, n_layers: int, n_heads: int, d_model: int | None):
+        self.n_texts, self.n_layers, n_states = n_texts, n_layers, n_layers + 2
+        names = [*STATES, *GEOMETRY, "first_base", "first_finetuned"] if d_model else []
+        self.states = {name: np.zeros((n_texts, n_states)) for name in names}
+        self.heads, self.shape = {}, (n_texts, n_layers, n_heads)
+        # per dimension, summed over texts: mean |x| and mean x^2 over positions
+        self.absolute = np.zeros((2, n_states, d_model or 0))
+        self.square = np.zeros((2, n_states, d_model or 0))
+
+    def add_attention(self, layer: int, row: int, found: dict[str, torch.Tensor]) -> None:
+        """Keep the measures of one layer's attention, (heads,) each, as those of text `row`."""
+        for name, values in found.items():
+            kept = self.heads.setdefault(name, np.zeros(self.shape))
+            kept[row, layer] = values.cpu().numpy()
+
+    def add_states(self, row: int, base: Streams, finetuned: Streams) -> None:
+        """Keep the measures of both models' float32 streams as those of text `row`."""
+        for name, streams in (("first_base", base), ("first_finetuned", finetuned)):
+            self.states[name][row] = streams.states[:, 0].norm(dim=-1).cpu().numpy()
+        base, finetuned = base.without_first(), finetuned.without_first()
+        for name, measure in STATES.items():
+            self.states[name][row] = measure(base, finetuned).cpu().numpy()
+        x, y = base.states, finetuned.states
+        n_spaced = min(x.shape[1], GEOMETRY_POSITIONS)
+        spaced = torch.linspace(0, x.shape[1] - 1, n_spaced).round().long().to(x.device)
+        for name, measure in GEOMETRY.items():
+            self.states[name][row] = measure(x[:, spaced], y[:, spaced]).cpu().numpy()
+        self.absolute += np.stack([states.abs().mean(1).cpu().numpy() for states in (x, y)])
+        self.square += np.stack([states.square().mean(1).cpu().numpy() for states in (x, y)])
+
+
+class Comparison(Measures):
+    """Two decoders, given as `eap` adapters, filled batch by batch.
+
+    Adapters compute attention weights from the streams, whatever attention function the models run
+    (guard 6).
     """
 
     def __init__(self, base, finetuned, n_texts: int):
-        self.base, self.finetuned, graph = base, finetuned, base.graph
-        self.n_layers, n_states = graph.n_layers, graph.n_layers + 2
-        self.states = {
-            name: np.zeros((n_texts, n_states))
-            for name in [*STATES, *GEOMETRY, "first_base", "first_finetuned"]
-        }
-        self.heads, self.shape = {}, (n_texts, graph.n_layers, graph.n_heads)
-        # per dimension, summed over texts: mean |x| and mean x^2 over positions
-        self.absolute, self.square = (np.zeros((2, n_states, graph.d_model)) for _ in range(2))
+        graph = base.graph
+        super().__init__(n_texts, graph.n_layers, graph.n_heads, graph.d_model)
+        self.base, self.finetuned = base, finetuned
 
     @torch.no_grad()
     def add(self, rows: list[int], sequences: list[list[int]]) -> None:
@@ -100,38 +150,21 @@ class Comparison:
         ).to(self.base.model.device)
         x, y = states(self.base, padded), states(self.finetuned, padded)
         for layer in range(self.n_layers):
+            window = self.base.softmax(layer).window
             ours = self.base.attention_weights(layer, x[layer])
             theirs = self.finetuned.attention_weights(layer, y[layer])
-            self._add_attention(layer, rows, lengths, ours, theirs)
-        for place, row in enumerate(rows):
-            self._add_states(
-                row, x[:, place, : lengths[place]].float(), y[:, place, : lengths[place]].float()
-            )
-
-    def _add_attention(self, layer, rows, lengths, ours, theirs):
-        window = self.base.softmax(layer).window
+            for place, (row, n) in enumerate(zip(rows, lengths, strict=True)):
+                seen = ours[place, :, :n, :n], theirs[place, :, :n, :n]
+                self.add_attention(layer, row, measures.attention_measures(*seen, window))
         for place, (row, n) in enumerate(zip(rows, lengths, strict=True)):
-            for name, values in measures.attention_measures(
-                ours[place, :, :n, :n], theirs[place, :, :n, :n], window
-            ).items():
-                self.heads.setdefault(name, np.zeros(self.shape))[row, layer] = values.cpu().numpy()
+            ours, theirs = x[:, place, :n].float(), y[:, place, :n].float()
+            self.add_states(row, _streams(ours), _streams(theirs))
 
-    def _add_states(self, row, x, y):
-        for name, first in (("first_base", x[:, 0]), ("first_finetuned", y[:, 0])):
-            self.states[name][row] = first.norm(dim=-1).cpu().numpy()
-        x, y = x[:, 1:], y[:, 1:]
-        for name, measure in STATES.items():
-            self.states[name][row] = measure(x, y).cpu().numpy()
-        spaced = (
-            torch.linspace(0, x.shape[1] - 1, min(x.shape[1], GEOMETRY_POSITIONS))
-            .round()
-            .long()
-            .to(x.device)
-        )
-        for name, measure in GEOMETRY.items():
-            self.states[name][row] = measure(x[:, spaced], y[:, spaced]).cpu().numpy()
-        self.absolute += np.stack([states.abs().mean(1).cpu().numpy() for states in (x, y)])
-        self.square += np.stack([states.square().mean(1).cpu().numpy() for states in (x, y)])
+
+def _streams(states: torch.Tensor) -> Streams:
+    """The `Streams` of a model in which every block adds to the stream that it reads."""
+    added = states[1:-1] - states[:-2]
+    return Streams(states, torch.cat([states[:1], added, states[-1:]]))
 
 
 def states(adapter, ids: torch.Tensor) -> torch.Tensor:

@@ -108,6 +108,9 @@ SECTIONS = (
             ("Layers that changed most", "changes"),
             ("Attention entropy, fine-tuned minus base", "entropy_change"),
             ("Massive dimensions", "massive_dimensions"),
+            ("Encoder's attention entropy, fine-tuned minus base", "parts.encoder.entropy_change"),
+            ("Decoder's attention entropy, fine-tuned minus base", "parts.decoder.entropy_change"),
+            ("Cross attention's entropy, fine-tuned minus base", "parts.cross.entropy_change"),
         ),
     ),
     Section(
