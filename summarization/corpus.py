@@ -22,7 +22,7 @@ FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parque
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
 NEWSROOM = Path(__file__).with_name("newsroom.py")
-NO_SPLITS = "{} has no splits: rows for {} are taken from all of it, and a model fine-tuned on it may have seen them"
+NO_SPLITS = "{} has no splits: rows for {} are of all of it; a model tuned on it has seen them"
 
 
 class NoSplit(InputError):
