@@ -1,13 +1,14 @@
 """How does the circuit move while the model is fine-tuned, and is that more than noise?
 
-Reads   circuits in training order: a folder of C_step{N}.json, or files; C_*.examples.safetensors beside them, if there, for the noise
-        floor, the intervals and the test of every edge; with --training the loss of the fine-tuning run; with --pairs also its
-        checkpoint-N and pairs that extraction did not see, for the faithfulness of the circuits at each checkpoint
-Writes  evolution.json, layers.evolution.json, evolution.{change,jaccard,layers}.png and, with what they need,
-        evolution.{trajectories,moved,faithfulness}.png in --output_dir
+Reads   circuits in training order: a folder of C_step{N}.json, or files; C_*.examples.safetensors
+        beside them, if there, for the noise floor, the intervals and the test of every edge; with
+        --training the loss of the fine-tuning run; with --pairs also its checkpoint-N and pairs
+        that extraction did not see, for the faithfulness of the circuits at each checkpoint
+Writes  evolution.json, layers.evolution.json, evolution.{change,jaccard,layers}.png and, with what
+        they need, evolution.{trajectories,moved,faithfulness}.png in --output_dir
 
-    python analyze_circuit_evolution.py --circuits outputs/circuits --training model_outputs/gpt2_20k_finetuned \
-        --pairs data/pairs_eval.jsonl
+    python analyze_circuit_evolution.py --circuits outputs/circuits \
+        --training model_outputs/gpt2_20k_finetuned --pairs data/pairs_eval.jsonl
 """
 
 import contextlib
@@ -17,16 +18,23 @@ from runs import console, devices, disk, flags, records
 from study.evolution import reading
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
-CIRCUITS = [
-    "C_before_summarization.json",
-    "C_after_summarization.json",
-]  # or a folder of C_step{N}.json
-TRAINING = ""  # folder of the fine-tuning run, or its training.json: draws the loss above the change; empty for none
-PAIRS = ""  # pairs that extraction did not see, data/pairs_eval.jsonl: runs the circuits in the run's checkpoints; empty: left out
-METRICS = "kl,nll"  # of the faithfulness. kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
-N_RANDOM = 3  # random circuits beside them at the first and the last checkpoint; each costs about as much as the circuit itself
-RESAMPLES = 100  # extractions on resampled examples per checkpoint, 0.03 s each; more make the edges of the noise floor surer; 0 or 1: none
-TRAJECTORIES = 8  # at most so many edges' scores are drawn over the checkpoints: those that changed most beyond noise
+# files, or a folder of C_step{N}.json
+CIRCUITS = ["C_before_summarization.json", "C_after_summarization.json"]
+# folder of the fine-tuning run, or its training.json: draws the loss above the change; empty: none
+TRAINING = ""
+# pairs that extraction did not see, data/pairs_eval.jsonl: runs the circuits in the run's
+# checkpoints; empty: left out
+PAIRS = ""
+# of the faithfulness. kl: does the circuit predict what the model predicts; nll: does it fit the
+# summary as well
+METRICS = "kl,nll"
+# random circuits beside them at the first and the last checkpoint; each costs about as much as the
+# circuit itself
+N_RANDOM = 3
+# extractions on resampled examples per checkpoint, 0.03 s each; more make the edges of the noise
+# floor surer; 0 or 1: none
+RESAMPLES = 100
+TRAJECTORIES = 8  # edges drawn over the checkpoints at most: those that changed most beyond noise
 
 # what every script has
 MAX_EXAMPLES = "all"  # pairs on which circuits are run; of the stored scores all are used
@@ -106,52 +114,54 @@ def main(argv=None):
     if models:
         running.require_own_models(settings, checkpoints, models)
     with one_thread():
-        found = results.evolve(
+        evolution = results.evolve(
             checkpoints,
             args.resamples,
             trajectories=args.trajectories,
             seed=args.seed,
             progress=lambda items: out.progress(items, "resampling"),
         )
-    found = {"format": 1, "seed": args.seed, **found}
+    evolution = {"format": 1, "seed": args.seed, **evolution}
     if training:
         log = disk.read_json(training, "training.json")
-        found["training"] = {name: log.get(name, []) for name in ("loss", "validation")}
-    found["faithfulness"] = None
+        evolution["training"] = {name: log.get(name, []) for name in ("loss", "validation")}
+    evolution["faithfulness"] = None
     if models:
         devices.seed_everything(args.seed)
-        found["faithfulness"] = running.measure(settings, checkpoints, models)
-    write(args, found)
+        evolution["faithfulness"] = running.measure(settings, checkpoints, models)
+    write(args, evolution)
     run.finish()
 
 
-def write(args, found: dict) -> None:
+def write(args, evolution: dict) -> None:
     """The JSON files, the plots, and the tables on stdout."""
     from study import captions, layers
     from study.evolution import faithfulness, figures, headline, words
     from study.headline import show
 
-    folder, out = Path(args.output_dir), console.Console.of(vars(args))
+    folder, shown = Path(args.output_dir), console.Console.of(vars(args))
     tables = [
         "Faithfulness at each checkpoint left out: give --training with the run's folder and "
         "--pairs data/pairs_eval.jsonl."
     ]
-    if found["faithfulness"]:
-        tables = faithfulness.table(found["faithfulness"])
-        found["sentences"] += faithfulness.sentences(found["faithfulness"])
-    found["captions"] = captions.of("evolution")
-    disk.write_json(folder / "evolution.json", found)
-    layers.write_layers(folder / "layers.evolution.json", "evolution", found["layers"])
-    known = [name for name in ("trajectories", "faithfulness") if found[name]]
+    if evolution["faithfulness"]:
+        tables = faithfulness.table(evolution["faithfulness"])
+        evolution["sentences"] += faithfulness.sentences(evolution["faithfulness"])
+    evolution["captions"] = captions.of("evolution")
+    disk.write_json(folder / "evolution.json", evolution)
+    layers.write_layers(folder / "layers.evolution.json", "evolution", evolution["layers"])
+    known = [name for name in ("trajectories", "faithfulness") if evolution[name]]
     for name in (*PLOTS, *known):
         make = getattr(figures, f"{name}_figure")
-        disk.save_figure(lambda make=make: make(found), folder / f"evolution.{name}.png")
-    if found["moved"]:
-        disk.drawn(lambda path: figures.moved_drawing(found, path), folder / "evolution.moved.png")
-    drawn = [*PLOTS, *known, *(["moved"] if found["moved"] else [])]
+        disk.save_figure(lambda make=make: make(evolution), folder / f"evolution.{name}.png")
+    if evolution["moved"]:
+        disk.drawn(
+            lambda path: figures.moved_drawing(evolution, path), folder / "evolution.moved.png"
+        )
+    drawn = [*PLOTS, *known, *(["moved"] if evolution["moved"] else [])]
     outputs = [folder / "evolution.json", folder / "layers.evolution.json"]
     outputs += [folder / f"evolution.{name}.png" for name in drawn]
-    show(out, headline.headline(found), outputs, [*tables, "", *words.lines(found)])
+    show(shown, headline.headline(evolution), outputs, [*tables, "", *words.lines(evolution)])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """How much of the model's behaviour does a circuit carry, on examples that it was not found on?
 
-f = (m(circuit) - m(empty)) / (m(full) - m(empty)), a ratio of means over examples, with KL(model || circuit) in nats, over circuit sizes.
-1: the circuit does what the model does; 0: no more than the corrupted run. Beside it stand its nulls: random circuits of the same size,
-random ones with the same edges per pair of layers, and the complement; the causal control, in which other sentences are corrupted; and
-with --other_circuit and --other_model_path cross-faithfulness: each circuit run in the other model.
+f = (m(circuit) - m(empty)) / (m(full) - m(empty)), a ratio of means over examples, with
+KL(model || circuit) in nats, over circuit sizes. 1: the circuit does what the model does; 0: no
+more than the corrupted run. Beside it stand its nulls: random circuits of the same size, random
+ones with the same edges per pair of layers, and the complement; the causal control, in which other
+sentences are corrupted; and with --other_circuit and --other_model_path cross-faithfulness: each
+circuit run in the other model.
 
-Reads   a circuit, the model it belongs to, pairs kept from extraction; another circuit, another model
+Reads   a circuit, the model it belongs to, pairs kept from extraction; another circuit, another
+        model
 Writes  faithfulness.json and faithfulness.png in --output_dir; examples.json, a few pairs token by
         token, for the report
 
@@ -22,11 +25,14 @@ from study.faithfulness.settings import Settings
 CIRCUIT = "C_before_summarization.json"  # from extract_summarization_circuit.py, or EAP-IG's JSON
 MODEL_PATH = "gpt2"  # the model the circuit was found in
 PAIRS = "data/pairs_eval.jsonl"  # examples that extraction did not see
-FRACTIONS = ".001,.002,.005,.01,.02,.05,.1,.2,.5,1"  # of all edges, by |score|; the areas CPR and CMD integrate over them
+# of all edges, by |score|; the areas CPR and CMD integrate over them
+FRACTIONS = ".001,.002,.005,.01,.02,.05,.1,.2,.5,1"
 RANDOM_FRACTIONS = ".01,.02,.05,.1"  # sizes at which random circuits and complements are run
-CROSS_FRACTIONS = ".001,.002,.005,.01,.02,.05,.1,.2,.5,1"  # sizes for the causal control and cross-faithfulness; fewer save time
+# sizes for the causal control and cross-faithfulness; fewer save time
+CROSS_FRACTIONS = ".001,.002,.005,.01,.02,.05,.1,.2,.5,1"
 N_RANDOM = 10  # random circuits per size, and as many matched ones; fewer make their range rougher
-METRICS = "kl,nll"  # kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
+# kl: does the circuit predict what the model predicts; nll: does it fit the summary as well
+METRICS = "kl,nll"
 ABLATION = "patching"  # what edges outside carry: the corrupted run, zero, mean
 EXAMPLES = 3  # pairs shown token by token in examples.json, for the report; 0: none
 RESAMPLES = 1000  # bootstrap resamples of the examples for the intervals

@@ -1,14 +1,16 @@
-"""How stable is a circuit? Overlap of circuits with its chance level, and of one circuit with itself on other examples and inputs.
+"""How stable is a circuit, on other examples and other inputs, and how far do circuits overlap?
 
-Jaccard stands beside what two random circuits of the same sizes would have, the noise floor (the same extraction on resampled
-examples), and the Spearman correlation of all scores, which does not depend on where the circuit is cut. Whether two circuits differ
-is answered by a p value from swapping the two models' labels example by example.
+Jaccard stands beside what two random circuits of the same sizes would have, the noise floor (the
+same extraction on resampled examples), and the Spearman correlation of all scores, which does not
+depend on where the circuit is cut. Whether two circuits differ is answered by a p value from
+swapping the two models' labels example by example.
 
-Reads   circuits with their per-example scores; with --model_path also the pairs, for the first circuit's extraction from perturbed
-        inputs and by other corruptions, metrics and methods
-Writes  robustness.json, robustness.png and, with --model_path, robustness.matrix.png in --output_dir
+Reads   circuits with their per-example scores; with --model_path also the pairs, for the first
+        circuit's extraction from perturbed inputs and by other corruptions, metrics and methods
+Writes  robustness.json, robustness.png and, with --model_path, robustness.matrix.png in
+        --output_dir
 
-    python evaluate_robustness.py --circuits C_before_summarization.json --model_path demo --pairs data/pairs.jsonl
+    python evaluate_robustness.py --circuits C_before_summarization.json --model_path demo
 """
 
 import argparse
@@ -22,7 +24,8 @@ from study.robustness.settings import Settings
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 CIRCUITS = ("C_before_summarization.json", "C_after_summarization.json")  # every two are compared
 PAIRS = "data/pairs.jsonl"  # with --model_path: the pairs that the first circuit was extracted from
-LEVELS = ".1,.2,.3,.4,.5,.6,.7,.8,.9"  # shares of the salient tokens that are corrupted; 1 is the circuit itself
+# shares of the salient tokens that are corrupted; 1 is the circuit itself
+LEVELS = ".1,.2,.3,.4,.5,.6,.7,.8,.9"
 # The first circuit is extracted again for each of these: mask, swap:SEED (other drawings of the
 # corruption), control (other sentences corrupted); a metric; a method (EAP with nll where the
 # metric is flat). Each costs an extraction.

@@ -1,15 +1,21 @@
-"""How does the model become a summarizer: fine-tunes it on articles with highlights and keeps checkpoints along the way.
+"""How does the model become a summarizer? Fine-tunes it on articles and keeps checkpoints.
 
-Reads   a causal language model and a data set (train and validation split; without splits a part is held out)
-Writes  <output_dir>/checkpoint-N/   weights, tokenizer and Trainer's state at each scheduled step; step 0 and the last always
+Reads   a causal language model and a data set (train and validation split; without splits a part
+        is held out)
+Writes  <output_dir>/checkpoint-N/   weights, tokenizer and Trainer's state at each scheduled step;
+                                     step 0 and the last always
         <output_dir>/                the final model itself
-        <output_dir>/latents/checkpoint-N.safetensors   residual streams of a probe set (keys: study/differential/latents.py)
-        <output_dir>/training.json, training.png        training loss and validation NLL along the schedule
+        <output_dir>/latents/checkpoint-N.safetensors   residual streams of a probe set (keys:
+                                                        study/differential/latents.py)
+        <output_dir>/training.json, training.png        training loss and validation NLL along the
+                                                        schedule
 
-The loss falls on the summary and its end-of-text only. NLL: nats per summary token, mean over examples of the example's mean.
-The same command goes on after an interruption, bit for bit. Several devices: torchrun --nproc_per_node 4 run_finetuning_...
+The loss falls on the summary and its end-of-text only. NLL: nats per summary token, mean over
+examples of the example's mean. The same command goes on after an interruption, bit for bit. Several
+devices: torchrun --nproc_per_node 4 run_finetuning_...
 
-    python run_finetuning_with_checkpoints.py --model_path demo --dataset demo --output_dir model_outputs/demo_finetuned
+    python run_finetuning_with_checkpoints.py --model_path demo --dataset demo \
+        --output_dir model_outputs/demo_finetuned
 """
 
 from pathlib import Path
@@ -25,7 +31,9 @@ DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_d
 ARTICLE_COLUMN = ""  # the data set's name for it; empty: article, document, text, dialogue, ...
 SUMMARY_COLUMN = ""  # likewise; empty: highlights, summary, abstract, ...
 SUBSET_TRAIN_SIZE = 20000  # training articles: the first of a seeded shuffle
-VALIDATION_SIZE = 200  # validation articles for the NLL along the schedule; each checkpoint's evaluation costs as many forward passes
+# validation articles for the NLL along the schedule; each checkpoint's evaluation costs as many
+# forward passes
+VALIDATION_SIZE = 200
 OUTPUT_DIR = "model_outputs/gpt2_20k_finetuned"
 
 # prompts
@@ -34,13 +42,12 @@ INSTRUCTION = ""  # of a chat prompt; empty: Summarize this news article in two 
 MAX_LENGTH = 0  # tokens of prompt and summary at most; 0: the model's context
 
 # when a checkpoint is kept
-CHECKPOINT_SCHEDULE = (
-    "log"  # log: 0 and steps in geometric progression from 1 to the last; even: equidistant
-)
-NUM_CHECKPOINTS = 10  # of a schedule, step 0 and the last included; each holds weights and optimizer, three times the weights' size
-PROBE_EXAMPLES = (
-    32  # validation examples whose residual streams are saved at each checkpoint; 0 saves none
-)
+# log: 0 and steps in geometric progression from 1 to the last; even: equidistant
+CHECKPOINT_SCHEDULE = "log"
+# of a schedule, step 0 and the last included; each holds weights and optimizer, three times the
+# weights' size
+NUM_CHECKPOINTS = 10
+PROBE_EXAMPLES = 32  # validation examples with residual streams at each checkpoint; 0 saves none
 PROBE_POSITIONS = 8  # positions of each, evenly spaced, the first token left out
 EARLY_STOPPING_PATIENCE = 0  # stop after so many evaluations without a better NLL; 0: never
 
@@ -51,7 +58,9 @@ MAX_STEPS = -1  # optimizer steps; overrides the epochs if positive
 PER_DEVICE_TRAIN_BATCH_SIZE = 8  # --batch_size, the flag of every script, overrides it
 PER_DEVICE_EVAL_BATCH_SIZE = 8
 GRADIENT_ACCUMULATION_STEPS = 1
-WARMUP_STEPS = 0.0  # steps, or below 1 a share of all; with any, the first step has a rate of 0 and checkpoint-1 is checkpoint-0
+# steps, or below 1 a share of all; with any, the first step has a rate of 0 and checkpoint-1 is
+# checkpoint-0
+WARMUP_STEPS = 0.0
 WEIGHT_DECAY = 0.01
 LR_SCHEDULER_TYPE = "linear"
 OPTIM = "adamw_torch"
@@ -60,9 +69,8 @@ ADAM_BETA1 = 0.9
 ADAM_BETA2 = 0.999
 ADAM_EPSILON = 1e-8
 LABEL_SMOOTHING_FACTOR = 0.0
-TRAIN_SAMPLING_STRATEGY = (
-    "random"  # group_by_length wastes less on padding, and orders the data differently
-)
+# group_by_length wastes less on padding, and orders the data differently
+TRAIN_SAMPLING_STRATEGY = "random"
 DATALOADER_NUM_WORKERS = 0
 BF16 = False  # mixed precision in bfloat16; weights stay in --dtype
 TF32 = True  # where the GPU has it, training multiplies in TF32: faster, 10 bits of mantissa
@@ -84,40 +92,32 @@ BATCH_SIZE = "auto"  # examples at a time; auto: planned from the free memory
 SEED = 0  # of every random choice
 DEVICE = "auto"  # auto: the GPU if there is one; cpu, cuda, cuda:1, mps
 DTYPE = "float32"  # of the model: float32, bfloat16 or float64
-
-
 # --------------------------------------------------------------------------------------------
+
+
+OUTPUTS = ("model.safetensors", "training.json", "training.png")
+RESUME = """go on from this checkpoint, or from the last whole one of --output_dir, which happens by
+itself as well"""
+
+
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, OUTPUT_DIR, globals())
     add = parser.add_argument
-    add(
-        "--model_path", type=flags.text, help="Hub id, folder, checkpoint-N, adapter folder or demo"
-    )
+    model = "Hub id, folder, checkpoint-N, adapter folder or demo"
+    add("--model_path", type=flags.text, help=model)
     add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder or demo")
     add("--subset_train_size", type=flags.positive_int, help="training articles")
     add("--validation_size", type=flags.positive_int, help="validation articles")
     add("--checkpoint_schedule", choices=["log", "even"])
     add("--num_checkpoints", type=flags.positive_int, help="of the schedule")
-    add(
-        "--checkpoint_steps",
-        type=flags.int_list,
-        help="steps of the checkpoints, as in 0,10,100, in place of a schedule",
-    )
+    steps = "steps of the checkpoints, as in 0,10,100, in place of a schedule"
+    add("--checkpoint_steps", type=flags.int_list, help=steps)
     add("--probe_examples", type=flags.count, help="examples of the latents; 0 for none")
     add("--probe_positions", type=flags.positive_int, help="positions of each")
-    add(
-        "--resume_from_checkpoint",
-        nargs="?",
-        const="last",
-        metavar="PATH",
-        help="go on from this checkpoint, or from the last whole one of --output_dir, which happens by itself as well",
-    )
-    add(
-        "--early_stopping_patience",
-        type=flags.count,
-        help="stop after so many evaluations without a better NLL; 0: never",
-    )
+    add("--resume_from_checkpoint", nargs="?", const="last", metavar="PATH", help=RESUME)
+    patience = "stop after so many evaluations without a better NLL; 0: never"
+    add("--early_stopping_patience", type=flags.count, help=patience)
     add("--learning_rate", type=flags.natural_float)
     add("--per_device_eval_batch_size", type=flags.positive_int)
     add("--optim", type=flags.text)
@@ -146,7 +146,7 @@ def main(argv=None):
     columns = corpus.Columns(args.article_column, args.summary_column)
     folder = Path(args.output_dir)
     kept = checkpoints.complete_checkpoints(folder)  # of this very run, or Run refuses
-    outputs = [folder / name for name in ("model.safetensors", "training.json", "training.png")]
+    outputs = [folder / name for name in OUTPUTS]
     identity = resuming.identity_of(vars(args))
     inputs = {"model": model, **corpus.inputs(args.dataset, columns)}
     asked = resuming.checkpoint_asked_for(identity, args.resume_from_checkpoint, inputs)
@@ -178,13 +178,13 @@ def write(args, log: list[dict], facts: dict) -> None:
     from study.headline import show
     from study.training import figures, headline, results, words
 
-    folder, out = Path(args.output_dir), console.Console.of(vars(args))
-    found = results.of_run(vars(args), log, facts)
-    found["captions"] = captions.of("training")
-    disk.write_json(folder / "training.json", found)
-    disk.save_figure(lambda: figures.figure(found), folder / "training.png")
-    outputs = [folder / name for name in ("model.safetensors", "training.json", "training.png")]
-    show(out, headline.headline(found), outputs, words.lines(found))
+    folder, shown = Path(args.output_dir), console.Console.of(vars(args))
+    result = results.of_run(vars(args), log, facts)
+    result["captions"] = captions.of("training")
+    disk.write_json(folder / "training.json", result)
+    disk.save_figure(lambda: figures.figure(result), folder / "training.png")
+    outputs = [folder / name for name in OUTPUTS]
+    show(shown, headline.headline(result), outputs, words.lines(result))
 
 
 if __name__ == "__main__":

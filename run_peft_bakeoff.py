@@ -1,15 +1,21 @@
-"""Does knowing the circuit make LoRA better: fine-tunes adapters in chosen layers at one budget and compares the summaries.
+"""Does knowing the circuit make LoRA better? Adapters in chosen layers, at one budget, compared.
 
-Reads   a base model, a data set (train, validation, test split), and for some arms layers.differential.json, layers.evolution.json
-Writes  <output_dir>/<arm>/seed-<s>/   config.json, adapter/ (full: model/), texts.jsonl, metrics.json, run.json (times)
-        <output_dir>/<arm>/sweep/      config.json, metrics.json, run.json: how the arm's learning rate was chosen on validation articles
-        <output_dir>/bakeoff.json, bakeoff.png   all arms with intervals, yardsticks, paired differences
-        <output_dir>/costs.json   seconds and memory of each arm; apart from bakeoff.json, which is the same each time
+Reads   a base model, a data set (train, validation, test split), and for some arms
+        layers.differential.json, layers.evolution.json
+Writes  <output_dir>/<arm>/seed-<s>/   config.json, adapter/ (full: model/), texts.jsonl,
+                                       metrics.json, run.json (times)
+        <output_dir>/<arm>/sweep/      config.json, metrics.json, run.json: how the arm's learning
+                                       rate was chosen on validation articles
+        <output_dir>/bakeoff.json, bakeoff.png   all arms with intervals, yardsticks, paired
+                                                 differences
+        <output_dir>/costs.json   seconds and memory of each arm; apart from bakeoff.json, which is
+                                  the same each time
 
-Every arm of a seed sees the same data in the same order, the same number of steps and the same test texts. A finished arm with the
-same configuration is not run again. Adapters load with peft and as --model_path of the other scripts.
+Every arm of a seed sees the same data in the same order, the same number of steps and the same test
+texts. A finished arm with the same configuration is not run again. Adapters load with peft and as
+--model_path of the other scripts.
 
-    python run_peft_bakeoff.py --model_path demo --dataset demo --arms all late paper random --seeds 1
+    python run_peft_bakeoff.py --model_path demo --dataset demo --arms all late random --seeds 1
 """
 
 from pathlib import Path
@@ -34,13 +40,11 @@ ARMS = (
     Arm("late", layers=(9, 10, 11)),
     Arm("paper", layers=(2, 3, 5)),
     Arm("hybrid", layers=(5, 10, 11)),
-    Arm(
-        "observed", layers="observed", cost=FULL
-    ),  # what differs most between base and fine-tuned model
+    # what differs most between base and fine-tuned model
+    Arm("observed", layers="observed", cost=FULL),
     Arm("circuit", layers="circuit", cost=CIRCUITS),  # where the fine-tuned model's circuit is
-    Arm(
-        "circuit-change", critical="change", cost=CIRCUITS
-    ),  # CircuitLoRA: larger rank where edge scores changed most
+    # CircuitLoRA: larger rank where edge scores changed most
+    Arm("circuit-change", critical="change", cost=CIRCUITS),
     Arm("rslora", method="rslora", by_default=False),
     Arm("dora", method="dora", by_default=False),
     Arm("adalora", method="adalora", by_default=False),
@@ -48,7 +52,9 @@ ARMS = (
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # what is trained on what
-MODEL_PATH = "gpt2"  # Hub id, folder, checkpoint-N, or demo; an adapter folder is merged, and its own adapters then load here only
+# Hub id, folder, checkpoint-N, or demo; an adapter folder is merged, and its own adapters then load
+# here only
+MODEL_PATH = "gpt2"
 DATASET = "abisee/cnn_dailymail"  # Hub id, .jsonl/.csv/.parquet file, save_to_disk folder, or demo
 ARTICLE_COLUMN = ""  # the data set's name for it; empty: article, document, text, dialogue, ...
 SUMMARY_COLUMN = ""  # likewise; empty: highlights, summary, abstract, ...
@@ -61,14 +67,15 @@ INSTRUCTION = ""  # of a chat prompt; empty: Summarize this news article in two 
 MAX_LENGTH = 0  # tokens of prompt and summary at most; 0: the model's context
 
 # adapters
-BUDGET = "all"  # trainable parameters of every LoRA arm: a number, all (as many as arm `all` has at --rank), or none (each arm's own rank)
+# trainable parameters of every LoRA arm: a number, all (as many as arm `all` has at --rank), or
+# none (each arm's own rank)
+BUDGET = "all"
 RANK = 8
 ALPHA_OVER_R = 2.0  # the same for every rank, so that arms differ in placement only
 TOP_K = 3  # layers of the arms random, observed, circuit and circuit-change
 LAYERS_OBSERVED = "outputs/differential_analysis/layers.differential.json"
-LAYERS_CIRCUIT = (
-    "outputs/analyze_circuit_evolution/layers.evolution.json"  # or a circuit, for the arm circuit
-)
+# or a circuit, for the arm circuit
+LAYERS_CIRCUIT = "outputs/analyze_circuit_evolution/layers.evolution.json"
 MEASURE_OBSERVED = ""  # a measure of that file; empty: its first
 MEASURE_CIRCUIT = "after"  # of layers.evolution.json: attribution in the last circuit
 MEASURE_CHANGE = "change"  # of layers.evolution.json: how much normalised edge scores changed
@@ -76,8 +83,11 @@ MEASURE_CHANGE = "change"  # of layers.evolution.json: how much normalised edge 
 # learning rate
 LEARNING_RATE = 5e-4  # of adapters
 FULL_LEARNING_RATE = 5e-5  # of the arm full
-LR_SWEEP = "0.3,1,3"  # factors that each arm tries before its first seed, on validation articles; none: the two rates above as they are
-SWEEP_SHARE = 0.25  # of the training steps, for each factor: three factors cost an arm 0.75 of one seed's training
+# factors that each arm tries before its first seed, on validation articles; none: the two rates
+# above as they are
+LR_SWEEP = "0.3,1,3"
+# of the training steps, for each factor: three factors cost an arm 0.75 of one seed's training
+SWEEP_SHARE = 0.25
 VALIDATION_SIZE = 200  # validation articles of the sweep
 
 # Trainer's
@@ -118,33 +128,29 @@ DEMO = {
     "full_learning_rate": 3e-3,
     "lr_sweep": "none",
 }
-
-
 # --------------------------------------------------------------------------------------------
+
+OUTPUTS = ("bakeoff.json", "bakeoff.png", "costs.json")
+NAMES = [arm.name for arm in ARMS]
+BY_DEFAULT = [arm.name for arm in ARMS if arm.by_default]
+CHOICE = (
+    f"""out of {" ".join(NAMES)} (default: those that can be run out of {" ".join(BY_DEFAULT)})"""
+)
+
+
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, OUTPUT_DIR, globals())
     add = parser.add_argument
-    default_arms = [arm.name for arm in ARMS if arm.by_default]
-    add(
-        "--arms",
-        constant=None,
-        nargs="+",
-        type=flags.text,
-        metavar="ARM",
-        choices=[arm.name for arm in ARMS],
-        help=f"out of {' '.join(arm.name for arm in ARMS)} (default: those that can be run out of "
-        f"{' '.join(default_arms)})",
-    )
-    add(
-        "--model_path", type=flags.text, help="the base model: Hub id, folder, checkpoint-N or demo"
-    )
+    several = {"nargs": "+", "metavar": "ARM", "constant": None}
+    add("--arms", type=flags.text, choices=NAMES, help=CHOICE, **several)
+    model = "the base model: Hub id, folder, checkpoint-N or demo"
+    add("--model_path", type=flags.text, help=model)
     add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder or demo")
     add("--subset_train_size", type=flags.positive_int, help="training articles")
     add("--seeds", type=flags.positive_int, help="how many, from --seed on")
-    add(
-        "--budget", type=budget, help="trainable parameters of each LoRA arm: a number, all or none"
-    )
+    parameters = "trainable parameters of each LoRA arm: a number, all or none"
+    add("--budget", type=budget, help=parameters)
     add("--rank", type=flags.positive_int, help="of arm all, and of each arm with --budget none")
     add("--alpha_over_r", type=flags.positive_float)
     add("--top_k", type=flags.positive_int, help="layers of random, observed, circuit")
@@ -197,7 +203,7 @@ def main(argv=None):
         if Path(path).is_file():
             inputs[name] = path
     folder = Path(args.output_dir)
-    outputs = [folder / name for name in ("bakeoff.json", "bakeoff.png", "costs.json")]
+    outputs = [folder / name for name in OUTPUTS]
     run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
     if run.up_to_date:
         return
@@ -225,16 +231,16 @@ def write(args, finished: list, data, plan) -> None:
     from study.bakeoff import figures, headline, results, words
     from study.headline import show
 
-    folder, out = Path(args.output_dir), console.Console.of(vars(args))
-    found = results.of_trials(finished, data, plan)
-    found["captions"] = captions.of("bakeoff")
-    disk.write_json(folder / "bakeoff.json", found)
-    disk.save_figure(lambda: figures.figure(found), folder / "bakeoff.png")
+    folder, shown = Path(args.output_dir), console.Console.of(vars(args))
+    compared = results.of_trials(finished, data, plan)
+    compared["captions"] = captions.of("bakeoff")
+    disk.write_json(folder / "bakeoff.json", compared)
+    disk.save_figure(lambda: figures.figure(compared), folder / "bakeoff.png")
     costs = results.costs(finished, plan.placement)
     table = {name: cost._asdict() for name, cost in costs.items()}
     disk.write_json(folder / "costs.json", {"format": 1, "costs": table})
     outputs = [folder / name for name in ("bakeoff.json", "costs.json", "bakeoff.png")]
-    show(out, headline.headline(found, table), outputs, words.lines(found, costs))
+    show(shown, headline.headline(compared, table), outputs, words.lines(compared, costs))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def fine_tuned(args) -> str:
     """
     if args.model_path:
         return args.model_path
-    from run_pipeline import PRESETS
+    from study.pipeline.presets import PRESETS
 
     folder = Path(args.output_dir) / "finetuned"
     words = f"--model_path demo --dataset demo {PRESETS['demo'].training}".split()

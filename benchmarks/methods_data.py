@@ -87,7 +87,7 @@ def demo_pairs(finding: int, judging: int, others: int, seed: int) -> Pairs:
     """The pairs that the demo's first stages make: half of the first 2 x `finding` articles to
     find on.
     """
-    from create_causal_summarization_data import split_pairs
+    from study.pairs.building import split_pairs
 
     found, held_out = split_pairs(_newsroom(0, 2 * finding, seed), 0.5, seed)
     return Pairs(found, held_out[:judging], _newsroom(2 * finding, others, seed))

@@ -1,11 +1,14 @@
-"""How was the demo model made? Trains its tokenizer, then a small GPT-2, on articles of the embedded newsroom.
+"""How was the demo model made? Trains its tokenizer, then a small GPT-2, on newsroom articles.
 
-The model sees articles only: never a highlight, never the summary cue. In half of the rows of tokens a story is told in two articles,
-so that copying pays; names repeat too rarely within one article to teach it soon. One sentence in ten is a gap of full stops, so that
-an article with masked sentences is nothing new to the model.
+The model sees articles only: never a highlight, never the summary cue. In half of the rows of
+tokens a story is told in two articles, so that copying pays; names repeat too rarely within one
+article to teach it soon. One sentence in ten is a gap of full stops, so that an article with masked
+sentences is nothing new to the model.
 
-Reads:  nothing but the newsroom itself (summarization/newsroom.py, its "train" and "validation" splits)
-Writes: <output_dir>/model.safetensors, config.json, generation_config.json, tokenizer.json, tokenizer_config.json, README.md
+Reads:  nothing but the newsroom itself (summarization/newsroom.py, its "train" and "validation"
+        splits)
+Writes: <output_dir>/model.safetensors, config.json, generation_config.json, tokenizer.json,
+        tokenizer_config.json, README.md
         <work_dir>/checkpoint-N, from which an interrupted run goes on
 
     python demo/make_demo.py --output_dir demo/model --work_dir /tmp/make_demo
@@ -34,8 +37,11 @@ END_OF_TEXT = "<|endoftext|>"
 
 # --- pre-training ---
 STEPS = 2600
-RETOLD_SHARE = 0.5  # of the rows: a story told in two articles, so that copying pays; the others are packed articles
-GAP_SHARE = 0.1  # of the sentences: full stops in their place, as many as it has tokens, so that masked text is nothing new to the model
+# of the rows: a story told in two articles, so that copying pays; the others are packed articles
+RETOLD_SHARE = 0.5
+# of the sentences: full stops in their place, as many as it has tokens, so that masked text is
+# nothing new to the model
+GAP_SHARE = 0.1
 DECAY_STEPS = 600  # the last steps, in which the learning rate falls to zero
 ROW_TOKENS = 192
 ROWS_PER_STEP = 32
@@ -88,7 +94,7 @@ def train_tokenizer(texts):
 
 
 def article_ids(tokenizer, article: str, gaps: random.Random | None = None) -> list[int]:
-    """Token ids of an article and end-of-text. With `gaps`, some sentences are gaps of full stops."""
+    """Token ids of an article and end-of-text; with `gaps`, some sentences are full stops."""
     ids, _ = encode_with_offsets(tokenizer, article)
     if gaps:
         for start, end in sentences_of(tokenizer, article, len(ids))[0]:
@@ -98,7 +104,7 @@ def article_ids(tokenizer, article: str, gaps: random.Random | None = None) -> l
 
 
 def packed_rows(tokenizer, texts: list[str], gaps: random.Random | None = None):
-    """Token ids (rows x ROW_TOKENS) of the texts one after the other, each followed by end-of-text."""
+    """Token ids (rows, ROW_TOKENS) of the texts one after the other, each with end-of-text."""
     import torch
 
     ids = [token for text in texts for token in article_ids(tokenizer, text, gaps)]
@@ -241,30 +247,39 @@ def model_card(
     """What was trained, on what, for how long, and how well it does."""
     losses = [entry["loss"] for entry in history if "loss" in entry]
     held_out = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
-    command = f"python demo/make_demo.py --output_dir {shlex.quote(str(args.output_dir))} --work_dir SCRATCH"
+    folder = shlex.quote(str(args.output_dir))
+    command = f"python demo/make_demo.py --output_dir {folder} --work_dir SCRATCH"
+    data = f"`summarization/newsroom.py`, split `train`, seed {args.seed}"
+    tokens = f"{STEPS:,} steps of {ROWS_PER_STEP} x {ROW_TOKENS}"
+    copied = f"{HELD_OUT_ARTICLES} articles of split `test`"
+    decay = f"cosine decay in the last {DECAY_STEPS} steps, weight decay {WEIGHT_DECAY}"
+    sizes = f"{N_LAYERS} layers, {N_HEADS} heads, width {D_MODEL}, {CONTEXT} positions"
     return f"""# The demo model
 
-A GPT-2 with {N_LAYERS} layers, {N_HEADS} heads, width {D_MODEL}, {CONTEXT} positions and a byte-level BPE vocabulary of
-{VOCABULARY:,} tokens. Its graph is GPT-2 small's: the same node and edge names. It was pre-trained on articles of the embedded
-newsroom only. It has never seen a highlight or the summary cue, so it cannot summarize before it is fine-tuned.
+A GPT-2 with {sizes} and a byte-level BPE
+vocabulary of {VOCABULARY:,} tokens. Its graph is GPT-2 small's: the same node and edge names.
+It was pre-trained on articles of the embedded newsroom only. It has never seen a highlight or the
+summary cue, so it cannot summarize before it is fine-tuned.
 
 | | |
 |---|---|
-| Training data | `summarization/newsroom.py`, split `train`, seed {args.seed}: articles, and stories told in two articles |
-| Gaps | {GAP_SHARE:.0%} of the sentences are full stops instead, as many as the sentence has tokens |
-| Tokens seen | {STEPS * ROWS_PER_STEP * ROW_TOKENS:,} ({STEPS:,} steps of {ROWS_PER_STEP} x {ROW_TOKENS}) |
+| Training data | {data}: articles, and stories told in two articles |
+| Gaps | {GAP_SHARE:.0%} of the sentences are full stops instead, as many as it has tokens |
+| Tokens seen | {STEPS * ROWS_PER_STEP * ROW_TOKENS:,} ({tokens}) |
 | Final training loss | {losses[-1]:.3f} nats a token |
 | Held-out loss | {held_out[-1]:.3f} nats a token (split `validation`) |
-| Names copied | {accuracy:.1%} of the pieces after the first, at second mentions ({HELD_OUT_ARTICLES} articles of split `test`) |
-| Optimizer | AdamW, peak learning rate {LEARNING_RATE}, cosine decay in the last {DECAY_STEPS} steps, weight decay {WEIGHT_DECAY} |
+| Names copied | {accuracy:.1%} of the pieces after the first, at second mentions ({copied}) |
+| Optimizer | AdamW, peak learning rate {LEARNING_RATE}, {decay} |
 | Seed | {args.seed} |
 | Time | {seconds / 60:.0f} minutes on two CPU cores, float32 |
 | Made by | `{command} --seed {args.seed}` |
 
-Names, places and words are copied well. Figures are not: after fine-tuning, a summary has the right people, places and events, but mostly
-wrong figures, which carry three quarters of the reference summary's NLL.
+Names, places and words are copied well. Figures are not: after fine-tuning, a summary has the right
+people, places and events, but mostly wrong figures, which carry three quarters of the reference
+summary's NLL.
 
-Not for use on real text: it knows a made-up newsroom and nothing else. License: MIT, as the rest of the repository.
+Not for use on real text: it knows a made-up newsroom and nothing else. License: MIT, as the rest of
+the repository.
 """
 
 

@@ -178,7 +178,13 @@ def _kv_heads(n_heads: int, kv_heads: int | None, path) -> int | None:
 
 def _metadata(content: dict, path) -> Metadata:
     """A circuit file's metadata, read; of a file that has none, nothing is known."""
-    entries = dict(content.get("metadata") or {})
+    entries = content.get("metadata")
+    if entries is not None and not isinstance(entries, dict):
+        raise InputError(
+            f"{path}: expected metadata with names and values in braces, got "
+            f"{type(entries).__name__}; extract the circuit again"
+        )
+    entries = dict(entries or {})
     format_ = entries.pop("format", 1)
     if format_ != 1:
         raise InputError(

@@ -10,7 +10,8 @@ from eap.selection import RANKS, SELECTIONS, THRESHOLD, Rule
 
 # Entries that are read again, and what each must be; null is as if it was not there.
 KINDS = {
-    **dict.fromkeys(("tokenizer_sha256", "weights_sha256", "examples_sha256"), str),
+    **dict.fromkeys(("tokenizer_sha256", "weights_sha256", "config_sha256"), str),
+    "examples_sha256": str,
     **dict.fromkeys(("sizes", "example_sha256", "bootstrap", "stability"), dict),
     "kv_heads": int,
 }
@@ -52,6 +53,7 @@ class Metadata:
     pairs_sha256: str | None = None
     tokenizer_sha256: str | None = None
     weights_sha256: str | None = None
+    config_sha256: str | None = None
     examples_sha256: str | None = None
     entries: Mapping = field(default_factory=dict)
 
@@ -100,6 +102,7 @@ def read_metadata(entries: Mapping, path="the circuit") -> Metadata:
         pairs_sha256=entries.get("pairs_sha256"),
         tokenizer_sha256=entries.get("tokenizer_sha256"),
         weights_sha256=entries.get("weights_sha256"),
+        config_sha256=entries.get("config_sha256"),
         examples_sha256=entries.get("examples_sha256"),
         entries=entries,
     )

@@ -58,7 +58,11 @@ def _named_base(config: Path) -> str:
 
 def record_base(folder, base: str, prompt: dict | None = None) -> None:
     """Write beside an adapter on which weights it was trained, and with which prompts."""
-    record = {"format": 1, "weights_sha256": weights.sha256(base)}
+    record = {
+        "format": 1,
+        "weights_sha256": weights.sha256(base),
+        "config_sha256": weights.config_sha256(base),
+    }
     disk.write_json(Path(folder) / RECORD, record | ({"prompt": prompt} if prompt else {}))
 
 
@@ -78,11 +82,16 @@ def require_recorded_base(folder: Path, base: str) -> str | None:
             f"note: {folder} does not say on which weights it was trained, so whether {base} is "
             "their model was not checked"
         )
-    told = disk.read_json(record, "record of an adapter's base").get("weights_sha256")
-    if told != weights.sha256(base):
+    about = disk.read_json(record, "record of an adapter's base")
+    other = None
+    if about.get("weights_sha256") != weights.sha256(base):
+        other = "other weights"
+    elif about.get("config_sha256") not in (None, weights.config_sha256(base)):
+        other = "its weights with another config.json"
+    if other:
         raise InputError(
             f"{folder / CONFIG}: expected the base model that the adapter was trained on, got "
-            f"other weights at {base}; write there where the right one lies"
+            f"{other} at {base}; write there where the right one lies"
         )
     return None
 
@@ -124,8 +133,11 @@ def merge(folder: Path, base, label: str):
     with torch.no_grad(), _one_line(label), _quiet():
         trained = wrapped(probe).logits
         merged = wrapped.merge_and_unload()
-        found = merged(probe).logits
-    difference, limit = float((found - trained).abs().max()), TOLERANCE * float(trained.abs().max())
+        computed = merged(probe).logits
+    difference, limit = (
+        float((computed - trained).abs().max()),
+        TOLERANCE * float(trained.abs().max()),
+    )
     if not difference <= limit:
         raise InputError(
             f"{label}: expected a merged model that computes what the adapter does, got "
@@ -152,8 +164,10 @@ def _config(folder: Path, label: str):
     known = {field.name for field in dataclasses.fields(config)}
     if unknown := sorted(name for name in set(written) - known if written[name]):
         raise InputError(
-            f"{label}: expected options that the installed peft knows, got {unknown[0]} in {CONFIG}; "
-            f"install the peft that saved it ({written.get('peft_version', 'its version is unknown')}), "
+            f"{label}: expected options that the installed peft knows, got {unknown[0]} in "
+            f"{CONFIG}; "
+            "install the peft that saved it "
+            f"({written.get('peft_version', 'its version is unknown')}), "
             "or give the merged model"
         )
     if config.is_prompt_learning or config.is_adaption_prompt:
@@ -239,8 +253,8 @@ def _require_all_loaded(wrapped, saved: dict, label: str) -> None:
             f"{problem}; save it again with peft's save_pretrained"
         )
     for what, tensor in saved.items():
-        there = (loaded if what in loaded else whole)[what].detach().cpu()
-        if there.shape != tensor.shape or not torch.equal(there.to(tensor.dtype), tensor):
+        in_model = (loaded if what in loaded else whole)[what].detach().cpu()
+        if in_model.shape != tensor.shape or not torch.equal(in_model.to(tensor.dtype), tensor):
             raise InputError(
                 f"{label}: expected the adapter's weights as they were saved, got others "
                 f"in {what}; save it again with peft's save_pretrained"

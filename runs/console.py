@@ -156,5 +156,5 @@ def warn(message: str) -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files: true unless torchrun started it with another rank than 0."""
+    """Whether this process writes files: true unless torchrun gave it another rank than 0."""
     return os.environ.get("RANK", "0") == "0"

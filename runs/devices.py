@@ -70,7 +70,7 @@ class Device:
 
     @property
     def memory_budget(self) -> int:
-        """Bytes to plan for: `max_memory`, else what is free there; in a torchrun on a CPU a share."""
+        """Bytes to plan for: `max_memory`, else what is free; a share in a torchrun on a CPU."""
         from eap import memory
         from runs import shards
 

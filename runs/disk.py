@@ -67,10 +67,10 @@ def naming(path):
 
 def _in_the_writing_of(path, name) -> bool:
     """Whether `name` is `path`, a folder above it, or what stands for it until it is written."""
-    there = os.path.abspath(os.fsdecode(name))
+    named = os.path.abspath(os.fsdecode(name))
     path = os.path.abspath(path)
     staging = os.path.join(os.path.dirname(path), f".writing-{os.path.basename(path)}")
-    return there.startswith((staging, path)) or path.startswith(there)
+    return named.startswith((staging, path)) or path.startswith(named)
 
 
 def write_text(path, text: str) -> None:
@@ -81,13 +81,13 @@ def write_text(path, text: str) -> None:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path, content) -> None:
+def write_json(path, data) -> None:
     """Write JSON in one step, with a final newline. Raises ValueError for NaN or infinity: they are
     not JSON.
 
     Piece by piece: the text of a circuit of a million edges takes a gigabyte as a list of pieces.
     """
-    pieces = json.JSONEncoder(indent=1, allow_nan=False, ensure_ascii=False).iterencode(content)
+    pieces = json.JSONEncoder(indent=1, allow_nan=False, ensure_ascii=False).iterencode(data)
     with (
         atomic(path) as temporary,
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
@@ -114,21 +114,23 @@ def read_jsonl(path) -> list:
 def read_json(path, what: str = "JSON file"):
     """The content of a JSON file of `format` 1 or none. Raises InputError naming the file."""
     try:
-        content = strict_json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        data = strict_json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(
-            f"{path}: expected a {what}, found no such file; check the path, or run the script that writes it"
+            f"{path}: expected a {what}, found no such file; check the path, or run the script "
+            "that writes it"
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: expected a {what}, got something unreadable ({error}); write it again"
         ) from error
-    found = content.get("format", 1) if isinstance(content, dict) else 1
-    if found != 1:
+    version = data.get("format", 1) if isinstance(data, dict) else 1
+    if version != 1:
         raise InputError(
-            f"{path}: expected format 1, got {found}; update this software or write the file again"
+            f"{path}: expected format 1, got {version}; update this software or write the file "
+            "again"
         )
-    return content
+    return data
 
 
 @dataclass(frozen=True)

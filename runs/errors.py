@@ -76,11 +76,11 @@ def _fullest() -> str:
     """The place with the least room among those that a script and its libraries write to."""
     places = [_output_folder(), os.getcwd(), os.environ.get("TMPDIR", "/tmp")]
     places += [os.environ[name] for name in ("HF_HOME", "HF_DATASETS_CACHE") if name in os.environ]
-    there = {}
+    free = {}
     for place in places:
         with contextlib.suppress(OSError):
-            there[place] = shutil.disk_usage(_existing(Path(place))).free
-    return min(there, key=lambda place: there[place], default="the disk")
+            free[place] = shutil.disk_usage(_existing(Path(place))).free
+    return min(free, key=lambda place: free[place], default="the disk")
 
 
 def _existing(path: Path) -> Path:

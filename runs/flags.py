@@ -1,4 +1,7 @@
-"""The flags that every script has, and the types of flags: what argparse turns into one line when it is wrong. Imports nothing heavy."""
+"""The flags that every script has, and their types, whose refusals are one line.
+
+Imports nothing heavy.
+"""
 
 import argparse
 import contextlib
@@ -6,6 +9,8 @@ import re
 import sys
 import textwrap
 from pathlib import PurePath
+
+from runs import console
 
 VERSION = "0.1.0"
 DTYPES = ("float32", "bfloat16", "float64")
@@ -305,6 +310,19 @@ def add_max_memory(made: Parser) -> None:
         type=gigabytes,
         help="GB that the plan may use; auto: what is free",
     )
+
+
+def say_unused_steps(made: Parser, argv, method: str) -> None:
+    """Say which flags were given, whatever their value, that the method does not look at."""
+    absent = argparse.Namespace(ig_steps=None, ig_rule=None)
+    given, _ = made.parse_known_args(argv, absent)
+    for name, methods, what in (
+        ("ig_steps", STEPPED, "points"),
+        ("ig_rule", QUADRATURE, "a rule"),
+    ):
+        value = getattr(given, name)
+        if value not in (None, "auto") and method not in methods:  # auto is refused later
+            console.warn(f"note: --{name} {value} is not used: {method} does not take {what}")
 
 
 def demo_defaults(defaults: dict) -> str:

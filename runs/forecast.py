@@ -50,11 +50,11 @@ class Forecast:
 
     def sentence(self, seconds: float) -> str:
         """How long, from how many steps that is told, and how much disk."""
-        said = (
+        words = (
             f"{self.what}: about {in_words(seconds)} to go on this machine, "
             f"by the first {self.done:,g} of {self.steps:,.0f} steps"
         )
-        return said + disk_in_words(self.ahead.written_bytes, self.ahead.folder)
+        return words + disk_in_words(self.ahead.written_bytes, self.ahead.folder)
 
 
 class Bar(progress.Bar):

@@ -77,19 +77,32 @@ def resolve_model(name: str, flag: str = "--model_path", *, weights: bool = True
     if not path.is_dir():
         if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise InputError(
-                f"{flag} {name}: expected a model folder or a Hub id, found no such folder; check the path or use demo"
+                f"{flag} {name}: expected a model folder or a Hub id, found no such folder; check "
+                "the path or use demo"
             )
         _snapshot(name, flag, weights)
         return name
     if not list(path.glob("*.safetensors")):
         pickled = [file.name for file in path.iterdir() if file.suffix in {".bin", ".pt", ".pth"}]
-        found = (
-            f"only pickled weights ({pickled[0]}), which are refused" if pickled else "no weights"
-        )
+        instead = "no weights"
+        if pickled:
+            instead = f"only pickled weights ({pickled[0]}), which are refused"
+        elif inner := _model_below(path):
+            raise InputError(
+                f"{flag} {name}: expected a folder with *.safetensors, found them a folder further "
+                f"down; give {inner}"
+            )
         raise InputError(
-            f"{flag} {name}: expected a folder with *.safetensors, found {found}; save it with save_pretrained"
+            f"{flag} {name}: expected a folder with *.safetensors, found {instead}; save it with "
+            "save_pretrained"
         )
     return name
+
+
+def _model_below(folder: Path) -> Path | None:
+    """The first folder in `folder`, by name, with the weights of a model or an adapter."""
+    inner = sorted(path for path in folder.iterdir() if path.is_dir())
+    return next((path for path in inner if any(path.glob("*.safetensors"))), None)
 
 
 def model_folder(name: str, flag: str = "--model_path", *, weights: bool = True) -> Path:
@@ -97,8 +110,8 @@ def model_folder(name: str, flag: str = "--model_path", *, weights: bool = True)
 
     Raises InputError as `resolve_model`.
     """
-    found = Path(resolve_model(name, flag, weights=weights))
-    return found if found.is_dir() else _snapshot(name, flag, weights)
+    source = Path(resolve_model(name, flag, weights=weights))
+    return source if source.is_dir() else _snapshot(name, flag, weights)
 
 
 def model_source(name: str, flag: str = "--model_path", *, weights: bool = True) -> str | Source:
@@ -107,9 +120,9 @@ def model_source(name: str, flag: str = "--model_path", *, weights: bool = True)
     Without `weights` the hash is of the files of tokenizer and shape. Raises InputError as
     `resolve_model`.
     """
-    found = resolve_model(name, flag, weights=weights)
-    if Path(found).is_dir():
-        return found
+    source = resolve_model(name, flag, weights=weights)
+    if Path(source).is_dir():
+        return source
     folder = _snapshot(name, flag, weights)
     patterns = MODEL_FILES if weights else MODEL_FILES[1:]
     return Source(name, fingerprint(folder, patterns), folder.name)
@@ -177,8 +190,8 @@ def _lacking(folder: Path, weights: bool) -> str | None:
     if not adapter and not (folder / "config.json").is_file():
         return "config.json"
     if not weights:
-        there = adapter or any((folder / file).is_file() for file in TOKENIZERS)
-        return None if there else TOKENIZERS[0]
+        has_tokenizer = adapter or any((folder / file).is_file() for file in TOKENIZERS)
+        return None if has_tokenizer else TOKENIZERS[0]
     whole = ONE_FILE[1] if adapter else ONE_FILE[0]
     if (folder / whole).is_file():
         return None
@@ -224,9 +237,9 @@ def ask(name: str, kind: str) -> Answer:
     except Exception as error:  # the HTTP library's errors and the client's have no common kind
         return Answer(failure=explain(error, kind, asking=True))
     try:
-        content = response.json()
-        files = tuple(sibling["rfilename"] for sibling in content["siblings"])
-        return Answer(content["sha"], files)
+        described = response.json()
+        files = tuple(sibling["rfilename"] for sibling in described["siblings"])
+        return Answer(described["sha"], files)
     except (ValueError, KeyError, TypeError):
         return Answer(failure=PORTAL)
 
@@ -272,7 +285,7 @@ AGAIN = "run the same command again: the files that arrived whole are kept"
 def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
     """Cause and advice of a client's error, from the first error in its chain that tells."""
     for link in _chain(error):
-        names = {each.__name__ for each in type(link).__mro__}
+        names = {kind_of_error.__name__ for kind_of_error in type(link).__mro__}
         response = getattr(link, "response", None)
         status = getattr(response, "status_code", None)
         if status in (401, 403, 404) and not asking and not _is_gated(response):

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from eap import InputError
 from runs import adapters, disk, errors, prompts, records, weights
@@ -48,7 +49,8 @@ def load_model(name: str, dtype, device, flag: str = "--model_path", *, reading:
     if adapters.is_adapter(source):
         if weights.of_a_model(source):
             raise InputError(
-                f"{flag} {name}: expected a model or an adapter, found the weights of a whole model "
+                f"{flag} {name}: expected a model or an adapter, found the weights of a whole "
+                "model "
                 f"beside {adapters.CONFIG}; move one of the two into a folder of its own"
             )
         model = _merged(source, name, dtype, flag)
@@ -359,6 +361,37 @@ def tokenizer_sha256(tokenizer) -> str | None:
     return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
 
 
+class Reader(NamedTuple):
+    """What a model reads texts with; of a folder with a tokenizer alone, just that."""
+
+    tokenizer: Any
+    config: Any  # None: not known
+    generation: Any  # the GenerationConfig; None: not known
+
+
+def open_reader(model_path: str) -> Reader:
+    """The tokenizer of a `--model_path`, whose weights need not be there, and its configurations.
+
+    Raises InputError without a tokenizer.
+    """
+    from transformers import GenerationConfig
+
+    folder = Path(model_path)
+    if holds_tokenizer(folder) and not adapters.is_adapter(folder):
+        tokenizer, source = read_tokenizer(str(folder)), folder
+    else:
+        tokenizer, source = load_tokenizer(model_path), Path(adapters.root_of(model_path))
+    require_tokenizer(tokenizer, model_path)
+    if source.is_dir() and not (source / "config.json").is_file():
+        return Reader(tokenizer, None, None)
+    config = read_config(model_path, source)
+    refuse_encoder_decoder(config.model_type, model_path)
+    require_agreement(config, tokenizer, model_path)
+    if not (source / "generation_config.json").is_file():
+        return Reader(tokenizer, config, None)
+    return Reader(tokenizer, config, GenerationConfig.from_pretrained(str(source)))
+
+
 # ---------------------------------------------------------------- model and tokenizer together
 
 
@@ -398,15 +431,15 @@ def open_adapted(
     model, tokenizer = open_model(name, device.circuit_dtype, device.torch_device, flag=flag)
     if circuits:
         kv = next(iter(circuits.values())).graph.kv
-    adapter, ours = adapt(model, kv=kv), tokenizer_sha256(tokenizer)
+    adapter, own_tokenizer = adapt(model, kv=kv), tokenizer_sha256(tokenizer)
     for label, circuit in circuits.items():
         if not circuit.graph.fits(adapter.graph):
             raise InputError(
                 f"{label}: expected a circuit of {adapter.graph}, got one of {circuit.graph}; use "
                 "its own model"
             )
-        theirs = circuit.about.tokenizer_sha256
-        if theirs and ours and theirs != ours:
+        recorded = circuit.about.tokenizer_sha256
+        if recorded and own_tokenizer and recorded != own_tokenizer:
             raise InputError(
                 f"{label}: expected a circuit found with the tokenizer of {name}, got another "
                 "tokenizer's; use its own model"
@@ -479,14 +512,20 @@ def require_own_weights(
 
     Says so where its file does not tell.
     """
-    told = circuit.about.weights_sha256
-    if not told or str(told).startswith("hub:"):
+    recorded = circuit.about.weights_sha256
+    if not recorded or str(recorded).startswith("hub:"):
         unknown = f"{label} does not say in which weights it was found"
         console.say(f"note: {unknown}, so whether {name} is its model was not checked")
-    elif not weights.are(told, name):
+        return
+    if not weights.are(recorded, name):
         raise InputError(
             f"{flag} {name}: expected the model that {label} was found in, got other weights; "
             "give its own, or the other one as evaluate_faithfulness.py --other_model_path"
+        )
+    if circuit.about.config_sha256 not in (None, weights.config_sha256(name)):
+        raise InputError(
+            f"{flag} {name}: expected the model that {label} was found in, got its weights with "
+            "another config.json; put its own back, or extract the circuit again"
         )
 
 
@@ -502,7 +541,7 @@ def example_scores(path, circuit):
     if not beside.is_file():
         return None
     scores, graph = load_example_scores(beside), circuit.graph
-    n_examples, told = len(circuit.about.examples), circuit.about.examples_sha256
+    n_examples, recorded = len(circuit.about.examples), circuit.about.examples_sha256
     problem = None
     if scores.dim() != 2 or scores.shape[1] != graph.n_edges:
         problem = f"{tuple(scores.shape)} scores for {graph.n_edges} edges"
@@ -510,9 +549,9 @@ def example_scores(path, circuit):
         problem = f"scores of {len(scores)} examples for {n_examples}"
     elif not scores.isfinite().all():
         problem = "scores that are not finite"
-    elif told is not None and told != records.sha256(beside.resolve()):
+    elif recorded is not None and recorded != records.sha256(beside.resolve()):
         problem = "those of another extraction"
-    elif told is None and not _is_mean_of(circuit.scores, scores):
+    elif recorded is None and not _is_mean_of(circuit.scores, scores):
         problem = f"others, whose mean is not the scores in {Path(path).name}"
     if problem:
         raise InputError(
@@ -526,5 +565,5 @@ def _is_mean_of(mean, scores) -> bool:
     """Whether a circuit's scores are the mean of per-example scores, to a rounding of float32."""
     if mean is None:
         return False
-    found = scores.double().mean(0)
-    return bool((found - mean).abs().max() <= 1e-6 * found.abs().max())
+    mean_of_examples = scores.double().mean(0)
+    return bool((mean_of_examples - mean).abs().max() <= 1e-6 * mean_of_examples.abs().max())

@@ -1,4 +1,4 @@
-"""Progress bars with rate and time left; where stderr is no terminal, a plain line every half minute.
+"""Progress bars with rate and time left; on no terminal, a plain line every half minute.
 
 A parent process that draws its own list reads the lines from a pipe that it names in `PROGRESS_FD`,
 twice a second.

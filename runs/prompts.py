@@ -16,10 +16,10 @@ def check_prompt(pairs: list, tokenizer, path) -> None:
 
     Files and models that do not say how their prompts were made are not judged.
     """
-    told = [pair.prompt for pair in pairs if pair.prompt is not None]
+    recorded = [pair.prompt for pair in pairs if pair.prompt is not None]
     trained = getattr(tokenizer, "init_kwargs", {}).get(PROMPT_KEY)
-    expected = trained or (told[0] if told else None)
-    other = next((prompt for prompt in told if prompt != expected), None)
+    expected = trained or (recorded[0] if recorded else None)
+    other = next((prompt for prompt in recorded if prompt != expected), None)
     if other is not None and expected is not None:
         whose = "the model was fine-tuned on" if trained else "the first pair has"
         raise InputError(
@@ -30,13 +30,13 @@ def check_prompt(pairs: list, tokenizer, path) -> None:
 
 def other_prompt(pairs: list, found_on: "list[Examples]", path) -> str | None:
     """A note where circuits were found on examples of other prompts than the pairs have."""
-    here = next((pair.prompt for pair in pairs if pair.prompt is not None), None)
-    told = [examples.prompt for examples in found_on if examples.prompt]
-    other = next((prompt for prompt in told if prompt != here), None)
-    if here is None or other is None:
+    of_pairs = next((pair.prompt for pair in pairs if pair.prompt is not None), None)
+    of_circuits = [examples.prompt for examples in found_on if examples.prompt]
+    other = next((prompt for prompt in of_circuits if prompt != of_pairs), None)
+    if of_pairs is None or other is None:
         return None
     return (
-        f"note: {path} has other prompts ({prompt_in_words(here)}) than a circuit was found on "
+        f"note: {path} has other prompts ({prompt_in_words(of_pairs)}) than a circuit was found on "
         f"({prompt_in_words(other)}): its f says how far it carries over"
     )
 

@@ -162,20 +162,14 @@ class Run:
             return None, None
         if not _is_record(before):
             return None, None
-        replaces = (
-            {"record": before, "since": self.started}
-            if before["complete"]
-            else before.get("replaces")
-        )
-        if (
-            replaces
-            and not self._asked_for(before)
-            and self._asked_for(replaces["record"])
-            and self._untouched(**replaces)
-        ):
-            before = replaces[
-                "record"
-            ]  # a run with other arguments began, and ended before it wrote anything
+        replaces = before.get("replaces")
+        if before["complete"]:
+            replaces = {"record": before, "since": self.started}
+        if not replaces or self._asked_for(before) or not self._asked_for(replaces["record"]):
+            return before, replaces
+        if self._untouched(**replaces):
+            # A run with other arguments began, and ended before it wrote anything.
+            before = replaces["record"]
             self._write_record(before)
         return before, replaces
 
@@ -190,53 +184,66 @@ class Run:
         """Whether a complete run's outputs are what it wrote, older than the first try to replace
         them.
         """
-        found = [
-            ((self.record.parent / name), size)
-            for name, size in record.get("output_bytes", {}).items()
-        ]
-        return bool(found) and all(
-            path.is_file() and path.stat().st_size == size and path.stat().st_mtime < since
-            for path, size in found
-        )
+        sizes = record.get("output_bytes", {})
+        for name, size in sizes.items():
+            path = self.record.parent / name
+            if not path.is_file():
+                return False
+            about = path.stat()
+            if about.st_size != size or about.st_mtime >= since:
+                return False
+        return bool(sizes)
 
     def _check_and_record(self, before):
         if self.up_to_date:
-            missing = [output for output in self.outputs if not output.exists()]
-            for output in set(self.outputs) - set(missing):
-                expected, found = self.sizes.get(self._name(output)), output.stat().st_size
-                if expected not in (None, found):
-                    raise InputError(
-                        f"{output}: expected the {expected} bytes that this run wrote, found {found}; put the file back, or "
-                        "add --overwrite to make it again"
-                    )
-            there = [output for output in self.outputs if output not in missing]
-            shown = ", ".join(map(str, there[:3]))
-            console.Console(self.flags["quiet"]).say(f"up to date: {shown}")
-            if missing:
-                console.warn(
-                    f"note: {', '.join(map(str, missing))} could not be drawn when this was made; "
-                    "add --overwrite to make it again"
-                )
+            self._require_whole_outputs()
+            self._say_up_to_date()
             return
-        for output in self.outputs:
-            if output.is_dir() and (
-                output.suffix or output == Path(self.flags.get("output") or "")
-            ):
-                raise InputError(
-                    f"{output}: expected the name of a file to write, got a folder; name a file in it"
-                )
-        there = [output for output in self.outputs if output.exists()]
-        if there and not self.same and not self.flags["overwrite"]:
+        self._require_file_names()
+        existing = [output for output in self.outputs if output.exists()]
+        if existing and not self.same and not self.flags["overwrite"]:
             raise InputError(
-                f"{there[0]} exists and was made from other inputs or arguments "
+                f"{existing[0]} exists and was made from other inputs or arguments "
                 f"({differences(before, self.identity)}); add --overwrite or choose another place "
                 "for it (--output_dir, --output)"
             )
-        for output in self.outputs:
-            output.parent.mkdir(
-                parents=True, exist_ok=True
-            )  # what cannot be made is said before the work, not after it
+        for output in self.outputs:  # what cannot be made is said before the work, not after it
+            output.parent.mkdir(parents=True, exist_ok=True)
         self._write(complete=False)
+
+    def _require_whole_outputs(self) -> None:
+        """Raise InputError for an output of another size than was written."""
+        for output in self.outputs:
+            if not output.exists():
+                continue
+            expected, size = self.sizes.get(self._name(output)), output.stat().st_size
+            if expected not in (None, size):
+                raise InputError(
+                    f"{output}: expected the {expected} bytes that this run wrote, found {size}; "
+                    "put the file back, or add --overwrite to make it again"
+                )
+
+    def _say_up_to_date(self) -> None:
+        """Say which outputs exist, and which could not be drawn."""
+        missing = [output for output in self.outputs if not output.exists()]
+        existing = [output for output in self.outputs if output not in missing]
+        shown = ", ".join(map(str, existing[:3]))
+        console.Console(self.flags["quiet"]).say(f"up to date: {shown}")
+        if missing:
+            console.warn(
+                f"note: {', '.join(map(str, missing))} could not be drawn when this was made; "
+                "add --overwrite to make it again"
+            )
+
+    def _require_file_names(self) -> None:
+        """Raise InputError for an output whose place is taken by a folder."""
+        asked = Path(self.flags.get("output") or "")
+        for output in self.outputs:
+            if output.is_dir() and (output.suffix or output == asked):
+                raise InputError(
+                    f"{output}: expected the name of a file to write, got a folder; name a file in "
+                    "it"
+                )
 
     def known_by(self) -> str:
         """A digest of arguments and inputs, the same wherever they lie: two runs with one digest do
@@ -258,27 +265,11 @@ class Run:
         self._write(complete=True)
 
     def _write(self, complete: bool) -> None:
-        left_out = [
-            self._name(output)
-            for output in self.outputs
-            if output.suffix == ".png" and not output.exists()
-        ]
-        ended = (
-            {
-                "duration_seconds": round(time.time() - self.started, 2),
-                "peak_memory_gb": devices.peak_memory_gb(),
-                **({"left_out": left_out} if left_out else {}),
-                "output_bytes": {
-                    self._name(output): output.stat().st_size
-                    for output in self.outputs
-                    if output.is_file()
-                },
-            }
-            if complete
-            else {"replaces": self.replaces}
-            if self.replaces
-            else {}
-        )
+        ended = {}
+        if complete:
+            ended = self._ended()
+        elif self.replaces:
+            ended = {"replaces": self.replaces}
         self._write_record(
             {
                 "format": 1,
@@ -295,9 +286,23 @@ class Run:
             }
         )
 
-    def _write_record(self, content: dict) -> None:
+    def _ended(self) -> dict:
+        """What the record says of a run that is complete."""
+        ended: dict[str, object] = {
+            "duration_seconds": round(time.time() - self.started, 2),
+            "peak_memory_gb": devices.peak_memory_gb(),
+        }
+        figures = [output for output in self.outputs if output.suffix == ".png"]
+        left_out = [self._name(figure) for figure in figures if not figure.exists()]
+        if left_out:
+            ended["left_out"] = left_out
+        files = [output for output in self.outputs if output.is_file()]
+        ended["output_bytes"] = {self._name(file): file.stat().st_size for file in files}
+        return ended
+
+    def _write_record(self, record: dict) -> None:
         if console.is_main_process():
-            disk.write_json(self.record, content)
+            disk.write_json(self.record, record)
 
     def _name(self, output: Path) -> str:
         """An output's path as seen from its record, so that both can be moved together."""
@@ -323,28 +328,32 @@ def _asks_for(identity: dict):
     Arguments, of paths the last name only, and what their inputs hold, wherever they lie.
     """
 
-    def name(value):
-        return os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
-
     arguments = {
-        key: value
-        if key not in PLACES
-        else [name(each) for each in value]
-        if isinstance(value, list)
-        else name(value)
-        for key, value in identity["arguments"].items()
+        flag: _last_names(value) if flag in PLACES else value
+        for flag, value in identity["arguments"].items()
     }
-    return arguments, [(name(key), each["sha256"]) for key, each in identity["inputs"].items()]
+    inputs = [
+        (os.path.basename(os.path.abspath(place)), source["sha256"])
+        for place, source in identity["inputs"].items()
+    ]
+    return arguments, inputs
 
 
-def _is_record(content) -> bool:
+def _last_names(value):
+    """The last name of a path, or of each path of a list; other values as they are."""
+    if isinstance(value, list):
+        return [_last_names(path) for path in value]
+    return os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
+
+
+def _is_record(record) -> bool:
     """Whether a JSON file's content is a record of ours, and not another's or half of one."""
     try:
-        _asks_for(content)
-        replaces = content.get("replaces")
+        _asks_for(record)
+        replaces = record.get("replaces")
         if replaces is not None and not (replaces["since"] >= 0 and _is_record(replaces["record"])):
             return False
-        return isinstance(content["complete"], bool)
+        return isinstance(record["complete"], bool)
     except (AttributeError, KeyError, TypeError):
         return False
 
@@ -389,11 +398,11 @@ def record_in(output_dir, script: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that can change a number."""
-    found = {"python": platform.python_version(), "this": VERSION}
+    known = {"python": platform.python_version(), "this": VERSION}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            known[name] = importlib.metadata.version(name)
+    return known
 
 
 def git_commit() -> str | None:

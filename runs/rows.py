@@ -1,4 +1,4 @@
-"""The rows of a local .jsonl, .json or .csv file, exactly as they stand there, or one line that says which row is wrong."""
+"""The rows of a local .jsonl, .json or .csv file as they stand there, or which row is wrong."""
 
 import csv
 import hashlib
@@ -34,26 +34,26 @@ class Columns:
         """
         names = list(names)
         asked = {"article": self.article, "highlights": self.summary}
-        found = {"id": _first(SYNONYMS["id"], names)}
+        named = {"id": _first(SYNONYMS["id"], names)}
         for column, name in asked.items():
-            found[column] = _first((name,) if name else SYNONYMS[column], names)
-        wrong = [name for column, name in asked.items() if name and not found[column]]
+            named[column] = _first((name,) if name else SYNONYMS[column], names)
+        wrong = [name for column, name in asked.items() if name and not named[column]]
         if wrong:
             raise InputError(
                 f"{where}: expected a column {wrong[0]}, found {', '.join(names)}; check "
                 "--article_column and --summary_column"
             )
-        if None in (found["article"], found["highlights"]):
+        if None in (named["article"], named["highlights"]):
             raise InputError(
                 f"{where}: expected {EXPECTED}, found {', '.join(names)}; name them by "
                 "--article_column and --summary_column"
             )
-        if found["article"] == found["highlights"]:
+        if named["article"] == named["highlights"]:
             raise InputError(
-                f"{where}: expected two columns, got {found['article']} as article and as summary; "
+                f"{where}: expected two columns, got {named['article']} as article and as summary; "
                 "check --article_column and --summary_column"
             )
-        return found
+        return named
 
 
 USUAL = Columns()
@@ -93,8 +93,8 @@ def _rows(path: str, sha256: str, version: str, columns: Columns) -> Iterator[di
     try:
         for n, (where, record) in enumerate(records, start=1):  # noqa: B007  counts
             if n == 1:
-                found = columns.found_in(record, path)
-                texts = [(column, found[column]) for column in ("article", "highlights")]
+                named = columns.found_in(record, path)
+                texts = [(column, named[column]) for column in ("article", "highlights")]
                 names = {column: name for column, name in texts if name is not None}
             yield _row(path, where, record, names)
     except UnicodeDecodeError as error:

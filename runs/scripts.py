@@ -146,6 +146,7 @@ def table() -> list[str]:
     """The lines of the README's table of scripts."""
     head = ["| script | question | reads | writes | demo |", "|---|---|---|---|---|"]
     return head + [
-        f"| `{script.file}` | {script.question} | {script.reads} | {script.writes} | {script.demo} |"
+        f"| `{script.file}` | {script.question} | {script.reads} | {script.writes} | {script.demo} "
+        "|"
         for script in SCRIPTS
     ]

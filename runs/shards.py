@@ -1,4 +1,7 @@
-"""Many processes of one `torchrun`: each computes its share, and all hear of every result. Without torchrun, nothing happens here."""
+"""Many processes of one `torchrun`: each computes its share, and all hear of every result.
+
+Without torchrun, nothing happens here.
+"""
 
 import atexit
 import gc
@@ -22,7 +25,7 @@ def from_first(value):
 
 
 def gathered(results: Iterator) -> Iterator:
-    """Yield the results of all processes, on every process, as they come. A result is never None."""
+    """Yield the results of all processes, on every process, as they come; none of them is None."""
     while parts := [result for result in _gather(next(results, None)) if result is not None]:
         yield from parts
 

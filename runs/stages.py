@@ -5,7 +5,9 @@ the commands print goes to a log, their warnings to stderr, their progress into 
 """
 
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -136,8 +138,8 @@ class Listed:
         stage.seconds, stage.code = time.time() - stage.started, code
         stage.state = FAILED if code else DONE
         printed = self.log.read_bytes()[start:].decode(errors="replace").split("\n")
-        said = [words for words in printed if words.strip()]
-        if not code and said and all(words.startswith(UP_TO_DATE) for words in said):
+        lines = [words for words in printed if words.strip()]
+        if not code and lines and all(words.startswith(UP_TO_DATE) for words in lines):
             stage.state = UP_TO_DATE
 
     def _process(self, stage: Stage, log, prepare) -> int:
@@ -145,19 +147,19 @@ class Listed:
         if self.live is None:
             with subprocess.Popen(stage.command, stdout=log, preexec_fn=prepare) as process:
                 return process.wait()
-        told, telling = os.pipe()
-        environment = os.environ | {progress.PIPE: str(telling)}
+        reading, writing = os.pipe()
+        environment = os.environ | {progress.PIPE: str(writing)}
         with subprocess.Popen(
             stage.command,
             stdout=log,
             stderr=subprocess.PIPE,
             env=environment,
-            pass_fds=[telling],
+            pass_fds=[writing],
             preexec_fn=prepare,
         ) as process:
-            os.close(telling)
+            os.close(writing)
             readers = [
-                threading.Thread(target=self._follow, args=(stage, told), daemon=True),
+                threading.Thread(target=self._follow, args=(stage, reading), daemon=True),
                 threading.Thread(target=self._relay, args=(process.stderr,), daemon=True),
             ]
             for reader in readers:
@@ -167,9 +169,9 @@ class Listed:
                 reader.join()
             return code
 
-    def _follow(self, stage: Stage, told: int) -> None:
+    def _follow(self, stage: Stage, reading: int) -> None:
         """Keep the last line of a stage's progress."""
-        with open(told, encoding="utf-8", errors="replace") as lines:
+        with open(reading, encoding="utf-8", errors="replace") as lines:
             for told_line in lines:
                 stage.told = told_line.rstrip("\n")
         stage.told = ""
@@ -181,3 +183,10 @@ class Listed:
             if self.live is None:
                 continue
             self.live.console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+def end_with_parent() -> None:
+    """In a new process, on Linux: end when the process that started it is killed."""
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)

@@ -11,6 +11,18 @@ from runs.disk import read_json
 from runs.records import FORMER_MODEL_FILES, fingerprint
 
 CHUNK = 2**24  # bytes read at a time
+# What stands in a config.json and changes no forward pass in eval mode: how the model was saved,
+# how it was initialised, how texts are written with it, and what else it may return.
+NO_ARCHITECTURE = {
+    *("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"),
+    *("initializer_range", "gradient_checkpointing", "use_cache", "task_specific_params"),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
+    *("forced_bos_token_id", "forced_eos_token_id", "prefix", "id2label", "label2id"),
+    *("problem_type", "output_attentions", "output_hidden_states", "return_dict"),
+    *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"),
+    *("_attn_implementation", "_attn_implementation_autoset", "attn_implementation"),
+}
+DROPOUTS = ("dropout", "_pdrop", "_drop", "dropout_rate")  # they are off
 
 
 def sha256(name: str) -> str:
@@ -27,20 +39,44 @@ def sha256(name: str) -> str:
 
     config = read_json(folder / "adapter_config.json", "LoRA adapter configuration")
     base = sha256(base_of_adapter(folder / "adapter_config.json"))
-    ours = {key: value for key, value in config.items() if key != "base_model_name_or_path"}
+    options = {key: value for key, value in config.items() if key != "base_model_name_or_path"}
     own = _of_files((_stamp(folder / "adapter_model.safetensors"),))
-    return hashlib.sha256(json.dumps([own, base, ours], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([own, base, options], sort_keys=True).encode()).hexdigest()
 
 
-def are(told: str | None, name: str) -> bool:
-    """Whether a recorded SHA-256 is of these weights.
+def config_sha256(name: str) -> str:
+    """SHA-256 of what config.json says of how the weights that a `--model_path` names are used.
+
+    Two models with the same weights may still differ in their activation, rotary base or epsilon.
+    What is as transformers has it by itself does not count, nor does what is no part of a forward
+    pass in eval mode: so the same model saved by another version has the same. Of an adapter: its
+    last base's, since its own configuration belongs to its `sha256`.
+    """
+    from runs.adapters import root_of
+    from runs.opening import read_config
+
+    root = root_of(name)
+    config = read_config(root, hub.model_folder(root, weights=False))
+    counted = {
+        key: value
+        for key, value in config.to_diff_dict().items()
+        if key not in NO_ARCHITECTURE and not key.endswith(DROPOUTS)
+    }
+    written = json.dumps({"model_type": config.model_type} | counted, sort_keys=True, default=str)
+    return hashlib.sha256(written.encode()).hexdigest()
+
+
+def are(recorded: str | None, name: str, config: str | None = None) -> bool:
+    """Whether a recorded SHA-256 is of these weights, and `config`, if any, of their config.json.
 
     Files of version 0.1.0 recorded the fingerprint of the folder instead, which counts as well.
     """
-    if told is None or told == sha256(name):
-        return told is not None
+    if recorded is None or (config is not None and config != config_sha256(name)):
+        return False
+    if recorded == sha256(name):
+        return True
     folder = str(hub.model_folder(name))
-    return told in (fingerprint(folder), fingerprint(folder, FORMER_MODEL_FILES))
+    return recorded in (fingerprint(folder), fingerprint(folder, FORMER_MODEL_FILES))
 
 
 def require_finite(model, name: str, flag: str) -> None:

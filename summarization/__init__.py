@@ -1,1 +1,4 @@
-"""The summarization task: articles, prompts, corruptions, training, generation, ROUGE. Knows nothing of circuits."""
+"""The summarization task: articles, prompts, corruptions, training, generation, ROUGE.
+
+Knows nothing of circuits.
+"""

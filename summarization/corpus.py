@@ -22,6 +22,11 @@ FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parque
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 DEMO_SIZES = {"train": 4000, "validation": 200, "test": 200}
 NEWSROOM = Path(__file__).with_name("newsroom.py")
+# A character that is seen (RE2): no white space, control, joiner, filler or mark of a variant.
+VISIBLE = (
+    r"[^\s\pZ\p{Cc}\p{Cf}\x{34F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}\x{2800}"
+    r"\x{3164}\x{FE00}-\x{FE0F}\x{FFA0}\x{E0100}-\x{E01EF}]"
+)
 NO_SPLITS = "{} has no splits: rows for {} are of all of it; a model tuned on it has seen them"
 
 
@@ -42,12 +47,14 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
     if path.is_dir():
         if not _saved(path) and not _split_files(path):
             raise InputError(
-                f"{flag} {dataset}: expected {kinds}, found a folder with none of them; save_to_disk or <split>.jsonl"
+                f"{flag} {dataset}: expected {kinds}, found a folder with none of them; "
+                "save_to_disk or <split>.jsonl"
             )
     elif path.is_file():
         if path.suffix not in FORMATS:
             raise InputError(
-                f"{flag} {dataset}: expected {kinds}, found a file ending in {path.suffix or 'nothing'}; convert it"
+                f"{flag} {dataset}: expected {kinds}, found a file ending in "
+                f"{path.suffix or 'nothing'}; convert it"
             )
     elif path.suffix in FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
         raise InputError(f"{flag} {dataset}: expected {kinds}, found no such path; check it")
@@ -81,13 +88,11 @@ def label(dataset: str) -> str:
     return FULL_NAMES.get(dataset, dataset)
 
 
-def title(content: dict) -> str:
+def title(about: dict) -> str:
     """What a figure says of the `dataset`, `split` and `without_splits` of an artifact:
     `cnn_dailymail test`, `rows.jsonl (no splits)`.
     """
-    return (
-        f"{content['dataset']} {'(no splits)' if content['without_splits'] else content['split']}"
-    )
+    return f"{about['dataset']} {'(no splits)' if about['without_splits'] else about['split']}"
 
 
 def load(
@@ -154,7 +159,10 @@ def without_splits(dataset: str) -> bool:
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """`train.jsonl`, `validation.csv`, ... of a folder, by split. Raises InputError for two of one."""
+    """`train.jsonl`, `validation.csv`, ... of a folder, by split.
+
+    Raises InputError for two of one.
+    """
     splits = {}
     for file in sorted(folder.iterdir()):
         if file.suffix not in FORMATS:
@@ -183,8 +191,8 @@ def _read(dataset: str, split: str, columns: Columns):
 def _read_saved(folder: Path, split: str):
     from datasets import DatasetDict, load_from_disk
 
-    found = load_from_disk(str(folder))
-    return _one_of(found, split, folder) if isinstance(found, DatasetDict) else found
+    saved = load_from_disk(str(folder))
+    return _one_of(saved, split, folder) if isinstance(saved, DatasetDict) else saved
 
 
 def _one_of(splits, split: str, where):
@@ -230,7 +238,8 @@ def _naming_the_cache(dataset: str):
         if isinstance(error, InputError) or reason is None or reason.errno is None:
             raise
         raise InputError(
-            f"{datasets.config.HF_DATASETS_CACHE}: expected room to write a copy of {label(dataset)} "
+            f"{datasets.config.HF_DATASETS_CACHE}: expected room to write a copy of "
+            f"{label(dataset)} "
             f"there, got {(reason.strerror or str(reason)).lower()}; free some, or set "
             "HF_DATASETS_CACHE to another folder"
         ) from error
@@ -379,20 +388,21 @@ def _with_columns(table, dataset: str, columns: Columns = USUAL):
     """
     from datasets import Value
 
-    found = columns.found_in(table.column_names, f"--dataset {dataset}")
-    if found["id"] is None:
-        table, found["id"] = (
+    named = columns.found_in(table.column_names, f"--dataset {dataset}")
+    if named["id"] is None:
+        table, named["id"] = (
             table.add_column("id", [f"row-{index:06d}" for index in range(len(table))]),
             "id",
         )
-    table = table.select_columns(list(found.values())).rename_columns(
-        {old: new for new, old in found.items() if old != new}
+    table = table.select_columns(list(named.values())).rename_columns(
+        {old: new for new, old in named.items() if old != new}
     )
     for column in ("article", "highlights"):
         kind = table.features[column]
         if getattr(kind, "dtype", None) not in ("string", "large_string"):
             raise InputError(
-                f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the file"
+                f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the "
+                "file"
             )
     if getattr(table.features["id"], "dtype", "").startswith(
         "float"
@@ -405,13 +415,13 @@ def _with_columns(table, dataset: str, columns: Columns = USUAL):
         except (TypeError, ValueError) as error:  # pyarrow's kinds are of both
             raise InputError(
                 f"--dataset {dataset}: expected ids that are text or numbers in column "
-                f"{found['id']}, found {table.features['id']}; rename or mend it"
+                f"{named['id']}, found {table.features['id']}; rename or mend it"
             ) from error
     return _with_ids(table.select_columns(["id", "article", "highlights"]))
 
 
 def _with_ids(table):
-    """The rows with an id each: those without one, or with a blank one, are known by their number."""
+    """The rows with an id each: those without one, or with a blank one, have their number."""
     ids = list(table["id"])
     filled = [own if (own or "").strip() else f"row-{row:06d}" for row, own in enumerate(ids)]
     if filled == ids:
@@ -433,16 +443,19 @@ def _rows_with_text(table, dataset: str):
         missing = np.flatnonzero(pc.is_null(columns[column]).to_numpy())
         if len(missing):
             raise InputError(
-                f"--dataset {dataset}: row {missing[0] + 1} has no {column}; expected text in each of {len(table)} rows"
+                f"--dataset {dataset}: row {missing[0] + 1} has no {column}; expected text in each "
+                f"of {len(table)} rows"
             )
-        full &= pc.match_substring_regex(columns[column], r"\S").to_numpy()
+        full &= pc.match_substring_regex(columns[column], VISIBLE).to_numpy()
     if not full.any():
         raise InputError(
-            f"--dataset {dataset}: expected at least one row with an article and highlights, found none"
+            f"--dataset {dataset}: expected at least one row with an article and highlights, found "
+            "none"
         )
     if not full.all():
         _note(
-            f"{label(dataset)}: {int((~full).sum())} of {len(full)} rows are left out, their article or highlights are blank"
+            f"{label(dataset)}: {int((~full).sum())} of {len(full)} rows are left out, their "
+            "article or highlights are blank"
         )
     return np.flatnonzero(full)
 

@@ -1,7 +1,8 @@
-"""Clean/corrupted pairs: which sentences of an article the summary draws on, and what stands in their place.
+"""Clean/corrupted pairs: which sentences a summary draws on, and what stands in their place.
 
-The salient sentences are replaced token for token, so that clean and corrupted inputs align exactly. The control replaces as many tokens
-of other sentences in the same way: only what the salient sentences do beyond it is about salience (guard 16).
+The salient sentences are replaced token for token, so that clean and corrupted inputs align
+exactly. The control replaces as many tokens of other sentences in the same way: only what the
+salient sentences do beyond it is about salience (guard 16).
 """
 
 from collections import Counter
@@ -46,9 +47,8 @@ class Example:
         ]
 
 
-Fill = Callable[
-    [int, int, np.random.Generator], np.ndarray
-]  # (number of tokens, row of the example, rng) -> tokens in their place
+# (number of tokens, row of the example, rng) -> tokens in their place
+Fill = Callable[[int, int, np.random.Generator], np.ndarray]
 
 
 # ---------------------------------------------------------------- sentences and their salience
@@ -62,7 +62,8 @@ def prepare(tokenizer, row: dict, max_length: int, template=None) -> Example:
         made = prompt.build(tokenizer, row["article"], row["highlights"], max_length, template)
     except prompt.TooLong as error:
         raise Dropped(
-            f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article"
+            f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to "
+            "the article"
         ) from error
     spans, texts = sentences_of(tokenizer, row["article"], len(made.article_ids))
     first = made.article_start
@@ -94,11 +95,11 @@ def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int
     article = article[: offsets[-1, 1]] if n_tokens else ""
     characters = rouge.sentence_spans(article)
     sentence = prompt.token_sentences(article, offsets, characters)
-    there, first = np.unique(sentence[sentence >= 0], return_index=True)
+    numbers, first = np.unique(sentence[sentence >= 0], return_index=True)
     first = np.flatnonzero(sentence >= 0)[first]
-    last = [int(np.flatnonzero(sentence == number)[-1]) for number in there]
+    last = [int(np.flatnonzero(sentence == number)[-1]) for number in numbers]
     spans = [(int(start), end + 1) for start, end in zip(first, last, strict=True)]
-    return spans, [article[slice(*characters[number])] for number in there]
+    return spans, [article[slice(*characters[number])] for number in numbers]
 
 
 def prepare_all(
@@ -245,13 +246,10 @@ def control_spans(example: Example, rng: np.random.Generator) -> list[tuple[int,
 def pair(example: Example, row: int, fill: Fill, seed: int) -> dict:
     """A row of pairs.jsonl; the same for the same seed and row. Raises Dropped."""
     rng = np.random.default_rng([seed, row])
-    masked, control = (
-        [example.sentences[number] for number in example.salient],
-        control_spans(example, rng),
-    )
-    corrupted_ids, control_ids = (
-        _replaced(example.ids, spans, row, fill, rng) for spans in (masked, control)
-    )
+    masked = [example.sentences[number] for number in example.salient]
+    control = control_spans(example, rng)
+    corrupted_ids = _replaced(example.ids, masked, row, fill, rng)
+    control_ids = _replaced(example.ids, control, row, fill, rng)
     if (corrupted_ids == example.ids).all():
         raise Dropped("the corruption changes no token")
     if not len(corrupted_ids) == len(control_ids) == len(example.ids):

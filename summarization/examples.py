@@ -1,4 +1,4 @@
-"""Articles and highlights as examples for training and evaluation: tokens, labels, batches, and the summary's likelihood."""
+"""Articles and highlights as examples: tokens, labels, batches, and the summary's likelihood."""
 
 import copy
 import functools
@@ -35,7 +35,10 @@ class Encoded(NamedTuple):
         many rows dropped and why.
         """
         dropped = "".join(f"; dropped {count}: {why}" for why, count in self.dropped.items())
-        return f"{what}: {len(self.ids)} examples, {self.n_truncated} articles shortened to fit{dropped or '; none dropped'}"
+        return (
+            f"{what}: {len(self.ids)} examples, {self.n_truncated} articles shortened to fit"
+            f"{dropped or '; none dropped'}"
+        )
 
 
 def encode(
@@ -52,7 +55,8 @@ def encode(
             made = prompt.build(tokenizer, row["article"], row["highlights"], max_length, template)
         except prompt.TooLong:
             dropped[
-                f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to the article"
+                f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens "
+                "to the article"
             ] += 1
             continue
         for name, values in prompt.features(made).items():
@@ -62,7 +66,8 @@ def encode(
         truncated += made.n_cut > 0
     if not ids:
         raise InputError(
-            f"expected examples that fit {max_length} tokens, got none of {sum(dropped.values())}; use a longer context"
+            f"expected examples that fit {max_length} tokens, got none of {sum(dropped.values())}; "
+            "use a longer context"
         )
     return Encoded(Dataset.from_dict(columns), numbers, ids, truncated, dict(dropped))
 
@@ -106,7 +111,8 @@ def load_parts(
             total = len(train)
             train, rows = held_out(train, n, n_train)
             notes.append(
-                f"{corpus.label(dataset)} has no {split} rows of its own: {len(rows)} of {total} training rows are held out"
+                f"{corpus.label(dataset)} has no {split} rows of its own: {len(rows)} of {total} "
+                "training rows are held out"
             )
         judged |= set(corpus.digests(rows))
         train, repeats = _without(train, judged)
@@ -115,7 +121,8 @@ def load_parts(
         parts[split] = rows
     if not len(train):
         raise InputError(
-            f"--dataset {dataset}: expected at least 2 different articles, so that one can be held out, got 1"
+            f"--dataset {dataset}: expected at least 2 different articles, so that one can be held "
+            "out, got 1"
         )
     if len(train) < n_train:
         notes.append(
@@ -157,7 +164,8 @@ def held_out(train, n_other: int | None, n_train: int):
     """
     if len(train) < 2:
         raise InputError(
-            "expected at least 2 examples to hold one out, got 1; give a data set with more rows or with splits"
+            "expected at least 2 examples to hold one out, got 1; give a data set with more rows "
+            "or with splits"
         )
     n = max(1, min(n_other or len(train), max(len(train) - n_train, len(train) // 10)))
     return train.select(range(len(train) - n)), train.select(range(len(train) - n, len(train)))

@@ -1,8 +1,9 @@
 """The embedded newsroom: English news articles with highlights, made up from a seed.
 
-An article has a lead, one or two further salient sentences, and details, quotes, background and filler around them; its
-highlights compress the salient sentences. People, places, organisations and figures are drawn anew for each article, so
-a model that writes them must have copied them. The splits share no surname, hence no person and no article.
+An article has a lead, one or two further salient sentences, and details, quotes, background and
+filler around them; its highlights compress the salient sentences. People, places, organisations and
+figures are drawn anew for each article, so a model that writes them must have copied them. The
+splits share no surname, hence no person and no article.
 """
 
 import random
@@ -46,25 +47,34 @@ MONTHS = (
 
 # Names are made of one part of each row.
 FIRST = (
-    "Al Ber Cal Dor El Fen Gar Hal Il Jor Kel Lor Mar Nel Or Per Quin Ros Sel Tam Ul Ver Wil Yor Zan",
+    "Al Ber Cal Dor El Fen Gar Hal Il Jor Kel Lor Mar Nel Or Per Quin Ros Sel Tam Ul Ver Wil Yor "
+    "Zan",
     "ana en ia ic is o ra us eth in ola ard ette am",
 )
 LAST = (
-    "Ab Ack Ald Ban Bel Bor Bran Cas Chor Crom Dal Den Drax Dun Em Fal Farn Fitch Gal Gor Grim Had Hol Hux Ing Jas Kar Kes Lan Lim "
-    "Lund Mal Mer Mor Nar Nor Oak Pel Pren Rad Ren Rud San Skel Stan Strom Tal Thorn Tor Tul Und Val Van Wad Wex Win Yar Zel Zim",
-    "beck berg by cott croft dahl den dine field gard ham hurst kin kov land ler ley lin lock lund man mark mere nack ney nor quist "
-    "ridge rik rod sen sham shaw sky son stad stein stone strand thal thorpe ton vale vik ward wick wood worth zen",
+    "Ab Ack Ald Ban Bel Bor Bran Cas Chor Crom Dal Den Drax Dun Em Fal Farn Fitch Gal Gor Grim "
+    "Had Hol Hux Ing Jas Kar Kes Lan Lim Lund Mal Mer Mor Nar Nor Oak Pel Pren Rad Ren Rud San "
+    "Skel Stan Strom Tal Thorn Tor Tul Und Val Van Wad Wex Win Yar Zel Zim",
+    "beck berg by cott croft dahl den dine field gard ham hurst kin kov land ler ley lin lock "
+    "lund man mark mere nack ney nor quist ridge rik rod sen sham shaw sky son stad stein stone "
+    "strand thal thorpe ton vale vik ward wick wood worth zen",
 )
 PLACE = (
-    "Ash Aven Bar Black Brim Cair Clay Col Dart Dray East Fern Glen Great Har Hay Iron Kings Lake Lang Lea Maple Mill Nether New Oss "
-    "Pine Quar Raven Red Rock Salt Shel Silver Stone Sun Swan Tan Under Wes White Wolf",
-    "bridge brook burgh bury chester combe dale fell ford gate grove haven hill minster mouth ness pool port stead water",
+    "Ash Aven Bar Black Brim Cair Clay Col Dart Dray East Fern Glen Great Har Hay Iron Kings Lake "
+    "Lang Lea Maple Mill Nether New Oss Pine Quar Raven Red Rock Salt Shel Silver Stone Sun Swan "
+    "Tan Under Wes White Wolf",
+    "bridge brook burgh bury chester combe dale fell ford gate grove haven hill minster mouth "
+    "ness pool port stead water",
 )
 ORG = (
-    "Aer Bri Cel Cor Dyn Ever Fla Glo Hel Inter Jun Kor Lum Met Nov Omni Pri Rel Sol Tri Uni Vec Xen Zeph",
+    "Aer Bri Cel Cor Dyn Ever Fla Glo Hel Inter Jun Kor Lum Met Nov Omni Pri Rel Sol Tri Uni Vec "
+    "Xen Zeph",
     "ada ant ess ex iska iva ium onic ora ova tron ux",
 )
-FIRST, LAST, PLACE, ORG = ([part.split() for part in parts] for parts in (FIRST, LAST, PLACE, ORG))
+FIRST = [part.split() for part in FIRST]
+LAST = [part.split() for part in LAST]
+PLACE = [part.split() for part in PLACE]
+ORG = [part.split() for part in ORG]
 
 
 def split_of(surname: str) -> str:
@@ -94,7 +104,8 @@ def articles(split: str, n: int, seed: int = 0) -> list[dict]:
 
 def people(article: str) -> list[str]:
     """The full names in an article, in order."""
-    first, last = ("".join(f"(?:{'|'.join(part)})" for part in parts) for parts in (FIRST, LAST))
+    first = "".join(f"(?:{'|'.join(part)})" for part in FIRST)
+    last = "".join(f"(?:{'|'.join(part)})" for part in LAST)
     return re.findall(rf"\b{first} {last}\b", article)
 
 
@@ -147,7 +158,9 @@ def _draft(rng: random.Random, split: str, kind: dict, slots: dict | None) -> tu
 def _slots(rng: random.Random, split: str, kind: dict) -> dict[str, object]:
     """What fills each slot of an article's patterns."""
     chief, other = _surnames(rng, split)
-    town, region = (_join(rng, ([onset], PLACE[1])) for onset in rng.sample(PLACE[0], 2))
+    of_town, of_region = rng.sample(PLACE[0], 2)
+    town = _join(rng, ([of_town], PLACE[1]))
+    region = _join(rng, ([of_region], PLACE[1]))
     n, m, money, bonus, share, thousands = figures = rng.sample(FIGURES, 6)
     return {
         "chief": chief,

@@ -1,15 +1,17 @@
 """The sentence patterns of the embedded newsroom: data only.
 
-A kind of event holds pairs (sentence, highlight) for its salient sentences, and plain sentences for everything else:
+A kind of event holds pairs (sentence, highlight) for its salient sentences, and plain sentences for
+everything else:
 
     lead, key, next       salient: each comes with the line that compresses it
     fact, quote, past     details, quotes and background, which no highlight draws on
     what, why             phrases of which an article takes one each
 
-Slots: `chief` and `other` are people, `org` an organisation, `region` a place; they stand in several sentences.
-`town`, `day`, `date`, `what`, `why` and the figures `n`, `m`, `few`, `big`, `money`, `money2` and `pct` are key facts: they stand
-in salient sentences only. `k`, `age` and `hour` are figures of the other sentences.
-No sentence or highlight begins with a slot for a name, so that a name always follows a space and keeps its tokens.
+Slots: `chief` and `other` are people, `org` an organisation, `region` a place; they stand in
+several sentences. `town`, `day`, `date`, `what`, `why` and the figures `n`, `m`, `few`, `big`,
+`money`, `money2` and `pct` are key facts: they stand in salient sentences only. `k`, `age` and
+`hour` are figures of the other sentences. No sentence or highlight begins with a slot for a name,
+so that a name always follows a space and keeps its tokens.
 """
 
 KINDS = {
@@ -25,15 +27,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "A violent {what} struck the town of {town} on {day}, leaving {n} families without power, Mayor {chief} said.",
+                "A violent {what} struck the town of {town} on {day}, leaving {n} families without "
+                "power, Mayor {chief} said.",
                 "A {what} leaves {n} families without power in {town}.",
             ),
             (
-                "At least {n} homes were damaged on {day} when a {what} swept across {town}, according to Mayor {chief}.",
+                "At least {n} homes were damaged on {day} when a {what} swept across {town}, "
+                "according to Mayor {chief}.",
                 "A {what} damages {n} homes in {town}.",
             ),
             (
-                "Residents of {town} woke on {day} to find {n} cars crushed by a {what} that Mayor {chief} called the worst in memory.",
+                "Residents of {town} woke on {day} to find {n} cars crushed by a {what} that Mayor "
+                "{chief} called the worst in memory.",
                 "A {what} crushes {n} cars in {town}.",
             ),
         ),
@@ -47,7 +52,8 @@ KINDS = {
                 "Engineers blame {why} for the death of {m} animals.",
             ),
             (
-                "Insurers expect to pay {money} to the {m} owners whose houses were ruined by {why}.",
+                "Insurers expect to pay {money} to the {m} owners whose houses were ruined by "
+                "{why}.",
                 "Insurers expect to pay {money} to {m} owners.",
             ),
         ),
@@ -62,7 +68,8 @@ KINDS = {
             ),
         ),
         "fact": (
-            "Forecaster {other} of the {org} weather office had warned of strong winds {k} hours earlier.",
+            "Forecaster {other} of the {org} weather office had warned of strong winds {k} hours "
+            "earlier.",
             "Volunteers from {region} brought blankets, and Mayor {chief} thanked them in person.",
             "A shelter run by the {org} charity took in a couple and their {k} cats.",
             "Mayor {chief} spent the night in a command post with forecaster {other}.",
@@ -70,7 +77,8 @@ KINDS = {
         "quote": (
             '"We have never seen the sky turn so dark so fast," Mayor {chief} said.',
             '"People should stay indoors and keep away from the windows," forecaster {other} said.',
-            '"Our neighbors pulled together, and that is what counts," Mayor {chief} told reporters.',
+            '"Our neighbors pulled together, and that is what counts," Mayor {chief} told '
+            "reporters.",
         ),
         "past": (
             "The last storm of this kind in the valley was recorded {k} years ago, {other} noted.",
@@ -96,15 +104,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "Voters in {town} chose {chief} as their new {what} on {day}, giving the newcomer {pct} of the ballots.",
+                "Voters in {town} chose {chief} as their new {what} on {day}, giving the newcomer "
+                "{pct} of the ballots.",
                 "Voters in {town} choose {chief} as {what} with {pct} of the ballots.",
             ),
             (
-                "The race for {what} of {town} ended on {day} with a victory for {chief}, who won by just {n} votes.",
+                "The race for {what} of {town} ended on {day} with a victory for {chief}, who won "
+                "by just {n} votes.",
                 "Newcomer {chief} wins race for {what} of {town} by {n} votes.",
             ),
             (
-                "A recount on {day} confirmed that {chief} will be the next {what} of {town}, with {pct} of the vote.",
+                "A recount on {day} confirmed that {chief} will be the next {what} of {town}, with "
+                "{pct} of the vote.",
                 "A recount confirms {chief} as {what} of {town} with {pct}.",
             ),
         ),
@@ -160,15 +171,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "A court in {town} on {day} sentenced banker {chief} to {n} months in prison for {what}.",
+                "A court in {town} on {day} sentenced banker {chief} to {n} months in prison for "
+                "{what}.",
                 "A court in {town} sentences banker {chief} to {n} months for {what}.",
             ),
             (
-                "Jurors in {town} found banker {chief} guilty of {what} on {day} after {n} hours of debate.",
+                "Jurors in {town} found banker {chief} guilty of {what} on {day} after {n} hours "
+                "of debate.",
                 "Jurors in {town} find banker {chief} guilty of {what}.",
             ),
             (
-                "The {what} trial of banker {chief} ended in {town} on {day} with a fine of {money}.",
+                "The {what} trial of banker {chief} ended in {town} on {day} with a fine of "
+                "{money}.",
                 "The {what} trial of {chief} ends in {town} with a fine of {money}.",
             ),
         ),
@@ -228,11 +242,13 @@ KINDS = {
                 "Deal for {money} lets {what} maker {org} buy a competitor in {town}.",
             ),
             (
-                "Shares of the {what} group {org} jumped {pct} on {day} after it announced a merger with a firm from {town}.",
+                "Shares of the {what} group {org} jumped {pct} on {day} after it announced a "
+                "merger with a firm from {town}.",
                 "Shares of {what} group {org} jump {pct} after merger with firm from {town}.",
             ),
             (
-                "In a surprise move on {day}, the {what} company {org} said it would pay {money} for a plant in {town}.",
+                "In a surprise move on {day}, the {what} company {org} said it would pay {money} "
+                "for a plant in {town}.",
                 "Surprise move sees {what} company {org} pay {money} for a plant in {town}.",
             ),
         ),
@@ -285,21 +301,25 @@ KINDS = {
         ),
         "lead": (
             (
-                "Striker {chief} scored {few} goals as {town} won the {what} on {day} in front of {big} fans.",
+                "Striker {chief} scored {few} goals as {town} won the {what} on {day} in front of "
+                "{big} fans.",
                 "Striker {chief} scores {few} goals as {town} wins {what}.",
             ),
             (
-                "A crowd of {big} saw {town} win the {what} on {day}, thanks to {few} goals by striker {chief}.",
+                "A crowd of {big} saw {town} win the {what} on {day}, thanks to {few} goals by "
+                "striker {chief}.",
                 "Crowd of {big} sees {town} win the {what}.",
             ),
             (
-                "The players of {town} celebrated on {day} after {few} goals from striker {chief} decided the {what}.",
+                "The players of {town} celebrated on {day} after {few} goals from striker {chief} "
+                "decided the {what}.",
                 "Players of {town} win {what} with {few} goals from {chief}.",
             ),
         ),
         "key": (
             (
-                "The winner came from {why} near the end, and {m} guests had missed it by leaving early.",
+                "The winner came from {why} near the end, and {m} guests had missed it by leaving "
+                "early.",
                 "The winner came from {why}, and {m} guests missed it.",
             ),
             (
@@ -346,15 +366,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "Archaeologists led by {chief} announced on {day} that they had found a {what} near {town}, some {n} centuries old.",
+                "Archaeologists led by {chief} announced on {day} that they had found a {what} "
+                "near {town}, some {n} centuries old.",
                 "A {what} some {n} centuries old is found near {town}.",
             ),
             (
-                "A {what} that lay hidden for {n} centuries has come to light outside {town}, professor {chief} said on {day}.",
+                "A {what} that lay hidden for {n} centuries has come to light outside {town}, "
+                "professor {chief} said on {day}.",
                 "A {what} hidden for {n} centuries comes to light outside {town}.",
             ),
             (
-                "Scientists working with professor {chief} in {town} unveiled a {what} on {day} that may be worth {money}.",
+                "Scientists working with professor {chief} in {town} unveiled a {what} on {day} "
+                "that may be worth {money}.",
                 "Scientists in {town} unveil a {what} worth {money}.",
             ),
         ),
@@ -407,15 +430,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "A fire destroyed a {what} in {town} on {day} and forced {n} people to flee, fire chief {chief} said.",
+                "A fire destroyed a {what} in {town} on {day} and forced {n} people to flee, fire "
+                "chief {chief} said.",
                 "Fire destroys a {what} in {town} and forces {n} people to flee.",
             ),
             (
-                "Flames tore through a {what} in the center of {town} on {day}, injuring {n} workers, fire chief {chief} reported.",
+                "Flames tore through a {what} in the center of {town} on {day}, injuring {n} "
+                "workers, fire chief {chief} reported.",
                 "Flames in a {what} in {town} injure {n} workers.",
             ),
             (
-                "Fire chief {chief} confirmed on {day} that {n} firefighters had saved a burning {what} in {town}.",
+                "Fire chief {chief} confirmed on {day} that {n} firefighters had saved a burning "
+                "{what} in {town}.",
                 "Crew of {n} firefighters saves a burning {what} in {town}.",
             ),
         ),
@@ -468,15 +494,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "About {n} {what} walked off the job in {town} on {day} to demand a raise of {pct}.",
+                "About {n} {what} walked off the job in {town} on {day} to demand a raise of "
+                "{pct}.",
                 "About {n} {what} in {town} demand a raise of {pct}.",
             ),
             (
-                "A strike by {n} {what} brought {town} to a halt on {day}, union leader {chief} said.",
+                "A strike by {n} {what} brought {town} to a halt on {day}, union leader {chief} "
+                "said.",
                 "A strike by {n} {what} brings {town} to a halt.",
             ),
             (
-                "Union leader {chief} called {n} {what} out on strike in {town} on {day}, the first such protest in years.",
+                "Union leader {chief} called {n} {what} out on strike in {town} on {day}, the "
+                "first such protest in years.",
                 "Union leader {chief} calls {n} {what} out on strike in {town}.",
             ),
         ),
@@ -526,15 +555,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "Rescuers found {few} missing {what} alive in the hills above {town} on {day}, {n} hours after they vanished.",
+                "Rescuers found {few} missing {what} alive in the hills above {town} on {day}, {n} "
+                "hours after they vanished.",
                 "Rescuers find {few} missing {what} alive above {town} after {n} hours.",
             ),
             (
-                "A helicopter lifted {few} {what} to safety near {town} on {day} after a search of {n} hours led by captain {chief}.",
+                "A helicopter lifted {few} {what} to safety near {town} on {day} after a search of "
+                "{n} hours led by captain {chief}.",
                 "A helicopter lifts {few} {what} to safety near {town}.",
             ),
             (
-                "The search for {few} {what} ended happily in {town} on {day}, captain {chief} told a crowd of {n}.",
+                "The search for {few} {what} ended happily in {town} on {day}, captain {chief} "
+                "told a crowd of {n}.",
                 "The search for {few} {what} ends happily in {town}.",
             ),
         ),
@@ -590,15 +622,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "The {what} festival in {town} drew a record {big} visitors on {day}, organizer {chief} said.",
+                "The {what} festival in {town} drew a record {big} visitors on {day}, organizer "
+                "{chief} said.",
                 "The {what} festival in {town} draws a record {big} visitors.",
             ),
             (
-                "Organizers opened the {what} festival of {town} on {day} with {n} artists and a speech by {chief}.",
+                "Organizers opened the {what} festival of {town} on {day} with {n} artists and a "
+                "speech by {chief}.",
                 "The {what} festival of {town} opens with {n} artists.",
             ),
             (
-                "Streets in {town} were packed on {day} as {big} guests came to the {what} festival run by {chief}.",
+                "Streets in {town} were packed on {day} as {big} guests came to the {what} "
+                "festival run by {chief}.",
                 "Streets in {town} are packed as {big} guests come to {what} festival.",
             ),
         ),
@@ -658,15 +693,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "Doctors in {town} were treating {n} people for {what} on {day}, health officer {chief} said.",
+                "Doctors in {town} were treating {n} people for {what} on {day}, health officer "
+                "{chief} said.",
                 "Doctors in {town} treat {n} people for {what}.",
             ),
             (
-                "An outbreak of {what} has sent {n} children to hospital in {town}, health officer {chief} announced on {day}.",
+                "An outbreak of {what} has sent {n} children to hospital in {town}, health officer "
+                "{chief} announced on {day}.",
                 "Outbreak of {what} sends {n} children to hospital in {town}.",
             ),
             (
-                "Health officer {chief} warned the people of {town} on {day} after {n} cases of {what} were counted.",
+                "Health officer {chief} warned the people of {town} on {day} after {n} cases of "
+                "{what} were counted.",
                 "People of {town} are warned after {n} cases of {what}.",
             ),
         ),
@@ -716,15 +754,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "Thieves stole a {what} worth {money} from a museum in {town} on {day}, detective {chief} said.",
+                "Thieves stole a {what} worth {money} from a museum in {town} on {day}, detective "
+                "{chief} said.",
                 "Thieves steal a {what} worth {money} in {town}.",
             ),
             (
-                "A {what} valued at {money} disappeared from a villa in {town} on {day}, according to detective {chief}.",
+                "A {what} valued at {money} disappeared from a villa in {town} on {day}, according "
+                "to detective {chief}.",
                 "A {what} valued at {money} disappears from a villa in {town}.",
             ),
             (
-                "Police in {town} recovered a {what} on {day} that had been missing for {n} days, detective {chief} said.",
+                "Police in {town} recovered a {what} on {day} that had been missing for {n} days, "
+                "detective {chief} said.",
                 "Police in {town} recover a {what} missing for {n} days.",
             ),
         ),
@@ -787,15 +828,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "A rocket carrying a {what} lifted off from {town} on {day} and reached a height of {n} kilometers.",
+                "A rocket carrying a {what} lifted off from {town} on {day} and reached a height "
+                "of {n} kilometers.",
                 "A rocket from {town} carries a {what} to {n} kilometers.",
             ),
             (
-                "Engineers in {town} lost contact with a {what} on {day}, just {n} seconds after launch, director {chief} said.",
+                "Engineers in {town} lost contact with a {what} on {day}, just {n} seconds after "
+                "launch, director {chief} said.",
                 "Engineers in {town} lose contact with a {what} after {n} seconds.",
             ),
             (
-                "The {what} built in {town} sent home {n} pictures on {day}, to the delight of director {chief}.",
+                "The {what} built in {town} sent home {n} pictures on {day}, to the delight of "
+                "director {chief}.",
                 "The {what} built in {town} sends home {n} pictures.",
             ),
         ),
@@ -848,15 +892,18 @@ KINDS = {
         ),
         "lead": (
             (
-                "A {what} crashed near {town} on {day} with {n} passengers and crew on board, inspector {chief} said.",
+                "A {what} crashed near {town} on {day} with {n} passengers and crew on board, "
+                "inspector {chief} said.",
                 "A {what} crashes near {town} with {n} on board.",
             ),
             (
-                "At least {n} people were hurt on {day} when a {what} hit a bridge in {town}, according to inspector {chief}.",
+                "At least {n} people were hurt on {day} when a {what} hit a bridge in {town}, "
+                "according to inspector {chief}.",
                 "At least {n} people are hurt as a {what} hits a bridge in {town}.",
             ),
             (
-                "Traffic in {town} stood still for {n} minutes on {day} after a {what} overturned, inspector {chief} reported.",
+                "Traffic in {town} stood still for {n} minutes on {day} after a {what} overturned, "
+                "inspector {chief} reported.",
                 "Traffic in {town} stands still after a {what} overturns.",
             ),
         ),

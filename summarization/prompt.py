@@ -1,4 +1,4 @@
-"""article + cue + summary -> tokens, with truncation and the label mask. The one place that knows how a prompt is made.
+"""article + cue + summary -> tokens, cut to fit, and labels: the one place where prompts are made.
 
 A prompt is what stands before the article, the article, the cue, the summary and an end. A plain
 prompt has before the article what the tokenizer puts before every text (a first token, or nothing)
@@ -94,7 +94,8 @@ def template(tokenizer, kind: str = AUTO, instruction: str = "", *, generation=N
         instruction = instruction or recorded.get("instruction", "")
     if kind == PLAIN and instruction:
         raise InputError(
-            f"--instruction {instruction!r}: expected a chat prompt, which has one, got a plain one; "
+            f"--instruction {instruction!r}: expected a chat prompt, which has one, got a plain "
+            "one; "
             "leave it out, or add --prompt chat"
         )
     if kind == PLAIN:
@@ -134,7 +135,9 @@ def _chat(tokenizer, instruction: str) -> Template:
     """The tokens of a chat template around article and summary."""
     head, middle, tail = _rendered(tokenizer, instruction)
     cue = middle.rstrip(" ")  # spaces before a summary are part of its first token
-    before, cue_ids, after = (tuple(_with_special(tokenizer, text)) for text in (head, cue, tail))
+    before = tuple(_with_special(tokenizer, head))
+    cue_ids = tuple(_with_special(tokenizer, cue))
+    after = tuple(_with_special(tokenizer, tail))
     end = _end_of_turn(tokenizer, after)
     return Template(CHAT, instruction, before, cue_ids, middle[len(cue) :], end)
 
@@ -223,7 +226,10 @@ def build(
 def generation_ids(
     tokenizer, article: str, max_length: int, max_new_tokens: int, template: Template | None = None
 ) -> list[int]:
-    """The prompt up to its summary, with room for `max_new_tokens` in `max_length`. Raises TooLong."""
+    """The prompt up to its summary, with room for `max_new_tokens` in `max_length`.
+
+    Raises TooLong.
+    """
     template = template or _plain(tokenizer)
     article_ids, _ = shortened(tokenizer, article, max_length - template.n_fixed - max_new_tokens)
     return [*template.before, *article_ids, *template.cue]
@@ -251,7 +257,8 @@ def context_length(config, tokenizer=None) -> int:
     length = getattr(tokenizer, "model_max_length", NO_LENGTH)
     if length >= NO_LENGTH:
         raise InputError(
-            "expected a context length in the model's config.json or the tokenizer's model_max_length, found neither"
+            "expected a context length in the model's config.json or the tokenizer's "
+            "model_max_length, found neither"
         )
     return int(length)
 
@@ -270,7 +277,7 @@ def row_length(asked: int, config, tokenizer, name: str) -> int:
 
 
 def encode(tokenizer, text: str) -> list[int]:
-    """Token ids of `text` and nothing else: no special tokens, also where the text spells one out."""
+    """Token ids of `text` alone: no special tokens, also where the text spells one out."""
     return encode_with_offsets(tokenizer, text)[0]
 
 
@@ -283,7 +290,7 @@ def encode_with_offsets(tokenizer, text: str) -> tuple[list[int], np.ndarray]:
     coded = tokenizer(
         text,
         add_special_tokens=False,
-        split_special_tokens=True,  # `<|endoftext|>` in an article is a word of it, and ends nothing
+        split_special_tokens=True,  # `<|endoftext|>` in an article is a word, and ends nothing
         return_offsets_mapping=True,
         verbose=False,
     )

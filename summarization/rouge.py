@@ -1,4 +1,4 @@
-"""Sentences by rule, ROUGE, and the yardsticks beside which it stands: Lead-3, Random-3, the extractive oracle, the copy rate."""
+"""Sentences by rule, ROUGE, and its yardsticks: Lead-3, Random-3, the oracle, the copy rate."""
 
 import functools
 import multiprocessing
@@ -24,7 +24,8 @@ COPIED_WORDS = 4  # a copy is a run of so many words
 # A full stop after one of these does not end a sentence (nor does one after a single capital: "John
 # F. Kennedy", "U.S.").
 _ABBREVIATIONS = (
-    "Mr Mrs Ms Dr Prof Gen Sen Rep Gov Lt Col Maj Sgt Capt Cpl Det Insp Rev Hon Pres Supt St Mt Ft Jr Sr vs No Nos Vol Fig "
+    "Mr Mrs Ms Dr Prof Gen Sen Rep Gov Lt Col Maj Sgt Capt Cpl Det Insp Rev Hon Pres Supt St Mt Ft "
+    "Jr Sr vs No Nos Vol Fig "
     "Jan Feb Aug Sept Sep Oct Nov Dec approx est etc e.g i.e cf"
 )
 ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
@@ -33,7 +34,8 @@ ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
 _ALWAYS = "。！？｡．།༎"
 _BEFORE_SPACE = ".!?؟۔।॥։።၊။៕"
 _CLOSING = "\"'”’)\\]」』）】》〉»"
-_THAI = "\u0e00-\u0e7f\u0e80-\u0eff"  # Thai and Lao put a space between sentences or clauses, and no mark
+# Thai and Lao put a space between sentences or clauses, and no mark.
+_THAI = "\u0e00-\u0e7f\u0e80-\u0eff"
 _END = re.compile(
     rf"[{_ALWAYS}]+[{_CLOSING}]*|[{_BEFORE_SPACE}]+[{_CLOSING}]*(?=\s)|(?=\s*\n)"
     rf"|(?<=[{_THAI}])(?=\s+[{_THAI}])"
@@ -53,8 +55,8 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     A sentence ends at a newline, and at . ! or ? (or the marks of other scripts) with closing
     quotes before white space, unless the next letter is small or the full stop belongs to an
     abbreviation or an initial. A full stop standing alone between spaces, as in the Daily Mail,
-    always ends one; so do 。！？ without a space, and a space between Thai or Lao letters, which have
-    no such mark.
+    always ends one; so do 。！？ without a space, and a space between Thai or Lao letters, which
+    have no such mark.
     """
     spans, start = [], 0
     for match in _END.finditer(text):
@@ -105,10 +107,10 @@ def score(prediction: str, reference: str) -> dict[str, float]:
     empty prediction scores 0.
     Source: Lin (2004), ROUGE: a package for automatic evaluation of summaries.
     """
-    found = _scorer(words.kind_of(reference)).score(
+    scores = _scorer(words.kind_of(reference)).score(
         "\n".join(split_sentences(reference)), "\n".join(split_sentences(prediction))
     )
-    return {name: 100 * found[name].fmeasure for name in NAMES}
+    return {name: 100 * scores[name].fmeasure for name in NAMES}
 
 
 def score_all(predictions, references, processes: int | None = None) -> dict[str, np.ndarray]:
@@ -170,12 +172,12 @@ def greedy_oracle(sentences: list[str], highlights: str) -> list[int]:
     tables = _tables(sentences, highlights)
     chosen, best = [], 0.0
     while len(chosen) < len(sentences):
-        found = _with_each(tables, chosen)
-        found[chosen] = 0
-        index = int(found.argmax())
-        if found[index] <= best:
+        gains = _with_each(tables, chosen)
+        gains[chosen] = 0
+        index = int(gains.argmax())
+        if gains[index] <= best:
             break
-        chosen, best = [*chosen, index], found[index]
+        chosen, best = [*chosen, index], gains[index]
     return sorted(chosen)
 
 
@@ -190,7 +192,7 @@ def lead(article: str, k: int = 3) -> str:
 
 
 def random_sentences(article: str, k: int, rng: np.random.Generator) -> str:
-    """k sentences of an article drawn at random, in its order, one a line: the yardstick Random-3."""
+    """k sentences of an article at random, in its order, one a line: the yardstick Random-3."""
     sentences = _worded(article)
     chosen = sorted(rng.choice(len(sentences), size=min(k, len(sentences)), replace=False))
     return "\n".join(sentences[index] for index in chosen)
@@ -212,13 +214,14 @@ def copy_rate(prediction: str, article: str) -> float:
     stemmed. A text shorter than 4 words counts as one run.
     """
     kind = words.kind_of(article)
-    written, source = (words.words(text, kind, stem=False) for text in (prediction, article))
+    written = words.words(prediction, kind, stem=False)
+    source = words.words(article, kind, stem=False)
     n = min(COPIED_WORDS, len(written))
     if n == 0:
         return 0.0
-    there = {tuple(source[i : i + n]) for i in range(len(source) - n + 1)}
+    in_source = {tuple(source[i : i + n]) for i in range(len(source) - n + 1)}
     runs = [tuple(written[i : i + n]) for i in range(len(written) - n + 1)]
-    return sum(run in there for run in runs) / len(runs)
+    return sum(run in in_source for run in runs) / len(runs)
 
 
 def _worded(article: str) -> list[str]:
@@ -242,10 +245,8 @@ def _tables(
     sentences.
     """
     kind = words.kind_of(highlights)
-    cut, wanted = (
-        [words.words(text, kind) for text in texts]
-        for texts in (sentences, split_sentences(highlights))
-    )
+    cut = [words.words(text, kind) for text in sentences]
+    wanted = [words.words(text, kind) for text in split_sentences(highlights)]
     return [
         _table([_grams(text, n) for text in cut], [_grams(text, n) for text in wanted])
         for n in (1, 2)

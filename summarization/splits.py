@@ -1,4 +1,4 @@
-"""One file of articles as a folder of three: to train on, to find circuits on, to judge summaries on
+"""One file of articles as a folder of three: to train on, to find circuits on, to judge with.
 
 A file has no splits, so every stage would read all of it, and what was trained on would be judged.
 """

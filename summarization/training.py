@@ -1,12 +1,14 @@
-"""Fine-tuning on summaries with Hugging Face's Trainer, on a schedule of whole checkpoints; for fine-tuning and the bake-off.
+"""Fine-tuning on summaries with Hugging Face's Trainer, on a schedule of whole checkpoints.
 
-The loss falls on the summary and its end-of-text only. Reported likelihoods are `examples.summary_nll`.
+The loss falls on the summary and its end-of-text only. Reported likelihoods are
+`examples.summary_nll`.
 """
 
 import contextlib
 import math
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,7 +155,7 @@ class SeededByEpoch(LengthGroupedSampler):
     epoch, seed = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Trainer as an epoch starts, and before it skips to where a resumed run goes on."""
+        """Called by Trainer as an epoch starts, and before it skips to where a run goes on."""
         self.epoch = epoch
 
     def __iter__(self):
@@ -164,16 +166,15 @@ class SeededByEpoch(LengthGroupedSampler):
 class SummaryTrainer(Trainer):
     """Trainer that evaluates the summary NLL and whose checkpoints appear when they are whole.
 
-    `on_checkpoint(step, model)` is called on the first process before a checkpoint gets its name.
-    With `tf32` training steps, and nothing else, multiply float32 matrices in TF32.
+    `on_checkpoint(step, model)`, if it is set, is called on the first process before a checkpoint
+    gets its name. With `tf32` training steps, and nothing else, multiply float32 matrices in TF32.
     """
 
-    def __init__(
-        self, model, tokenizer, settings, train, validation=None, on_checkpoint=None, *, tf32=False
-    ):
-        settings._n_gpu = min(
-            settings.n_gpu, 1
-        )  # several devices are torchrun's; DataParallel would change the batch size unasked
+    on_checkpoint: Callable | None = None
+
+    def __init__(self, model, tokenizer, settings, train, validation=None, *, tf32: bool = False):
+        # Several devices are torchrun's; DataParallel would change the batch size unasked.
+        settings._n_gpu = min(settings.n_gpu, 1)
         model.config.pad_token_id = tokenizer.pad_token_id
         super().__init__(
             model,
@@ -183,7 +184,7 @@ class SummaryTrainer(Trainer):
             processing_class=tokenizer,
             data_collator=SummaryCollator(tokenizer),
         )
-        self.on_checkpoint, self.staging, self.tf32 = on_checkpoint, None, tf32
+        self.staging, self.tf32 = None, tf32
         self.remove_callback(PrinterCallback)
         self.add_callback(FiniteLoss())
 
@@ -202,11 +203,11 @@ class SummaryTrainer(Trainer):
             self.processing_class,
             self.args.per_device_eval_batch_size,
         )
-        found = mean_interval(nll, self.args.seed)
+        mean = mean_interval(nll, self.args.seed)
         metrics = {
-            "eval_nll": found["mean"],
-            "eval_nll_low": found["low"],
-            "eval_nll_high": found["high"],
+            "eval_nll": mean["mean"],
+            "eval_nll_low": mean["low"],
+            "eval_nll_high": mean["high"],
         }
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(

@@ -1,6 +1,7 @@
-"""Words of a text: `rouge_score`'s for texts in Latin letters, words and characters of any script for the others.
+"""Words of a text: `rouge_score`'s in Latin letters, words and characters of any script in others.
 
-Words of other scripts inside a text in Latin letters, which `rouge_score` drops, stand beside its own.
+Words of other scripts inside a text in Latin letters, which `rouge_score` drops, stand beside its
+own.
 """
 
 import functools
@@ -83,15 +84,15 @@ def _accented_percent(latin: str) -> float:
 
 def sentences(described: dict) -> list[str]:
     """What is to be said of `describe`: nothing where `rouge_score` sees every letter."""
-    counts, said = described["by_tokenizer"], []
+    counts, lines = described["by_tokenizer"], []
     total = sum(counts.values())
     if others := counts.get(ANY, 0):
-        said.append(
+        lines.append(
             f"ROUGE, copy rate and words of {others} of {total} references in other scripts than "
             f"Latin are those of {ANY}; they do not compare with rouge_score's"
         )
     if mixed := counts.get(MIXED, 0):
-        said.append(
+        lines.append(
             f"{mixed} of {total} references in Latin letters, or texts compared with them, hold "
             "words in other scripts: these count beside rouge_score's own, which drops them"
         )
@@ -100,13 +101,13 @@ def sentences(described: dict) -> list[str]:
         ("texts compared with them", described["compared_accented_percent"]),
     ):
         if percent > ACCENTED_PERCENT:
-            said.append(
+            lines.append(
                 f"{percent:.1f} % of the letters of {whose} have accents: rouge_score drops "
                 "them and cuts words there, as in published numbers"
             )
     if empty := described["without_words"]:
-        said.append(f"{empty} of {total} references hold no word: every summary scores 0 on them")
-    return said
+        lines.append(f"{empty} of {total} references hold no word: every summary scores 0 on them")
+    return lines
 
 
 @functools.cache
@@ -132,16 +133,16 @@ def _latin(text: str, stem: bool) -> list[str]:
     stemmer = _stemmer() if stem else None
     if text.isascii():
         return tokenize(text, stemmer)
-    found, end = [], 0
+    words, end = [], 0
     for match in _foreign().finditer(text):
-        found += [*tokenize(text[end : match.start()], stemmer), *_any(match.group(), stem)]
+        words += [*tokenize(text[end : match.start()], stemmer), *_any(match.group(), stem)]
         end = match.end()
-    return found + tokenize(text[end:], stemmer)
+    return words + tokenize(text[end:], stemmer)
 
 
 @functools.cache
 def _foreign():
-    """Runs of letters and digits that are not Latin, or Latin in another width, with their marks."""
+    """Runs of letters and digits that are not Latin, or Latin in another width, and marks."""
     import regex
 
     letters, latin = r"\p{L}\p{Nd}", r"\p{Latin}--[0-9]"

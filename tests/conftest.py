@@ -1,4 +1,6 @@
-"""Fixtures shared by the tests: a tiny tokenizer, a tiny model, a few articles. Made once per session, offline."""
+"""Fixtures shared by the tests: a tiny tokenizer, a tiny model, a few articles. Made once per
+session, offline.
+"""
 
 import json
 import os
@@ -53,7 +55,8 @@ def torchrun(tmp_path):
 import atexit, glob, os, runpy, sys
 sys.path.insert(0, {str(Path(path).parent)!r})
 def look():
-    left = [name for name in (open(file).read() for file in glob.glob("/proc/self/task/*/comm")) if "gloo" in name]
+    names = [open(file).read() for file in glob.glob("/proc/self/task/*/comm")]
+    left = [name for name in names if "gloo" in name]
     if left:
         print("threads left:", left, file=sys.stderr, flush=True)
         os._exit(1)

@@ -112,7 +112,7 @@ def model(family: str):
 
 
 def stay_in_float64(monkeypatch) -> None:
-    """Let transformers' RMSNorms, and Gemma's softmax, compute in the model's type, not in float32."""
+    """Let transformers' RMSNorms, and Gemma's softmax, compute in the model's own type."""
     from transformers.models.gemma2 import modeling_gemma2
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
@@ -126,10 +126,12 @@ def stay_in_float64(monkeypatch) -> None:
     def gemma_forward(self, x):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * (1 + self.weight)
 
-    def gemma_attention(module, q, k, v, mask, scaling, softcap=None, **others):
-        k, v = (x.repeat_interleave(module.num_key_value_groups, 1) for x in (k, v))
-        scores = q @ k.mT * scaling
-        scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+    def gemma_attention(module, q, k, v, mask, **others):
+        k = k.repeat_interleave(module.num_key_value_groups, 1)
+        v = v.repeat_interleave(module.num_key_value_groups, 1)
+        scores, softcap = q @ k.mT * others["scaling"], others.get("softcap")
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
         weights = (scores + mask).softmax(-1)
         return (weights @ v).transpose(1, 2), weights
 

@@ -23,7 +23,7 @@ N_TARGETS = 5
 
 
 class Golden:
-    """One case: `case` (its JSON), `tensors`, `graph`, `pairs` without padding, and `model(dtype)`."""
+    """One case: `case` (its JSON), `tensors`, `graph`, unpadded `pairs`, and `model(dtype)`."""
 
     def __init__(self, name: str):
         self.folder = FOLDER / name

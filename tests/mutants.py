@@ -1,4 +1,4 @@
-"""Would the tests notice? Puts one mistake at a time into a copy of the project and runs the tests that should see it.
+"""Would the tests notice? Puts one mistake at a time into a copy of the project and tests that.
 
 Each mutant is a short piece of text that occurs once in its file, what stands there instead, why
 that is wrong, and the tests that must then fail. Survivors are named; the exit code is 1 when there
@@ -34,7 +34,7 @@ FAILED = 1  # pytest's exit code when a test failed; others say that tests could
 
 
 class Mutant(NamedTuple):
-    """A mistake: in which file, what stands there and what instead, why it is wrong, who sees it."""
+    """A mistake: its file, what stands there, what instead, why it is wrong, who sees it."""
 
     file: str
     old: str

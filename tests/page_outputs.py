@@ -1,4 +1,6 @@
-"""A small folder of results for the tests of the page: real circuits of a small graph, and a few stages."""
+"""A small folder of results for the tests of the page: real circuits of a small graph, and a few
+stages.
+"""
 
 import numpy as np
 import torch

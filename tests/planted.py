@@ -1,10 +1,12 @@
 """GPT-2s whose true edges are known by construction, to ask whether a method finds them.
 
-Every node writes to a subspace of the residual stream that is its own: `input` (token and position embeddings), each head and each MLP
-`WIDTH` dimensions. Every reader (q, k, v of a head, an MLP, the logits) reads the subspaces of `READS` writers drawn at random among those
-before it, through random weights, and nothing else. An edge is true when it is read and lies on a path of read edges from `input` to
-`logits`. LayerNorm is the only crosstalk: whatever is written changes the scale by which every reader divides.
-Weights have the variance that keeps what is read and written at unit size; those of q and k are larger, so that heads attend somewhere.
+Every node writes to a subspace of the residual stream that is its own: `input` (token and position
+embeddings), each head and each MLP `WIDTH` dimensions. Every reader (q, k, v of a head, an MLP, the
+logits) reads the subspaces of `READS` writers drawn at random among those before it, through random
+weights, and nothing else. An edge is true when it is read and lies on a path of read edges from
+`input` to `logits`. LayerNorm is the only crosstalk: whatever is written changes the scale by which
+every reader divides. Weights have the variance that keeps what is read and written at unit size;
+those of q and k are larger, so that heads attend somewhere.
 """
 
 import torch

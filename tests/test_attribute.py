@@ -1,4 +1,6 @@
-"""Scores against a slow oracle written from the definition, completeness, and what must not change a score."""
+"""Scores against a slow oracle written from the definition, completeness, and what must not change
+a score.
+"""
 
 import pytest
 import torch

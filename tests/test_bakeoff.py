@@ -1,4 +1,6 @@
-"""The bake-off: equal budgets, adapters where they were planned, nothing run twice, no word without an interval."""
+"""The bake-off: equal budgets, adapters where they were planned, nothing run twice, no word without
+an interval.
+"""
 
 import json
 
@@ -75,7 +77,8 @@ def test_the_published_arms_of_one_rank_had_different_sizes_and_a_budget_makes_t
 
 @pytest.mark.parametrize("budget", [300_000, 1_000_003, 2_500_000])
 @pytest.mark.parametrize(("arm", "where", "critical"), [
-    (Arm("all"), range(12), ()), (Arm("five"), (3, 4, 6, 8, 11), ()), (Arm("dora", method="dora"), range(12), ()),
+    (Arm("all"), range(12), ()), (Arm("five"), (3, 4, 6, 8, 11), ()),
+    (Arm("dora", method="dora"), range(12), ()),
     (Arm("change"), range(12), (1, 2, 7)),
 ])  # fmt: skip
 def test_guard_8_every_budget_is_met_within_half_a_percent_and_alpha_over_r_is_the_same(
@@ -166,8 +169,8 @@ def test_an_adapter_in_layer_1_moves_what_leaves_layer_1_and_not_what_enters_it(
 
 @pytest.mark.parametrize("tamper", [
     lambda plan: lora.Plan(plan.method, dict(list(plan.ranks.items())[1:]), plan.alphas),
-    lambda plan: lora.Plan(plan.method, {name: rank + 1 for name, rank in plan.ranks.items()}, plan.alphas),
-    lambda plan: lora.Plan(plan.method, plan.ranks, {name: 2 * alpha for name, alpha in plan.alphas.items()}),
+    lambda plan: plan._replace(ranks={name: rank + 1 for name, rank in plan.ranks.items()}),
+    lambda plan: plan._replace(alphas={name: 2 * alpha for name, alpha in plan.alphas.items()}),
 ])  # fmt: skip
 def test_guard_8_a_model_that_is_not_as_planned_stops_the_run(model, tamper):
     shapes = lora.module_shapes(model)
@@ -460,8 +463,9 @@ def test_an_arm_of_some_modules_wraps_only_them(model):
 def run(out, model, *more):
     script.main([
         "--lr_sweep", "none",
-        "--model_path", model, "--dataset", "demo", "--subset_train_size", "16", "--max_steps", "2", "--batch_size", "4",
-        "--max_examples", "4", "--max_new_tokens", "4", "--top_k", "1", "--rank", "2", "--device", "cpu", "--output_dir", str(out), *more,
+        "--model_path", model, "--dataset", "demo", "--subset_train_size", "16",
+        "--max_steps", "2", "--batch_size", "4", "--max_examples", "4", "--max_new_tokens", "4",
+        "--top_k", "1", "--rank", "2", "--device", "cpu", "--output_dir", str(out), *more,
     ])  # fmt: skip
 
 
@@ -744,8 +748,9 @@ def test_factors_are_positive_numbers(text):
 
 
 @pytest.mark.parametrize("words", [
-    ("--learning_rate", "0"), ("--learning_rate", "nan"), ("--full_learning_rate", "inf"), ("--full_learning_rate", "-1"),
-    ("--alpha_over_r", "0"), ("--weight_decay", "-0.1"), ("--weight_decay", "nan"), ("--num_train_epochs", "0"), ("--max_steps", "0"),
+    ("--learning_rate", "0"), ("--learning_rate", "nan"), ("--full_learning_rate", "inf"),
+    ("--full_learning_rate", "-1"), ("--alpha_over_r", "0"), ("--weight_decay", "-0.1"),
+    ("--weight_decay", "nan"), ("--num_train_epochs", "0"), ("--max_steps", "0"),
     ("--warmup_steps", "nan"),
 ])  # fmt: skip
 def test_numbers_that_cannot_be_trained_with_are_refused_in_one_line(words, refused):
@@ -753,8 +758,10 @@ def test_numbers_that_cannot_be_trained_with_are_refused_in_one_line(words, refu
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (("--arms", "all", "adalora", "--max_steps", "1"), "--arms adalora: .*expected 2 steps or more, got 1; raise --max_steps"),
-    (("--arms", "adalora", "--max_steps", "4", "--lr_sweep", "1,2", "--validation_size", "2"), "got 1; raise .*--sweep_share"),
+    (("--arms", "all", "adalora", "--max_steps", "1"),
+     "--arms adalora: .*expected 2 steps or more, got 1; raise --max_steps"),
+    (("--arms", "adalora", "--max_steps", "4", "--lr_sweep", "1,2", "--validation_size", "2"),
+     "got 1; raise .*--sweep_share"),
     (("--arms", "all", "--max_new_tokens", "310"), "--max_new_tokens 310: expected 29. at most"),
     (("--arms", "all", "late"), "--arms late: layer 11 is not in a model of 2 layers"),
     (("--arms", "all", "random", "--top_k", "3"), "--arms random: --top_k 3: expected 1 to 2"),
@@ -816,7 +823,7 @@ def test_an_interrupted_bake_off_goes_on_and_ends_as_an_uninterrupted_one(
         assert (out / name).read_bytes() == (swept / name).read_bytes(), name
 
 
-# ---------------------------------------------------------------- seeds of arms that read a layers file, and what choosing cost
+# ---------------------------------------------------------------- arms that read a layers file
 
 
 def test_observed_and_circuit_change_with_several_seeds_and_the_cost_of_their_choice(

@@ -21,7 +21,8 @@ from eap.circuit import load_circuit
 
 CHAINS = {"llama": "shared", "pythia": "per-head", "gemma2": "per-head"}  # family: --kv
 STAGES = {
-    create_causal_summarization_data: "--dataset {articles} --model_path {model} --output {out}/pairs.jsonl --output_dir {out}/pairs",
+    create_causal_summarization_data: "--dataset {articles} --model_path {model} "
+    "--output {out}/pairs.jsonl --output_dir {out}/pairs",
     run_finetuning_with_checkpoints: (
         "--dataset {articles} --model_path {model} --output_dir {out}/run --max_steps 2 "
         "--checkpoint_steps 0,2 --subset_train_size 6 --validation_size 2 --learning_rate 0.01"
@@ -40,7 +41,8 @@ STAGES = {
     ),
     evaluate_faithfulness: (
         "--circuit {out}/circuits/C_step2.json --model_path {out}/run --pairs "
-        "{out}/pairs_eval.jsonl --fractions .1,.5,1 --random_fractions .1 --n_random 1 --resamples 50 --output_dir {out}/faith"
+        "{out}/pairs_eval.jsonl --fractions .1,.5,1 --random_fractions .1 --n_random 1 --resamples "
+        "50 --output_dir {out}/faith"
     ),
     evaluate_robustness: (
         "--circuits {out}/circuits/C_step2.json --model_path {out}/run --pairs {out}/pairs.jsonl "

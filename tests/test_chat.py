@@ -1,4 +1,6 @@
-"""An instruct model through the scripts: pairs inside its template, training, summaries, and what is refused."""
+"""An instruct model through the scripts: pairs inside its template, training, summaries, and what
+is refused.
+"""
 
 import importlib
 import json

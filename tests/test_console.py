@@ -30,7 +30,7 @@ def terminal(monkeypatch):
     stdout = Terminal()
 
     def printed(act):
-        """What `act` prints on a terminal, and what it returns; pytest sets stdout for each call."""
+        """What `act` prints on a terminal, and its value; pytest sets stdout for each call."""
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stdout)
             returned = act()

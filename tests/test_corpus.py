@@ -139,6 +139,16 @@ def test_blank_rows_are_left_out_and_counted(tmp_path, capsys):
     assert "2 of 4 rows are left out" in capsys.readouterr().err
 
 
+def test_what_nobody_sees_is_blank(tmp_path, capsys):
+    """Zero-width, joining, directing and filling characters, and white space of any script."""
+    unseen = "\u200b\u200d\u2060\ufeff\u00ad\u202e\u2800\u3164\ufe0f\u3000\u00a0\u2003\x00"
+    rows = [ROWS[0], {**ROWS[1], "article": unseen}, {**ROWS[2], "highlights": "\u200b"}]
+    rows += [{**ROWS[3], "article": "\u200b私\u200b"}]
+    path = write(tmp_path / "unseen.jsonl", rows)
+    assert list(corpus.load(path, "test")["id"]) == ["r0", "r3"]
+    assert "2 of 4 rows are left out" in capsys.readouterr().err
+
+
 BAD = {
     "columns": (
         [{"foo": "a", "highlights": "b"}],

@@ -1,4 +1,6 @@
-"""The embedded demo model: small, shaped like GPT-2 small, and able to copy names that it has never seen."""
+"""The embedded demo model: small, shaped like GPT-2 small, and able to copy names that it has never
+seen.
+"""
 
 import json
 from pathlib import Path

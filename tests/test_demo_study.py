@@ -1,4 +1,6 @@
-"""The demo behaves like the real thing: fine-tuning teaches it to summarize, and it draws on the salient sentences. Minutes long."""
+"""The demo behaves like the real thing: fine-tuning teaches it to summarize, and it draws on the
+salient sentences. Minutes long.
+"""
 
 import importlib
 import json
@@ -11,8 +13,8 @@ from eap import dataset, hooks, metrics
 from eap.attribute import attribute
 from eap.models import adapt
 from eap.passes import run
-from run_pipeline import PRESETS
 from runs import opening
+from study.pipeline.presets import PRESETS
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +25,10 @@ def study(tmp_path_factory):
     100 test articles.
     """
     folder = tmp_path_factory.mktemp("demo")
-    pairs = "--dataset demo --model_path demo --max_examples 64 --eval_fraction 0 --corruption {0} --output {0}.jsonl --output_dir {0}"
+    pairs = (
+        "--dataset demo --model_path demo --max_examples 64 --eval_fraction 0 --corruption {0} "
+        "--output {0}.jsonl --output_dir {0}"
+    )
     steps = [
         *(
             ("create_causal_summarization_data", pairs.format(corruption))

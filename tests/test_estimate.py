@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import families
@@ -15,6 +16,8 @@ import run_pipeline as script
 from runs import devices, disk, records
 from study import estimate
 from study.estimate import Work
+from study.pipeline import commands, hours, running, workload
+from study.pipeline.presets import PRESETS
 from summarization import training
 
 
@@ -40,7 +43,7 @@ def test_shapes_of_models_by_hand(small):
 
 
 def test_the_work_of_the_study_by_hand():
-    found = script.workload(script.PRESETS["gpt2-cnn"])
+    found = workload.workload(PRESETS["gpt2-cnn"])
     assert found["run_finetuning_with_checkpoints"] == Work(train=3 * 20_000, read=10 * 200)
     # secant: two runs and a backward pass; EAP-IG: five points of both, and two runs
     secant, integrated = 1.8 * 3, 1.25 * 12
@@ -136,9 +139,9 @@ def test_without_a_hub_nothing_is_timed(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def commands_there(tmp_path):
+def plan(tmp_path):
     """The study's commands in a folder of their own."""
-    return script.commands(script.PRESETS["gpt2-cnn"], tmp_path)
+    return running.Plan(commands.commands_of(PRESETS["gpt2-cnn"], tmp_path), [], tmp_path)
 
 
 def finish(command, folder, **record):
@@ -158,14 +161,13 @@ def finish(command, folder, **record):
     disk.write_json(path, json.loads(json.dumps(content, default=str)))
 
 
-def test_what_is_on_record_is_left_out_of_the_estimate(commands_there, tmp_path):
-    preset = script.PRESETS["gpt2-cnn"]
-    left = script.left_to_do(commands_there, [])
-    assert set(left.values()) == {1} and script.workload(preset, left) == script.workload(preset)
-    (pairs, training, before, after, _, checkpoints), bakeoff = (
-        commands_there[:6],
-        commands_there[-2],
+def test_what_is_on_record_is_left_out_of_the_estimate(plan, tmp_path):
+    preset = PRESETS["gpt2-cnn"]
+    left = script.left_to_do(plan)
+    assert set(left.values()) == {1} and workload.workload(preset, left) == workload.workload(
+        preset
     )
+    pairs, training, before, after, _, checkpoints = plan.chosen[:6]
     for command in (pairs, training, before):
         finish(command, tmp_path)
     finish(after, tmp_path, complete=False)
@@ -174,53 +176,51 @@ def test_what_is_on_record_is_left_out_of_the_estimate(commands_there, tmp_path)
         finish([*checkpoints, *words], tmp_path)
     for seed in range(7):
         disk.write_json(tmp_path / f"run_peft_bakeoff/all/seed-{seed}/metrics.json", {})
-    left = script.left_to_do(commands_there, [])
+    left = script.left_to_do(plan)
     assert left["create_causal_summarization_data"] == left["run_finetuning_with_checkpoints"] == 0
     assert (left["before"], left["after"], left["checkpoints"]) == (0, 1, 0.7)
     assert left["run_peft_bakeoff"] == 0.75  # 7 of 28
-    work = script.workload(preset, left)
+    work = workload.workload(preset, left)
     assert not any(work["run_finetuning_with_checkpoints"])
     extraction = 1.8 * 3 * (200 + 0.7 * 2000) + 1.25 * 12 * 200
     assert work["extract_summarization_circuit"].read == pytest.approx(extraction)
-    assert set(script.left_to_do(commands_there, ["--overwrite"]).values()) <= {1, 0.75}
-    assert script.left_to_do(commands_there, ["--seed", "3"])["before"] == 1  # another run
-    assert bakeoff[0] == "run_peft_bakeoff.py"
+    assert set(script.left_to_do(replace(plan, passed_on=["--overwrite"])).values()) <= {1, 0.75}
+    assert script.left_to_do(replace(plan, passed_on=["--seed", "3"]))["before"] == 1
+    assert plan.chosen[-2][0] == "run_peft_bakeoff.py"
 
 
-def test_an_unfinished_training_counts_from_its_last_checkpoint(commands_there, tmp_path):
+def test_an_unfinished_training_counts_from_its_last_checkpoint(plan, tmp_path):
     folder = tmp_path / "model_outputs/finetuned"
     for step in (0, 1500):
         state = {"global_step": step, "max_steps": 7500}
         disk.write_json(folder / f"checkpoint-{step}" / "trainer_state.json", state)
-    left = script.left_to_do(commands_there, [])
+    left = script.left_to_do(plan)
     assert left["run_finetuning_with_checkpoints"] == 0.8
 
 
 def test_max_examples_is_taken_off_the_estimate():
-    preset = script.limited(script.PRESETS["gpt2-cnn"], "40")
-    work = script.workload(preset)
+    preset = workload.limited(PRESETS["gpt2-cnn"], "40")
+    work = workload.workload(preset)
     assert work["run_finetuning_with_checkpoints"].train == 3 * 40
     extraction = 1.8 * 3 * (20 + 20 + 10 * 20) + 1.25 * 12 * 20
     assert work["extract_summarization_circuit"].read == pytest.approx(extraction)
     assert work["test_set_evaluation"].write == 2 * 40
     assert work["run_peft_bakeoff"].write == 28 * 40
-    assert script.limited(script.PRESETS["gpt2-cnn"], None) == script.PRESETS["gpt2-cnn"]
+    assert workload.limited(PRESETS["gpt2-cnn"], None) == PRESETS["gpt2-cnn"]
 
 
-def test_nothing_is_timed_where_nothing_long_is_left(commands_there, tmp_path, monkeypatch):
+def test_nothing_is_timed_where_nothing_long_is_left(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(estimate, "measure", lambda *_: pytest.fail("timed"))
     args = script.parse(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
-    script.say_estimate(args, script.PRESETS["gpt2-cnn"], commands_there[:1], tmp_path)
+    script.say_estimate(args, PRESETS["gpt2-cnn"], replace(plan, chosen=plan.chosen[:1]))
 
 
-def test_the_estimate_says_what_it_leaves_out_and_the_disk(
-    commands_there, tmp_path, monkeypatch, capsys
-):
+def test_the_estimate_says_what_it_leaves_out_and_the_disk(plan, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(estimate, "measure", lambda *_: Work(1, 1, 1))
-    monkeypatch.setattr(script, "config_of", lambda _: GPT2Config())
-    finish(commands_there[1], tmp_path)
+    monkeypatch.setattr(hours, "config_of", lambda _: GPT2Config())
+    finish(plan.chosen[1], tmp_path)
     args = script.parse(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
-    script.say_estimate(args, script.PRESETS["gpt2-cnn"], commands_there, tmp_path)
+    script.say_estimate(args, PRESETS["gpt2-cnn"], plan)
     said = capsys.readouterr().out
     assert "done: run_finetuning_with_checkpoints." in said
     gigabytes = (4 * 32_491 * (600 + 2000) + 3 * 4 * 124.4e6) / 1e9  # scores, and three full models
@@ -230,18 +230,19 @@ def test_the_estimate_says_what_it_leaves_out_and_the_disk(
 # ---------------------------------------------------------------- the pipeline's end
 
 
-def test_a_run_to_an_earlier_stage_names_what_is_there(commands_there, tmp_path):
-    assert script.look_first(commands_there, tmp_path) == tmp_path / "report.html"
-    chosen = [line for line in commands_there if line[0] == "test_set_evaluation.py"]
-    assert script.look_first(chosen, tmp_path) == tmp_path / "test_set_evaluation"
+def test_a_run_to_an_earlier_stage_names_what_is_there(plan, tmp_path):
+    assert commands.look_first(plan.chosen, tmp_path) == tmp_path / "report.html"
+    chosen = [line for line in plan.chosen if line[0] == "test_set_evaluation.py"]
+    assert commands.look_first(chosen, tmp_path) == tmp_path / "test_set_evaluation"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux call")
 def test_a_killed_pipeline_takes_its_stage_with_it():
     code = (
-        "import subprocess, sys, time, run_pipeline\n"
+        "import subprocess, sys, time\n"
+        "from runs import stages\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
-        "preexec_fn=run_pipeline.end_with_parent)\n"
+        "preexec_fn=stages.end_with_parent)\n"
         "print(child.pid, flush=True)\ntime.sleep(60)"
     )
     parent = subprocess.Popen(

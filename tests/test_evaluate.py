@@ -1,4 +1,6 @@
-"""Circuit runs against interventions on the plain model, the two identities, and areas worked out by hand."""
+"""Circuit runs against interventions on the plain model, the two identities, and areas worked out
+by hand.
+"""
 
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_all_edges_are_the_clean_run_and_no_edge_the_corrupted_run(name):
 
 
 def naive_logits(runner, kept):
-    """The definition, slot by slot: stream = ablated stream + kept deltas, no sharing, no skipping."""
+    """The definition, slot by slot: stream = ablated stream + kept deltas, none shared."""
     adapter, graph, batch = runner.adapter, runner.graph, runner.batch
     dense, n = graph.matrix(kept), graph.n_heads
     deltas = [adapter.start(adapter.embed(batch.clean_ids)) - runner.ablated.input]

@@ -1,4 +1,6 @@
-"""How circuits move: hand-counted changes, planted noise, planted changes; the script on files made here."""
+"""How circuits move: hand-counted changes, planted noise, planted changes; the script on files made
+here.
+"""
 
 import json
 import re
@@ -469,7 +471,8 @@ def test_script_tells_change_from_noise(folder, capsys):
     )
     assert moved["edges"][0]["edge"] in said
     assert {path.name for path in (folder / "out").iterdir()} == {
-        "evolution.json", "layers.evolution.json", "run.analyze_circuit_evolution.json", "evolution.change.png", "evolution.jaccard.png",
+        "evolution.json", "layers.evolution.json", "run.analyze_circuit_evolution.json",
+        "evolution.change.png", "evolution.jaccard.png",
         "evolution.layers.png", "evolution.trajectories.png", "evolution.moved.png"}  # fmt: skip
 
 

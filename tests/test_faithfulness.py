@@ -1,4 +1,6 @@
-"""Nulls, crossings and intervals of faithfulness and of resampled circuits, against counts by hand and known answers."""
+"""Nulls, crossings and intervals of faithfulness and of resampled circuits, against counts by hand
+and known answers.
+"""
 
 import numpy as np
 import pytest
@@ -203,7 +205,7 @@ def test_a_resample_without_an_effect_has_no_f_and_no_nan_is_written():
 
 
 def test_examples_hold_each_tokens_nll_and_where_the_heads_look():
-    """A token's NLL is the model's own; all edges kept is the clean run; weights of a row sum to 1."""
+    """A token's NLL is the model's; all edges kept is the clean run; a row's weights sum to 1."""
     from test_report import unpacked
 
     from study.faithfulness import examples

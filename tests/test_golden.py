@@ -1,4 +1,6 @@
-"""Agreement with the reference implementation's numbers: names, scores, selection, circuit metrics, exact patching, JSON."""
+"""Agreement with the reference implementation's numbers: names, scores, selection, circuit metrics,
+exact patching, JSON.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""Selection, comparison and the older dialects of the file, on graphs small enough to work out by hand."""
+"""Selection, comparison and the older dialects of the file, on graphs small enough to work out by
+hand.
+"""
 
 import json
 

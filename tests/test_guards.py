@@ -1,5 +1,8 @@
-"""One test per guard: the situation in which the naive number misleads, and that ours does not, or says so. Guards 8, 10, 18 and 21 are
-tested where their code is (test_bakeoff.py, test_rouge.py, test_training.py)."""
+"""One test per guard: where the naive number misleads, ours does not, or says so.
+
+Guards 8, 10, 18 and 21 are tested where their code is (test_bakeoff.py, test_rouge.py,
+test_training.py).
+"""
 
 import copy
 import json
@@ -78,7 +81,7 @@ def pairs_of(words: list[str]) -> list:
 
 
 def chosen(tmp_path, per_example, *flags):
-    """The circuit that the extraction script chooses from per-example scores on the graph `SMALL`."""
+    """The circuit that the extraction chooses from per-example scores on the graph `SMALL`."""
     path, n = tmp_path / "C.examples.safetensors", len(per_example)
     writer = ScoreWriter(path, n, SMALL.n_edges)
     writer.write(
@@ -536,8 +539,8 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
         assert "fewer than 8" in told(n) and not any(word in told(n) for word in words)
     assert "fewer than 8" not in told(8) and all(word in told(8) for word in words)
     assert (
-        "C was found on 48 examples; two resamples of them choose edges with a Jaccard index of 0.500 [0.430, 0.590]"
-        in told(8)
+        "C was found on 48 examples; two resamples of them choose edges with a Jaccard index of "
+        "0.500 [0.430, 0.590]" in told(8)
     )
 
 
@@ -595,7 +598,8 @@ def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():
     assert "layer 2 by cosine in 100%, relative_l2 in 100% of resamples" in first
     assert "cosine 10 [10, 10]" in second  # a fifth of the way at step 5
     assert said(1, 7)[0] == [
-        "With 7 texts (fewer than 8) no claim is made about which layer is farthest from the base model at step 10."
+        "With 7 texts (fewer than 8) no claim is made about which layer is farthest from the base "
+        "model at step 10."
     ]
 
 
@@ -825,7 +829,7 @@ def test_guard_6_attention_weights_come_from_every_layer_whatever_the_attention_
 
 
 class Measured:
-    """Per-text attention measures without models: what `report.head_change` reads of a Comparison."""
+    """Per-text attention measures without models: what `head_change` reads of a Comparison."""
 
     def __init__(self, **heads):
         self.heads = heads

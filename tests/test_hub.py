@@ -299,7 +299,8 @@ def test_a_hub_that_is_busy_or_slow_is_waited_for(hub, client, fault):
 
 CAUSES = {
     "no-name": ("gpt2x", None, {}, "has no model of this name", "check the name"),
-    "login": (GPT2, None, {"HF_TOKEN": "wrong"}, "refuses your login", "correct or remove HF_TOKEN"),
+    "login": (GPT2, None, {"HF_TOKEN": "wrong"}, "refuses your login", "correct or remove "
+    "HF_TOKEN"),
     "forbidden": (GPT2, Fault("/api/models", status=403), {}, "forbids it", "log in"),
     "not-there": (GPT2, Fault("/api/models", status=404), {}, "no model of this name", "check"),
     "limit": (
@@ -391,7 +392,8 @@ def start(hub, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("what", "name", "request_", "rate"), [
     ("weights", GPT2, WEIGHTS, 20_000), ("data", CNN, SHARD, 100),
-    ("data", CNN, r"GET /storage/.*test-", 100), ("tokenizer", GPT2, r"GET .*tokenizer.json", 2_000),
+    ("data", CNN, r"GET /storage/.*test-", 100),
+    ("tokenizer", GPT2, r"GET .*tokenizer.json", 2_000),
 ])  # fmt: skip
 def test_what_was_killed_while_it_downloaded_goes_on(hub, start, what, name, request_, rate):
     hub.faults = [Fault(request_, rate=rate)]
@@ -433,7 +435,8 @@ SEVEN = """
 python create_causal_summarization_data.py
 python run_finetuning_with_checkpoints.py
 python extract_summarization_circuit.py --model_path "gpt2" --output "C_before_summarization.json"
-python extract_summarization_circuit.py --model_path "model_outputs/gpt2_20k_finetuned" --output "C_after_summarization.json"
+python extract_summarization_circuit.py --model_path "model_outputs/gpt2_20k_finetuned" \
+ --output "C_after_summarization.json"
 python differential_analysis.py --finetuned_model_path "model_outputs/gpt2_20k_finetuned"
 python analyze_circuit_evolution.py
 python run_peft_bakeoff.py

@@ -1,4 +1,4 @@
-"""Running out of memory: batches are halved, nothing is lost, and other errors stay what they are."""
+"""Running out of memory: batches are halved, nothing is lost, other errors stay what they are."""
 
 import pytest
 import torch
@@ -7,7 +7,10 @@ from eap import InputError, memory
 from eap.dataset import Pair, collate
 
 PAIRS = [Pair(str(i), [1, 2, 3], [1, 4, 3], 2) for i in range(8)]
-CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+CPU_MESSAGE = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
+    "tried to allocate 9 bytes."
+)
 
 
 def fits(most: int, error: Exception):

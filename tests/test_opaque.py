@@ -1,4 +1,4 @@
-"""Text is opaque, contents count and not names, and the outside world fails: every kind in every script, each cell tried.
+"""Text is opaque, contents count and not names, and the outside world fails: in every script.
 
 The scripts run one after the other on articles, ids and names that hold what breaks others, once
 with enough disk and once without.
@@ -38,8 +38,10 @@ FLAGS = ["--quiet", "--batch_size", "4"]
 def row(number: int, first: int = 0) -> dict:
     town, n = TOWNS[number % len(TOWNS)], first + number
     return {
-        "article": f"The council of {town} closed {n} wells{SEPARATORS}for $5 and $6. It rained a lot "
-        f"in {town} on day {n}. The <|endoftext|> of C:\\new was said, \ufeffand people left early. "
+        "article": f"The council of {town} closed {n} wells{SEPARATORS}for $5 and $6. It rained a "
+        "lot "
+        f"in {town} on day {n}. The <|endoftext|> of C:\\new was said, \ufeffand people left "
+        "early. "
         "A baker sold warm rolls outside the hall until noon.",
         "highlights": f"Council of {town} closed {n} wells\u2028for $5 and $6 <|endoftext|>.",
     }
@@ -682,14 +684,16 @@ def test_tokenizers_that_normalise_give_aligned_pairs_that_extraction_accepts(
     tmp_path, normalising, tiny_tokenizer
 ):
     import create_causal_summarization_data as script
+    from study.pairs import building
 
     table = [{"id": str(i), **row(i)} for i in range(4)]
     for each in table:
         each["article"] = each["article"].replace("council", "ﬁne  COUNCIL cafe\u0301")
         each["highlights"] += " ﬁne  CAFE\u0301 Ⅳ"
-    args = script.parse(["--quiet"])
+    settings = building.Settings.of(vars(script.parse(["--quiet"])))
     template = prompt.template(normalising)
-    _, made, _ = script.make_pairs(args, normalising, 320, table, template)
+    built = building.build(settings, normalising, table, max_length=320, template=template)
+    made = built.pairs
     assert len(made) == 4
     write_jsonl(tmp_path / "p.jsonl", made)
     pairs = dataset.read_pairs(tmp_path / "p.jsonl")

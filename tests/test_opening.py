@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 import weakref
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -276,6 +277,47 @@ def test_weights_are_known_by_what_they_hold(tiny_model_dir, tmp_path):
     assert len(found) == 3 and None not in found
 
 
+def with_config(tiny: str, folder: Path, **entries) -> str:
+    """A copy of the tiny model with other entries in its config.json."""
+    shutil.copytree(tiny, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | entries))
+    return str(folder)
+
+
+def test_a_model_is_known_by_how_its_weights_are_used(tiny_model_dir, tmp_path):
+    """Another activation or epsilon is another model; how it was saved and trained is not."""
+    relu = with_config(tiny_model_dir, tmp_path / "relu", activation_function="relu")
+    coarse = with_config(tiny_model_dir, tmp_path / "coarse", layer_norm_epsilon=0.1)
+    unscaled = with_config(tiny_model_dir, tmp_path / "unscaled", scale_attn_weights=False)
+    saved = {"transformers_version": "4.0", "resid_pdrop": 0.5, "dtype": "float16"}
+    same = with_config(tiny_model_dir, tmp_path / "same", use_cache=False, **saved)
+    models = [tiny_model_dir, relu, coarse, unscaled, same]
+    assert len({weights.sha256(model) for model in models}) == 1
+    known = [weights.config_sha256(model) for model in models]
+    assert known[0] == known[-1] and len(set(known)) == 4
+
+
+def test_an_adapters_base_is_held_to_its_configuration_where_that_is_recorded(
+    tiny_model_dir, tmp_path
+):
+    relu = with_config(tiny_model_dir, tmp_path / "relu", activation_function="relu")
+    adapters.record_base(tmp_path, tiny_model_dir)
+    assert adapters.require_recorded_base(tmp_path, tiny_model_dir) is None
+    with pytest.raises(InputError, match="its weights with another config.json"):
+        adapters.require_recorded_base(tmp_path, relu)
+    record = json.loads((tmp_path / adapters.RECORD).read_text())
+    del record["config_sha256"]  # as files had it before
+    (tmp_path / adapters.RECORD).write_text(json.dumps(record))
+    assert adapters.require_recorded_base(tmp_path, relu) is None
+
+
+def test_an_adapter_a_folder_further_down_is_named(tiny_model_dir, tmp_path):
+    trained(tmp_path / "arm" / "adapter", tiny_model_dir, lora())
+    with pytest.raises(InputError, match="a folder further down; give .*arm/adapter"):
+        opening.load_model(str(tmp_path / "arm"), torch.float32, "cpu")
+
+
 # ---------------------------------------------------------------- models: faults by scripts
 
 
@@ -451,9 +493,24 @@ def main(name: str, *words) -> None:
     import_module(name).main([str(word) for word in words])
 
 
-def with_model(name: str, model, material: Path, articles_file: str, tiny: str, out: Path) -> None:
+@dataclass(frozen=True)
+class Bench:
+    """What scripts are tried with: pairs and circuits of the tiny model, articles, the model."""
+
+    material: Path
+    articles: str
+    tiny: str
+
+
+@pytest.fixture(scope="module")
+def bench(material, articles_file, tiny_model_dir):
+    return Bench(material, articles_file, tiny_model_dir)
+
+
+def with_model(name: str, model, bench: Bench, out: Path) -> None:
     """Run a script with a model where it takes one."""
-    data = ["--dataset", articles_file, "--max_examples", "3"]
+    material, tiny = bench.material, bench.tiny
+    data = ["--dataset", bench.articles, "--max_examples", "3"]
     pairs = ["--pairs", material / "pairs_eval.jsonl"]
     words = {
         "create_causal_summarization_data": ["--model_path", model, *data, "--output", out / "p"],
@@ -515,13 +572,11 @@ def broken(tmp_path_factory, tiny_model_dir):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("kind", BROKEN_MODELS, ids=lambda kind: kind.__name__)
-def test_every_script_refuses_every_broken_model(
-    script, kind, broken, material, articles_file, tiny_model_dir, tmp_path
-):
+def test_every_script_refuses_every_broken_model(script, kind, broken, bench, tmp_path):
     if script == "create_causal_summarization_data" and kind not in OF_TOKENIZERS:
         pytest.skip("it reads no weights")
     with pytest.raises(InputError, match=BROKEN_MODELS[kind]) as refused:
-        with_model(script, broken[kind], material, articles_file, tiny_model_dir, tmp_path)
+        with_model(script, broken[kind], bench, tmp_path)
     assert "\n" not in str(refused.value).strip()
     left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert [name for name in left if "run." not in name] == []
@@ -609,6 +664,7 @@ BROKEN_CIRCUITS = {
     "threshold is null": (with_metadata(selection="threshold"), "metadata.threshold"),
     "hashes are text": (with_metadata(example_sha256="ab"), "metadata.example_sha256"),
     "hash is a list": (with_metadata(tokenizer_sha256=["ab"]), "metadata.tokenizer_sha256"),
+    "metadata is a list": (lambda content: content.update(metadata=[5]), "metadata .*, got list"),
     "bootstrap is a number": (with_metadata(bootstrap=5), "metadata.bootstrap"),
     "score is huge": (first_edge(score=10**400), "a finite number"),
     "ids are no list": (
@@ -780,6 +836,18 @@ def test_a_circuit_belongs_to_its_weights(
         else:
             flag = "--circuits" if script == "evaluate_robustness" else "--circuit"
             main(script, flag, circuit, "--model_path", other_weights, *pairs, *out)
+
+
+def test_a_circuit_belongs_to_its_models_configuration_where_its_file_has_that(
+    material, tiny_model_dir, tmp_path
+):
+    relu = with_config(tiny_model_dir, tmp_path / "relu", activation_function="relu")
+    circuit, quiet = load_circuit(material / "C.json"), Console(quiet=True)
+    opening.require_own_weights(circuit, "C.json", tiny_model_dir, console=quiet)
+    with pytest.raises(InputError, match="C.json was found in, got its weights with another"):
+        opening.require_own_weights(circuit, "C.json", relu, console=quiet)
+    older = circuit.noting(config_sha256=None)
+    opening.require_own_weights(older, "C.json", relu, console=quiet)
 
 
 @pytest.mark.parametrize("script", ["evaluate_faithfulness", "analyze_circuit_evolution"])

@@ -1,4 +1,6 @@
-"""Overlap of circuits and its noise floor: counted by hand, by chance, and one number for one thing."""
+"""Overlap of circuits and its noise floor: counted by hand, by chance, and one number for one
+thing.
+"""
 
 import numpy as np
 import pytest

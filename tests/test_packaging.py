@@ -1,4 +1,4 @@
-"""Installing and citing: one version, one list of dependencies, and no other package called `eap`."""
+"""Installing and citing: one version, one list of dependencies, no other package called `eap`."""
 
 import os
 import re

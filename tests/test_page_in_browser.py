@@ -141,7 +141,7 @@ def browser(request, playwright, tmp_path_factory):
 
 @contextlib.contextmanager
 def opened(browser, path, address="", *, width=1300, height=900, scheme="light"):
-    """A page of the report; afterwards: no error on its console, and no request but for the file."""
+    """A page of the report; afterwards: no error on its console, no request but for the file."""
     context = browser.context(width, height, scheme)
     page, problems, requests = context.new_page(), [], []
     page.on("console", lambda said: problems.append(said.text))

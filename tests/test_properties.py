@@ -1,4 +1,6 @@
-"""Properties that hold for every graph, choice, file and order of events: random cases, always the same ones."""
+"""Properties that hold for every graph, choice, file and order of events: random cases, always the
+same ones.
+"""
 
 import csv
 import json

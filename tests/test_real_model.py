@@ -1,4 +1,6 @@
-"""benchmarks/real_model.py on a tiny chat model: f, the copying heads, and going on with what is there."""
+"""benchmarks/real_model.py on a tiny chat model: f, the copying heads, and going on with what is
+there.
+"""
 
 import importlib
 import json

@@ -1,4 +1,6 @@
-"""The HTML report: everything escaped, everything inside the page, numbers as they stand in the JSON files."""
+"""The HTML report: everything escaped, everything inside the page, numbers as they stand in the
+JSON files.
+"""
 
 import base64
 import io
@@ -146,7 +148,7 @@ def test_every_section_names_a_script_and_a_heading_of_the_method_notes():
 
 
 def test_a_figure_keeps_its_colours_where_it_is_made_smaller(tmp_path):
-    """A key's colour stands in few pixels among thousands of others, and must not become another."""
+    """A key's colour stands in few pixels among thousands of others, and must stay."""
     from PIL import Image
 
     noise = np.random.default_rng(0).integers(200, 256, (300, 300, 3), dtype=np.uint8)
@@ -222,7 +224,7 @@ def test_shared_edges_and_what_moved(filled, text):
 
 
 def test_intervals_are_of_resampled_examples():
-    """Of two examples, 0 and 1, a resample's mean is 0, 0.5 or 1, each end a quarter of the time."""
+    """Of two examples, 0 and 1, a resample's mean is 0, 0.5 or 1, each end one time in four."""
     rows = torch.tensor([[0.0, 2.0], [1.0, 2.0]])
     low, high = page_circuits.intervals(rows, rows.mean(0).double(), torch.tensor([True, False]))
     assert (low[0], high[0]) == (0, 1)
@@ -323,7 +325,8 @@ def test_the_bake_offs_costs_and_paired_differences_are_tables_and_costs_alone_r
 
 @pytest.mark.parametrize(("value", "text"), [
     (0.123456, "0.123"), (12, "12"), (True, "yes"), (None, ""), (["a", 3], "a, 3"),
-    ([0.5, 0.25], ""), ({"a": 1}, ""), ({"mean": 1.0, "low": 0.5, "high": 2.0, "n": 9}, "1.0 [0.5, 2.0]"),
+    ([0.5, 0.25], ""), ({"a": 1}, ""),
+    ({"mean": 1.0, "low": 0.5, "high": 2.0, "n": 9}, "1.0 [0.5, 2.0]"),
     ("<", "<"), (-1e-9, "-1.00e-09"), (-0.0, "0"), (1625, "1,625"),
 ])  # fmt: skip
 def test_cells(value, text):

@@ -344,7 +344,8 @@ def test_an_overwrite_that_ends_before_it_writes_leaves_the_old_run_complete(tmp
 
 
 def test_a_reader_that_has_read_enough_ends_a_script_quietly():
-    command = f"{sys.executable} run_pipeline.py --preset demo-full --dry_run --output_dir {'x' * 9999} | head -c 10"
+    words = f"--preset demo-full --dry_run --output_dir {'x' * 9999}"
+    command = f"{sys.executable} run_pipeline.py {words} | head -c 10"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=records.ROOT)
     assert done.stdout and done.stderr == ""
 

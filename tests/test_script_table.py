@@ -1,4 +1,4 @@
-"""The table of scripts: what the README, the run records, the pipeline and the costs take from it."""
+"""The table of scripts: what the README, run records, pipeline and costs take from it."""
 
 import importlib
 
@@ -55,10 +55,11 @@ def test_results_are_known_by_the_script_that_writes_them():
 
 
 def test_the_pipelines_commands_are_in_its_order():
-    import run_pipeline
+    from study.pipeline.commands import commands_of
+    from study.pipeline.presets import PRESETS
 
-    for preset in run_pipeline.PRESETS.values():
-        commands = [command[0] for command in run_pipeline.commands(preset, ROOT / "out")]
+    for preset in PRESETS.values():
+        commands = [command[0] for command in commands_of(preset, ROOT / "out")]
         known = [f"{stage}.py" for stage in scripts.STAGES]
         assert sorted(set(commands), key=known.index) == list(dict.fromkeys(commands))
 

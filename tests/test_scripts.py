@@ -1,4 +1,6 @@
-"""The scripts as users run them, tiny: all nine in a chain, the contract of their flags, and what happens without a network."""
+"""The scripts as users run them, tiny: all nine in a chain, the contract of their flags, and what
+happens without a network.
+"""
 
 import ast
 import importlib
@@ -134,7 +136,8 @@ def test_flags_and_defaults_of_the_contract(name):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_arguments_are_parsed_before_anything_heavy_is_imported(name):
-    code = f"import sys, {name} as s\ns.parse([])\nprint([m for m in ('torch', 'transformers', 'peft', 'datasets') if m in sys.modules])"
+    heavy = ("torch", "transformers", "peft", "datasets")
+    code = f"import sys, {name} as s\ns.parse([])\nprint([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "[]\n", done.stderr
 
@@ -174,7 +177,8 @@ def study(tmp_path_factory, tiny_model_dir, articles_file):
         ("create_causal_summarization_data", f"--dataset {articles_file} --model_path {model}"),
         (
             "run_finetuning_with_checkpoints",
-            f"--dataset {articles_file} --model_path {model} --max_steps 3 --checkpoint_steps 0,2,3 "
+            f"--dataset {articles_file} --model_path {model} --max_steps 3 --checkpoint_steps "
+            "0,2,3 "
             "--output_dir run --validation_size 2 --probe_examples 2",
         ),
         ("extract_summarization_circuit", f"--model_path {model} --fraction 0.5"),
@@ -189,25 +193,31 @@ def study(tmp_path_factory, tiny_model_dir, articles_file):
         ("analyze_circuit_evolution", "--circuits circuits --training run"),
         (
             "differential_analysis",
-            f"--base_model_path {model} --finetuned_model_path run --dataset {articles_file} --max_examples 4",
+            f"--base_model_path {model} --finetuned_model_path run --dataset {articles_file} "
+            "--max_examples 4",
         ),
         (
             "evaluate_faithfulness",
-            f"--circuit C_before_summarization.json --model_path {model} --fractions .1,.5,1 --n_random 2 "
-            "--random_fractions .5 --cross_fractions .1,.5 --other_circuit C_after_summarization.json --other_model_path run",
+            f"--circuit C_before_summarization.json --model_path {model} --fractions .1,.5,1 "
+            "--n_random 2 "
+            "--random_fractions .5 --cross_fractions .1,.5 --other_circuit "
+            "C_after_summarization.json --other_model_path run",
         ),
         (
             "evaluate_robustness",
-            f"--circuits C_before_summarization.json C_after_summarization.json --model_path {model} --levels .5 "
+            "--circuits C_before_summarization.json C_after_summarization.json --model_path "
+            f"{model} --levels .5 "
             "--variants mask,swap:1,control,EAP",
         ),
         (
             "test_set_evaluation",
-            f"--model_paths {model} run --dataset {articles_file} --max_examples 3 --max_new_tokens 8",
+            f"--model_paths {model} run --dataset {articles_file} --max_examples 3 "
+            "--max_new_tokens 8",
         ),
         (
             "run_peft_bakeoff",
-            f"--model_path {model} --dataset {articles_file} --arms all random --seeds 1 --max_steps 2 --top_k 1 "
+            f"--model_path {model} --dataset {articles_file} --arms all random --seeds 1 "
+            "--max_steps 2 --top_k 1 "
             "--max_examples 3 --max_new_tokens 8",
         ),
         ("make_report", "--output_dir outputs"),
@@ -427,10 +437,13 @@ def test_every_way_of_extracting(study, monkeypatch, tiny_model_dir, tmp_path, w
 
 
 EVALUATIONS = {
-    "evaluate_faithfulness": "--circuit C_before_summarization.json --model_path MODEL --fractions .1,.5,1 --random_fractions .5 "
+    "evaluate_faithfulness": "--circuit C_before_summarization.json --model_path MODEL --fractions "
+    ".1,.5,1 --random_fractions .5 "
     "--cross_fractions .5 --n_random 0 --metrics kl --other_model_path run",
-    "evaluate_robustness": "--circuits C_before_summarization.json --model_path MODEL --levels .5 --variants EAP --resamples 20",
-    "analyze_circuit_evolution": "--circuits circuits/C_step0.json circuits/C_step3.json --training run --pairs data/pairs_eval.jsonl "
+    "evaluate_robustness": "--circuits C_before_summarization.json --model_path MODEL --levels .5 "
+    "--variants EAP --resamples 20",
+    "analyze_circuit_evolution": "--circuits circuits/C_step0.json circuits/C_step3.json "
+    "--training run --pairs data/pairs_eval.jsonl "
     "--metrics kl --n_random 0 --resamples 5",
 }
 

@@ -1,4 +1,4 @@
-"""Secant patching and its relatives: golden scores, every rule against its definition, every cut."""
+"""Secant patching and its relatives: golden scores, each rule against its definition, every cut."""
 
 from functools import partial
 from pathlib import Path

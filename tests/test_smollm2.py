@@ -1,4 +1,6 @@
-"""`--model_path smollm2`: a package's GGUF becomes a model folder, once; without the package one line."""
+"""`--model_path smollm2`: a package's GGUF becomes a model folder, once; without the package one
+line.
+"""
 
 import importlib.machinery
 import json

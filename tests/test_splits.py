@@ -5,6 +5,7 @@ import json
 import pytest
 from datasets import Dataset
 
+from study.pipeline.choice import Choice
 from summarization import corpus, splits
 
 N = 40
@@ -65,7 +66,7 @@ def test_the_pipeline_gives_every_stage_the_parts(file, tmp_path, capsys):
     words = ["--preset", "smoke", "--dataset", file, "--summary_column", "gist", "--seed", "5"]
     words += ["--output_dir", tmp_path]
     args = run_pipeline.parse([str(word) for word in words])
-    preset = run_pipeline.chosen_preset(args, tmp_path)
+    preset = Choice.of(vars(args)).made(tmp_path, split=True)
     assert preset.dataset == str(tmp_path / "articles") and preset.articles == ""
     assert len(parts(tmp_path / "articles")["validation"]) == 20
 
@@ -76,7 +77,8 @@ def test_a_set_with_splits_is_left_as_it_is(tmp_path):
     rows = Dataset.from_list([{"body": "a", "gist": "b"}] * 2)
     rows.to_json(tmp_path / "train.jsonl")
     words = ["--dataset", str(tmp_path), "--article_column", "body", "--summary_column", "gist"]
-    preset = run_pipeline.chosen_preset(run_pipeline.parse(words), tmp_path / "out")
+    choice = Choice.of(vars(run_pipeline.parse(words)))
+    preset = choice.made(tmp_path / "out", split=True)
     assert preset.dataset == str(tmp_path)
     assert preset.articles == "--article_column body --summary_column gist"
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,6 @@
-"""Commands shown as a list: states, times, estimates; with real processes, and a terminal's stand-in."""
+"""Commands shown as a list: states, times, estimates; with real processes, and a terminal's
+stand-in.
+"""
 
 import os
 import pty
@@ -67,7 +69,8 @@ def test_a_terminal_shows_progress_in_the_list_and_warnings_above_it(tmp_path, m
         "import sys; from pathlib import Path\nfrom runs.console import Console\n"
         "from runs.stages import Listed, Stage\n"
         f"log = Path({str(tmp_path / 'log')!r}); log.touch()\n"
-        f"Listed([Stage('reading stage', [sys.executable, '-c', {code!r}])], log, Console()).run(None)\n"
+        f"Listed([Stage('reading stage', [sys.executable, '-c', {code!r}])], log, "
+        "Console()).run(None)\n"
     )
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "90")

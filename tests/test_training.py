@@ -1,4 +1,6 @@
-"""Fine-tuning: what the loss falls on, when checkpoints are kept, that an interruption changes nothing."""
+"""Fine-tuning: what the loss falls on, when checkpoints are kept, that an interruption changes
+nothing.
+"""
 
 import json
 import os
@@ -33,8 +35,10 @@ def model(tiny_model_dir):
 
 def run(out, model, *more):
     script.main([
-        "--model_path", str(model), "--dataset", "demo", "--subset_train_size", "16", "--validation_size", "4", "--max_steps", "5",
-        "--batch_size", "2", "--checkpoint_steps", "0,1,3", "--probe_examples", "2", "--device", "cpu", "--quiet", "--output_dir", str(out),
+        "--model_path", str(model), "--dataset", "demo", "--subset_train_size", "16",
+        "--validation_size", "4", "--max_steps", "5", "--batch_size", "2",
+        "--checkpoint_steps", "0,1,3", "--probe_examples", "2", "--device", "cpu", "--quiet",
+        "--output_dir", str(out),
         *more,
     ])  # fmt: skip
 
@@ -469,7 +473,8 @@ def test_early_stopping_is_off_by_default_and_stops_when_asked(tiny_model_dir, t
 
 
 @pytest.mark.parametrize("words", [
-    ("--probe_examples", "-1"), ("--max_steps", "0"), ("--num_train_epochs", "0"), ("--learning_rate", "nan"), ("--weight_decay", "-1"),
+    ("--probe_examples", "-1"), ("--max_steps", "0"), ("--num_train_epochs", "0"),
+    ("--learning_rate", "nan"), ("--weight_decay", "-1"),
 ])  # fmt: skip
 def test_numbers_that_cannot_be_trained_with_are_refused_in_one_line(words, refused):
     refused(script.parse, words)

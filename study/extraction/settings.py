@@ -77,10 +77,14 @@ class Settings(FromFlags):
 
     # ---------------------------------------------------------------- checks
 
-    def check(self) -> None:
-        """Raise InputError for settings that mean nothing together, before any work."""
+    def check(self, *, several: bool = False) -> None:
+        """Raise InputError for settings that mean nothing together, before any work.
+
+        `several`: of circuits that are to be comparable.
+        """
         from eap import methods
 
+        self._check_resampling(several)
         steps = 5 if self.ig_steps == "auto" else self.ig_steps
         scoring = methods.Settings(self.method, self.metric, steps, self.ig_rule, self.ablation)
         scoring.check()
@@ -97,6 +101,27 @@ class Settings(FromFlags):
             raise InputError(
                 "--dtype bfloat16 is for matrix products of attribution: expected float32 or "
                 f"float64 with --method {self.method}"
+            )
+
+    def _check_resampling(self, several: bool) -> None:
+        if self.exact_top == 1:
+            raise InputError(
+                "--exact_top 1: expected 0 or at least 2 edges, of which a correlation can be taken"
+            )
+        if self.until_stable == 1:
+            raise InputError(
+                "--until_stable 1: expected a Jaccard index under 1, which is never passed"
+            )
+        if self.until_stable and self.resamples < 2:
+            raise InputError(
+                "--until_stable resamples the examples: expected --resamples of 2 or more, got "
+                f"{self.resamples}"
+            )
+        if self.until_stable and several and self.ablation == "mean":
+            raise InputError(
+                "--until_stable --all_checkpoints --ablation mean: expected another --ablation, "
+                "since the means would be of other pairs at the last checkpoint than at the "
+                "others; give --max_examples in place of --until_stable"
             )
 
     def _check_nodes(self) -> None:

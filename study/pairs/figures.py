@@ -27,9 +27,9 @@ def _positions(axis, summary):
         ("salience", "ROUGE with the highlights (mean of 1 and 2, F1, %)", "base", "s"),
     )
     for key, label, colour, marker in series:
-        mean, low, high = (
-            np.array([row[key][part] for row in table]) for part in ("mean", "low", "high")
-        )
+        mean = np.array([row[key]["mean"] for row in table])
+        low = np.array([row[key]["low"] for row in table])
+        high = np.array([row[key]["high"] for row in table])
         axis.plot(x, mean, marker=marker, color=style.COLOURS[colour], label=label)
         axis.fill_between(x, low, high, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
     axis.set_xlabel(

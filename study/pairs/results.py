@@ -3,18 +3,43 @@
 import numpy as np
 
 from eap.resampling import mean_interval
+from study import captions
+from study.pairs.building import Built
+from study.pairs.words import lines
+from summarization import words
 
 POSITIONS = 20  # sentences from here on are not counted
 FEWEST = 5  # nor a position that fewer articles reach
+
+
+def of_pairs(facts: dict, built: Built, parts: tuple[list, list], seed: int) -> dict:
+    """What salience.json holds; `facts` say what was made of what, `parts` are the pairs for
+    extraction and those for evaluation.
+    """
+    examples = built.examples
+    rouge_words = words.describe(
+        [example.summary for example in examples], [example.article for example in examples]
+    )
+    result = {
+        "format": 1,
+        **facts,
+        "seed": seed,
+        "n_extraction": len(parts[0]),
+        "n_evaluation": len(parts[1]),
+        "rouge_words": rouge_words,
+        **summarise(examples, built.pairs, built.dropped, seed),
+    }
+    result["lines"] = lines(result) + words.sentences(rouge_words)
+    result["captions"] = captions.of("salience")
+    return result
 
 
 def summarise(examples, rows, dropped, seed: int) -> dict:
     """Every number that the script prints or draws: rows by fate, tokens corrupted, salience by
     sentence position.
     """
-    masked, control = (
-        np.array([_tokens(row[key]) for row in rows]) for key in ("masked", "control_masked")
-    )
+    masked = np.array([_tokens(row["masked"]) for row in rows])
+    control = np.array([_tokens(row["control_masked"]) for row in rows])
     articles = np.array([row["summary_start"] for row in rows])
     return {
         "n_rows": len(rows) + sum(dropped.values()),
@@ -42,16 +67,16 @@ def by_position(examples, seed: int) -> list[dict]:
     """
     table = []
     for position in range(POSITIONS):
-        there = [example for example in examples if len(example.sentences) > position]
-        if len(there) < min(FEWEST, len(examples)):
+        reaching = [example for example in examples if len(example.sentences) > position]
+        if len(reaching) < min(FEWEST, len(examples)):
             break
+        salience = [example.salience[position] for example in reaching]
+        picked = [100.0 * (position in example.salient) for example in reaching]
         table.append(
             {
                 "position": position + 1,
-                "salience": mean_interval([example.salience[position] for example in there], seed),
-                "picked_percent": mean_interval(
-                    [100.0 * (position in example.salient) for example in there], seed
-                ),
+                "salience": mean_interval(salience, seed),
+                "picked_percent": mean_interval(picked, seed),
             }
         )
     return table

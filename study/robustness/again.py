@@ -94,7 +94,7 @@ def stored(settings: Settings, loaded: Loaded, pairs, pairs_sha256: str):
     theirs = about.examples.tokens or ()
     ours = tuple(dataset.tokens_sha256(pair) for pair in pairs)
     same_pairs = about.pairs_sha256 == pairs_sha256
-    same_model = weights.are(about.weights_sha256, settings.model_path)
+    same_model = weights.are(about.weights_sha256, settings.model_path, about.config_sha256)
     same_numbers = about.dtype == settings.device.dtype and theirs[: len(ours)] == ours
     if same_pairs and same_model and same_numbers and loaded.per_example is not None:
         return loaded.per_example[: len(ours)]

@@ -88,9 +88,9 @@ def prepare(settings: Settings):
         arguments,
         train.data,
         validation.data,
-        latents_writer(settings, validation.data),
         tf32=settings.precision.uses_tf32,
     )
+    trainer.on_checkpoint = latents_writer(settings, validation.data)
     schedule = settings.checkpoint_steps or settings.checkpoint_schedule
     trainer.add_callback(
         training.Schedule(
