@@ -177,7 +177,10 @@ def faithful(args, adapter, judging: list[Pair], scored: dict[str, Scored]) -> d
     total = len(entries) * len(batches)
     with console.Console.of(vars(args)).progress(None, "circuits", total) as bar:
         measured = faithfulness.measure(
-            adapter, batches, entries, [args.metric], tick=lambda: bar.update()
+            adapter,
+            batches,
+            entries=entries,
+            how=faithfulness.Running([args.metric], tick=lambda: bar.update()),
         )
     judged = faithfulness.setting(measured, entries, args.metric)
     rows = intervals.resample(len(judging), args.seed)
@@ -188,7 +191,7 @@ def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
     """f with its interval and its difference from the yardstick ranked by |mean score|, size by
     size.
     """
-    found = faithfulness.differences(judged, kind, judged, f"{YARDSTICK}|mean", rows)
+    found = faithfulness.differences(judged, kind, judged, f"{YARDSTICK}|mean", rows=rows)
     result = []
     for which, row in zip(judged.rows_of(kind), found, strict=True):
         f = intervals.interval(row["f"], judged.resampled([which], rows)[0], rows.shape[1])

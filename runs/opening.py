@@ -409,7 +409,8 @@ def open_model(name: str, dtype, device, flag: str = "--model_path", *, reading:
 def open_for_texts(name: str, dtype, device, flag: str = "--model_path", *, reading: bool = False):
     """(model, tokenizer) for a script that reads texts: `open_model`, and a tokenizer that can."""
     require_tokenizer(load_tokenizer(name, flag), name, flag)  # before the weights: it is quick
-    return open_model(name, dtype, device, flag, reading=reading)
+    model, tokenizer = open_model(name, dtype, device, flag, reading=reading)
+    return model, require_tokenizer(tokenizer, name, flag)
 
 
 def open_adapted(

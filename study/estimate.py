@@ -1,9 +1,12 @@
 """How long a study will take on this machine: a few timed steps, times those that stages need."""
 
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runs import forecast
+
+if TYPE_CHECKING:  # a library that takes long to import
+    from transformers import PretrainedConfig
 
 # Tokens of an article with its summary; most are shorter, so the estimate is rather too high.
 CONTEXT = 1024
@@ -41,7 +44,7 @@ class Work(NamedTuple):
 class Shape(NamedTuple):
     """What the estimate needs of a model: its configuration and its sizes."""
 
-    config: object  # transformers' own
+    config: "PretrainedConfig"
     weights: int
     layers: int
     width: int
@@ -68,8 +71,9 @@ def shape_of(config) -> Shape:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     graph = adapt(model, check=False).graph
-    weights = model.num_parameters()
-    return Shape(config, weights, graph.n_layers, graph.d_model, graph.n_edges)
+    if graph.d_model is None:
+        raise ValueError("expected the graph of a model, which has a width")
+    return Shape(config, model.num_parameters(), graph.n_layers, graph.d_model, graph.n_edges)
 
 
 def measure(precision, max_new_tokens: int, config, context: int = CONTEXT) -> Work:

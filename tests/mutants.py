@@ -370,8 +370,8 @@ MUTANTS = (
     ),
     Mutant(
         "study/evolution/numbers.py",
-        "((1 - half) * ((half @ scores).sign()",
-        "(half * ((half @ scores).sign()",
+        "((1 - half) * signed)",
+        "(half * signed)",
         "the sign would come from the examples that it judges, and noise would pass for size",
         "test_evolution.py::test_the_norm_is_the_plain_sum_without_noise_and_near_zero_with_nothing_else",
     ),

@@ -27,6 +27,7 @@ from study.evolution import figures as evolution_plots
 from study.evolution import numbers as evolution
 from study.evolution import results as evolution_results
 from study.evolution import words as evolution_words
+from study.faithfulness.numbers import Running
 
 GRAPH = Graph(3, 4, 16)
 N_5_PERCENT = Graph(6, 6, 8).n_edges // 20
@@ -305,7 +306,10 @@ def test_every_edge_is_faithful_and_no_edge_is_not(tiny):
     circuits = {"own": every, "final": ~every, "random 0": ~every}
     n = sum(len(batch.rows) for batch in batches)
     found = evolution_faithfulness.run_circuits(
-        adapter, batches, circuits, ["kl", "nll"], "patching", tick=lambda: ticks.append(1)
+        adapter,
+        batches,
+        circuits=circuits,
+        how=Running(["kl", "nll"], tick=lambda: ticks.append(1)),
     )
     assert len(ticks) == 3
     for metric in ("kl", "nll"):

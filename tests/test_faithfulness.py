@@ -81,12 +81,19 @@ def test_running_circuits_gives_the_ends_and_every_example_its_own_row():
     adapter, none = adapt(case.model()), torch.zeros(case.graph.n_edges, dtype=torch.bool)
     chosen = {"circuit": ~none, "complement": none, "file": ~none}
     entries = [faithfulness.Entry(kind, 1.0, kept) for kind, kept in chosen.items()]
-    found = faithfulness.measure(adapter, batches(case.pairs, 2), entries, ["kl", "nll"])
+    found = faithfulness.measure(
+        adapter, batches(case.pairs, 2), entries=entries, how=faithfulness.Running(["kl", "nll"])
+    )
     here = faithfulness.setting(found, entries, "kl")
     assert here.f([0, 1, 2]) == pytest.approx([1, 0, 1], abs=1e-9)
     assert max(found.identities.values()) < 1e-9
     alone = [
-        faithfulness.measure(adapter, batches([pair], 1), entries[1:2], ["nll"]).values["nll"][0, 0]
+        faithfulness.measure(
+            adapter,
+            batches([pair], 1),
+            entries=entries[1:2],
+            how=faithfulness.Running(["nll"]),
+        ).values["nll"][0, 0]
         for pair in case.pairs
     ]
     assert found.values["nll"][1] == pytest.approx(alone)
@@ -101,7 +108,10 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
     half = torch.arange(case.graph.n_edges) % 2 == 0
     entries = [faithfulness.Entry("circuit", 1.0, kept) for kept in (~none, half, none)]
     whole = faithfulness.measure(
-        adapter, batches(case.pairs, len(case.pairs)), entries, ["kl", "nll"]
+        adapter,
+        batches(case.pairs, len(case.pairs)),
+        entries=entries,
+        how=faithfulness.Running(["kl", "nll"]),
     )
     run_whole = CircuitRunner.logits
 
@@ -112,7 +122,10 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
 
     monkeypatch.setattr(CircuitRunner, "logits", run)
     halved = faithfulness.measure(
-        adapter, batches(case.pairs, len(case.pairs)), entries, ["kl", "nll"], notify=told.append
+        adapter,
+        batches(case.pairs, len(case.pairs)),
+        entries=entries,
+        how=faithfulness.Running(["kl", "nll"], notify=told.append),
     )
     assert len(case.pairs) > 2 and told and "out of memory" in told[0]
     for name in ("kl", "nll"):

@@ -4,13 +4,14 @@ import copy
 
 import pytest
 
-from study import headline
+from study import findings, headline
 from study.bakeoff import headline as bakeoff
 from study.differential import headline as differential
 from study.evolution import headline as evolution
 from study.extraction import headline as extraction
 from study.faithfulness import headline as faithfulness
-from study.headline import Finding, Headline, Null, Number, Table
+from study.findings import ZERO, Finding, Null, Number
+from study.headline import Headline, Table
 from study.pairs import headline as pairs
 from study.quality import headline as quality
 from study.robustness import headline as robustness
@@ -51,12 +52,12 @@ def kinds(made: Headline) -> list[str]:
     ],
 )
 def test_a_number_is_rounded_to_what_its_interval_supports(number, expected):
-    assert headline.text(number) == expected
+    assert findings.text(number) == expected
 
 
 def test_a_column_has_equally_many_decimals():
     cells = [Number(0.8, 0.76, 0.84), None, Number(0.5, 0.1, 0.9), Number(0.61, 0.57, 0.66)]
-    assert headline.column(cells) == [
+    assert findings.column(cells) == [
         "0.80 [0.76, 0.84]",
         "-",
         "0.50 [0.10, 0.90]",
@@ -68,15 +69,58 @@ def test_a_sentence_has_number_interval_word_and_null():
     null = Null("noise alone", Number(36.1, 27.2, 44.0, "%"))
     finding = Finding("beyond noise", "edges changed", Number(68.0, unit="%"), null, "2 of 4 steps")
     expected = "edges changed: 68 %, beyond noise (noise alone 36 % [27, 44]); 2 of 4 steps"
-    assert headline.sentence(finding) == expected
+    assert findings.sentence(finding) == expected
     assert (
-        headline.sentence(Finding("measured", "edges", Number(3, unit="of 9"))) == "edges: 3 of 9"
+        findings.sentence(Finding("measured", "edges", Number(3, unit="of 9"))) == "edges: 3 of 9"
     )
+
+
+def test_a_sentence_says_the_paired_difference_that_its_word_is_of():
+    finding = Finding(
+        "higher",
+        "f at 5 %",
+        Number(0.71, 0.67, 0.74),
+        Null("random", Number(0.0, places=2)),
+        difference=Number(0.7, 0.6, 0.8, signed=True),
+        n=32,
+    )
+    expected = "f at 5 %: 0.71 [0.67, 0.74], higher (random 0.00); difference +0.70 [0.60, 0.80]"
+    assert findings.sentence(finding) == expected
 
 
 def test_a_finding_is_of_a_known_kind():
     with pytest.raises(ValueError, match="expected a kind"):
         Finding("surely", "edges", Number(1))
+
+
+@pytest.mark.parametrize("kind", findings.KINDS)
+def test_no_finding_of_few_examples_is_a_claim_whoever_makes_it(kind):
+    allowed = ("measured", "no claim")
+    assert Finding(kind, "f", Number(0.5), n=8).kind == kind
+    few = Finding(kind, "f", Number(0.5), n=7)
+    assert few.kind == (kind if kind in allowed else "no claim")
+
+
+def test_a_finding_that_answers_a_question_has_a_number_to_be_seen_against():
+    for null in (None, Null("chance")):
+        with pytest.raises(ValueError, match="null"):
+            Finding("measured", "f", Number(0.5), null, question="Why?")
+    assert Finding("measured", "f", Number(0.5), Null("chance", ZERO), question="Why?").question
+
+
+@pytest.mark.parametrize(
+    ("number", "null", "expected"),
+    [
+        (Number(0.3, 0.1, 0.5), ZERO, "higher"),
+        (Number(-0.3, -0.5, -0.1), ZERO, "lower"),
+        (Number(0.3, 0.0, 0.5), ZERO, "no clear difference"),  # an end that touches is not apart
+        (Number(2.0, 1.0, 3.0), Number(5.0, 4.0, 6.0), "lower"),
+        (Number(2.0, 1.0, 4.0), Number(5.0, 4.0, 6.0), "no clear difference"),
+        (Number(7.0), Number(5.0, 4.0, 6.0), "higher"),  # without an interval it is its own
+    ],
+)
+def test_a_direction_takes_intervals_that_are_apart(number, null, expected):
+    assert findings.direction(number, null) == expected
 
 
 def test_a_headline_is_of_15_lines_of_100_columns_whatever_it_holds():
@@ -116,9 +160,9 @@ def test_what_was_written_is_named_once():
     assert headline.written(circuit) == "wrote C.json, .examples.safetensors, 2 plots"
     many = [f"out/C_step{step}.json" for step in range(10)]
     assert headline.written(many) == "wrote 10 files: out/C_step0.json to C_step9.json"
-    assert headline.named(["a", "b"], 3) == "a, b"
-    assert headline.named(["a", "b"], 2) == "all 2"
-    assert headline.named(list("abcde"), 9) == "5 of 9"
+    assert findings.named(["a", "b"], 3) == "a, b"
+    assert findings.named(["a", "b"], 2) == "all 2"
+    assert findings.named(list("abcde"), 9) == "5 of 9"
 
 
 # ---------------------------------------------------------------- pairs, training
@@ -153,7 +197,7 @@ def test_pairs_the_first_sentence_beside_any():
     assert any("no other article" in caution for caution in made.cautions)
     within = copy.deepcopy(PAIRS)
     within["by_position"][0]["picked_percent"] = span(30.0, 20.0, 40.0)
-    assert kinds(pairs.headline(within)) == ["measured"]
+    assert kinds(pairs.headline(within)) == ["no clear difference"]
     within["by_position"][0]["picked_percent"] = span(100.0, 100.0, 100.0, n=7)
     assert kinds(pairs.headline(within)) == ["no claim"]
 
@@ -348,7 +392,12 @@ def faithful(n=20):
                 "model": "tuned",
                 "change": span(0.4, 0.3, 0.5, n),
                 "minus_own": [
-                    {"fraction": 0.05, "other_f": 0.7, "difference": span(-0.1, -0.2, -0.05, n)}
+                    {
+                        "fraction": 0.05,
+                        "f": 0.6,
+                        "other_f": 0.7,
+                        "difference": span(-0.1, -0.2, -0.05, n),
+                    }
                 ],
             }
         ],
@@ -373,7 +422,14 @@ def test_faithfulness_beside_its_nulls():
     assert rows["f of 0.8 needs, of all edges"][0] == "9 % [7, 11]"
     assert rows["f of 0.9 needs, of all edges"][0] == "none of these sizes"
     assert kinds(made) == ["higher", "higher", "lower"]
-    assert made.findings[0].null.number.value == 0.02
+    beside_random, beside_others, crossed = made.findings
+    assert beside_random.number == Number(0.7, 0.65, 0.75)
+    assert beside_random.null.number == Number(0.01, -1e-9, 0.02, places=2)  # lowest, highest draw
+    assert beside_random.difference == Number(0.69, 0.6, 0.75, signed=True)
+    assert (beside_others.number.value, beside_others.null.number.value) == (0.4, 0.03)
+    assert beside_others.difference.value == 0.36
+    assert (crossed.number.value, crossed.null.number.value) == (0.6, 0.7)
+    assert {finding.n for finding in made.findings} == {20}
     assert any("f undefined by nll in tuned" in caution for caution in made.cautions)
     assert any("C (0.50)" in caution for caution in made.cautions)
 
@@ -395,10 +451,15 @@ def test_methods_stand_side_by_side():
     content["methods"] = {
         "circuits": [{"method": "secant"}, {"method": "EAP"}],
         "agreement": [{"fraction": 0.05, "jaccard": 0.47, "chance": 0.02}],
-        "differences": {"kl": [{"fraction": 0.05, "difference": span(0.06, 0.01, 0.1)}]},
+        "differences": {
+            "kl": [
+                {"fraction": 0.05, "f": 0.7, "other_f": 0.64, "difference": span(0.06, 0.01, 0.1)}
+            ]
+        },
     }
     finding = faithfulness.headline(content).findings[2]
-    assert (finding.kind, finding.number.value) == ("higher", 0.06)
+    assert (finding.kind, finding.difference.value) == ("higher", 0.06)
+    assert (finding.number.value, finding.null.number.value) == (0.7, 0.64)
 
 
 # ---------------------------------------------------------------- robustness
@@ -484,7 +545,7 @@ def different(texts=20, share=1.0):
         "heads_total": 8,
         "false_discovery_rate": 0.05,
         "layers": layers(-0.1, 0.2),
-        "overall": span(0.0, -0.1, 0.1),
+        "overall": span(-0.2, -0.3, -0.1),
     }
     change = {"label": "1 - centred cosine", "scores": [0.1, 0.3], "order": [1, 0]}
     return {
@@ -498,7 +559,7 @@ def different(texts=20, share=1.0):
         "hidden": {"centred_cosine": layers(1.0, 0.9, 0.7, 0.6)},
         "attention": {"layers": {"kl_base_finetuned": layers(0.5, 0.6)}},
         "entropy_change": {"entropy": entropy},
-        "first_token_change": entropy,
+        "first_token_change": {"overall": span(0.0, -0.1, 0.1)},
         "massive_dimensions": [],
         "changes": {
             "centred_cosine": change | {"first_share": share},
@@ -509,7 +570,9 @@ def different(texts=20, share=1.0):
 
 def test_differences_by_layer():
     made = differential.headline(different())
-    assert kinds(made) == ["settled", "higher", "no clear difference"]
+    assert kinds(made) == ["settled", "lower", "no clear difference"]
+    assert made.findings[1].number.value == -0.2
+    assert made.findings[1].note.startswith("fell in 70 % [60, 80] of heads; 5 fell, 1 rose")
     assert made.findings[0].subject == "layer 1 most changed"
     assert made.findings[0].null.number.value == 50.0
     assert made.findings[0].note == "by other measures 0"
@@ -534,7 +597,7 @@ def test_a_run_is_followed_layer_by_layer():
     assert kinds(made) == ["settled", "measured"]
     assert made.table.head == ("step", "layer 0", "layer 1")
     assert made.table.rows == (("9", "0.800 [0.790, 0.810]", "0.700 [0.690, 0.710]"),)
-    assert headline.text(made.findings[1].number) == "5 [4, 9]"
+    assert findings.text(made.findings[1].number) == "5 [4, 9]"
 
 
 # ---------------------------------------------------------------- summaries
@@ -568,7 +631,8 @@ def judged(n=20):
 
 def test_quality_says_better_in_the_direction_of_each_measure():
     made = quality.headline(judged())
-    assert kinds(made) == ["better", "better"]
+    assert kinds(made) == ["worse", "better", "better"]  # than Lead-3; than the first model
+    assert made.findings[0].number.value == 25.0  # of the best model
     assert made.table.head == (
         "",
         "ROUGE-1",
@@ -578,6 +642,18 @@ def test_quality_says_better_in_the_direction_of_each_measure():
     assert any("below Lead-3 in ROUGE-1: base, tuned" in caution for caution in made.cautions)
     assert any("tuned 3" in caution for caution in made.cautions)
     assert any("NLL leaves out" in caution and "base 1" in caution for caution in made.cautions)
+
+
+def test_quality_takes_the_paired_difference_where_the_best_model_has_one():
+    """Intervals of 20 and 21 overlap; the difference of 1 over the same articles excludes zero."""
+    content = judged()
+    del content["systems"]["tuned"]
+    lead = content["systems"]["Lead-3"]
+    lead |= {"rouge1": span(21.0, 19.0, 23.0), "minus_first": {"rouge1": span(1.0, 0.5, 1.5)}}
+    (finding,) = quality.headline(content).findings
+    assert (finding.kind, finding.difference.value) == ("worse", -1.0)
+    lead["minus_first"] = {}
+    assert kinds(quality.headline(content)) == ["no clear difference"]
 
 
 def test_quality_of_few_articles_claims_nothing():
@@ -636,6 +712,7 @@ def test_the_bake_off_asks_whether_the_circuit_beats_random_layers():
     made = bakeoff.headline(baked(), {name: {"train_seconds": 9.6} for name in baked()["arms"]})
     subjects = [finding.subject for finding in made.findings]
     assert subjects == ["ROUGE-1 of circuit minus random", "NLL of circuit minus random"]
+    assert [bool(finding.question) for finding in made.findings] == [False, True]
     assert kinds(made) == ["better", "better"]
     rows = {row[0]: row for row in made.table.rows}
     assert list(rows) == ["circuit", "random", "all", "Random-3"]

@@ -19,9 +19,11 @@ import make_report
 from eap import InputError
 from eap.circuit import Circuit
 from runs import disk, records
+from study import findings
+from study.findings import Number
 from study.headline import MOST_LINES, WIDTH
 from study.page import circuits as page_circuits
-from study.page import findings, html, packing, pictures, rounding, sections, tables
+from study.page import gathering, html, packing, pictures, rounding, sections, tables
 
 VOID = {"meta", "img", "link", "input", "br"}
 
@@ -352,25 +354,39 @@ def test_nothing_to_show_is_no_table():
 
 
 def robustness_of(p: float, examples: int) -> dict:
-    floor = {"mean": 0.8, "low": 0.75, "high": 0.85}
-    pair = {"a": "A", "b": "B", "jaccard_edges": 0.47, "chance": {"mean": 0.009}, "p": p}
-    circuits = [{"name": name, "noise_floor": floor} for name in ("A", "B")]
-    return {"circuits": circuits, "pairs": [pair | {"different": {"examples": examples}}]}
+    swapped = {"mean": 0.2, "low": 0.1, "high": 0.3}
+    test = {"distance": 0.53, "null": swapped, "p": p, "smallest_p": 0.001, "examples": examples}
+    return {"pairs": [{"a": "A", "b": "B", "different": test}], "perturbation": []}
 
 
 @pytest.mark.parametrize(
-    ("p", "examples", "words"),
-    [(0.001, 32, "differ"), (0.2, 32, "not told apart"), (0.001, 4, "not told apart")],
+    ("p", "examples", "kind"),
+    [(0.001, 32, "different"), (0.2, 32, "not shown to differ"), (0.001, 4, "no claim")],
 )
-def test_guard_26_findings_claim_only_what_is_shown(p, examples, words):
-    (found,) = findings.findings({"robustness.json": robustness_of(p, examples)})
-    assert words in found.sentence
-    assert found.number["mean"] == 0.47 and found.null["mean"] == 0.8
+def test_guard_26_findings_claim_only_what_is_shown(p, examples, kind):
+    (answer,) = gathering.answers_of({"robustness.json": robustness_of(p, examples)})
+    assert f"0.53, {kind} (" in answer.sentence
+    assert (answer.number.value, answer.null.value, answer.stage) == (0.53, 0.2, "robustness")
+
+
+def test_the_first_screen_says_what_the_console_says():
+    rows = [
+        {"step": step, "nll_nats_per_token": nll, "low": nll - 0.5, "high": nll + 0.5}
+        for step, nll in ((0, 6.0), (9, 2.0))
+    ]
+    training = {"validation": rows, "examples": {"validation": {"kept": 20}}}
+    (answer,) = gathering.answers_of({"training.json": training})
+    (finding,) = gathering.training.findings(training)
+    assert answer.sentence == findings.sentence(finding)
+    assert answer.question == finding.question and finding.kind == "lower"
+
+
+def test_a_file_of_an_earlier_version_answers_nothing():
+    assert gathering.answers_of({"training.json": {"loss": []}, "other.json": {}}) == []
 
 
 def test_a_whisker_has_number_null_and_zero_on_one_axis():
-    number, null = {"mean": 0.8, "low": 0.6, "high": 1.0}, findings.point(0.0)
-    axis = html.whisker(number, null)
+    axis = html.whisker(Number(0.8, 0.6, 1.0), findings.ZERO)
     places = [axis["zero"], *(axis["number"][end] for end in ("low", "mean", "high"))]
     assert places == sorted(places) and places[0] > 0 and places[-1] < 100
     assert axis["zero"] == axis["null"]["mean"]
@@ -400,14 +416,16 @@ def test_it_says_in_15_lines_what_is_on_the_page_and_what_is_missing(outputs, ca
     assert len(lines) <= MOST_LINES and max(map(len, lines)) <= WIDTH
     title = " ".join(line.strip() for line in lines[:2])
     assert f"{outputs} on one page of 0.1 MB: 5 stages, 4 circuits, 1 figure" in title
-    row = "Does the model learn to summarize?   0.35 [0.32, 0.41]   before 6.8"
+    row = "Does the model learn to summarize?   0.35 [0.32, 0.41]   at step 0 6.8"
     assert row in lines
     assert any(line.startswith("caution: not there yet: Data, ") for line in lines)
     assert "report.html" in lines[-1] and lines[-1].endswith("more: --verbose")
     make_report.main(["--output_dir", str(outputs), "--overwrite", "--verbose"])
     said = capsys.readouterr().out
     assert "Quality of the summaries: 1 table; rouge.png" in said
-    assert "Validation NLL fell from 6.8 [6.5, 7.1] to 0.35 [0.32, 0.41] nats" in said
+    assert (
+        "validation NLL at step 9: 0.35 [0.32, 0.41] nats per token, lower (at step 0: 6.8" in said
+    )
 
 
 def test_a_foreign_report_is_not_overwritten(outputs):

@@ -57,12 +57,13 @@ class LayersFile(NamedTuple):
 def file_of(placement: Placement, arm: Arm) -> LayersFile | None:
     """The file that an arm's layers are read from; None for an arm that needs none."""
     for strategy in (arm.layers, arm.critical):
+        if not isinstance(strategy, str) or strategy not in MADE_BY:
+            continue
         if strategy == "observed":
-            path = Path(placement.layers_observed)
-            return LayersFile(path, "--layers_observed", MADE_BY[strategy])
-        if strategy in MADE_BY:
-            path = Path(placement.layers_circuit)
-            return LayersFile(path, "--layers_circuit", MADE_BY[strategy])
+            path, flag = Path(placement.layers_observed), "--layers_observed"
+        else:
+            path, flag = Path(placement.layers_circuit), "--layers_circuit"
+        return LayersFile(path, flag, MADE_BY[strategy])
     return None
 
 

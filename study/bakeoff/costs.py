@@ -78,11 +78,12 @@ def found_from(record: Path, source: str) -> Path | None:
 def record_of(path: Path) -> Path | None:
     """The run record of the script that wrote a file or a model folder; None if there is none."""
     path = path.resolve()
-    if path.is_dir():
-        folder = path.parent if path.name.startswith("checkpoint-") else path
-        candidates = [records.record_in(folder, scripts.maker_of(scripts.MODEL))]
-    elif maker := scripts.maker_of(path.name):
-        candidates = [records.record_in(path.parent, maker)]
+    is_model = path.is_dir()
+    maker = scripts.maker_of(scripts.MODEL if is_model else path.name)
+    if is_model and path.name.startswith("checkpoint-"):
+        path = path.parent
+    if maker is not None:
+        candidates = [records.record_in(path if is_model else path.parent, maker)]
     else:  # C.json and C.examples.safetensors have one record
         candidates = [records.record_beside(path), records.record_beside(path.with_suffix(""))]
     return next((record for record in candidates if record.is_file()), None)

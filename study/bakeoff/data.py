@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from eap import InputError
 from runs import opening
@@ -10,6 +10,10 @@ from study.bakeoff import lora
 from study.bakeoff.settings import Settings
 from summarization import corpus, examples, prompt
 from summarization.prompt import Template
+
+if TYPE_CHECKING:  # libraries that take long to import
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 
 class Data(NamedTuple):
@@ -21,8 +25,8 @@ class Data(NamedTuple):
     train: examples.Encoded
     validation: examples.Encoded | None
     test: examples.Encoded
-    rows: object  # the test rows, as many as `test`
-    tokenizer: object
+    rows: "Dataset"  # the test rows, as many as `test`
+    tokenizer: "PreTrainedTokenizerBase"
     identity: dict
     template: Template  # of the prompts
     max_length: int  # tokens of prompt and summary

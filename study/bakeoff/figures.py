@@ -155,11 +155,15 @@ def _legend(made, placements: list[str], hollow: bool) -> None:
                 Line2D([], [], linestyle="", color=colour, marker=marker, markersize=6, label=words)
             )
     if hollow:
-        look = {
-            "linestyle": "",
-            "color": COLOURS["text"],
-            "marker": "o",
-            "markerfacecolor": "white",
-        }
-        handles.append(Line2D([], [], markersize=6, label="hollow: no difference shown", **look))
+        hollow_point = Line2D(
+            [],
+            [],
+            linestyle="",
+            color=COLOURS["text"],
+            marker="o",
+            markersize=6,
+            markerfacecolor="white",
+            label="hollow: no difference shown",
+        )
+        handles.append(hollow_point)
     made.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)

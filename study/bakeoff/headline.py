@@ -3,11 +3,13 @@
 from eap import MIN_EXAMPLES
 from study.bakeoff.numbers import REFERENCES, SPOKEN
 from study.bakeoff.words import below_chance, layer_text, off_budget, one_draw, same_layers
-from study.headline import Finding, Headline, Null, Number, Table, column, named, number, p_words
+from study.findings import ZERO, Finding, Null, Number, column, named, number, p_words, text
+from study.headline import Headline, Table
 
 LABELS = {"rouge1": "ROUGE-1", "nll_nats": "NLL"}
 BASELINES = ("Random-3",)
 FIRST = ("circuit", "random", "all")  # in the table
+QUESTIONED = "nll_nats"  # the measure in which the report asks whether the circuit helps
 
 
 def headline(result: dict, costs: dict | None = None) -> Headline:
@@ -54,8 +56,10 @@ def claims(result: dict, name: str, reference: str) -> str:
     """`better, worse`: of ROUGE-1 and NLL against a reference; a dot where nothing may be said."""
     if name == reference:
         return "-"
-    found = [result["differences"][reference][measure].get(name) for measure in SPOKEN]
-    words = [one["claim"] or "." if one else "." for one in found]
+    words = []
+    for measure in SPOKEN:
+        entry = result["differences"][reference][measure].get(name)
+        words.append(entry["claim"] if entry and entry["claim"] else ".")
     return " ".join(words)
 
 
@@ -81,18 +85,21 @@ def findings(result: dict) -> tuple[Finding, ...]:
 
 
 def difference(result: dict, name: str, reference: str, measure: str) -> Finding:
-    """An arm against a reference in one measure, paired over the texts."""
+    """An arm's difference from a reference in one measure, paired over the texts."""
     entry = result["differences"][reference][measure][name]
-    kind = entry["claim"] or "no clear difference"
-    if entry["n"] < MIN_EXAMPLES:
-        kind = "no claim"
-    null = Null("detectable", Number(entry["detectable"])) if entry["detectable"] else None
+    note = f"Holm's {p_words(entry['p_holm'])}"
+    if entry["detectable"]:
+        note += f"; detectable {text(Number(entry['detectable']))}"
+    measured = result["arms"][name]["placement"] == "measured"
+    answers = measured and reference == "random" and measure == QUESTIONED
     return Finding(
-        kind,
+        entry["claim"] or "no clear difference",
         f"{LABELS[measure]} of {name} minus {reference}",
         number(entry, signed=True),
-        null,
-        f"Holm's {p_words(entry['p_holm'])}",
+        Null("no difference", ZERO),
+        note,
+        n=entry["n"],
+        question="Does knowing the circuit help LoRA?" if answers else "",
     )
 
 

@@ -81,10 +81,13 @@ def module_shapes(model) -> dict[str, tuple[int, int]]:
     from eap.models import adapt
 
     adapter = adapt(model, check=False)
-    names, shapes = {module: name for name, module in model.named_modules()}, {}
-    for module in (module for block in adapter.blocks for module in block.linear):
-        sizes = tuple(module.weight.shape)
-        shapes[names[module]] = sizes if adapter.inputs_first else sizes[::-1]
+    names = {module: name for name, module in model.named_modules()}
+    shapes = {}
+    for block in adapter.blocks:
+        for module in block.linear:
+            rows, columns = module.get_parameter("weight").shape
+            shape = (rows, columns) if adapter.inputs_first else (columns, rows)
+            shapes[names[module]] = shape
     return shapes
 
 
@@ -102,8 +105,14 @@ def kind_of(module: str) -> str:
 
 
 def _parts(module: str) -> tuple[str, str, str]:
-    """(the name of the list of blocks, the layer, the kind) of a module's name."""
-    return re.fullmatch(r"(?:.*?\.)?([^.]+)\.(\d+)\.(.+)", module).groups()
+    """(the name of the list of blocks, the layer, the kind) of a module's name.
+
+    Raises ValueError for a name without a layer.
+    """
+    match = re.fullmatch(r"(?:.*?\.)?([^.]+)\.(\d+)\.(.+)", module)
+    if match is None:
+        raise ValueError(f"expected a module of a block, as `h.0.mlp`, got {module}")
+    return match[1], match[2], match[3]
 
 
 def kinds_of(shapes) -> list[str]:
@@ -213,9 +222,8 @@ def wrap(model, plan: Plan, total_steps: int):
 
     from eap.models import adapt
 
-    rank, alpha = (
-        Counter(values.values()).most_common(1)[0][0] for values in (plan.ranks, plan.alphas)
-    )
+    rank = Counter(plan.ranks.values()).most_common(1)[0][0]
+    alpha = Counter(plan.alphas.values()).most_common(1)[0][0]
     options = {
         "task_type": "CAUSAL_LM",
         "fan_in_fan_out": adapt(model, check=False).inputs_first,
@@ -270,13 +278,13 @@ def adalora_schedule(total_steps: int, flags: str = "--max_steps") -> dict[str, 
 
 def read_back(wrapped) -> dict[str, tuple[int, float]]:
     """(rank, scaling) of every module that has an adapter, by its name in the unwrapped model."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.tuners.lora import LoraLayer
 
     prefix = "base_model.model."
     return {
         name.removeprefix(prefix): (layer.r["default"], float(layer.scaling["default"]))
         for name, layer in wrapped.named_modules()
-        if isinstance(layer, BaseTunerLayer)
+        if isinstance(layer, LoraLayer)
     }
 
 

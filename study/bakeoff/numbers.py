@@ -119,6 +119,6 @@ def differences(trials: list[tuple], seed: int) -> dict:
                 entry["p_holm"] = adjusted
                 if smallest >= comparison.ALPHA:
                     entry["detectable"] = None
-                entry["claim"] = comparison.claim(entry, measure.higher_is_better)
+                entry["claim"] = comparison.claim(entry, measure.higher_is_better is True)
             found[reference][measure.name] = family
     return found

@@ -234,6 +234,8 @@ def validation_nll(settings: Settings, this: Trial, data: Data, rate: float, bar
 
     None where the loss becomes NaN or infinite.
     """
+    if data.validation is None:
+        raise ValueError("expected validation examples for a sweep, there are none")
     devices.seed_everything(this.seed)
     try:
         model, _ = train(settings, this, data, rate, bar, this.config["sweep_steps"])
@@ -304,7 +306,7 @@ def _run(settings: Settings, this: Trial, data: Data, rate: float | None, ahead)
     peak = PeakMemory()
     devices.seed_everything(this.seed)
     started = time.time()
-    if this.arm.method == "none":
+    if rate is None:  # the arm that trains nothing
         device, trainable = settings.device, 0
         model = opening.load_model(settings.model_path, device.torch_dtype, device.torch_device)
     else:
@@ -422,21 +424,19 @@ def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
         template=data.template,
         progress=lambda batches: settings.console.progress(batches, f"{name}: summaries"),
     )
-    system = quality.System(name, "model", [one.text for one in made])
+    system = quality.System(name, "model", [summary.text for summary in made])
     quality.measure([system], articles, list(data.rows["highlights"]))
     values = system.values | {
-        "tokens": [one.n_tokens for one in made],
-        "ended_percent": [100 * one.ended for one in made],
-        "nll_nats": nll,
+        "tokens": np.array([summary.n_tokens for summary in made], dtype=float),
+        "ended_percent": np.array([100 * summary.ended for summary in made], dtype=float),
+        "nll_nats": np.asarray(nll, dtype=float),
     }
-    columns = {
-        measure: np.asarray(column, dtype=float).tolist() for measure, column in values.items()
-    }
-    return [
-        {"id": row["id"], "summary": one.text}
-        | {measure: column[index] for measure, column in columns.items()}
-        for index, (row, one) in enumerate(zip(data.rows, made, strict=True))
-    ]
+    columns = {measure: column.tolist() for measure, column in values.items()}
+    rows = []
+    for place, (name, summary) in enumerate(zip(data.rows["id"], made, strict=True)):
+        measures = {measure: column[place] for measure, column in columns.items()}
+        rows.append({"id": name, "summary": summary.text, **measures})
+    return rows
 
 
 def finite_nll(settings: Settings, model, part: examples.Encoded, tokenizer) -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 
 from eap import MIN_EXAMPLES
 from eap.resampling import LEVEL
-from study.headline import Finding, Headline, Null, Number, Table, column, number, percent
+from study.findings import ZERO, Finding, Null, Number, column, direction, number, percent, text
+from study.headline import Headline, Table
 
 ROWS = 6  # layers in the table, the most changed ones
 MEASURE = "centred_cosine"
@@ -18,10 +19,18 @@ def headline(content: dict) -> Headline:
         return run_headline(content)
     if "parts" in content:
         return parts_headline(content)
-    title = title_of(content)
-    made = (layer_finding(content), *attention_findings(content))
-    findings = tuple(finding for finding in made if finding is not None)
-    return Headline(title, table(content), findings, cautions(content))
+    return Headline(title_of(content), table(content), findings(content), cautions(content))
+
+
+def findings(content: dict) -> tuple[Finding, ...]:
+    """Which layer changed most, and how attention changed; of a run, how far its layers went."""
+    if "standing" in content:
+        made = (farthest_finding(content), half_finding(content))
+    elif "parts" in content:
+        made = parts_findings(content)
+    else:
+        made = (layer_finding(content), *attention_findings(content))
+    return tuple(finding for finding in made if finding is not None)
 
 
 def title_of(content: dict) -> str:
@@ -38,15 +47,21 @@ def title_of(content: dict) -> str:
 
 def parts_headline(content: dict) -> Headline:
     """The `Headline` of two encoder-decoders: a row, and what became of entropy, for each part."""
-    findings = []
+    notes = few_words(content)
+    if content["dropped"]:
+        notes.append(f"{content['dropped']} texts left out that do not fit")
+    notes.append("no layers.differential.json: adapters are placed in decoders alone")
+    return Headline(title_of(content), parts_table(content), findings(content), tuple(notes))
+
+
+def parts_findings(content: dict) -> list[Finding]:
+    """What became of the entropy of each part's attention; the first answers the question."""
+    made = []
     for name, part in content["parts"].items():
         entropy = attention_findings(part)[0]
-        findings.append(replace(entropy, subject=f"{name}: attention entropy fell in"))
-    said = few_words(content)
-    if content["dropped"]:
-        said.append(f"{content['dropped']} texts left out that do not fit")
-    said.append("no layers.differential.json: adapters are placed in decoders alone")
-    return Headline(title_of(content), parts_table(content), tuple(findings), tuple(said))
+        question = "" if made else entropy.question
+        made.append(replace(entropy, subject=f"{name} {entropy.subject}", question=question))
+    return made
 
 
 def parts_table(content: dict) -> Table:
@@ -103,50 +118,46 @@ def layer_finding(content: dict) -> Finding | None:
     others = sorted({entry["order"][0] for entry in changes.values()} - {layer})
     n_layers = len(content["states"]) - 2
     return Finding(
-        layer_kind(share, content["texts"]),
+        layer_kind(share),
         f"layer {layer} most changed",
         Number(100 * share, unit="% of resamples"),
         Null("chance", Number(100 / n_layers, unit="%")),
         f"by other measures {', '.join(map(str, others))}" if others else "by every measure",
+        n=content["texts"],
     )
 
 
-def layer_kind(share: float, texts: int) -> str:
-    """Whether it is settled which layer comes first: in LEVEL of the resamples, of enough texts."""
-    if texts < MIN_EXAMPLES:
-        return "no claim"
+def layer_kind(share: float) -> str:
+    """Whether it is settled which layer comes first: in LEVEL of the resamples."""
     return "settled" if share >= LEVEL else "not settled"
 
 
 def attention_findings(content: dict) -> list[Finding]:
     """Whether attention became more focused, and whether it left the first token."""
     entropy, first = content["entropy_change"]["entropy"], content["first_token_change"]
-    share, few = entropy["share_of_heads_lower"], content["texts"] < MIN_EXAMPLES
-    kind = "no claim" if few else apart(share, 0.5)
+    overall, texts = number(entropy["overall"], "nats", signed=True), content["texts"]
+    share = text(percent(entropy["share_of_heads_lower"], unit="% of heads"))
+    heads = f"{entropy['heads_lower']} fell, {entropy['heads_higher']} rose"
     rate = f"{100 * entropy['false_discovery_rate']:g} %"
-    changed = f"{entropy['heads_lower']} fell, {entropy['heads_higher']} rose"
+    to_first = percent(first["overall"], signed=True, unit="%")
     return [
         Finding(
-            kind,
-            "attention entropy fell in",
-            percent(share, unit="% of heads"),
-            Null("even 50 %"),
-            f"{changed} at a false-discovery rate of {rate}",
+            direction(overall),
+            "attention entropy, mean over heads, fine-tuned minus base",
+            overall,
+            Null("no change", ZERO),
+            f"fell in {share}; {heads} at a false-discovery rate of {rate}",
+            n=texts,
+            question="Does attention become more focused?",
         ),
         Finding(
-            "no claim" if few else apart(first["overall"], 0.0),
+            direction(to_first),
             "share of attention to the first token, change",
-            percent(first["overall"], signed=True, unit="%"),
-            Null("no change 0"),
+            to_first,
+            Null("no change", ZERO),
+            n=texts,
         ),
     ]
-
-
-def apart(interval: dict, null: float) -> str:
-    """`higher` or `lower` than a number that the interval excludes."""
-    if interval["low"] > null:
-        return "higher"
-    return "lower" if interval["high"] < null else "no clear difference"
 
 
 def cautions(content: dict) -> tuple[str, ...]:
@@ -176,9 +187,7 @@ def run_headline(content: dict) -> Headline:
         f"{len(content['steps'])} checkpoints against the first, {content['texts']} texts, "
         f"{content['positions']} positions each"
     )
-    made = (farthest_finding(content), half_finding(content))
-    findings = tuple(finding for finding in made if finding is not None)
-    return Headline(title, run_table(content), findings, tuple(few_words(content)))
+    return Headline(title, run_table(content), findings(content), tuple(few_words(content)))
 
 
 def run_table(content: dict) -> Table:
@@ -204,10 +213,11 @@ def farthest_finding(content: dict) -> Finding | None:
     if not standing:
         return None
     return Finding(
-        layer_kind(standing["share"], content["texts"]),
+        layer_kind(standing["share"]),
         f"layer {standing['layer']} farthest at the last step",
         Number(100 * standing["share"], unit="% of resamples"),
         Null("chance", Number(100 / (len(content["states"]) - 1), unit="%")),
+        n=content["texts"],
     )
 
 

@@ -35,32 +35,22 @@ def circuits_at(own: Circuit, final: Circuit, drawn: list[torch.Tensor]) -> dict
 
 
 def run_circuits(
-    adapter,
-    batches,
-    circuits: dict[str, torch.Tensor],
-    metrics,
-    ablation: str,
-    means=None,
-    tick=lambda: None,
-):
+    adapter, batches, *, circuits: dict[str, torch.Tensor], how: faithfulness.Running
+) -> dict[str, dict[str, np.ndarray]]:
     """{metric: {name: (examples,)}} of a model's circuits on unseen examples, with "full", the
     clean run, and "empty", no edge kept.
-
-    `tick` is called after each of the batches x circuits runs.
     """
     entries = [
         faithfulness.Entry(name, float(kept.float().mean()), kept)
         for name, kept in circuits.items()
     ]
-    found = faithfulness.measure(adapter, batches, entries, list(metrics), ablation, means, tick)
-    return {
-        metric: {
-            "full": found.full[metric],
-            "empty": found.empty[metric],
-            **dict(zip(circuits, found.values[metric], strict=True)),
-        }
-        for metric in metrics
-    }
+    measured = faithfulness.measure(adapter, batches, entries=entries, how=how)
+    by_metric = {}
+    for metric in how.metrics:
+        values = dict(zip(circuits, measured.values[metric], strict=True))
+        ends = {"full": measured.full[metric], "empty": measured.empty[metric]}
+        by_metric[metric] = ends | values
+    return by_metric
 
 
 def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
@@ -73,20 +63,24 @@ def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
     """
     values = {name: np.asarray(column, dtype=float) for name, column in values.items()}
     full, empty = values.pop("full"), values.pop("empty")
-    values.setdefault(OWN, values[FINAL])
+    own, final = values.pop(OWN, values[FINAL]), values.pop(FINAL)
     n = len(full)
     rows = resample(n, seed)
-    f = {name: float(faithfulness.faithfulness(kept, full, empty)) for name, kept in values.items()}
-    drawn = {
-        name: faithfulness.faithfulness(values[name][rows], full[rows], empty[rows])
-        for name in (OWN, FINAL)
-    }
-    random = [f[name] for name in f if name not in (OWN, FINAL)]
-    ends = {"full": full, "empty": empty, OWN: values[OWN], FINAL: values[FINAL]}
+
+    def f_of(circuit):
+        return float(faithfulness.faithfulness(circuit, full, empty))
+
+    def resampled(circuit):
+        return faithfulness.faithfulness(circuit[rows], full[rows], empty[rows])
+
+    f_own, f_final = f_of(own), f_of(final)
+    drawn_own, drawn_final = resampled(own), resampled(final)
+    random = [f_of(circuit) for circuit in values.values()]
+    ends = {"full": full, "empty": empty, OWN: own, FINAL: final}
     return {
-        OWN: _interval(f[OWN], drawn[OWN], n),
-        FINAL: _interval(f[FINAL], drawn[FINAL], n),
-        "own_minus_final": _interval(f[OWN] - f[FINAL], drawn[OWN] - drawn[FINAL], n),
+        OWN: _interval(f_own, drawn_own, n),
+        FINAL: _interval(f_final, drawn_final, n),
+        "own_minus_final": _interval(f_own - f_final, drawn_own - drawn_final, n),
         "random": {"low": min(random), "high": max(random), "n": len(random)} if random else None,
         "effect": interval((empty - full).mean(), (empty - full)[rows].mean(1), n),
         "means": {name: float(column.mean()) for name, column in ends.items()},
@@ -103,86 +97,80 @@ def meaningful(row: dict) -> bool:
     return excludes_zero(row["effect"])
 
 
-def sentences(found: dict) -> list[str]:
+def sentences(numbers: dict) -> list[str]:
     """What the numbers of {"examples", "metrics": {metric: rows with "name"}} say; a difference
     only with an interval that excludes 0.
     """
-    said = []
-    for metric, rows in found["metrics"].items():
-        for row in rows:
-            if not meaningful(row):
-                said.append(
-                    f"Corrupting the input changes {metric} of {row['name']} by "
-                    f"{row['effect']['mean']:.4f} [{row['effect']['low']:.4f}, "
-                    f"{row['effect']['high']:.4f}], which includes zero: its f means nothing."
-                )
+    lines = []
+    for metric, rows in numbers["metrics"].items():
+        lines += [
+            f"Corrupting the input changes {metric} of {row['name']} by {words(row['effect'], 4)}, "
+            "which includes zero: its f means nothing."
+            for row in rows
+            if not meaningful(row)
+        ]
         first, last = rows[0], rows[-1]
         if first[FINAL] is None or last[FINAL] is None:
             continue
-        said.append(
-            f"f by {metric} on {found['examples']} unseen examples: own circuit {at(first, OWN)}, "
-            f"{at(last, OWN)}; the final circuit {at(first, FINAL)}."
+        lines.append(
+            f"f by {metric} on {numbers['examples']} unseen examples: own circuit "
+            f"{at(first, OWN)}, {at(last, OWN)}; the final circuit {at(first, FINAL)}."
         )
-        if found["examples"] < MIN_EXAMPLES:
-            said.append(
-                f"With {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said "
-                "of differences in f."
-            )
-            continue
-        gaps = [
-            row
-            for row in rows
-            if meaningful(row) and row["own_minus_final"] and excludes_zero(row["own_minus_final"])
-        ]
-        said.append(
-            "Own and final circuit differ in f (paired interval excludes zero) at "
-            + (
-                ", ".join(f"{row['name']} ({row['own_minus_final']['mean']:+.3f})" for row in gaps)
-                or "no checkpoint"
-            )
-            + "."
+        lines.append(gap_sentence(rows, numbers["examples"]))
+    return lines
+
+
+def gap_sentence(rows: list[dict], examples: int) -> str:
+    """At which checkpoints f of the own and of the final circuit differ, over enough examples."""
+    if examples < MIN_EXAMPLES:
+        return (
+            f"With {examples} examples (fewer than {MIN_EXAMPLES}) nothing is said of differences "
+            "in f."
         )
-    return said
+    gaps = []
+    for row in rows:
+        gap = row["own_minus_final"]
+        if meaningful(row) and gap and excludes_zero(gap):
+            gaps.append(f"{row['name']} ({gap['mean']:+.3f})")
+    where = ", ".join(gaps) or "no checkpoint"
+    return f"Own and final circuit differ in f (paired interval excludes zero) at {where}."
 
 
 def at(row: dict, name: str) -> str:
     """`0.812 [0.790, 0.834] at C_step0`, and that it means nothing where that is so."""
-    return f"{words(row[name])} at {row['name']}" + (
-        "" if meaningful(row) else f" ({MEANS_NOTHING})"
-    )
+    without = "" if meaningful(row) else f" ({MEANS_NOTHING})"
+    return f"{words(row[name])} at {row['name']}{without}"
 
 
-def words(interval: dict | None) -> str:
+def words(interval: dict | None, places: int = 3) -> str:
     """`0.812 [0.790, 0.834]`, or a dash for what is undefined."""
-    return (
-        "-"
-        if interval is None
-        else f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
-    )
+    if interval is None:
+        return "-"
+    mean, low, high = interval["mean"], interval["low"], interval["high"]
+    return f"{mean:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
 
 
-def table(found: dict) -> list[str]:
+def table(numbers: dict) -> list[str]:
     """The lines of the table that the script prints: f of own and final circuit at each checkpoint,
     and the random circuits' range.
     """
     lines = []
-    for metric, rows in found["metrics"].items():
-        title = f"f by {metric}, n = {found['examples']}"
-        width = max(len(name) for name in (title, *(row["name"] for row in rows))) + 1
+    for metric, rows in numbers["metrics"].items():
+        title = f"f by {metric}, n = {numbers['examples']}"
+        width = 1 + max(map(len, [title, *[row["name"] for row in rows]]))
         lines.append(
             f"{title:<{width}}{'own circuit':>24}{'final circuit':>24}{'own - final':>24}"
             f"{'random circuits':>18}"
         )
-        for row in rows:
-            drawn = (
-                f"{row['random']['low']:.3f} to {row['random']['high']:.3f}"
-                if row["random"]
-                else "-"
-            )
-            lines.append(
-                f"{row['name']:<{width}}"
-                + "".join(f"{words(row[name]):>24}" for name in (OWN, FINAL, "own_minus_final"))
-                + f"{drawn:>18}"
-                + ("" if meaningful(row) else f"  {MEANS_NOTHING}")
-            )
+        lines += [f"{row['name']:<{width}}{_cells(row)}" for row in rows]
     return lines
+
+
+def _cells(row: dict) -> str:
+    """A checkpoint's row of the table, without its name."""
+    random, drawn = row["random"], "-"
+    if random:
+        drawn = f"{random['low']:.3f} to {random['high']:.3f}"
+    numbers = [f"{words(row[name]):>24}" for name in (OWN, FINAL, "own_minus_final")]
+    without = "" if meaningful(row) else f"  {MEANS_NOTHING}"
+    return f"{''.join(numbers)}{drawn:>18}{without}"

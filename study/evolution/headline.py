@@ -4,32 +4,24 @@ from eap import MIN_EXAMPLES
 from study.evolution.faithfulness import FINAL, OWN, meaningful
 from study.evolution.numbers import FALSE_DISCOVERY, KINDS
 from study.faithfulness.numbers import excludes_zero
-from study.headline import (
+from study.findings import (
     Finding,
-    Headline,
     Null,
     Number,
-    Table,
     column,
     number,
     p_words,
     percent,
     span,
 )
+from study.headline import Headline, Table
 
 BEYOND, DIFFER = "*", "+"
 
 
 def headline(result: dict) -> Headline:
     """The `Headline` of how the circuits of a run moved."""
-    made = [
-        rate_finding(result),
-        similarity_finding(result),
-        arrival_finding(result),
-        moved_finding(result),
-    ]
-    findings = tuple(finding for finding in made if finding is not None)
-    return Headline(title(result), table(result), findings, cautions(result))
+    return Headline(title(result), table(result), findings(result), cautions(result))
 
 
 def title(result: dict) -> str:
@@ -96,10 +88,11 @@ def table(result: dict) -> Table:
 def changed_cells(result: dict, rate: dict) -> list[str]:
     """`68 % *`: the share of edges that changed at each step, marked where it is beyond noise."""
     beyond = rate["beyond_noise"] or [False] * len(rate["of_first"])
-    marks = [" " + BEYOND if one and not few(result) else "  " for one in beyond]
-    return [
-        f"{100 * share:.0f} %{mark}" for share, mark in zip(rate["of_first"], marks, strict=True)
-    ]
+    cells = []
+    for share, is_beyond in zip(rate["of_first"], beyond, strict=True):
+        mark = f" {BEYOND}" if is_beyond and not few(result) else "  "
+        cells.append(f"{100 * share:.0f} %{mark}")
+    return cells
 
 
 def noise_cells(rate: dict) -> list[str]:
@@ -131,18 +124,33 @@ def differ(faithfulness: dict, rows: list[dict]) -> list[str]:
 # ---------------------------------------------------------------- what is found
 
 
+def findings(result: dict) -> tuple[Finding, ...]:
+    """How far the circuit moved: a step, from first to last, near the last, edge by edge."""
+    made = [
+        rate_finding(result),
+        similarity_finding(result),
+        arrival_finding(result),
+        moved_finding(result),
+    ]
+    return tuple(finding for finding in made if finding is not None)
+
+
 def rate_finding(result: dict) -> Finding:
     """dS of edges beside what resampling the examples alone gives."""
     rate = rate_of(result)
     value, subject = Number(100 * rate["dS"], unit="%"), "edges changed a step"
-    floor = rate["dS_floor"]
+    floor, beyond = rate["dS_floor"], rate["beyond_noise"]
     if floor is None:
         return Finding("no claim", subject, value, Null("noise unknown"))
-    kind = "beyond noise" if rate["dS"] > floor["high"] else "within noise"
-    steps = f"{sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps beyond"
-    if few(result):
-        kind, steps = "no claim", ""
-    return Finding(kind, subject, value, Null("noise alone", percent(floor)), steps)
+    return Finding(
+        "beyond noise" if rate["dS"] > floor["high"] else "within noise",
+        subject,
+        value,
+        Null("noise alone", percent(floor)),
+        "" if few(result) else f"{sum(beyond)} of {len(beyond)} steps beyond",
+        n=result["examples"],
+        question="Does the circuit move, beyond noise?",
+    )
 
 
 def similarity_finding(result: dict) -> Finding:
@@ -150,12 +158,13 @@ def similarity_finding(result: dict) -> Finding:
     similarity = result["similarity"]
     value = Number(similarity["edges_jaccard"][0][-1])
     chance = similarity["edges_chance"][0][-1]
-    subject, floor = "Jaccard of first and last", (similarity["edges_noise"] or [None])[-1]
-    if floor is None:
+    subject = "Jaccard of first and last"
+    if not similarity["edges_noise"]:
         return Finding("no claim", subject, value, Null("chance", Number(chance)))
+    floor = similarity["edges_noise"][-1]
     kind = "lower" if value.value < floor["low"] else "no clear difference"
     null = Null(f"chance {chance:.2g}, last extracted twice", number(floor))
-    return Finding("no claim" if few(result) else kind, subject, value, null)
+    return Finding(kind, subject, value, null, n=result["examples"])
 
 
 def arrival_finding(result: dict) -> Finding | None:

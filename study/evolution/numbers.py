@@ -127,12 +127,13 @@ def norms(examples: Iterable[torch.Tensor]) -> Norms:
     model would shrink all its edges: `crossfitted` stands in for it. Where that is not positive for
     one checkpoint, all get the plain sum, so that none is measured by another rule than the others.
     """
-    pairs = [
-        (crossfitted(scores.double()), scores.double() @ scores.double().mean(0).sign())
-        for scores in examples
-    ]
-    noise_free = all(float(crossed.mean()) > 0 for crossed, _ in pairs)
-    parts = [crossed if noise_free else plain for crossed, plain in pairs]
+    crossed, plain = [], []
+    for scores in examples:
+        exact = scores.double()
+        crossed.append(crossfitted(exact))
+        plain.append(exact @ exact.mean(0).sign())
+    noise_free = all(float(part.mean()) > 0 for part in crossed)
+    parts = crossed if noise_free else plain
     return Norms([max(float(part.mean()), 1e-300) for part in parts], parts, noise_free)
 
 
@@ -143,19 +144,16 @@ def crossfitted(scores: torch.Tensor, seed: int = 0) -> torch.Tensor:
     Mean over `SPLITS` random halvings. Expected of an edge that is noise alone is 0, of one whose
     sign is sure |score|. Zeros for fewer than 4 examples.
     """
-    n, generator, parts = (
-        len(scores),
-        torch.Generator().manual_seed(seed),
-        torch.zeros(len(scores), dtype=scores.dtype),
-    )
+    n = len(scores)
+    parts = torch.zeros(n, dtype=scores.dtype)
     if n < 4:
         return parts
-    halves = torch.stack(
-        [torch.randperm(n, generator=generator) < n // 2 for _ in range(SPLITS)]
-    ).to(scores.dtype)
-    for some in halves.split(10):
-        for half in (some, 1 - some):
-            parts += ((1 - half) * ((half @ scores).sign() @ scores.T)).sum(0) / SPLITS
+    generator = torch.Generator().manual_seed(seed)
+    draws = [torch.randperm(n, generator=generator) < n // 2 for _ in range(SPLITS)]
+    for first_halves in torch.stack(draws).to(scores.dtype).split(10):  # (10, examples) of 0 and 1
+        for half in (first_halves, 1 - first_halves):
+            signed = (half @ scores).sign() @ scores.T  # (10, examples), each by this half's signs
+            parts += ((1 - half) * signed).sum(0) / SPLITS  # of those that are not in it
     return parts
 
 

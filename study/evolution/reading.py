@@ -57,8 +57,9 @@ def model_folders(pairs: str, paths: list[Path], training: Path | None) -> list[
             f"--pairs {pairs}: expected a file of pairs, found none; "
             "create_causal_summarization_data.py makes it"
         )
-    steps = [checkpoints.step_of_circuit(path) for path in paths]
-    if training is None or None in steps:
+    numbered = [checkpoints.step_of_circuit(path) for path in paths]
+    steps = [step for step in numbered if step is not None]
+    if training is None or len(steps) < len(paths):
         raise InputError(
             "--pairs: expected --training with the run's folder too, and circuits named "
             "C_step{N}.json, whose models are the run's checkpoint-N; give both, or leave --pairs "
@@ -92,4 +93,11 @@ def per_example_reader(path: Path, circuit):
     """
     if opening.example_scores(path, circuit) is None:
         return None
-    return lambda: opening.example_scores(path, circuit)
+
+    def read():
+        scores = opening.example_scores(path, circuit)
+        if scores is None:
+            raise InputError(f"{path}: expected the scores beside it, which were there; run again")
+        return scores
+
+    return read

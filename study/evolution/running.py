@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from eap import dataset, memory, methods, passes
 from runs import opening
+from runs.forecast import Bar
 from runs.settings import FromFlags
 from study.evolution import faithfulness
 from study.evolution.results import Checkpoint
+from study.faithfulness.numbers import Running
 
 RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
 
@@ -30,33 +33,49 @@ def measure(settings: Settings, checkpoints: list[Checkpoint], folders: list[Pat
     That is what evolution.json holds of them. One model is in memory at a time.
     """
     settings.device.say_circuit_dtype(settings.console)
-    final = checkpoints[-1].circuit
-    ablation = final.about.ablation or "patching"
+    ablation = checkpoints[-1].circuit.about.ablation or "patching"
     for name in settings.metrics:
         methods.Settings("exact", name, ablation=ablation).check()
     wanted = circuits_wanted(settings, checkpoints)
     rows = {name: [] for name in settings.metrics}
-    pairs = batches = bar = None
+    work = None
     for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
-        run_here = {checkpoint.name: checkpoint.circuit, checkpoints[-1].name: final}
-        adapter, tokenizer = opening.open_adapted(
-            settings.device, str(folder), run_here, "--training"
-        )
-        if pairs is None:
+        adapter, tokenizer = open_checkpoint(settings, checkpoint, checkpoints[-1], folder)
+        if work is None:
             pairs = unseen_pairs(settings, checkpoints, adapter, tokenizer)
-            batches = plan(settings, adapter, pairs)
-            n_runs = len(batches) * sum(map(len, wanted))
-            bar = settings.console.progress(None, "running circuits", n_runs)
-        means = passes.mean_activations(adapter, batches) if ablation == "mean" else None
-        values = faithfulness.run_circuits(
-            adapter, batches, circuits, settings.metrics, ablation, means, bar.update
-        )
+            work = work_of(settings, adapter, pairs, n_circuits=sum(map(len, wanted)))
+        means = passes.mean_activations(adapter, work.batches) if ablation == "mean" else None
+        how = Running(settings.metrics, ablation, means, work.bar.update)
+        values = faithfulness.run_circuits(adapter, work.batches, circuits=circuits, how=how)
         for name in settings.metrics:
             row = {"name": checkpoint.name, "step": checkpoint.step}
             rows[name].append(row | faithfulness.summarise(values[name], settings.seed))
         del adapter  # before the next is opened
-    bar.close()
-    return {"examples": len(pairs), "ablation": ablation, "metrics": rows}
+    if work is None:
+        raise ValueError("expected checkpoints, there are none")
+    work.bar.close()
+    return {"examples": work.n_pairs, "ablation": ablation, "metrics": rows}
+
+
+class Work(NamedTuple):
+    """The pairs in batches, the same for every checkpoint, and the progress bar of all runs."""
+
+    n_pairs: int
+    batches: list[dataset.Batch]
+    bar: Bar
+
+
+def work_of(settings: Settings, adapter, pairs: list, *, n_circuits: int) -> Work:
+    """The `Work` of running as many circuits on these pairs."""
+    batches = plan(settings, adapter, pairs)
+    bar = settings.console.progress(None, "running circuits", len(batches) * n_circuits)
+    return Work(len(pairs), batches, bar)
+
+
+def open_checkpoint(settings: Settings, checkpoint: Checkpoint, last: Checkpoint, folder: Path):
+    """(adapter, tokenizer) of a checkpoint's model, in which its circuit and the last one run."""
+    run_here = {checkpoint.name: checkpoint.circuit, last.name: last.circuit}
+    return opening.open_adapted(settings.device, str(folder), run_here, "--training")
 
 
 def circuits_wanted(settings: Settings, checkpoints: list[Checkpoint]) -> list[dict]:

@@ -22,59 +22,22 @@ def lines(result: dict) -> list[str]:
 
 def sentences(result: dict) -> list[str]:
     """What the numbers say, each claim beside its noise floor or chance level."""
-    said = []
+    lines = []
     if result["settings_that_differ"]:
-        said.append(
-            f"Note: the circuits differ in {', '.join(result['settings_that_differ'])}: part of "
-            "any change comes from that."
+        differing = ", ".join(result["settings_that_differ"])
+        lines.append(
+            f"Note: the circuits differ in {differing}: part of any change comes from that."
         )
     if _few(result):
-        said.append(
-            f"Note: with {result['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is "
-            "said to be more than noise."
+        lines.append(
+            f"Note: with {result['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said "
+            "to be more than noise."
         )
-    return [
-        *said,
-        *_rate_lines(result),
-        *_similarity_lines(result),
-        *_moved_lines(result),
-        *_layer_lines(result),
-    ]
-
-
-def _change_tables(result) -> list[str]:
-    """A table for each of nodes, edges and equal-size circuits: sizes, changes in shares of S_0,
-    and what noise alone gives.
-    """
-    names, rows = [checkpoint["name"] for checkpoint in result["checkpoints"]], []
-    titles = (
-        "size",
-        "+",
-        "-",
-        "changed/S_0",
-        "noise alone",
-        "",
-        "/S_t-1",
-        "1-Jaccard",
-        "from first",
-        "noise alone",
-    )
-    widths = (7, 6, 6, 13, 18, 8, 9, 11, 12, 18)
-    for kind, rate in result["rates"].items():
-        label = f"{kind.replace('_', ' ')}, dS = {rate['dS']:.1%}"
-        width = max(map(len, (label, *names))) + 1
-        rows.append(
-            f"{label:<{width}}"
-            + "".join(f"{title:>{w}}" for title, w in zip(titles, widths, strict=True))
-        )
-        for t, name in enumerate(names):
-            cells = _change_cells(rate, t, _few(result))
-            rows.append(
-                f"{name:<{width}}"
-                + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
-            )
-        rows.append("")
-    return rows[:-1]
+    lines += _rate_lines(result)
+    lines += _similarity_lines(result)
+    lines += _moved_lines(result)
+    lines += _layer_lines(result)
+    return lines
 
 
 def _few(result: dict) -> bool:
@@ -84,12 +47,53 @@ def _few(result: dict) -> bool:
     return result["examples"] is not None and result["examples"] < MIN_EXAMPLES
 
 
+# ---------------------------------------------------------------- tables
+
+COLUMNS = (  # of the table of changes: head and width
+    ("size", 7),
+    ("+", 6),
+    ("-", 6),
+    ("changed/S_0", 13),
+    ("noise alone", 18),
+    ("", 8),
+    ("/S_t-1", 9),
+    ("1-Jaccard", 11),
+    ("from first", 12),
+    ("noise alone", 18),
+)
+
+
+def _change_tables(result: dict) -> list[str]:
+    """A table for each of nodes, edges and equal-size circuits: sizes, changes in shares of S_0,
+    and what noise alone gives.
+    """
+    names, rows = [checkpoint["name"] for checkpoint in result["checkpoints"]], []
+    heads = _row([head for head, _ in COLUMNS])
+    for kind, rate in result["rates"].items():
+        label = f"{kind.replace('_', ' ')}, dS = {rate['dS']:.1%}"
+        width = max(map(len, (label, *names))) + 1
+        rows.append(f"{label:<{width}}{heads}")
+        for t, name in enumerate(names):
+            rows.append(f"{name:<{width}}{_row(_change_cells(rate, t, _few(result)))}")
+        rows.append("")
+    return rows[:-1]
+
+
+def _row(cells: list[str]) -> str:
+    padded = [f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)]
+    return "".join(padded)
+
+
 def _change_cells(rate: dict, t: int, few: bool) -> list[str]:
-    if not t:
-        return [str(rate["sizes"][0]), *[""] * 9]
-    floor = rate["floor"][t - 1] if rate["floor"] else None
-    from_first = rate["from_first_floor"][t - 1] if rate["from_first_floor"] else None
-    verdict = "" if floor is None or few else "beyond" if rate["beyond_noise"][t - 1] else "within"
+    """What the table says of the checkpoint `t`; of the first one its size alone."""
+    if t == 0:
+        return [str(rate["sizes"][0]), *[""] * (len(COLUMNS) - 1)]
+    floor = from_first = None
+    verdict = ""
+    if rate["floor"]:
+        floor, from_first = rate["floor"][t - 1], rate["from_first_floor"][t - 1]
+        if not few:
+            verdict = "beyond" if rate["beyond_noise"][t - 1] else "within"
     return [
         str(rate["sizes"][t]),
         str(rate["added"][t - 1]),
@@ -108,12 +112,8 @@ def _range(floor: dict | None) -> str:
     return "unknown" if floor is None else f"{floor['low']:.1%} to {floor['high']:.1%}"
 
 
-def unit(result: dict) -> str:
-    """What normalised scores are percent of."""
-    return "% of the sum of |scores|" + (" without noise" if result["noise_free_norm"] else "")
-
-
-def _moved_table(result) -> list[str]:
+def _moved_table(result: dict) -> list[str]:
+    """The edges that changed most, PRINTED of them."""
     if not result["moved"] or not result["moved"]["edges"]:
         return []
     edges = result["moved"]["edges"]
@@ -123,68 +123,77 @@ def _moved_table(result) -> list[str]:
         f"scores: {unit(result)}",
     ]
     rows += [
-        f"{row['edge']:<26}{row['kind']:>14}{row['before']:>10.2%}{row['after']:>10.2%}{row['q']:>10.1e}"
+        f"{row['edge']:<26}{row['kind']:>14}{row['before']:>10.2%}{row['after']:>10.2%}"
+        f"{row['q']:>10.1e}"
         for row in edges[:PRINTED]
     ]
-    return rows + (
-        [f"and {len(edges) - PRINTED} more in evolution.json"] if len(edges) > PRINTED else []
-    )
+    if len(edges) > PRINTED:
+        rows.append(f"and {len(edges) - PRINTED} more in evolution.json")
+    return rows
 
 
-def _rate_lines(result) -> list[str]:
-    said = []
+# ---------------------------------------------------------------- sentences
+
+
+def unit(result: dict) -> str:
+    """What normalised scores are percent of."""
+    return "% of the sum of |scores|" + (" without noise" if result["noise_free_norm"] else "")
+
+
+def _rate_lines(result: dict) -> list[str]:
+    """How much changes a step, beside what resampling the examples alone changes."""
+    lines = []
     for name, words in KINDS_OF_SET.items():
         if name not in result["rates"]:
             continue
         rate = result["rates"][name]
         line = f"dS of {words}: {rate['dS']:.1%} of S_0 a step"
-        if rate["dS_floor"] is None:
-            said.append(
-                line
-                + "; noise floor unknown without scores of several examples, so nothing is said "
-                "to have changed"
+        floor = rate["dS_floor"]
+        if floor is None:
+            lines.append(
+                f"{line}; noise floor unknown without scores of several examples, so nothing is "
+                "said to have changed"
             )
             continue
-        low, high = rate["dS_floor"]["low"], rate["dS_floor"]["high"]
-        verdict = "more than noise" if rate["dS"] > high else "within noise"
-        steps = f"({sum(rate['beyond_noise'])} of {len(rate['beyond_noise'])} steps are beyond it)"
-        said.append(
-            f"{line}; resampling the examples alone gives {rate['dS_floor']['mean']:.1%} "
-            f"[{low:.1%}, {high:.1%}]" + ("" if _few(result) else f": {verdict} {steps}")
-        )
-    return said
+        noise = f"{floor['mean']:.1%} [{floor['low']:.1%}, {floor['high']:.1%}]"
+        verdict = ""
+        if not _few(result):
+            word = "more than noise" if rate["dS"] > floor["high"] else "within noise"
+            beyond = rate["beyond_noise"]
+            verdict = f": {word} ({sum(beyond)} of {len(beyond)} steps are beyond it)"
+        lines.append(f"{line}; resampling the examples alone gives {noise}{verdict}")
+    return lines
 
 
-def _similarity_lines(result) -> list[str]:
+def _similarity_lines(result: dict) -> list[str]:
+    """The overlap of the first and the last circuit, and when the last one is reached."""
     similarity = result["similarity"]
-    ends = {
-        key: table[0][-1]
-        for key, table in similarity.items()
-        if key.endswith(("jaccard", "chance"))
-    }
-    said = [
-        f"Jaccard of first and last circuit: edges {ends['edges_jaccard']:.3f} (chance "
-        f"{ends['edges_chance']:.3f}), nodes {ends['nodes_jaccard']:.3f} (chance "
-        f"{ends['nodes_chance']:.3f})"
-    ]
+    overlaps = {}
+    for name in ("edges_jaccard", "edges_chance", "nodes_jaccard", "nodes_chance"):
+        overlaps[name] = similarity[name][0][-1]
+    line = (
+        "Jaccard of first and last circuit: "
+        f"edges {overlaps['edges_jaccard']:.3f} (chance {overlaps['edges_chance']:.3f}), "
+        f"nodes {overlaps['nodes_jaccard']:.3f} (chance {overlaps['nodes_chance']:.3f})"
+    )
     if similarity["score_spearman"]:
-        said[0] += f"; Spearman of |score| over all edges {similarity['score_spearman'][0][-1]:.3f}"
-    if similarity["edges_noise"] and not _few(result):
-        floor = similarity["edges_noise"][-1]
-        checkpoints = result["checkpoints"]
-        arrived = checkpoints[similarity["arrival"]]["name"]
-        stays = checkpoints[similarity["stays_from"]]["name"]
-        later = "" if arrived == stays else f", leaves again, and stays from {stays} on"
-        said.append(
-            "Two extractions of the last checkpoint on resampled examples have "
-            f"{floor['mean']:.3f} [{floor['low']:.3f}, {floor['high']:.3f}]: the circuit arrives "
-            "inside the noise floor of extractions on new examples at "
-            f"{arrived}{later}{_arrival_words(result)}."
-        )
-    return said
+        line += f"; Spearman of |score| over all edges {similarity['score_spearman'][0][-1]:.3f}"
+    if not similarity["edges_noise"] or _few(result):
+        return [line]
+    floor = similarity["edges_noise"][-1]
+    arrived = result["checkpoints"][similarity["arrival"]]["name"]
+    stays = result["checkpoints"][similarity["stays_from"]]["name"]
+    later = "" if arrived == stays else f", leaves again, and stays from {stays} on"
+    arrives = (
+        "Two extractions of the last checkpoint on resampled examples have "
+        f"{floor['mean']:.3f} [{floor['low']:.3f}, {floor['high']:.3f}]: the circuit arrives "
+        f"inside the noise floor of extractions on new examples at {arrived}{later}"
+        f"{_arrival_words(result)}."
+    )
+    return [line, arrives]
 
 
-def _arrival_words(result) -> str:
+def _arrival_words(result: dict) -> str:
     """What the stricter test says of the arrived circuit: the real ones are of the same examples,
     and share these' accidents.
     """
@@ -203,7 +212,8 @@ def _arrival_words(result) -> str:
     )
 
 
-def _moved_lines(result) -> list[str]:
+def _moved_lines(result: dict) -> list[str]:
+    """How many edges' scores changed, of which kinds, and how many passed the circuit's border."""
     moved = result["moved"]
     if not moved:
         return [
@@ -211,10 +221,9 @@ def _moved_lines(result) -> list[str]:
             "two or more, at both ends."
         ]
     counts = ", ".join(f"{count['in_a_circuit']} {kind}" for kind, count in moved["counts"].items())
+    changed = [count for kind, count in moved["counts"].items() if kind != KINDS[0]]
+    outside = sum(count["outside_both"] for count in changed)
     entered, left = moved["entered"], moved["left"]
-    outside = sum(
-        count["outside_both"] for kind, count in moved["counts"].items() if kind != KINDS[0]
-    )
     return [
         f"Normalised scores of the edges in the first or last circuit, {moved['examples']} "
         f"examples, false-discovery rate {moved['false_discovery_rate']:.0%}: {counts}; outside "
@@ -225,7 +234,8 @@ def _moved_lines(result) -> list[str]:
     ]
 
 
-def _layer_lines(result) -> list[str]:
+def _layer_lines(result: dict) -> list[str]:
+    """Which layers' scores changed beyond noise, and how much of all change noise alone gives."""
     noise = result["layers_noise"]
     if noise is None:
         return [
@@ -235,11 +245,11 @@ def _layer_lines(result) -> list[str]:
     if _few(result):
         return []
     beyond, n = noise["beyond"], len(noise["floor"])
+    which = f" ({', '.join(map(str, beyond))})" if beyond else ""
     change = 100 * sum(result["layers"]["change"])
     mean = 100 * sum(floor["mean"] for floor in noise["floor"])
     return [
         "Change of the edges' scores by layer: beyond what resampling the examples gives in "
-        f"{len(beyond)} of {n} "
-        f"layers{' (' + ', '.join(map(str, beyond)) + ')' if beyond else ''}; summed over layers "
-        f"{change:.0f} {unit(result)}, of resampling alone {mean:.0f}."
+        f"{len(beyond)} of {n} layers{which}; summed over layers {change:.0f} {unit(result)}, of "
+        f"resampling alone {mean:.0f}."
     ]

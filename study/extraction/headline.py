@@ -1,7 +1,10 @@
 """Circuit files in a few lines: how large a circuit is, how stable, how complete its scores are."""
 
+from collections.abc import Mapping
+
 from eap import MIN_EXAMPLES
-from study.headline import Finding, Headline, Null, Number, Table, column, named, number
+from study.findings import ZERO, Finding, Null, Number, column, named, number
+from study.headline import Headline, Table
 
 GAP_LIMIT = 0.05  # of completeness; above it the points miss part of the path
 SHOWN_SIZES = (0.001, 0.01, 0.02, 0.05, 0.1)  # of those whose stability is known
@@ -79,7 +82,7 @@ def overlap_of(about: dict) -> Number | None:
     return number(bootstrap["noise_floor"]) if bootstrap else None
 
 
-def gap_of(about: dict) -> float | None:
+def gap_of(about: Mapping) -> float | None:
     """The completeness gap; None where a method has none."""
     completeness = about.get("completeness")
     return completeness["gap"] if isinstance(completeness, dict) else None
@@ -95,29 +98,21 @@ def findings(about: dict) -> tuple[Finding, ...]:
     """How stable the circuit is, and how far it is from exact patching where that was tried."""
     made, bootstrap = [], about.get("bootstrap")
     if bootstrap:
-        chance = Null("chance", chance_of(about["sizes"]))
-        made.append(
-            Finding(
-                stable_kind(bootstrap),
-                f"Jaccard of two resamples of {bootstrap['examples']} examples",
-                number(bootstrap["noise_floor"]),
-                Null(f"over {bootstrap['stable_above']:g} is; chance", chance.number),
-            )
-        )
-        half = f"Jaccard of disjoint halves of {bootstrap['examples'] // 2}"
-        made.append(Finding("measured", half, number(bootstrap["split_half"]), chance))
+        n, chance = bootstrap["examples"], chance_of(about["sizes"])
+        floor, half = number(bootstrap["noise_floor"]), number(bootstrap["split_half"])
+        kind = "stable" if bootstrap["stable"] else "not stable"
+        bar = Null(f"over {bootstrap['stable_above']:g} is; chance", chance)
         sure = Number(bootstrap["sure_edges"], unit=f"of {about['sizes']['pruned']:,}")
-        made.append(Finding("measured", "edges in at least 95 % of resamples", sure))
+        made = [
+            Finding(kind, f"Jaccard of two resamples of {n} examples", floor, bar, n=n),
+            Finding(
+                "measured", f"Jaccard of disjoint halves of {n // 2}", half, Null("chance", chance)
+            ),
+            Finding("measured", "edges in at least 95 % of resamples", sure),
+        ]
     made += exact_findings(about.get("exact"))
     made += needed_findings(about.get("stability"))
     return tuple(made)
-
-
-def stable_kind(bootstrap: dict) -> str:
-    """`stable` over enough examples only."""
-    if bootstrap["examples"] < MIN_EXAMPLES:
-        return "no claim"
-    return "stable" if bootstrap["stable"] else "not stable"
 
 
 def exact_findings(exact: dict | None) -> list[Finding]:
@@ -128,13 +123,15 @@ def exact_findings(exact: dict | None) -> list[Finding]:
         f"Pearson with exact patching, {len(exact['edges'])} strongest edges, "
         f"{exact['examples']} pairs"
     )
-    return [Finding("measured", subject, Number(exact["pearson"]), Null("no relation: 0"))]
+    return [Finding("measured", subject, Number(exact["pearson"]), Null("no relation", ZERO))]
 
 
 def needed_findings(stability: dict | None) -> list[Finding]:
     """How many examples disjoint samples would need to agree, where the curve says so."""
-    curve = (stability or {}).get("disjoint")
-    if not curve or not curve["needed"] or curve["needed"]["low"] is None:
+    if stability is None or stability["disjoint"] is None:
+        return []
+    curve = stability["disjoint"]
+    if not curve["needed"] or curve["needed"]["low"] is None:
         return []
     needed = curve["needed"]
     subject = f"examples for a Jaccard of {stability['goal']:g} between disjoint samples"
@@ -162,7 +159,7 @@ def cautions(about: dict) -> tuple[str, ...]:
     return tuple(said)
 
 
-def shared_cautions(circuits: dict[str, dict]) -> tuple[str, ...]:
+def shared_cautions(circuits: Mapping[str, Mapping]) -> tuple[str, ...]:
     """What holds of some of several circuits, with their names."""
     warned = {
         f"completeness gap over {100 * GAP_LIMIT:g} %": lambda about: (

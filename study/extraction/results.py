@@ -46,7 +46,7 @@ def choose(settings: Settings, adapter, pairs, scores_file, summary: dict) -> Ci
         f"pruning{shown}"
     )
     metadata = metadata_of(settings, summary, rule, sizes) | {"kv": graph.kv}
-    if settings.selection == "sign-consistent":
+    if rule.eligible is not None:
         metadata["consistent_edges"] = list(rule.eligible)
     if settings.exact_top:
         metadata["exact"] = check_exactly(settings, adapter, pairs, scores, per_example)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from eap import attribute, dataset, memory, methods, passes
+from eap.hooks import Activations
 from eap.scores import ScoreWriter, completeness_gap, input_sums
 from runs import console, forecast, shards
 from study.extraction.settings import Settings
@@ -38,7 +39,7 @@ class Work(NamedTuple):
 
     steps: int  # points on the path
     batch_size: int
-    means: object = None
+    means: Activations | None = None
     parts: int = 1
 
 
@@ -155,17 +156,15 @@ def summarise(settings: Settings, pairs, steps: int, sums: Sums) -> tuple:
     method = settings.attribution
     summary = {
         "steps": steps if method.stepped else None,
-        "completeness": completeness(method, sums.ends),
+        "completeness": completeness_of(sums.ends) if method.complete else NO_GAP,
     }
     if not settings.spans:
         return summary, None
     return summary | {"spans": spans_summary(pairs, sums.by_span)}, sums.by_span
 
 
-def completeness(method, ends: list[Ends]):
-    """The completeness gap, overall and per example; `NO_GAP` where a method has none."""
-    if not method.complete:
-        return NO_GAP
+def completeness_of(ends: list[Ends]) -> dict:
+    """The completeness gap of the scores of all examples, overall and per example."""
     order = torch.tensor([row for part in ends for row in part.rows]).argsort()
     sums = torch.cat([part.sums for part in ends])[order]
     clean = torch.cat([part.clean for part in ends])[order]

@@ -49,7 +49,7 @@ class Settings(FromFlags):
     @property
     def steps_to_try(self) -> tuple[int, ...]:
         """The numbers of points to try, until the completeness gap is small."""
-        return AUTOMATIC_STEPS if self.ig_steps == "auto" else (self.ig_steps,)
+        return AUTOMATIC_STEPS if isinstance(self.ig_steps, str) else (self.ig_steps,)
 
     def points(self, graph, steps: int) -> int:
         """How many points the method really takes where `steps` are asked for."""
@@ -85,7 +85,7 @@ class Settings(FromFlags):
         from eap import methods
 
         self._check_resampling(several)
-        steps = 5 if self.ig_steps == "auto" else self.ig_steps
+        steps = 5 if isinstance(self.ig_steps, str) else self.ig_steps
         scoring = methods.Settings(self.method, self.metric, steps, self.ig_rule, self.ablation)
         scoring.check()
         self._check_nodes()

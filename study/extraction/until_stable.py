@@ -61,17 +61,17 @@ def score_in_blocks(settings: Settings, adapter, pairs, progress: Progress | Non
     are those that the first one needs, and the means of mean ablation are of all pairs.
     """
     means = scoring.means_of(settings, adapter, pairs)
-    blocks, looks = [], []
+    blocks, looks, n_finished = [], [], 0
     begun = shards.from_first(progress.begun() if progress else None)
-    work = Work(begun.steps, begun.batch_size, means) if begun else None
-    if begun:
-        done = min(begun.blocks * BLOCK, len(pairs))
-        settings.console.say(f"going on after {begun.blocks} finished blocks, of {done} pairs")
+    if begun is None:
+        work = first_work(settings, adapter, pairs, means)
+    else:
+        work, n_finished = Work(begun.steps, begun.batch_size, means), begun.blocks
+        done = min(n_finished * BLOCK, len(pairs))
+        settings.console.say(f"going on after {n_finished} finished blocks, of {done} pairs")
     for number, start in enumerate(range(0, len(pairs), BLOCK)):
         group = pairs[start : start + BLOCK]
-        if work is None:
-            work = first_work(settings, adapter, pairs, means)
-        if begun is None or number >= begun.blocks:
+        if number >= n_finished:
             block = block_of(settings, adapter, group, work)
             if progress:
                 progress.finished.add(block)
@@ -98,7 +98,7 @@ def first_work(settings: Settings, adapter, pairs, means) -> Work:
         if settings.ig_steps != "auto":
             break
         ends = ends_of(block_of(settings, adapter, pairs[:BLOCK], work))
-        if scoring.completeness(settings.attribution, [ends])["gap"] < SMALL_GAP:
+        if scoring.completeness_of([ends])["gap"] < SMALL_GAP:
             break
     return work
 
@@ -117,7 +117,8 @@ def block_of(settings: Settings, adapter, group, work: Work) -> dict:
         "settings": torch.tensor([work.steps, work.batch_size]),
     }
     if settings.spans:
-        block["by_span"] = sum(scores.by_group.double().sum(0) for scores in parts)
+        by_span = [scores.by_group.double().sum(0) for scores in parts]
+        block["by_span"] = sum(by_span, start=torch.zeros((), dtype=torch.float64))
     return block
 
 

@@ -3,8 +3,9 @@
 import math
 
 from eap import MIN_EXAMPLES
-from study.faithfulness.numbers import excludes_zero, supports_claim
-from study.headline import Finding, Headline, Null, Number, Table, column, number, percent, text
+from study.faithfulness.numbers import excludes_zero
+from study.findings import Finding, Null, Number, column, direction, number, percent, text
+from study.headline import Headline, Table
 from study.stability.bootstrap import STABLE
 
 NULLS = {
@@ -12,19 +13,12 @@ NULLS = {
     "matched": "random, same layers",
     "complement": "all other edges",
 }
+RANDOM = ("random", "matched")
 
 
 def headline(result: dict) -> Headline:
     """The `Headline` of a circuit's faithfulness."""
-    metric, numbers = primary(result)
-    made = [
-        null_finding(metric, numbers),
-        control_finding(metric, numbers),
-        methods_finding(result, metric, numbers),
-        *cross_findings(metric, numbers, result),
-    ]
-    findings = tuple(finding for finding in made if finding is not None)
-    return Headline(title(result), table(result), findings, cautions(result))
+    return Headline(title(result), table(result), findings(result), cautions(result))
 
 
 def primary(result: dict) -> tuple[str, dict]:
@@ -39,10 +33,10 @@ def title(result: dict) -> str:
     """`C_after in finetuned: 650 edges (2 %), found on 96 examples, run on 32 others`."""
     own = file_row(primary(result)[1])
     seen = result["found_on"][result["circuit"]]["examples"]
-    found = f"found on {seen} examples, " if seen else ""
+    origin = f"found on {seen} examples, " if seen else ""
     return (
         f"{result['circuit']} in {result['model']}: {own['selected']:,} edges "
-        f"({100 * own['fraction']:.2g} %), {found}run on {result['examples']} "
+        f"({100 * own['fraction']:.2g} %), {origin}run on {result['examples']} "
         f"{'others' if seen else 'examples'}"
     )
 
@@ -52,9 +46,9 @@ def file_row(numbers: dict) -> dict:
     return next(row for row in numbers["rows"] if row["kind"] == "file")
 
 
-def nearest(rows: list[dict], fraction: float) -> dict | None:
-    """The row whose size is nearest to a share of the edges, by ratio."""
-    return min(rows, key=lambda row: abs(math.log(row["fraction"] / fraction)), default=None)
+def nearest(rows: list[dict], fraction: float) -> dict:
+    """Of some rows the one whose size is nearest to a share of the edges, by ratio."""
+    return min(rows, key=lambda row: abs(math.log(row["fraction"] / fraction)))
 
 
 # ---------------------------------------------------------------- the table
@@ -71,21 +65,20 @@ def table(result: dict) -> Table:
 
 def metric_column(numbers: dict) -> dict[str, str]:
     """{label of a row: f in words, or a dash where it is undefined}."""
-    own, cells = file_row(numbers), {}
-    circuit = nearest([row for row in numbers["rows"] if row["kind"] == "circuit"], own["fraction"])
-    cells["this circuit"] = number(own, key="f")
+    own = file_row(numbers)
+    has_sizes = any(row["kind"] == "circuit" for row in numbers["rows"])
+    cells = {"this circuit": column([number(own, key="f")])[0]}
     for null, words in NULLS.items():
         rows = [row for row in numbers["nulls"] if row["null"] == null]
+        if not rows:
+            cells[words] = "-"
+            continue
         row = nearest(rows, own["fraction"])
-        size = f" ({size_words(row['fraction'])})" if row and circuit else ""
+        size = f" ({size_words(row['fraction'])})" if has_sizes else ""
         cells[words + size] = null_range(row)
     for goal in numbers["sizes_reaching"]:
         cells[f"f of {goal['f']} needs, of all edges"] = size_needed(goal)
-    if not excludes_zero(numbers["change"]):
-        return dict.fromkeys(cells, "-")
-    return {
-        label: cell if isinstance(cell, str) else column([cell])[0] for label, cell in cells.items()
-    }
+    return cells if excludes_zero(numbers["change"]) else dict.fromkeys(cells, "-")
 
 
 def size_words(fraction: float) -> str:
@@ -93,11 +86,10 @@ def size_words(fraction: float) -> str:
     return f"{100 * fraction:.2g} %"
 
 
-def null_range(row: dict | None) -> str:
+def null_range(row: dict) -> str:
     """`0.00`, or `0.00 to 0.02` over the draws."""
-    if row is None:
-        return "-"
-    low, high = [f"{round(row[key], 2) + 0.0:.2f}" for key in ("null_lowest", "null_highest")]
+    low = f"{round(row['null_lowest'], 2) + 0.0:.2f}"
+    high = f"{round(row['null_highest'], 2) + 0.0:.2f}"
     return low if low == high else f"{low} to {high}"
 
 
@@ -113,79 +105,112 @@ def size_needed(goal: dict) -> str:
 # ---------------------------------------------------------------- what is found
 
 
-def word(difference: dict, proven: bool = True) -> str:
-    """`higher` or `lower` where `supports_claim` allows it (guard 26)."""
-    if difference["n"] < MIN_EXAMPLES:
-        return "no claim"
-    if not supports_claim(difference) or not proven:
-        return "no clear difference"
-    return "higher" if difference["mean"] > 0 else "lower"
+def findings(result: dict) -> tuple[Finding, ...]:
+    """f beside random circuits, other sentences, another method, and circuits of another model."""
+    metric, numbers = primary(result)
+    made = [
+        null_finding(metric, numbers),
+        control_finding(metric, numbers),
+        methods_finding(result, metric, numbers),
+        *cross_findings(numbers),
+    ]
+    return tuple(finding for finding in made if finding is not None)
 
 
 def null_finding(metric: str, numbers: dict) -> Finding | None:
-    """f against the strongest kind of random circuits at the size nearest to the circuit's."""
-    rows = [row for row in numbers["nulls"] if row["null"] in ("random", "matched")]
+    """f beside the strongest kind of random circuits at the size nearest to the circuit's.
+
+    The claim is of the paired difference to their mean; it is above them only where it is above
+    each of them.
+    """
+    rows = [row for row in numbers["nulls"] if row["null"] in RANDOM]
     if not rows or not excludes_zero(numbers["change"]):
         return None
     size = nearest(rows, file_row(numbers)["fraction"])["fraction"]
-    row = max((row for row in rows if row["fraction"] == size), key=lambda row: row["null_highest"])
-    proven = row["difference"]["mean"] < 0 or row["f"] > row["null_highest"]
-    highest = Number(row["null_highest"], places=2)
-    null = Null(f"highest of {row['draws']} random", highest)
-    subject = f"f by {metric} at {size_words(size)} minus mean random"
-    kind = word(row["difference"], proven)
-    return Finding(kind, subject, number(row["difference"], signed=True), null)
+    of_size = [row for row in rows if row["fraction"] == size]
+    row = max(of_size, key=lambda row: row["null_highest"])
+    difference = number(row["difference"], signed=True)
+    kind = direction(difference)
+    if kind == "higher" and row["f"] <= row["null_highest"]:
+        kind = "no clear difference"
+    drawn = Number(row["null_f"], row["null_lowest"], row["null_highest"], places=2)
+    return Finding(
+        kind,
+        f"f by {metric} at {size_words(size)} of the edges",
+        f_at(numbers, row),
+        Null(NULLS[row["null"]], drawn),
+        f"random: mean and range of {row['draws']} draws",
+        difference=difference,
+        n=row["difference"]["n"],
+        question="How much of the model does the circuit carry?",
+    )
+
+
+def f_at(numbers: dict, null: dict) -> Number:
+    """f of the circuit at the size of a null, with its interval."""
+    for row in numbers["rows"]:
+        if row["kind"] in ("circuit", "file") and row["fraction"] == null["fraction"]:
+            return number(row, key="f")
+    return Number(null["f"])
 
 
 def control_finding(metric: str, numbers: dict) -> Finding | None:
-    """What corrupting salient sentences does beyond corrupting others (guard 16)."""
+    """What corrupting salient sentences does beside corrupting others (guard 16)."""
     control = numbers["control"]
     if control is None:
         return None
     difference = control["salient_minus_control"]
     return Finding(
-        word(difference),
-        f"{metric} change, salient minus other sentences",
-        number(difference, signed=True),
-        Null("others", number(control["change"])),
+        direction(number(difference)),
+        f"change of {metric} by corrupting salient sentences",
+        number(numbers["change"]),
+        Null("other sentences", number(control["change"])),
+        difference=number(difference, signed=True),
+        n=difference["n"],
+        question="Is it the salient sentences that count?",
     )
 
 
 def methods_finding(result: dict, metric: str, numbers: dict) -> Finding | None:
-    """f of this circuit against that of another method, at the size nearest to the circuit's."""
+    """f of this circuit beside that of another method, at the size nearest to the circuit's."""
     methods = result.get("methods")
-    rows = methods and methods["differences"].get(metric)
-    if not rows:
+    if methods is None or not methods["differences"].get(metric):
         return None
-    row = nearest(rows, file_row(numbers)["fraction"])
+    row = nearest(methods["differences"][metric], file_row(numbers)["fraction"])
     agreement = nearest(methods["agreement"], row["fraction"])
     first, second = methods["circuits"]
-    shared = f"Jaccard {agreement['jaccard']:.2f}"
-    subject = f"f of {first['method']} minus {second['method']} at {size_words(row['fraction'])}"
-    return Finding(
-        word(row["difference"]),
-        subject,
-        number(row["difference"], signed=True),
-        Null("0 if alike"),
-        shared,
+    return paired_f(
+        f"f of {first['method']} at {size_words(row['fraction'])}",
+        row,
+        second["method"],
+        note=f"Jaccard {agreement['jaccard']:.2f}",
     )
 
 
-def cross_findings(metric: str, numbers: dict, result: dict) -> list[Finding]:
-    """Each circuit in a model it was not found in, against the one found there (guard 11)."""
+def cross_findings(numbers: dict) -> list[Finding]:
+    """Each circuit in a model it was not found in, beside the one found there (guard 11)."""
     made, size = [], file_row(numbers)["fraction"]
     for cell in numbers["cross"]:
         if not cell["minus_own"] or not excludes_zero(cell["change"]):
             continue
         row = nearest(cell["minus_own"], size)
-        size_of = size_words(row["fraction"])
-        subject = f"f at {size_of}, {cell['circuit']} in {cell['model']}"
-        difference = row["difference"]
-        kind, value = word(difference), number(difference, signed=True)
-        made.append(
-            Finding(kind, subject, value, Null(f"circuit found there {row['other_f']:.2f}"))
-        )
+        subject = f"f at {size_words(row['fraction'])}, {cell['circuit']} in {cell['model']}"
+        made.append(paired_f(subject, row, "circuit found there"))
     return made
+
+
+def paired_f(subject: str, row: dict, other: str, *, note: str = "") -> Finding:
+    """f of one circuit beside that of another in the same examples."""
+    difference = number(row["difference"], signed=True)
+    return Finding(
+        direction(difference),
+        subject,
+        Number(row["f"], places=2),
+        Null(other, Number(row["other_f"], places=2)),
+        note,
+        difference=difference,
+        n=row["difference"]["n"],
+    )
 
 
 def cautions(result: dict) -> tuple[str, ...]:

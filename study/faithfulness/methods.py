@@ -41,22 +41,22 @@ def describe(name: str, circuit: Circuit) -> dict:
     does not say the method. `stability` is {"sizes", "resamples"} of its metadata, None where it
     has none.
     """
-    found = circuit.about
+    origin = circuit.about
     forward, backward = methods.passes(
-        circuit.graph, found.method, steps=found.steps or 1, rule=found.quadrature or "left"
+        circuit.graph, origin.method, steps=origin.steps or 1, rule=origin.quadrature or "left"
     )
     stability = None
-    if found.stability is not None:
-        stability = {key: found.stability[key] for key in ("sizes", "resamples")}
+    if origin.stability is not None:
+        stability = {key: origin.stability[key] for key in ("sizes", "resamples")}
     return {
         "name": name,
-        "method": found.method,
-        "metric": found.metric,
-        "rank": found.rank,
-        "examples": len(found.examples) or None,
+        "method": origin.method,
+        "metric": origin.metric,
+        "rank": origin.rank,
+        "examples": len(origin.examples) or None,
         "forward": forward,
         "backward": backward,
-        "noise_floor": found.noise_floor,
+        "noise_floor": origin.noise_floor,
         "stability": stability,
     }
 
@@ -69,28 +69,29 @@ def agreement(circuit: Circuit, other: Circuit) -> list[dict]:
     """
     graph, rows = circuit.graph, []
     fractions = [fraction for fraction in FRACTIONS if fraction < 1]
-    ends = [faithfulness.by_size(each, fractions) for each in (circuit, other)]
-    for mine, theirs in zip(*ends, strict=True):
-        kept = [prune(graph, entry.kept) for entry in (mine, theirs)]
-        sizes = [int(edges.sum()) for edges in kept]
-        rows.append(
-            {
-                "fraction": mine.fraction,
-                "jaccard": jaccard(*kept),
-                "chance": chance(*sizes, graph.n_edges),
-            }
-        )
+    entries = faithfulness.by_size(circuit, fractions)
+    others = faithfulness.by_size(other, fractions)
+    for entry, other_entry in zip(entries, others, strict=True):
+        kept, other_kept = prune(graph, entry.kept), prune(graph, other_entry.kept)
+        row = {
+            "fraction": entry.fraction,
+            "jaccard": jaccard(kept, other_kept),
+            "chance": chance(int(kept.sum()), int(other_kept.sum()), graph.n_edges),
+        }
+        rows.append(row)
     return rows
 
 
-def by_size(here: faithfulness.Setting, rows: np.ndarray) -> list[dict]:
+def by_size(measured: faithfulness.Setting, rows: np.ndarray) -> list[dict]:
     """[{"fraction", "f", "other_f", "difference"}] for each size of the compared circuit, paired
     over examples.
     """
-    sizes = {here.entries[i].fraction for i in here.rows_of(COMPARED)}
-    entries = [i for i in here.rows_of("circuit") if here.entries[i].fraction in sizes]
-    mine = here._replace(entries=[here.entries[i] for i in entries], values=here.values[entries])
-    return faithfulness.differences(mine, "circuit", here, COMPARED, rows)
+    sizes = {measured.entries[i].fraction for i in measured.rows_of(COMPARED)}
+    which = [i for i in measured.rows_of("circuit") if measured.entries[i].fraction in sizes]
+    circuit = measured._replace(
+        entries=[measured.entries[i] for i in which], values=measured.values[which]
+    )
+    return faithfulness.differences(circuit, "circuit", measured, COMPARED, rows=rows)
 
 
 def sentences(about: dict, metrics: dict) -> list[str]:

@@ -63,115 +63,107 @@ def nulls(graph, entries: Iterable[Entry], draws: int, generator: torch.Generato
     """For each entry its complement, and `draws` random circuits: as many edges from all (random),
     and per pair of layers (matched).
     """
-    found = []
+    beside = []
     for entry in entries:
-        found.append(Entry("complement", entry.fraction, ~entry.kept))
+        size, n_edges = entry.fraction, int(entry.kept.sum())
+        beside.append(Entry("complement", size, ~entry.kept))
         for draw in range(draws):
-            found.append(
-                Entry(
-                    "random",
-                    entry.fraction,
-                    random_circuits.uniform(graph, int(entry.kept.sum()), generator),
-                    draw,
-                )
-            )
-            found.append(
-                Entry(
-                    "matched",
-                    entry.fraction,
-                    random_circuits.matched(graph, entry.kept, generator),
-                    draw,
-                )
-            )
-    return found
+            anywhere = random_circuits.uniform(graph, n_edges, generator)
+            same_layers = random_circuits.matched(graph, entry.kept, generator)
+            beside.append(Entry("random", size, anywhere, draw))
+            beside.append(Entry("matched", size, same_layers, draw))
+    return beside
+
+
+# ---------------------------------------------------------------- circuits run
+
+
+@dataclass(frozen=True)
+class Running:
+    """How circuits are run: metrics, what stands for what a circuit leaves out, who hears of it.
+
+    `means` is for mean ablation. `tick` is called after each run; `notify` is told when memory runs
+    out.
+    """
+
+    metrics: list[str]
+    ablation: str = "patching"
+    means: hooks.Activations | None = None
+    tick: Callable[[], object] = lambda: None
+    notify: Callable[[str], None] = warnings.warn
 
 
 class Measured(NamedTuple):
     """Metrics per example, in the order of the pairs, and the largest deviations from the two
-    identities.
+    identities: nll with all edges against the clean run, with none against the corrupted run.
     """
 
     values: dict[str, np.ndarray]  # metric -> (entries, examples)
     full: dict[str, np.ndarray]  # metric -> (examples,) of the clean run
     empty: dict[str, np.ndarray]  # metric -> (examples,) with no edge kept
-    identities: dict[
-        str, float
-    ]  # nll with all edges against the clean run, with none against the corrupted run
+    identities: dict[str, float]
 
 
-def measure(
-    adapter,
-    batches: list[Batch],
-    entries: list[Entry],
-    metrics: list[str],
-    ablation: str = "patching",
-    means=None,
-    tick: Callable[[], object] = lambda: None,
-    notify: Callable[[str], None] = warnings.warn,
-) -> Measured:
-    """Run every entry on every batch; `tick` is called after each run. `means` is for mean
-    ablation.
+def measure(adapter, batches: list[Batch], *, entries: list[Entry], how: Running) -> Measured:
+    """Run every entry on every batch.
 
-    When memory runs out, batches are halved and `notify` is told. Raises InputError when not even
-    one example fits.
+    When memory runs out, batches are halved. Raises InputError when not even one example fits.
     """
     n = sum(len(batch.rows) for batch in batches)
-    values = {name: np.zeros((len(entries), n)) for name in metrics}
-    full = {name: np.zeros(n) for name in metrics}
-    empty = {name: np.zeros(n) for name in metrics}
+    values = {name: np.zeros((len(entries), n)) for name in how.metrics}
+    full = {name: np.zeros(n) for name in how.metrics}
+    empty = {name: np.zeros(n) for name in how.metrics}
     identities = {"all_edges": 0.0, "no_edge": 0.0}
     pruned = [selection.prune(adapter.graph, entry.kept) for entry in entries]
 
     def compute(batch):
-        return batch.rows, _measure_batch(
-            CircuitRunner(adapter, batch, ablation, means),
-            pruned,
-            metrics,
-            ablation == "patching",
-            tick,
-        )
+        runner = CircuitRunner(adapter, batch, how.ablation, how.means)
+        return batch.rows, _measure_batch(runner, pruned, how)
 
     with hooks.frozen(adapter.model):
-        for rows, found in memory.halving(batches, compute, notify):
-            for name in metrics:
-                values[name][:, rows], full[name][rows], empty[name][rows] = (
-                    found.values[name],
-                    found.full[name],
-                    found.empty[name],
-                )
-            identities = {
-                name: max(so_far, found.identities[name]) for name, so_far in identities.items()
-            }
+        for rows, part in memory.halving(batches, compute, how.notify):
+            for name in how.metrics:
+                values[name][:, rows] = part.values[name]
+                full[name][rows] = part.full[name]
+                empty[name][rows] = part.empty[name]
+            for name, largest in identities.items():
+                identities[name] = max(largest, part.identities[name])
     return Measured(values, full, empty, identities)
 
 
-def _measure_batch(
-    runner: CircuitRunner, pruned: list[torch.Tensor], metrics: list[str], patching: bool, tick
-) -> Measured:
-    """One batch's `Measured`, of circuits that are pruned already; with other ablations the empty
-    circuit is not the corrupted run.
+def _measure_batch(runner: CircuitRunner, pruned: list[torch.Tensor], how: Running) -> Measured:
+    """One batch's `Measured`, of circuits that are pruned already.
+
+    The same edges are run once: the file's own size, random circuits that prune to none.
     """
     known, rows = {}, []
     for kept in pruned:
-        key = (
-            kept.numpy().tobytes()
-        )  # the same edges are run once: the file's own size, random circuits that prune to none
-        known[key] = known.get(key) or runner.metrics(metrics, kept)
-        rows.append(known[key])
-        tick()
+        edges = kept.numpy().tobytes()
+        if edges not in known:
+            known[edges] = runner.metrics(how.metrics, kept)
+        rows.append(known[edges])
+        how.tick()
     none = torch.zeros(runner.graph.n_edges, dtype=torch.bool)
-    nothing = runner.metrics(metrics, none)
-    same = {"all_edges": (~none, "clean")} | ({"no_edge": (none, "corrupted")} if patching else {})
-    identities = {
-        name: float((runner.metric("nll", kept) - runner.plain_metric(which, "nll")).abs().max())
-        for name, (kept, which) in same.items()
-    }
+    empty = runner.metrics(how.metrics, none)
+    full = {name: runner.plain_metric("clean", name) for name in how.metrics}
+    identities = {"all_edges": _furthest(runner, ~none, "clean"), "no_edge": 0.0}
+    if how.ablation == "patching":  # with another the empty circuit is not the corrupted run
+        identities["no_edge"] = _furthest(runner, none, "corrupted")
     return Measured(
-        {name: np.stack([row[name].float() for row in rows]) for name in metrics},
-        {name: runner.plain_metric("clean", name).float() for name in metrics},
-        {name: nothing[name].float() for name in metrics},
-        {"no_edge": 0.0} | identities,
+        {name: np.stack([_array(row[name]) for row in rows]) for name in how.metrics},
+        {name: _array(values) for name, values in full.items()},
+        {name: _array(values) for name, values in empty.items()},
+        identities,
     )
+
+
+def _furthest(runner: CircuitRunner, kept: torch.Tensor, which: str) -> float:
+    """The largest difference of nll over examples between a circuit and a plain run."""
+    return float((runner.metric("nll", kept) - runner.plain_metric(which, "nll")).abs().max())
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.float().numpy()
 
 
 # ---------------------------------------------------------------- numbers from per-example values
@@ -243,27 +235,30 @@ def setting(measured: Measured, entries: list[Entry], metric: str) -> Setting:
     return Setting(entries, measured.values[metric], full, empty)
 
 
-def table(found: Setting, graph, rows: np.ndarray) -> list[dict]:
+def table(measured: Setting, graph, rows: np.ndarray) -> list[dict]:
     """A row for every entry: what it is, its sizes, f with its interval, and the metric's mean."""
-    which = list(range(len(found.entries)))
-    points, resampled = found.f(which), found.resampled(which, rows)
+    which = list(range(len(measured.entries)))
+    points, resampled = measured.f(which), measured.resampled(which, rows)
     result = []
-    for i, entry in enumerate(found.entries):
+    for i, entry in enumerate(measured.entries):
         f = interval(points[i], resampled[i], rows.shape[1])
-        result.append(
-            {
-                **entry.about(graph),
-                "f": f["mean"],
-                "low": f["low"],
-                "high": f["high"],
-                "metric": float(found.values[i].mean()),
-            }
-        )
+        row = {
+            **entry.about(graph),
+            "f": f["mean"],
+            "low": f["low"],
+            "high": f["high"],
+            "metric": float(measured.values[i].mean()),
+        }
+        result.append(row)
     return result
 
 
 def curve_areas(
-    found: Setting, rows: np.ndarray, kind: str = "circuit", sizes: Iterable[float] | None = None
+    measured: Setting,
+    rows: np.ndarray,
+    kind: str = "circuit",
+    *,
+    sizes: Iterable[float] | None = None,
 ) -> dict:
     """CPR and CMD over k and over log k, each with its interval, and the smallest and largest size,
     "from" and "to", that they are over.
@@ -271,18 +266,18 @@ def curve_areas(
     Of the entries of a kind, or of those of the given `sizes` only: areas over other sizes are
     other numbers. {} for fewer than two sizes.
     """
-    which = [i for i in found.rows_of(kind) if sizes is None or found.entries[i].fraction in sizes]
+    which = measured.rows_of(kind)
+    if sizes is not None:
+        which = [i for i in which if measured.entries[i].fraction in sizes]
     if len(which) < 2:
         return {}
-    fractions = [found.entries[i].fraction for i in which]
-    points, each = (
-        areas(fractions, found.f(which)),
-        [areas(fractions, f) for f in found.resampled(which, rows).T],
-    )
-    spans = {
-        name: interval(point, np.array([one[name] for one in each]), rows.shape[1])
-        for name, point in points.items()
-    }
+    fractions = [measured.entries[i].fraction for i in which]
+    points = areas(fractions, measured.f(which))
+    drawn = [areas(fractions, f) for f in measured.resampled(which, rows).T]
+    spans = {}
+    for name, point in points.items():
+        values = np.array([resample[name] for resample in drawn])
+        spans[name] = interval(point, values, rows.shape[1])
     return {"from": fractions[0], "to": fractions[-1], "sizes": len(fractions), **spans}
 
 
@@ -302,28 +297,31 @@ def crossing(fractions, f: np.ndarray, goal: float) -> np.ndarray:
     return np.where(reached.any(-1), np.exp(x[before] + share * (x[first] - x[before])), np.inf)
 
 
-def sizes_reaching(found: Setting, rows: np.ndarray, kind: str = "circuit") -> list[dict]:
+def sizes_reaching(measured: Setting, rows: np.ndarray, kind: str = "circuit") -> list[dict]:
     """For each goal the smallest share of edges that reaches it, with its interval; None stands for
     "none of these sizes".
     """
-    which = found.rows_of(kind)
-    fractions, result = [found.entries[i].fraction for i in which], []
+    which = measured.rows_of(kind)
+    fractions, result = [measured.entries[i].fraction for i in which], []
     for goal in GOALS:
-        points = crossing(fractions, found.resampled(which, rows).T, goal)
+        fraction = float(crossing(fractions, measured.f(which), goal))
+        points = crossing(fractions, measured.resampled(which, rows).T, goal)
         low, high = outer_ends(points, rows.shape[1])
-        found_at = {
-            "fraction": float(crossing(fractions, found.f(which), goal)),
-            "low": low,
-            "high": high,
+        row = {
+            "f": goal,
+            "fraction": _finite(fraction),
+            "low": _finite(low),
+            "high": _finite(high),
         }
-        result.append(
-            {"f": goal}
-            | {name: value if np.isfinite(value) else None for name, value in found_at.items()}
-        )
+        result.append(row)
     return result
 
 
-def against_nulls(found: Setting, rows: np.ndarray) -> list[dict]:
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def against_nulls(measured: Setting, rows: np.ndarray) -> list[dict]:
     """For each size and kind of null: f of the circuit, of the null, and their difference, paired
     over examples.
 
@@ -332,13 +330,13 @@ def against_nulls(found: Setting, rows: np.ndarray) -> list[dict]:
     """
     result = []
     for kind in ("random", "matched", "complement"):
-        for fraction in sorted({entry.fraction for entry in found.entries if entry.kind == kind}):
-            mine, theirs = (
-                found.rows_of("circuit", fraction) or found.rows_of("file", fraction),
-                found.rows_of(kind, fraction),
-            )
-            f, others = found.f(mine)[0], found.f(theirs)
-            difference = found.resampled(mine, rows)[0] - found.resampled(theirs, rows).mean(0)
+        sizes = {entry.fraction for entry in measured.entries if entry.kind == kind}
+        for fraction in sorted(sizes):
+            circuit = measured.rows_of("circuit", fraction) or measured.rows_of("file", fraction)
+            draws = measured.rows_of(kind, fraction)
+            f, others = measured.f(circuit)[0], measured.f(draws)
+            resampled = measured.resampled(circuit, rows)[0]
+            difference = resampled - measured.resampled(draws, rows).mean(0)
             row = {
                 "null": kind,
                 "fraction": fraction,
@@ -349,32 +347,29 @@ def against_nulls(found: Setting, rows: np.ndarray) -> list[dict]:
                 "difference": interval(f - others.mean(), difference, rows.shape[1]),
             }
             if kind != "complement":
-                row |= {
-                    "draws": len(theirs),
-                    "as_high": (1 + int((others >= f).sum())) / (1 + len(theirs)),
-                }
+                row["draws"] = len(draws)
+                row["as_high"] = (1 + int((others >= f).sum())) / (1 + len(draws))
             result.append(row)
     return result
 
 
 def differences(
-    mine: Setting, kind: str, theirs: Setting, other_kind: str, rows: np.ndarray
+    measured: Setting, kind: str, other: Setting, other_kind: str, *, rows: np.ndarray
 ) -> list[dict]:
     """For each size: f of either, and their difference, paired over examples."""
     result = []
-    for i in mine.rows_of(kind):
-        fraction = mine.entries[i].fraction
-        j = theirs.rows_of(other_kind, fraction)[0]
-        f, other = float(mine.f([i])[0]), float(theirs.f([j])[0])
-        resampled = mine.resampled([i], rows)[0] - theirs.resampled([j], rows)[0]
-        result.append(
-            {
-                "fraction": fraction,
-                "f": f,
-                "other_f": other,
-                "difference": interval(f - other, resampled, rows.shape[1]),
-            }
-        )
+    for i in measured.rows_of(kind):
+        fraction = measured.entries[i].fraction
+        j = other.rows_of(other_kind, fraction)[0]
+        f, other_f = float(measured.f([i])[0]), float(other.f([j])[0])
+        resampled = measured.resampled([i], rows)[0] - other.resampled([j], rows)[0]
+        row = {
+            "fraction": fraction,
+            "f": f,
+            "other_f": other_f,
+            "difference": interval(f - other_f, resampled, rows.shape[1]),
+        }
+        result.append(row)
     return result
 
 

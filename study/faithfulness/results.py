@@ -8,6 +8,7 @@ import numpy as np
 
 from eap import resampling
 from eap.circuit import Circuit
+from eap.graph import Graph
 from study import overlap
 from study.faithfulness import methods, numbers, running
 from study.faithfulness.numbers import Setting
@@ -24,11 +25,12 @@ class Full:
     cross_fractions: list[float]
 
 
-class Models(NamedTuple):
-    """One metric in the circuit's own model and, if there is one, in the other model."""
+class Model(NamedTuple):
+    """One metric in one model, and which kind of entries was found in it."""
 
-    own: Setting
-    other: Setting | None
+    path: str
+    native: str  # one of KINDS
+    measured: Setting
 
 
 class Evaluation(NamedTuple):
@@ -49,11 +51,14 @@ def evaluate(settings: Settings, full: Full) -> Evaluation:
     rows = resampling.resample(len(pairs), settings.seed, settings.resamples)
     by_metric = {}
     for metric in settings.metrics:
-        here = numbers.setting(own.measured, own.entries, metric)
-        there = numbers.setting(other, cross, metric) if other else None
-        by_metric[metric] = describe(settings, here, graph, rows) | {
-            "control": controlled(settings, here, own.control, metric, graph),
-            "cross": crossed(settings, Models(here, there), names, graph, rows),
+        in_own = numbers.setting(own.measured, own.entries, metric)
+        models = [Model(settings.model_path, KINDS[0], in_own)]
+        if other is not None and settings.other_model_path is not None:
+            in_other = numbers.setting(other, cross, metric)
+            models.append(Model(settings.other_model_path, KINDS[1], in_other))
+        by_metric[metric] = describe(settings, in_own, graph, rows) | {
+            "control": controlled(settings, in_own, own.control, metric, graph),
+            "cross": crossed(settings, models, names, graph, rows),
         }
     with_control = own.control.rows if own.control else []
     contents = {
@@ -73,17 +78,18 @@ def evaluate(settings: Settings, full: Full) -> Evaluation:
     return Evaluation(contents, own.examples)
 
 
-def describe(settings: Settings, here: Setting, graph, rows: np.ndarray) -> dict:
+def describe(settings: Settings, measured: Setting, graph: Graph, rows: np.ndarray) -> dict:
     """One metric of the circuit in its own model."""
+    sizes = settings.cross_fractions
     return {
-        "full": float(here.full.mean()),
-        "empty": float(here.empty.mean()),
-        "change": change(settings, here),
-        "rows": numbers.table(here, graph, rows),
-        "areas": numbers.curve_areas(here, rows),
-        "areas_at_cross_sizes": numbers.curve_areas(here, rows, sizes=settings.cross_fractions),
-        "sizes_reaching": numbers.sizes_reaching(here, rows),
-        "nulls": numbers.against_nulls(here, rows),
+        "full": float(measured.full.mean()),
+        "empty": float(measured.empty.mean()),
+        "change": change(settings, measured),
+        "rows": numbers.table(measured, graph, rows),
+        "areas": numbers.curve_areas(measured, rows),
+        "areas_at_cross_sizes": numbers.curve_areas(measured, rows, sizes=sizes),
+        "sizes_reaching": numbers.sizes_reaching(measured, rows),
+        "nulls": numbers.against_nulls(measured, rows),
     }
 
 
@@ -94,7 +100,7 @@ def change(settings: Settings, setting: Setting) -> dict:
 
 
 def controlled(
-    settings: Settings, here: Setting, control: Control | None, metric: str, graph
+    settings: Settings, measured: Setting, control: Control | None, metric: str, graph: Graph
 ) -> dict | None:
     """The circuit with other sentences corrupted, against the salient ones (guard 16).
 
@@ -103,52 +109,56 @@ def controlled(
     if control is None:
         return None
     which = control.rows
-    there = numbers.setting(control.measured, control.entries, metric)
-    salient = here._replace(
-        values=here.values[:, which], full=here.full[which], empty=here.empty[which]
+    with_others = numbers.setting(control.measured, control.entries, metric)
+    salient = measured._replace(
+        values=measured.values[:, which], full=measured.full[which], empty=measured.empty[which]
     )
     rows = resampling.resample(len(which), settings.seed, settings.resamples)
-    beyond_control = salient.empty - salient.full - (there.empty - there.full)
+    beyond_control = salient.empty - salient.full - (with_others.empty - with_others.full)
     return {
         "examples": len(which),
-        "change": change(settings, there),
+        "change": change(settings, with_others),
         "salient_minus_control": resampling.mean_interval(
             beyond_control, settings.seed, settings.resamples
         ),
-        "rows": numbers.table(there, graph, rows),
-        "areas": numbers.curve_areas(there, rows),
-        "differences": numbers.differences(there, "circuit", salient, "circuit", rows),
+        "rows": numbers.table(with_others, graph, rows),
+        "areas": numbers.curve_areas(with_others, rows),
+        "differences": numbers.differences(with_others, "circuit", salient, "circuit", rows=rows),
     }
 
 
-def crossed(settings: Settings, models: Models, names: list[str], graph, rows) -> list[dict]:
+def crossed(
+    settings: Settings, models: list[Model], names: list[str], graph: Graph, rows: np.ndarray
+) -> list[dict]:
     """Cross-faithfulness (guard 11): each circuit in each model, but for the first in its own.
 
     Beside it, by how much it falls short of the circuit that was found there.
     """
-    paths = (settings.model_path, settings.other_model_path)
     entries = []
-    for setting, path, native in zip(models, paths, KINDS, strict=True):
-        if setting is None:
-            continue
+    for model in models:
         for name, kind in zip(names, KINDS, strict=False):
-            if setting is models.own and kind == native:
+            if kind == model.native == KINDS[0]:
                 continue
-            listed, minus_own = setting.only(kind), None
-            if kind != native and setting.rows_of(native):
-                minus_own = numbers.differences(setting, kind, setting, native, rows)
-            entry = {
-                "circuit": name,
-                "model": label(path),
-                "found_there": kind == native,
-                "rows": numbers.table(listed, graph, rows),
-                "change": change(settings, setting),
-                "areas": numbers.curve_areas(listed, rows, kind),
-                "sizes_reaching": numbers.sizes_reaching(listed, rows, kind),
-                "minus_own": minus_own,
-            }
-            entries.append(entry)
+            entry = _crossed(settings, model, kind, graph, rows)
+            entries.append({"circuit": name, **entry})
     return entries
+
+
+def _crossed(settings: Settings, model: Model, kind: str, graph: Graph, rows: np.ndarray) -> dict:
+    """The entries of one kind in one model."""
+    measured = model.measured
+    listed, minus_own = measured.only(kind), None
+    if kind != model.native and measured.rows_of(model.native):
+        minus_own = numbers.differences(measured, kind, measured, model.native, rows=rows)
+    return {
+        "model": label(model.path),
+        "found_there": kind == model.native,
+        "rows": numbers.table(listed, graph, rows),
+        "change": change(settings, measured),
+        "areas": numbers.curve_areas(listed, rows, kind),
+        "sizes_reaching": numbers.sizes_reaching(listed, rows, kind),
+        "minus_own": minus_own,
+    }
 
 
 def compared_methods(settings: Settings, circuits: Circuits, own: Own, rows) -> dict | None:
@@ -157,9 +167,9 @@ def compared_methods(settings: Settings, circuits: Circuits, own: Own, rows) -> 
         return None
     about, differences = methods.about(circuits.beside), {}
     for metric in settings.metrics:
-        here = numbers.setting(own.measured, own.entries, metric)
-        meaningful = numbers.excludes_zero(change(settings, here))
-        differences[metric] = methods.by_size(here, rows) if meaningful else None
+        measured = numbers.setting(own.measured, own.entries, metric)
+        meaningful = numbers.excludes_zero(change(settings, measured))
+        differences[metric] = methods.by_size(measured, rows) if meaningful else None
     sentences = methods.sentences(about, differences)
     return {**about, "differences": differences, "sentences": sentences}
 
@@ -187,7 +197,7 @@ def compared(circuits: dict[str, Circuit]) -> dict | None:
     return {
         "circuits": list(circuits),
         "jaccard_edges": overlap.jaccard(first.in_graph, second.in_graph),
-        "spearman": overlap.spearman(first.scores.abs(), second.scores.abs()),
+        "spearman": overlap.spearman(first.require_scores().abs(), second.require_scores().abs()),
         "chance": overlap.chance(*sizes, first.graph.n_edges),
         "noise_floors": {name: circuit.about.noise_floor for name, circuit in circuits.items()},
     }

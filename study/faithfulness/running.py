@@ -84,17 +84,16 @@ def read_beside(settings: Settings) -> Compared | None:
     if not settings.compare_circuit:
         return None
     paths = (Path(settings.circuit), Path(settings.compare_circuit))
-    circuits = tuple(opening.load_circuits(paths))
-    if paths[0].stem == paths[1].stem:
+    first, second = opening.load_circuits(paths)
+    name, other_name = paths[0].stem, paths[1].stem
+    if name == other_name:
         raise InputError(
             f"--compare_circuit {settings.compare_circuit}: expected a file of another name than "
             "--circuit, got the same; rename one"
         )
-    circuits[1].require_scores(paths[1])
-    opening.require_own_weights(
-        circuits[1], paths[1].stem, settings.model_path, console=settings.console
-    )
-    return Compared(tuple(path.stem for path in paths), circuits)
+    second.require_scores(paths[1])
+    opening.require_own_weights(second, other_name, settings.model_path, console=settings.console)
+    return Compared((name, other_name), (first, second))
 
 
 def require_own_models(settings: Settings, circuits: dict[str, Circuit]) -> None:
@@ -225,15 +224,7 @@ def run(
     ahead = forecast.Ahead(steps=len(batches) * (len(entries) + n_later))
     steps = range(len(batches) * len(entries))
     bar = settings.console.progress(steps, what, ahead=ahead)
-    measured = numbers.measure(
-        adapter,
-        batches,
-        entries,
-        settings.metrics,
-        settings.ablation,
-        means,
-        bar.update,
-        console.warn,
-    )
+    how = numbers.Running(settings.metrics, settings.ablation, means, bar.update, console.warn)
+    measured = numbers.measure(adapter, batches, entries=entries, how=how)
     bar.close()
     return measured

@@ -1,9 +1,11 @@
 """Everything that the page shows, gathered from the stages' files into plain data."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 from runs import disk
 from study import captions
@@ -12,9 +14,10 @@ from study.differential import headline as differential
 from study.evolution import headline as evolution
 from study.extraction import headline as extraction
 from study.faithfulness import headline as faithfulness
-from study.headline import Headline, sentence
+from study.findings import Finding, sentence
+from study.headline import Headline
 from study.page import circuits, pictures, provenance, sections
-from study.page.findings import Finding, findings
+from study.page.answers import Answer, answers
 from study.page.pictures import Picture
 from study.page.rounding import counted, percent
 from study.page.sections import SECTIONS, Section
@@ -25,16 +28,25 @@ from study.robustness import headline as robustness
 from study.training import headline as training
 
 TITLE = "How the model learned to summarize"
-HEADLINES = {
-    "salience.json": pairs.headline,
-    "training.json": training.headline,
-    "evolution.json": evolution.headline,
-    "differential.json": differential.headline,
-    "differential.latents.json": differential.run_headline,
-    "faithfulness.json": faithfulness.headline,
-    "robustness.json": robustness.headline,
-    "rouge.json": quality.headline,
-    "bakeoff.json": bakeoff.headline,
+
+
+class Says(NamedTuple):
+    """What a stage says of its JSON: in a few lines, and its findings alone."""
+
+    headline: Callable[[dict], Headline]
+    findings: Callable[[dict], tuple[Finding, ...]]
+
+
+STAGES = {  # by the name of the JSON, in the order in which the first screen asks
+    "salience.json": Says(pairs.headline, pairs.findings),
+    "training.json": Says(training.headline, training.findings),
+    "faithfulness.json": Says(faithfulness.headline, faithfulness.findings),
+    "evolution.json": Says(evolution.headline, evolution.findings),
+    "robustness.json": Says(robustness.headline, robustness.findings),
+    "differential.json": Says(differential.headline, differential.findings),
+    "differential.latents.json": Says(differential.run_headline, differential.findings),
+    "rouge.json": Says(quality.headline, quality.findings),
+    "bakeoff.json": Says(bakeoff.headline, bakeoff.findings),
 }
 
 
@@ -70,7 +82,7 @@ class Page:
 
     title: str
     facts: list[str]
-    findings: list[Finding]
+    findings: list[Answer]
     explorer: list[dict]
     examples: dict | None
     stages: list[Shown]
@@ -96,16 +108,15 @@ def gather(files: Files, root: Path) -> Page:
     by_name = {file.name: content for file, content in reversed(contents.items())}
     read = circuits.read(files.circuits)
     stages = [_shown(section, files, contents, read, root) for section in SECTIONS]
-    there = [stage for stage in stages if stage.parts]
     return Page(
         title=TITLE,
         facts=_facts(by_name, len(read)),
-        findings=findings(by_name),
+        findings=answers_of(by_name),
         explorer=circuits.explorer(
             read, by_name.get("evolution.json"), by_name.get("robustness.json")
         ),
         examples=by_name.get(sections.EXAMPLES),
-        stages=there,
+        stages=[stage for stage in stages if stage.parts],
         missing=[stage.section for stage in stages if not stage.parts],
         records=provenance.what_was_run({file: disk.read_json(file) for file in files.records}),
     )
@@ -169,12 +180,25 @@ def _part(section: Section, here: list[Path], contents: dict[Path, dict], headin
 
 def _headline(name: str, content: dict) -> Headline | None:
     """What a stage says by default; None for a file without one, or of an earlier version."""
-    make = HEADLINES.get(name)
-    if make is None:
-        return None
+    return _or_none(STAGES[name].headline, content) if name in STAGES else None
+
+
+def answers_of(by_name: dict[str, dict]) -> list[Answer]:
+    """What the stages answer, from {file name: its content}; one that is not there answers none."""
+    made = []
+    for name, stage in STAGES.items():
+        if name not in by_name:
+            continue
+        section = next(section.name for section in SECTIONS if sections.belongs(name, section))
+        made += answers(section, _or_none(stage.findings, by_name[name]) or ())
+    return made
+
+
+def _or_none(make: Callable, content: dict):
+    """What `make` makes of a file; None for one of an earlier version, which has other keys."""
     try:
         return make(content)
-    except (KeyError, TypeError, IndexError, AttributeError, StopIteration):
+    except (KeyError, TypeError, IndexError, AttributeError, StopIteration, ValueError):
         return None
 
 

@@ -1,8 +1,10 @@
 """report.html in a few lines: what it is made of, findings beside their nulls, what is missing."""
 
-from study import headline
-from study.headline import Headline, Number, Table
-from study.page.findings import Finding
+from dataclasses import replace
+
+from study.findings import decimals, rounded, text
+from study.headline import Headline, Table
+from study.page.answers import Answer
 from study.page.gathering import Page
 from study.page.rounding import counted
 
@@ -35,11 +37,12 @@ def table(page: Page) -> Table | None:
     return Table(HEAD, rows, "the report says them in words") if rows else None
 
 
-def _row(finding: Finding) -> tuple[str, str, str]:
-    number, null = headline.number(finding.number), headline.number(finding.null)
-    words = headline.text(number if number.width else Number(number.value))
-    beside = headline.rounded(null.value, headline.decimals(null))
-    return finding.question, words, f"{finding.null_name} {beside}"
+def _row(answer: Answer) -> tuple[str, str, str]:
+    """A question's number, without its unit but percent, and what it is to be seen against."""
+    number, null = answer.number, answer.null
+    shown = replace(number, unit="%" if number.unit.startswith("%") else "")
+    beside = f"{answer.null_name} {rounded(null.value, decimals(null))}"
+    return answer.question, text(shown), beside
 
 
 def cautions(page: Page, n_bytes: int) -> tuple[str, ...]:

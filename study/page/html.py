@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from study.findings import Number
 from study.page import rounding, tables
 from study.page.gathering import Page
 
@@ -52,11 +53,11 @@ def script_json(content) -> str:
     return text
 
 
-def whisker(number: dict, null: dict) -> dict:
+def whisker(number: Number, null: Number) -> dict:
     """Where a number and its null lie on an axis from 0 to 100 that holds both, and zero's place
     where the axis has one.
     """
-    values = [found[end] for found in (number, null) for end in ("mean", "low", "high")]
+    values = [number.value, *number.span, null.value, *null.span]
     low, high = min(values), max(values)
     if low > 0 and low < 0.75 * high:  # a number that is far from zero beside one that is not
         low = 0.0
@@ -66,9 +67,13 @@ def whisker(number: dict, null: dict) -> dict:
     def place(value: float) -> float:
         return round(100.0 * (value - start) / width, 2)
 
+    def places(shown: Number) -> dict[str, float]:
+        least, most = shown.span
+        return {"mean": place(shown.value), "low": place(least), "high": place(most)}
+
     return {
-        "number": {end: place(number[end]) for end in ("mean", "low", "high")},
-        "null": {end: place(null[end]) for end in ("mean", "low", "high")},
+        "number": places(number),
+        "null": places(null),
         "zero": place(0.0) if start <= 0.0 <= start + width else None,
         "from": rounding.number(low, 2),
         "to": rounding.number(high, 2),

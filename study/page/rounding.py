@@ -2,7 +2,7 @@
 
 import math
 
-from study import headline
+from study import findings
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -22,15 +22,15 @@ def fixed(value: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
 
 
-def with_interval(found: dict) -> str:
+def with_interval(interval: dict) -> str:
     """`0.83 [0.78, 0.86]`, of {"mean", "low", "high"}; an end that is not known is left open."""
-    low, high = found["low"], found["high"]
+    low, high = interval["low"], interval["high"]
     if low is None or high is None:
         ends = ["…" if end is None else number(end) for end in (low, high)]
-        return f"{number(found['mean'])} [{', '.join(ends)}]"
+        return f"{number(interval['mean'])} [{', '.join(ends)}]"
     if max(abs(low), abs(high)) < 1e-4:
-        return f"{number(found['mean'], 2)} [{number(low, 2)}, {number(high, 2)}]"
-    return headline.text(headline.number(found))
+        return f"{number(interval['mean'], 2)} [{number(low, 2)}, {number(high, 2)}]"
+    return findings.text(findings.number(interval))
 
 
 def percent(share: float, digits: int = 2) -> str:

@@ -1,7 +1,7 @@
 """salience.json in a few lines: how many pairs, how much is corrupted, what is salient."""
 
-from eap import MIN_EXAMPLES
-from study.headline import Finding, Headline, Null, Number, Table, column, number
+from study.findings import Finding, Null, Number, column, direction, number
+from study.headline import Headline, Table
 from summarization import corpus, words
 
 
@@ -36,21 +36,12 @@ def findings(result: dict) -> tuple[Finding, ...]:
     positions = result["by_position"]
     if not positions:
         return ()
-    first = number(positions[0]["picked_percent"], "% of articles")
+    picked = positions[0]["picked_percent"]
+    first = number(picked, "% of articles")
     any_sentence = result["salient_sentences"]["mean"] / result["sentences"]["mean"]
     expected = Number(100 * any_sentence, unit="%")
-    kind = "measured"
-    if positions[0]["picked_percent"]["n"] < MIN_EXAMPLES:
-        kind = "no claim"
-    elif first.low > expected.value:
-        kind = "higher"
-    elif first.high < expected.value:
-        kind = "lower"
-    return (
-        Finding(
-            kind, "the first sentence is salient in", first, Null("a sentence anywhere", expected)
-        ),
-    )
+    kind, subject = direction(first, expected), "the first sentence is salient in"
+    return (Finding(kind, subject, first, Null("a sentence anywhere", expected), n=picked["n"]),)
 
 
 def cautions(result: dict) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """rouge.json in a few lines: how good the summaries are, beside baselines and the first model."""
 
 from eap import MIN_EXAMPLES
-from study.headline import Finding, Headline, Null, Table, column, number
+from study.findings import Finding, Null, Number, column, direction, number
+from study.headline import Headline, Table
 from summarization import corpus, words
 
 MEASURES = {"rouge1": "ROUGE-1", "rougeLsum": "ROUGE-Lsum", "nll_nats": "NLL", "words": "words"}
@@ -12,9 +13,13 @@ BASELINE = "Lead-3"
 
 def headline(result: dict) -> Headline:
     """The `Headline` of summaries judged on a test set."""
-    models = [name for name, entry in result["systems"].items() if entry["kind"] == "model"]
-    title = f"{', '.join(models)} on {result['n']:,} articles of {corpus.title(result)}"
-    return Headline(title, table(result), findings(result, models), cautions(result, models))
+    title = f"{', '.join(models_of(result))} on {result['n']:,} articles of {corpus.title(result)}"
+    return Headline(title, table(result), findings(result), cautions(result))
+
+
+def models_of(result: dict) -> list[str]:
+    """The names of the systems that are models, in their order."""
+    return [name for name, entry in result["systems"].items() if entry["kind"] == "model"]
 
 
 def table(result: dict) -> Table:
@@ -36,39 +41,66 @@ def table(result: dict) -> Table:
     )
 
 
-def findings(result: dict, models: list[str]) -> tuple[Finding, ...]:
-    """Each other model against the first, and the first three sentences against it, paired."""
-    first, *others = models
-    made = [
-        finding
-        for name in others
-        for measure in COMPARED
-        if (finding := difference(result["systems"], name, first, measure))
-    ]
-    if not others and (lead := difference(result["systems"], BASELINE, first, "rouge1")):
-        made.append(lead)
-    return tuple(made)
+def findings(result: dict) -> tuple[Finding, ...]:
+    """The best model beside the first three sentences; each other model beside the first, paired."""
+    first, *others = models_of(result)
+    made = [baseline_finding(result)]
+    for name in others:
+        made += [difference(result["systems"], name, first, measure) for measure in COMPARED]
+    return tuple(finding for finding in made if finding is not None)
+
+
+def baseline_finding(result: dict) -> Finding | None:
+    """ROUGE-1 of the best model beside Lead-3, which needs no model; None where one has none.
+
+    The first model is compared with it paired over the articles; another one is told from it only
+    where their intervals are apart.
+    """
+    systems, models = result["systems"], models_of(result)
+    scored = [name for name in models if systems[name].get("rouge1")]
+    lead = systems.get(BASELINE, {})
+    if not scored or not lead.get("rouge1"):
+        return None
+    best = max(scored, key=lambda name: systems[name]["rouge1"]["mean"])
+    own, baseline = number(systems[best]["rouge1"]), number(lead["rouge1"])
+    side, difference = direction(own, baseline), None
+    paired = lead.get("minus_first", {}).get("rouge1") or {}
+    if best == models[0] and "mean" in paired:
+        difference = Number(-paired["mean"], -paired["high"], -paired["low"], signed=True)
+        side = direction(difference)
+    return Finding(
+        {"higher": "better", "lower": "worse"}.get(side, side),
+        f"ROUGE-1 of {best}",
+        own,
+        Null(BASELINE, baseline),
+        difference=difference,
+        n=result["n"],
+        question="Are the summaries any good?",
+    )
 
 
 def difference(systems: dict, name: str, first: str, measure: str) -> Finding | None:
     """A system's paired difference to the first model; None where a measure has none."""
-    entry = systems.get(name, {}).get("minus_first", {}).get(measure)
+    entry = systems[name].get("minus_first", {}).get(measure)
     if not entry or "mean" not in entry:
         return None
     kind = "no clear difference"
-    if entry["n"] < MIN_EXAMPLES:
-        kind = "no claim"
-    elif entry["claim"]:
+    if entry["claim"]:
         better = (entry["claim"] == "lower") == (measure in LOWER_IS_BETTER)
         kind = "better" if better else "worse"
-    null = Null(f"{first}", number(systems[first][measure]))
-    subject = f"{MEASURES[measure]} of {name} minus {first}, paired"
-    return Finding(kind, subject, number(entry, signed=True), null)
+    return Finding(
+        kind,
+        f"{MEASURES[measure]} of {name}",
+        number(systems[name][measure]),
+        Null(first, number(systems[first][measure])),
+        difference=number(entry, signed=True),
+        n=entry["n"],
+    )
 
 
-def cautions(result: dict, models: list[str]) -> tuple[str, ...]:
+def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
-    said = []
+    said, models = [], models_of(result)
     if result["n"] < MIN_EXAMPLES:
         said.append(f"{result['n']} articles carry no claim")
     lead = result["systems"].get(BASELINE)

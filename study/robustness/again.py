@@ -40,8 +40,8 @@ def extract_again(settings: Settings, loaded: Loaded, pairs_sha256: str, full: F
     `pairs_sha256` is of the file of pairs.
     """
     circuit, path = loaded.circuit, settings.circuits[0]
-    opening.require_own_weights(circuit, path, settings.model_path, console=settings.console)
-    adapter, tokenizer = opening.open_adapted(settings.device, settings.model_path, {path: circuit})
+    opening.require_own_weights(circuit, path, settings.model, console=settings.console)
+    adapter, tokenizer = opening.open_adapted(settings.device, settings.model, {path: circuit})
     every_pair = opening.read_pairs(settings.pairs, adapter, tokenizer, console=settings.console)
     pairs = every_pair[: settings.max_examples]
     own = options_of(circuit)
@@ -51,25 +51,26 @@ def extract_again(settings: Settings, loaded: Loaded, pairs_sha256: str, full: F
             f"{own['ablation']} ablation, which does not look at corrupted inputs; leave out "
             "--model_path"
         )
-    whole = stored(settings, loaded, pairs, pairs_sha256)
-    plan = variants(settings, own, pairs, tokenizer)
     jobs = {
-        ("level", level): Job(perturbed(settings, pairs, level), own) for level in settings.levels
+        f"level {level}": Job(perturbed(settings, pairs, level), own) for level in settings.levels
     }
-    jobs |= {("variant", name): job for name, job in plan.jobs.items()}
+    plan = variants(settings, own, pairs, tokenizer)
+    jobs |= {f"variant {name}": job for name, job in plan.jobs.items()}
+    whole = stored(settings, loaded, pairs, pairs_sha256)
     if whole is None:
-        jobs["whole",] = Job(pairs, own)
+        jobs["whole"] = Job(pairs, own)
     scores = extract_all(settings, adapter, jobs)
-    whole = scores["whole",] if whole is None else whole
-    levels = {level: scores["level", level] for level in settings.levels}
+    if whole is None:
+        whole = scores["whole"]
+    levels = {level: scores[f"level {level}"] for level in settings.levels}
     named = {f"as extracted: {own['method']}, {own['metric']}": whole}
-    named |= {name: scores["variant", name] for name in plan.jobs}
+    named |= {name: scores[f"variant {name}"] for name in plan.jobs}
+    notes = left_out(settings, own, full, n_used=len(pairs), n_pairs=len(every_pair))
     sampling = {"resamples": settings.resamples, "seed": settings.seed}
     return {
         "perturbation": numbers.curve(circuit, levels, whole, **sampling),
         "agreement": numbers.agreement(circuit, named, **sampling),
-        "left_out": plan.left_out
-        + left_out(settings, own, full, n_used=len(pairs), n_pairs=len(every_pair)),
+        "left_out": plan.left_out + notes,
     }
 
 
@@ -94,7 +95,7 @@ def stored(settings: Settings, loaded: Loaded, pairs, pairs_sha256: str):
     theirs = about.examples.tokens or ()
     ours = tuple(dataset.tokens_sha256(pair) for pair in pairs)
     same_pairs = about.pairs_sha256 == pairs_sha256
-    same_model = weights.are(about.weights_sha256, settings.model_path, about.config_sha256)
+    same_model = weights.are(about.weights_sha256, settings.model, about.config_sha256)
     same_numbers = about.dtype == settings.device.dtype and theirs[: len(ours)] == ours
     if same_pairs and same_model and same_numbers and loaded.per_example is not None:
         return loaded.per_example[: len(ours)]
@@ -110,17 +111,17 @@ def perturbed(settings: Settings, pairs, level: float) -> list:
 # ---------------------------------------------------------------- extractions
 
 
-def extract_all(settings: Settings, adapter, jobs: dict) -> dict:
-    """{key: (examples, edges) scores} of {key: Job}, under one progress bar."""
-    sizes = {key: batch_size(settings, adapter, job) for key, job in jobs.items()}
-    ticks = sum(n_ticks(adapter, job, sizes[key]) for key, job in jobs.items())
+def extract_all(settings: Settings, adapter, jobs: dict[str, Job]) -> dict[str, torch.Tensor]:
+    """{name: (examples, edges) scores} of {name: Job}, under one progress bar."""
+    sizes = {name: batch_size(settings, adapter, job) for name, job in jobs.items()}
+    ticks = sum(n_ticks(adapter, job, sizes[name]) for name, job in jobs.items())
     bar = settings.console.progress(None, "extracting again", ticks)
     scores = {}
-    for key, job in jobs.items():
-        scores[key] = attribute.attribute(
+    for name, job in jobs.items():
+        scores[name] = attribute.attribute(
             adapter.model,
             job.pairs,
-            batch_size=sizes[key],
+            batch_size=sizes[name],
             kv=adapter.graph.kv,
             autocast=settings.device.autocast_dtype,
             tick=bar.update,

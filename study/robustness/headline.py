@@ -1,17 +1,16 @@
 """robustness.json in a few lines: overlap of circuits, and of other ways of extracting them."""
 
 from eap import MIN_EXAMPLES
-from study.headline import Finding, Headline, Null, Number, Table, column, number
+from study.findings import Finding, Null, Number, column, number, p_words
+from study.headline import Headline, Table
 
 ALPHA = 0.05
 
 
 def headline(result: dict) -> Headline:
     """The `Headline` of how stable circuits are."""
-    made = [pair_finding(row) for row in result["pairs"]]
-    made += perturbation_findings(result["perturbation"])
     shown = variants_table(result["agreement"]) or circuits_table(result["circuits"])
-    return Headline(title(result), shown, tuple(made), cautions(result))
+    return Headline(title(result), shown, findings(result), cautions(result))
 
 
 def title(result: dict) -> str:
@@ -61,24 +60,42 @@ def circuits_table(circuits: list[dict]) -> Table:
     )
 
 
-def pair_finding(row: dict) -> Finding:
-    """Two circuits: whether they differ by the permutation test, else whether beyond chance."""
-    test, level = row["different"], row["chance"]
-    if not test:
-        kind = "above chance" if row["jaccard_edges"] > level["high"] else "not above chance"
-        value = Number(row["jaccard_edges"], row["low"], row["high"])
-        return Finding(
-            kind, f"Jaccard {row['a']}, {row['b']}", value, Null("chance", number(level))
-        )
+def findings(result: dict) -> tuple[Finding, ...]:
+    """Whether every two circuits differ, and what corrupting fewer tokens changes.
+
+    The first pair with a test answers the question of the report.
+    """
+    made, question = [], "Is it another circuit?"
+    for row in result["pairs"]:
+        if row["different"]:
+            made.append(difference_finding(row, question))
+            question = ""
+        else:
+            made.append(overlap_finding(row))
+    return (*made, *perturbation_findings(result["perturbation"]))
+
+
+def difference_finding(row: dict, question: str) -> Finding:
+    """Whether two circuits differ, by the permutation test on the same examples."""
+    test = row["different"]
     kind = "different" if test["p"] < ALPHA else "not shown to differ"
-    if test["smallest_p"] >= ALPHA or test["examples"] < MIN_EXAMPLES:
-        kind = "no claim"
     return Finding(
-        kind,
-        f"distance {row['a']}, {row['b']}",
+        "no claim" if test["smallest_p"] >= ALPHA else kind,
+        f"distance (1 - Jaccard) of {row['a']} and {row['b']}",
         Number(test["distance"]),
-        Null("swapped", number(test["null"])),
+        Null("labels swapped", number(test["null"])),
+        p_words(test["p"]),
+        n=test["examples"],
+        question=question,
     )
+
+
+def overlap_finding(row: dict) -> Finding:
+    """Whether two circuits without a test overlap beyond chance."""
+    chance = number(row["chance"])
+    overlap = Number(row["jaccard_edges"], row["low"], row["high"])
+    kind = "above chance" if overlap.value > row["chance"]["high"] else "not above chance"
+    return Finding(kind, f"Jaccard {row['a']}, {row['b']}", overlap, Null("chance", chance))
 
 
 def perturbation_findings(rows: list[dict]) -> list[Finding]:
@@ -88,11 +105,9 @@ def perturbation_findings(rows: list[dict]) -> list[Finding]:
     row = min(rows, key=lambda row: row["level"])
     floor = row["noise_floor"]
     kind = "lower" if row["jaccard_edges"] < floor["low"] else "no clear difference"
-    if row["examples"] < MIN_EXAMPLES:
-        kind = "no claim"
     subject = f"Jaccard, {100 * row['level']:g} % of salient tokens replaced, to all"
-    value = Number(row["jaccard_edges"], row["low"], row["high"])
-    return [Finding(kind, subject, value, Null("noise", number(floor)))]
+    overlap = Number(row["jaccard_edges"], row["low"], row["high"])
+    return [Finding(kind, subject, overlap, Null("noise", number(floor)), n=row["examples"])]
 
 
 def cautions(result: dict) -> tuple[str, ...]:

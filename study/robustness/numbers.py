@@ -26,7 +26,8 @@ def agreement(
     examples going into both; `noise_floor` that of two resamples of the reference, cut in the same
     way.
     """
-    graph, rule = circuit.graph, circuit.rule.equal(circuit.n_selected)
+    graph, size = circuit.graph, circuit.n_selected
+    rule = circuit.rule.equal(size)
     names, first = list(extractions), next(iter(extractions.values()))
     means = torch.stack([scores.double().mean(0) for scores in extractions.values()])
     ranked = torch.stack([rule.values(scores).double().mean(0) for scores in extractions.values()])
@@ -42,8 +43,8 @@ def agreement(
     return {
         "names": names,
         "examples": len(first),
-        "edges": rule.n,
-        "chance": overlap.chance(rule.n, rule.n, graph.n_edges),
+        "edges": size,
+        "chance": overlap.chance(size, size, graph.n_edges),
         "noise_floor": bootstrap.noise_floor(reference),
         "spearman_noise_floor": spearman_floor(first, seed),
         "with_first": with_first,

@@ -4,6 +4,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from eap.circuit import Circuit
 from runs import opening
 from study.robustness import numbers
@@ -22,7 +24,7 @@ class Loaded(NamedTuple):
 
     name: str
     circuit: Circuit
-    per_example: object
+    per_example: torch.Tensor | None
 
 
 def load(settings: Settings) -> list[Loaded]:
@@ -59,9 +61,8 @@ def compare(settings: Settings, circuits: list[Loaded]) -> list[dict]:
     rows = []
     for first, second in combinations(circuits, 2):
         n = first.circuit.about.examples.shared_start(second.circuit.about.examples)
-        known = first.per_example is not None and second.per_example is not None
         both = None
-        if known and n > 1:
+        if first.per_example is not None and second.per_example is not None and n > 1:
             both = (first.per_example, second.per_example)
         measured = numbers.pair(
             first.circuit,

@@ -19,3 +19,10 @@ class Settings(FromFlags):
     max_examples: int | None  # None: all pairs
     batch_size: int | None  # None: planned
     seed: int
+
+    @property
+    def model(self) -> str:
+        """The model in which the first circuit is extracted again. Raises ValueError for none."""
+        if self.model_path is None:
+            raise ValueError("expected a model to extract the circuit again in, there is none")
+        return self.model_path

@@ -1,7 +1,8 @@
 """training.json in a few lines: what was trained on what, and its validation loss."""
 
 from eap import MIN_EXAMPLES
-from study.headline import Finding, Headline, Null, Number, Table, column, number
+from study.findings import Finding, Null, Number, column, direction, number
+from study.headline import Headline, Table
 
 NLL = "nll_nats_per_token"
 
@@ -42,20 +43,16 @@ def findings(result: dict) -> tuple[Finding, ...]:
     rows = result["validation"]
     if len(rows) < 2:
         return ()
-    first, last = rows[0], rows[-1]
-    null = Null(f"at step {first['step']}:", number(first, key=NLL))
-    subject = f"validation NLL at step {last['step']}"
-    kind = compared(last, first, result["examples"]["validation"]["kept"])
-    return (Finding(kind, subject, number(last, "nats per token", key=NLL), null),)
-
-
-def compared(row: dict, other: dict, examples: int) -> str:
-    """The kind of a finding about two checkpoints: a word only where their intervals are apart."""
-    if examples < MIN_EXAMPLES:
-        return "no claim"
-    if row["high"] < other["low"]:
-        return "lower"
-    return "higher" if row["low"] > other["high"] else "no clear difference"
+    first, last = number(rows[0], key=NLL), number(rows[-1], "nats per token", key=NLL)
+    finding = Finding(
+        direction(last, first),
+        f"validation NLL at step {rows[-1]['step']}",
+        last,
+        Null(f"at step {rows[0]['step']}:", first),
+        n=result["examples"]["validation"]["kept"],
+        question="Does the model learn to summarize?",
+    )
+    return (finding,)
 
 
 def cautions(result: dict) -> tuple[str, ...]:
@@ -63,10 +60,10 @@ def cautions(result: dict) -> tuple[str, ...]:
     said, rows = [], result["validation"]
     examples = result["examples"]["validation"]["kept"]
     best = min(rows, key=lambda row: row[NLL], default=None)
-    if best and compared(rows[-1], best, examples) == "higher":
-        said.append(f"the NLL is lowest at step {best['step']}: later checkpoints overfit")
     if examples < MIN_EXAMPLES:
         said.append(f"{examples} validation articles carry no claim")
+    elif best and direction(number(rows[-1], key=NLL), number(best, key=NLL)) == "higher":
+        said.append(f"the NLL is lowest at step {best['step']}: later checkpoints overfit")
     for what, part in result["examples"].items():
         if part["truncated"]:
             said.append(
