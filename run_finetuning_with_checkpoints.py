@@ -161,7 +161,7 @@ def main(argv=None):
     trainer, facts = setup.prepare(settings)
     run.facts["matrix_products"] = facts["matrix_products"]
     start = resuming.where_to_start(
-        run, trainer, asked, overwrite=args.overwrite, said=settings.console
+        run, trainer, asked, overwrite=args.overwrite, out=settings.console
     )
     log = training.fine_tune(trainer, start, args.early_stopping_patience)
     trainer.save_final(folder)

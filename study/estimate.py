@@ -176,7 +176,7 @@ def lines(
     `precision` is the training.Precision of a script that trains.
     """
     device = precision.device.torch_device
-    said = [
+    sentences = [
         f"Estimate for this machine ({device}): {in_hours(work, unit)}",
         f"Scaled from steps timed just now, of a {shape.config.model_type} of the study's shape "
         f"({shape.weights / 1e6:.0f} million weights, random ones), for "
@@ -187,7 +187,7 @@ def lines(
     ]
     if device.type != "cuda":
         seconds = sum(amount.seconds(unit) for amount in work.values())
-        said.append(
+        sentences.append(
             "There is no GPU here to time: on this processor it is "
             f"{forecast.in_words(seconds)} of work. Estimate for one GPU that sustains "
             f"{TFLOPS_OF_A_GPU:.0f} TFLOP/s in float32 with TF32 and writes "
@@ -195,9 +195,9 @@ def lines(
             f"{in_hours(work, on_a_gpu(shape, new_tokens))}"
         )
         if seconds > LONG_FOR_A_PROCESSOR:
-            said.append(
+            sentences.append(
                 "The same study of the demo's small model takes 13 minutes (--preset demo) or 44 "
                 "(--preset demo-full) on two cores; --max_examples and --to make this one smaller. "
                 "Interrupted, the same command goes on where it stopped."
             )
-    return said
+    return sentences

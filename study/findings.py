@@ -174,6 +174,14 @@ def span(number: Number) -> str:
     return f"{ends} %" if number.unit.startswith("%") else ends
 
 
+def fixed(interval: Mapping | None, places: int = 3) -> str:
+    """`0.512 [0.480, 0.541]`, with so many decimals, for the tables of --verbose; `-` for None."""
+    if interval is None:
+        return "-"
+    mean, low, high = interval["mean"], interval["low"], interval["high"]
+    return f"{mean:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+
+
 def column(numbers: Iterable[Number | None]) -> list[str]:
     """The numbers of one column of a table, with equally many decimals; `-` for None.
 

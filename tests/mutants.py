@@ -342,8 +342,8 @@ MUTANTS = (
     ),
     Mutant(
         "study/bakeoff/comparison.py",
-        "if low <= 0 <= high or found",
-        "if found",
+        "if low <= 0 <= high or entry",
+        "if entry",
         "a word would need no interval",
         "test_bakeoff.py::test_guard_26_no_word_without_an_interval_holm_and_agreeing_seeds",
     ),

@@ -47,7 +47,8 @@ PER_RANK = 12 * 16 * D  # all layers: (1+3) + (1+1) + (1+4) + (4+1) = 16 widths 
 
 
 def plan_of(arm, where, budget=None, critical=(), shapes=GPT2):
-    return lora.make_plan(shapes, arm, where, critical, 8, budget, 2.0)
+    sizing = lora.Sizing(8, 2.0, budget)
+    return lora.make_plan(shapes, arm, layers=where, critical=critical, sizing=sizing)
 
 
 # ---------------------------------------------------------------- ranks and counts

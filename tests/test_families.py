@@ -252,7 +252,7 @@ def test_lora_arms_wrap_every_matrix_of_a_block_and_meet_their_budget(family, me
         assert bias is None or len(bias) == outputs
     budget = 60 * sum(map(sum, shapes.values())) + 17
     arm = lora.Arm("some", layers=(0, 1), method=method)
-    plan = lora.make_plan(shapes, arm, (0, 1), (), 4, budget, 2.0)
+    plan = lora.make_plan(shapes, arm, layers=(0, 1), sizing=lora.Sizing(4, 2.0, budget))
     ids = torch.arange(9)[None]
     with torch.no_grad():
         before = model(ids).logits
@@ -279,8 +279,10 @@ def test_arms_of_modules_that_a_model_lacks_are_refused_with_those_it_has():
     shapes = lora.module_shapes(families.model("llama"))
     kinds = "self_attn.q_proj, self_attn.k_proj, self_attn.v_proj, self_attn.o_proj, mlp.gate_proj"
     with pytest.raises(InputError, match=f"arm own: .*{kinds}.*got attn.c_attn"):
-        lora.make_plan(shapes, lora.Arm("own", modules=("attn.c_attn",)), (0,), (), 4, None, 2.0)
-    plan = lora.make_plan(shapes, lora.Arm("own", modules=("mlp.up_proj",)), (1,), (), 4, None, 2.0)
+        foreign = lora.Arm("own", modules=("attn.c_attn",))
+        lora.make_plan(shapes, foreign, layers=(0,), sizing=lora.Sizing(4, 2.0))
+    own = lora.Arm("own", modules=("mlp.up_proj",))
+    plan = lora.make_plan(shapes, own, layers=(1,), sizing=lora.Sizing(4, 2.0))
     assert plan.ranks == {"model.layers.1.mlp.up_proj": 4}
 
 

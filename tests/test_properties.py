@@ -333,7 +333,13 @@ def test_ranks_meet_a_budget_or_it_is_refused(n_layers, budget, method, critical
     }
     arm = lora.Arm("some", tuple(range(n_layers)), method)
     try:
-        plan = lora.make_plan(shapes, arm, range(n_layers), critical, 8, budget, 2.0)
+        plan = lora.make_plan(
+            shapes,
+            arm,
+            layers=range(n_layers),
+            critical=critical,
+            sizing=lora.Sizing(8, 2.0, budget),
+        )
     except InputError:
         assume(False)
     trained = sum(rank * sum(shapes[name]) for name, rank in plan.ranks.items())

@@ -8,7 +8,7 @@ from eap import InputError
 from runs import disk, opening, scripts
 from study import layers
 from study.bakeoff import lora
-from study.bakeoff.lora import Arm
+from study.bakeoff.lora import Arm, Sizing
 
 RANDOM_STREAM = 9_311  # the draws of random layers have a stream of their own
 LAYERS = {  # the file of layers that a strategy asks for
@@ -155,21 +155,21 @@ def plan_of(placement: Placement, arm: Arm, shapes, budget: int | None, seed: in
     if arm.method in ("none", "full"):
         return None
     n_layers = 1 + max(map(lora.layer_of, shapes))
-    where = layers_of(placement, arm.layers, n_layers, seed)
-    critical = layers_of(placement, arm.critical, n_layers, seed)
     return lora.make_plan(
-        shapes, arm, where, critical, placement.rank, budget, placement.alpha_over_r
+        shapes,
+        arm,
+        layers=layers_of(placement, arm.layers, n_layers, seed),
+        critical=layers_of(placement, arm.critical, n_layers, seed),
+        sizing=Sizing(placement.rank, placement.alpha_over_r, budget),
     )
 
 
 def budget_of(placement: Placement, shapes) -> int | None:
     """The trainable parameters that every LoRA arm is to have; None for each arm its own rank."""
-    if placement.budget == "all":
-        everywhere = {lora.layer_of(name) for name in shapes}
-        return lora.count(
-            lora.make_plan(
-                shapes, Arm("all"), everywhere, (), placement.rank, None, placement.alpha_over_r
-            ),
-            shapes,
-        )
-    return None if placement.budget == "none" else int(placement.budget)
+    if placement.budget == "none":
+        return None
+    if placement.budget != "all":
+        return int(placement.budget)
+    everywhere = {lora.layer_of(name) for name in shapes}
+    sizing = Sizing(placement.rank, placement.alpha_over_r)
+    return lora.count(lora.make_plan(shapes, Arm("all"), layers=everywhere, sizing=sizing), shapes)

@@ -64,20 +64,18 @@ def holm(p_values) -> list[float]:
     """
     p_values = np.asarray(p_values, dtype=float)
     ascending = np.argsort(p_values, kind="stable")
-    adjusted = np.maximum.accumulate(p_values[ascending] * np.arange(len(p_values), 0, -1)).clip(
-        max=1
-    )
-    found = np.empty_like(adjusted)
-    found[ascending] = adjusted
-    return found.tolist()
+    times_left = p_values[ascending] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(times_left)
+    adjusted[ascending] = np.maximum.accumulate(times_left).clip(max=1)
+    return adjusted.tolist()
 
 
-def claim(found: dict, higher_is_better: bool) -> str | None:
+def claim(entry: dict, higher_is_better: bool) -> str | None:
     """ "better" or "worse", or None: a word only if the interval excludes zero, Holm's p is under 5
     % and all seeds agree in sign.
     """
-    low, high = found["low"], found["high"]
-    signs = np.sign(found["seeds"])
-    if low <= 0 <= high or found["p_holm"] >= ALPHA or not np.all(signs == signs[0]):
+    low, high = entry["low"], entry["high"]
+    signs = np.sign(entry["seeds"])
+    if low <= 0 <= high or entry["p_holm"] >= ALPHA or not np.all(signs == signs[0]):
         return None
     return "better" if (low > 0) == higher_is_better else "worse"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from eap import InputError
-from runs import opening
 from study.bakeoff import lora
 from study.bakeoff.settings import Settings
+from study.training.setup import open_for_training
 from summarization import corpus, examples, prompt
 from summarization.prompt import Template
 
@@ -38,14 +38,7 @@ def prepare(settings: Settings, inputs: dict):
 
     `inputs` are the entries of the run record. Raises InputError.
     """
-    model, tokenizer = opening.open_for_texts(
-        settings.model_path, settings.device.torch_dtype, "cpu"
-    )
-    length = prompt.row_length(settings.max_length, model.config, tokenizer, settings.model_path)
-    template = prompt.template(
-        tokenizer, settings.prompt, settings.instruction, generation=model.generation_config
-    )
-    prompt.record_in(tokenizer, template)  # so that the arm full tells
+    model, tokenizer, template, length = open_for_training(settings)
     room = length - template.n_fixed - prompt.MIN_ARTICLE_TOKENS
     if settings.max_new_tokens > room:
         raise InputError(

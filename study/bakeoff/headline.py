@@ -105,23 +105,23 @@ def difference(result: dict, name: str, reference: str, measure: str) -> Finding
 
 def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now, in a few words each."""
-    said, arms = [], result["arms"]
+    notes, arms = [], result["arms"]
     if result["n_texts"] < MIN_EXAMPLES:
-        said.append(f"{result['n_texts']} texts carry no claim")
+        notes.append(f"{result['n_texts']} texts carry no claim")
     if len(result["seeds"]) == 1:
         drawn = (
             f", random layers {layer_text(arms['random']['layers'])}" if one_draw(result) else ""
         )
-        said.append(f"one seed, so no spread over seeds{drawn}")
+        notes.append(f"one seed, so no spread over seeds{drawn}")
     swept = [name for name, arm in arms.items() if arm["sweep"]]
     if not swept:
-        said.append("learning rates not swept")
+        notes.append("learning rates not swept")
     edge = [name for name in swept if arms[name]["sweep"]["at_the_edge"]]
     if edge:
-        said.append(f"best rate at the edge of those tried: {named(edge, len(swept))}")
-    said += [line.split(":")[0] for line in same_layers(result)]
-    said += [line.split(":")[0] for line in off_budget(result)]
+        notes.append(f"best rate at the edge of those tried: {named(edge, len(swept))}")
+    notes += [line.split(":")[0] for line in same_layers(result)]
+    notes += [line.split(":")[0] for line in off_budget(result)]
     if below_chance(result):
-        said.append("every arm is below three random sentences in ROUGE-1")
-    said += [f"{name} left out" for name in result["left_out"]]
-    return tuple(said)
+        notes.append("every arm is below three random sentences in ROUGE-1")
+    notes += [f"{name} left out" for name in result["left_out"]]
+    return tuple(notes)

@@ -30,9 +30,8 @@ class Arm:
     modules: tuple[str, ...] = ()  # kinds, as `attn.c_attn` or `self_attn.q_proj`; empty: all
     rank: int | None = None  # with --budget none; None: --rank
     alpha_over_r: float | None = None  # None: --alpha_over_r
-    learning_rate: float | None = (
-        None  # the middle of its sweep; None: --learning_rate, or --full_learning_rate for full
-    )
+    # The middle of its sweep; None: --learning_rate, or --full_learning_rate for full.
+    learning_rate: float | None = None
     cost: str = "nothing"
     by_default: bool = True
 
@@ -132,16 +131,24 @@ def count(plan: Plan, shapes: dict[str, tuple[int, int]]) -> int:
     return sum(parameters(shapes[name], rank, plan.method) for name, rank in plan.ranks.items())
 
 
-def make_plan(
-    shapes, arm: Arm, layers, critical, rank: int, budget: int | None, alpha_over_r: float
-) -> Plan:
-    """The plan of an arm in `layers`, with `arm.boost` times the rank in `critical`; ranks meet
-    `budget` unless it is None.
+@dataclass(frozen=True)
+class Sizing:
+    """How large adapters are: rank and alpha / r of an arm that names none of its own, and the
+    trainable parameters that ranks are to meet; None: the ranks as they are.
+    """
+
+    rank: int
+    alpha_over_r: float
+    budget: int | None = None
+
+
+def make_plan(shapes, arm: Arm, *, layers, critical=(), sizing: Sizing) -> Plan:
+    """The plan of an arm in `layers`, with `arm.boost` times the rank in `critical`.
 
     alpha / r is the same in all of an arm; rsLoRA, whose scaling is alpha / sqrt(r), keeps one
-    alpha, that of its own rank.
+    alpha, that of its own rank. Raises InputError for modules that the model does not have.
     """
-    rank, alpha_over_r = arm.rank or rank, arm.alpha_over_r or alpha_over_r
+    rank, alpha_over_r = arm.rank or sizing.rank, arm.alpha_over_r or sizing.alpha_over_r
     kinds = kinds_of(shapes)
     if foreign := set(arm.modules) - set(kinds):
         raise InputError(
@@ -154,17 +161,17 @@ def make_plan(
         if layer_of(name) in set(layers) and kind_of(name) in (arm.modules or kinds)
     }
     weights = {name: arm.boost if layer_of(name) in set(critical) else 1.0 for name in chosen}
-    if budget is None:
+    if sizing.budget is None:
         ranks = {name: round(weight * rank) for name, weight in weights.items()}
     elif arm.method == "adalora":  # takes one rank for all, and needs one to give away
-        ranks = dict.fromkeys(
-            chosen, max(2, budget // sum(sum(shape) + 1 for shape in chosen.values()))
-        )
+        of_one_rank = sum(sum(shape) + 1 for shape in chosen.values())
+        ranks = dict.fromkeys(chosen, max(2, sizing.budget // of_one_rank))
     else:
-        ranks = ranks_for_budget(chosen, weights, budget, arm)
-    alphas = {
-        name: alpha_over_r * (rank if arm.method == "rslora" else r) for name, r in ranks.items()
-    }
+        ranks = ranks_for_budget(chosen, weights, sizing.budget, arm)
+    if arm.method == "rslora":
+        alphas = dict.fromkeys(ranks, alpha_over_r * rank)
+    else:
+        alphas = {name: alpha_over_r * own for name, own in ranks.items()}
     return Plan(arm.method, ranks, alphas)
 
 
@@ -177,19 +184,21 @@ def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
     these in the order of `spread`. Raises InputError if the budget is too small for that.
     """
     fixed = sum(parameters(shape, 0, arm.method) for shape in shapes.values())
-    due = (budget - fixed) / sum(weight * sum(shapes[name]) for name, weight in weights.items())
+    of_one_rank = {name: sum(shape) for name, shape in shapes.items()}
+    weighed = sum(weight * of_one_rank[name] for name, weight in weights.items())
+    due = (budget - fixed) / weighed  # ranks for a weight of 1
     ranks = {name: max(1, math.floor(due * weight + 1e-9)) for name, weight in weights.items()}
-    left = budget - fixed - sum(rank * sum(shapes[name]) for name, rank in ranks.items())
-    smallest = min(sum(shape) for shape in shapes.values())
+    left = budget - fixed - sum(rank * of_one_rank[name] for name, rank in ranks.items())
     place, kinds = spread([layer_of(name) for name in shapes]), kinds_of(shapes)
     evenly = sorted(ranks, key=lambda name: (kinds.index(kind_of(name)), place[layer_of(name)]))
-    while left >= smallest:
+    while left >= min(of_one_rank.values()):
         for name in sorted(evenly, key=lambda name: ranks[name] - due * weights[name]):
-            if sum(shapes[name]) <= left:
-                ranks[name], left = ranks[name] + 1, left - sum(shapes[name])
-    if left < 0 or (
-        left > TOLERANCE * budget and arm.method != "dora"
-    ):  # DoRA's real count stands in the table
+            if of_one_rank[name] <= left:
+                ranks[name] += 1
+                left -= of_one_rank[name]
+    # DoRA's real count stands in the table.
+    too_far = left > TOLERANCE * budget and arm.method != "dora"
+    if left < 0 or too_far:
         raise InputError(
             f"--budget {budget}: arm {arm.name} cannot meet it within {TOLERANCE:.1%}, "
             f"{budget - left} is the nearest; ask for more, or for none"
@@ -205,13 +214,15 @@ def spread(layers) -> dict[int, int]:
     """
     layers = sorted(set(layers))
     bits = len(layers).bit_length()
-    backwards = sorted(
-        range(len(layers)), key=lambda position: int(f"{position:0{bits}b}"[::-1], 2)
-    )
-    return {
-        layers[(position + len(layers) // 2) % len(layers)]: place
-        for place, position in enumerate(backwards)
-    }
+
+    def backwards(position: int) -> int:
+        return int(f"{position:0{bits}b}"[::-1], 2)
+
+    places = {}
+    for place, position in enumerate(sorted(range(len(layers)), key=backwards)):
+        layer = layers[(position + len(layers) // 2) % len(layers)]
+        places[layer] = place
+    return places
 
 
 def wrap(model, plan: Plan, total_steps: int):
@@ -297,12 +308,12 @@ def require_as_planned(wrapped, plan: Plan, shapes) -> None:
     """Compare wrapped modules, ranks, scalings and the number of trainable parameters with the plan
     (guard 8). Raises RuntimeError.
     """
-    found = read_back(wrapped)
-    if set(found) != set(plan.ranks):
+    wrapped_as = read_back(wrapped)
+    if set(wrapped_as) != set(plan.ranks):
         raise RuntimeError(
-            f"planned and wrapped modules differ: {sorted(set(found) ^ set(plan.ranks))[:4]}"
+            f"planned and wrapped modules differ: {sorted(set(wrapped_as) ^ set(plan.ranks))[:4]}"
         )
-    for name, (rank, scaling) in found.items():
+    for name, (rank, scaling) in wrapped_as.items():
         if rank != plan.ranks[name]:
             raise RuntimeError(f"{name}: planned rank {plan.ranks[name]}, found {rank}")
         # AdaLoRA divides by the rank that is left, in its forward pass: its scaling is alpha
@@ -311,8 +322,8 @@ def require_as_planned(wrapped, plan: Plan, shapes) -> None:
             raise RuntimeError(f"{name}: planned scaling {planned}, found {scaling}")
     if trainable_parameters(wrapped) != count(plan, shapes):
         raise RuntimeError(
-            f"planned {count(plan, shapes)} trainable parameters, found "
-            f"{trainable_parameters(wrapped)}"
+            f"planned {count(plan, shapes)} trainable parameters, "
+            f"found {trainable_parameters(wrapped)}"
         )
 
 
@@ -325,14 +336,12 @@ def save_adapter(wrapped, folder, base: str) -> None:
     from runs.disk import read_json, write_json
 
     wrapped.peft_config["default"].base_model_name_or_path = base
-    with (
-        warnings.catch_warnings()
-    ):  # AdaLoRA may leave a module no rank at all, which peft takes for a lost shard
+    with warnings.catch_warnings():
+        # AdaLoRA may leave a module no rank at all, which peft takes for a lost shard.
         warnings.filterwarnings("ignore", ".*LoRA tensor.s. have invalid shape")
         wrapped.save_pretrained(folder, save_embedding_layers=False)
     (Path(folder) / "README.md").unlink(missing_ok=True)  # peft's empty model card
     config = read_json(Path(folder) / "adapter_config.json")
-    config["target_modules"] = sorted(
-        config["target_modules"]
-    )  # peft keeps a set, in another order each run
+    # peft keeps a set, in another order each run
+    config["target_modules"] = sorted(config["target_modules"])
     write_json(Path(folder) / "adapter_config.json", config)

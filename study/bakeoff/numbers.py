@@ -58,24 +58,25 @@ def summarise(trials: list[tuple], sweeps: dict, seed: int) -> dict:
     """
     table = {}
     for name, values in values_of(trials).items():
-        mine = [(trial, metrics) for trial, metrics, _ in trials if trial.arm.name == name]
-        (first, metrics), plan = mine[0], mine[0][0].plan
-        table[name] = {
-            "method": first.arm.method,
-            "placement": first.arm.placement,
-            "cost_of_choice": first.arm.cost,
-            "seeds": [trial.seed for trial, _ in mine],
-            "layers": [trial.plan.layers if trial.plan else None for trial, _ in mine],
+        of_arm = [(trial, metrics) for trial, metrics, _ in trials if trial.arm.name == name]
+        first, metrics = of_arm[0]
+        arm, plan = first.arm, first.plan
+        entry = {
+            "method": arm.method,
+            "placement": arm.placement,
+            "cost_of_choice": arm.cost,
+            "seeds": [trial.seed for trial, _ in of_arm],
+            "layers": [trial.plan.layers if trial.plan else None for trial, _ in of_arm],
             "learning_rate": metrics["learning_rate"],
             "sweep": sweeps.get(name),
             "ranks": sorted(set(plan.ranks.values())) if plan else None,
-            "trainable": [metrics["trainable"] for _, metrics in mine],
+            "trainable": [metrics["trainable"] for _, metrics in of_arm],
             "trainable_percent": metrics["trainable_percent"],
-            **{
-                measure: mean_interval(found.mean(0), seed) | {"seeds": found.mean(1).tolist()}
-                for measure, found in values.items()
-            },
         }
+        for measure, by_seed in values.items():
+            interval = mean_interval(by_seed.mean(0), seed)
+            entry[measure] = interval | {"seeds": by_seed.mean(1).tolist()}
+        table[name] = entry
     return table
 
 
@@ -101,24 +102,28 @@ def differences(trials: list[tuple], seed: int) -> dict:
     None where no word is possible: where even the smallest p of every member of the family leaves
     Holm's p at 5 % or more, as with few texts or no difference at all.
     """
-    values, found = values_of(trials), {}
+    values, table = values_of(trials), {}
     for reference in [name for name in REFERENCES if name in values]:
-        found[reference] = {}
+        others = {name: measures for name, measures in values.items() if name != reference}
+        table[reference] = {}
         for measure in COMPARED:
-            theirs = values[reference][measure.name]
+            reference_values = values[reference][measure.name]
             family = {
-                name: comparison.paired(mine[measure.name], theirs, seed)
-                for name, mine in values.items()
-                if name != reference
+                name: comparison.paired(measures[measure.name], reference_values, seed)
+                for name, measures in others.items()
             }
-            p_holm, best = (
-                comparison.holm([entry[p] for entry in family.values()])
-                for p in ("p", "p_smallest")
-            )
-            for entry, adjusted, smallest in zip(family.values(), p_holm, best, strict=True):
-                entry["p_holm"] = adjusted
-                if smallest >= comparison.ALPHA:
-                    entry["detectable"] = None
-                entry["claim"] = comparison.claim(entry, measure.higher_is_better is True)
-            found[reference][measure.name] = family
-    return found
+            corrected(family, measure)
+            table[reference][measure.name] = family
+    return table
+
+
+def corrected(family: dict[str, dict], measure: Measure) -> None:
+    """Add Holm's p and the claim to the differences of one family; see `differences`."""
+    entries = list(family.values())
+    p_holm = comparison.holm([entry["p"] for entry in entries])
+    least = comparison.holm([entry["p_smallest"] for entry in entries])
+    for entry, adjusted, smallest in zip(entries, p_holm, least, strict=True):
+        entry["p_holm"] = adjusted
+        if smallest >= comparison.ALPHA:
+            entry["detectable"] = None
+        entry["claim"] = comparison.claim(entry, measure.higher_is_better is True)

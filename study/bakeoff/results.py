@@ -66,11 +66,11 @@ def of_trials(finished: list[Finished], data: Data, plan: Plan) -> dict:
     """The content of bakeoff.json: all arms with intervals, baselines, paired differences."""
     placement, rows = plan.placement, data.rows
     seed = placement.seed
-    known = [(each.trial, each.metrics, each.texts) for each in finished]
-    firsts = first_trials([each.trial for each in finished])
+    known = [(run.trial, run.metrics, run.texts) for run in finished]
+    firsts = first_trials([run.trial for run in finished])
     baselines = quality.yardsticks(rows, seed)
     quality.measure(baselines, list(rows["article"]), list(rows["highlights"]))
-    written = [[row["summary"] for row in each.texts] for each in finished]
+    written = [[row["summary"] for row in run.texts] for run in finished]
     written += [baseline.texts for baseline in baselines]
     made = {
         "format": 1,
@@ -103,7 +103,7 @@ def intervals(values: dict, seed: int) -> dict:
 def costs(finished: list[Finished], placement: Placement) -> dict[str, Cost]:
     """{arm: what it cost}."""
     made = {}
-    for name, first in first_trials([each.trial for each in finished]).items():
-        run_records = [each.record for each in finished if each.trial.arm.name == name]
+    for name, first in first_trials([run.trial for run in finished]).items():
+        run_records = [run.record for run in finished if run.trial.arm.name == name]
         made[name] = cost(placement, first.arm, run_records, sweep_seconds(first))
     return made

@@ -6,6 +6,7 @@ import numpy as np
 
 from study.bakeoff.lora import TOLERANCE
 from study.bakeoff.numbers import COMPARED, MEASURES, SPOKEN, Cost, Measure
+from study.findings import fixed
 
 
 def lines(result: dict, costs: dict[str, Cost]) -> list[str]:
@@ -41,16 +42,16 @@ def lines(result: dict, costs: dict[str, Cost]) -> list[str]:
 
 
 def _cost_row(arm: dict, cost: Cost) -> str:
-    ranks = (
-        "-"
-        if not arm["ranks"]
-        else "-".join(str(rank) for rank in sorted({arm["ranks"][0], arm["ranks"][-1]}))
-    )
+    ranks = "-"
+    if arm["ranks"]:
+        ends = sorted({arm["ranks"][0], arm["ranks"][-1]})
+        ranks = "-".join(map(str, ends))
     rate = f"{arm['learning_rate']:.2g}" if arm["learning_rate"] else "-"
     choice = "no record" if cost.choice_seconds is None else f"{cost.choice_seconds:.0f}"
     return (
-        f"{layer_text(arm['layers']):<10}{int(np.mean(arm['trainable'])):>12,}{arm['trainable_percent']:>7.2f}{ranks:>7}{rate:>9}"
-        f"{cost.train_seconds:>9.0f}{cost.sweep_seconds:>9.0f}{choice:>10}{cost.peak_gb:>9.2f}"
+        f"{layer_text(arm['layers']):<10}{int(np.mean(arm['trainable'])):>12,}"
+        f"{arm['trainable_percent']:>7.2f}{ranks:>7}{rate:>9}{cost.train_seconds:>9.0f}"
+        f"{cost.sweep_seconds:>9.0f}{choice:>10}{cost.peak_gb:>9.2f}"
     )
 
 
@@ -59,14 +60,11 @@ def _width(measure: Measure) -> int:
     return 25 if measure in COMPARED else 9
 
 
-def _number(measure: Measure, found: dict | None) -> str:
-    if found is None:
-        return "-"
-    digits = 3 if measure.name == "nll_nats" else 1
-    interval = (
-        f" [{found['low']:.{digits}f}, {found['high']:.{digits}f}]" if measure in COMPARED else ""
-    )
-    return f"{found['mean']:.{digits}f}{interval}"
+def _number(measure: Measure, interval: dict | None) -> str:
+    places = 3 if measure.name == "nll_nats" else 1
+    if interval is None or measure in COMPARED:
+        return fixed(interval, places)
+    return f"{interval['mean']:.{places}f}"
 
 
 def layer_text(layers: list) -> str:
@@ -84,49 +82,52 @@ def sentences(result: dict) -> list[str]:
     """What may be said: of the sweeps; per arm and reference, in the measures of SPOKEN, a claim
     where `comparison.claim` allows one.
     """
-    n_seeds = len(result["seeds"])
-    said = [
-        f"Intervals are over {result['n_texts']} texts, for "
-        f"{'this one seed' if n_seeds == 1 else f'these {n_seeds} seeds'}: "
-        + (
-            "there is no interval over seeds."
-            if n_seeds == 1
-            else "seeds are shown as points, they are too few for an interval."
-        )
-    ]
-    swept = [name for name, arm in result["arms"].items() if arm["sweep"]]
+    arms = result["arms"]
+    swept = [name for name, arm in arms.items() if arm["sweep"]]
+    lines = [_seeds_sentence(len(result["seeds"]), result["n_texts"])]
     if not swept:
-        said.append("Learning rates were not swept: an arm that loses may have had the wrong one.")
-    said += [*same_layers(result), *one_draw(result)]
-    edge = [name for name in swept if result["arms"][name]["sweep"]["at_the_edge"]]
+        lines.append("Learning rates were not swept: an arm that loses may have had the wrong one.")
+    lines += [*same_layers(result), *one_draw(result)]
+    edge = [name for name in swept if arms[name]["sweep"]["at_the_edge"]]
     if edge:
-        said.append(
-            f"The best learning rate is the lowest or highest tried of {', '.join(edge)}: a "
-            "better one may lie beyond it."
+        lines.append(
+            f"The best learning rate is the lowest or highest tried of {', '.join(edge)}: a better "
+            "one may lie beyond it."
         )
-    said += [*off_budget(result), *below_chance(result)]
+    lines += [*off_budget(result), *below_chance(result)]
+    spoken = [measure for measure in COMPARED if measure.name in SPOKEN]
     for reference, measures in result["differences"].items():
-        for measure in (measure for measure in COMPARED if measure.name in SPOKEN):
-            said += [
-                _sentence(name, reference, measure, found)
-                for name, found in measures[measure.name].items()
-            ]
-    return said
+        for measure in spoken:
+            for name, difference in measures[measure.name].items():
+                lines.append(_sentence(f"{name} against {reference}", measure, difference))
+    return lines
 
 
-def _sentence(name: str, reference: str, measure: Measure, found: dict) -> str:
-    power = (
-        "too few texts differ for any word"
-        if found["detectable"] is None
-        else (
-            "smallest difference that one test would detect, before Holm's correction: "
-            f"{found['detectable']:.2g}"
+def _seeds_sentence(n_seeds: int, n_texts: int) -> str:
+    """What intervals are over."""
+    if n_seeds == 1:
+        return (
+            f"Intervals are over {n_texts} texts, for this one seed: there is no interval over "
+            "seeds."
         )
-    )
     return (
-        f"{name} against {reference}, {measure.label}: {found['claim'] or 'no difference shown'}: "
-        f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], Holm p "
-        f"{found['p_holm']:.3f}; {power}"
+        f"Intervals are over {n_texts} texts, for these {n_seeds} seeds: seeds are shown as "
+        "points, they are too few for an interval."
+    )
+
+
+def _sentence(arms: str, measure: Measure, difference: dict) -> str:
+    """`early against all, ROUGE-1: worse: -1.500 [-2.5, -0.5], ...`."""
+    power = "too few texts differ for any word"
+    if difference["detectable"] is not None:
+        power = (
+            "smallest difference that one test would detect, before Holm's correction: "
+            f"{difference['detectable']:.2g}"
+        )
+    return (
+        f"{arms}, {measure.label}: {difference['claim'] or 'no difference shown'}: "
+        f"{difference['mean']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}], Holm p "
+        f"{difference['p_holm']:.3f}; {power}"
     )
 
 
@@ -161,18 +162,18 @@ def off_budget(result: dict) -> list[str]:
     """A sentence for every adapter arm that is further from the budget than the others may be
     (guard 8).
     """
-    budget, said = result["budget_parameters"], []
+    budget, lines = result["budget_parameters"], []
     for name, arm in result["arms"].items():
         if budget is None or arm["method"] in ("none", "full"):
             continue
         furthest = max(arm["trainable"], key=lambda trainable: abs(trainable - budget))
         if abs(furthest / budget - 1) > TOLERANCE:
-            said.append(
+            lines.append(
                 f"{name} has {furthest:,} trainable parameters, {furthest / budget - 1:+.1%} off "
                 f"the budget of {budget:,}: its size differs from the other arms', not its method "
                 "or placement alone."
             )
-    return said
+    return lines
 
 
 def below_chance(result: dict) -> list[str]:

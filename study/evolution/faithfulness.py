@@ -15,6 +15,7 @@ from eap.random_circuits import uniform
 from eap.resampling import interval, resample
 from study.faithfulness import numbers as faithfulness
 from study.faithfulness.numbers import excludes_zero
+from study.findings import fixed
 
 OWN, FINAL = "own", "final"
 MEANS_NOTHING = "f means nothing: the interval of what it divides by includes zero"
@@ -104,7 +105,7 @@ def sentences(numbers: dict) -> list[str]:
     lines = []
     for metric, rows in numbers["metrics"].items():
         lines += [
-            f"Corrupting the input changes {metric} of {row['name']} by {words(row['effect'], 4)}, "
+            f"Corrupting the input changes {metric} of {row['name']} by {fixed(row['effect'], 4)}, "
             "which includes zero: its f means nothing."
             for row in rows
             if not meaningful(row)
@@ -139,15 +140,7 @@ def gap_sentence(rows: list[dict], examples: int) -> str:
 def at(row: dict, name: str) -> str:
     """`0.812 [0.790, 0.834] at C_step0`, and that it means nothing where that is so."""
     without = "" if meaningful(row) else f" ({MEANS_NOTHING})"
-    return f"{words(row[name])} at {row['name']}{without}"
-
-
-def words(interval: dict | None, places: int = 3) -> str:
-    """`0.812 [0.790, 0.834]`, or a dash for what is undefined."""
-    if interval is None:
-        return "-"
-    mean, low, high = interval["mean"], interval["low"], interval["high"]
-    return f"{mean:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+    return f"{fixed(row[name])} at {row['name']}{without}"
 
 
 def table(numbers: dict) -> list[str]:
@@ -171,6 +164,6 @@ def _cells(row: dict) -> str:
     random, drawn = row["random"], "-"
     if random:
         drawn = f"{random['low']:.3f} to {random['high']:.3f}"
-    numbers = [f"{words(row[name]):>24}" for name in (OWN, FINAL, "own_minus_final")]
+    numbers = [f"{fixed(row[name]):>24}" for name in (OWN, FINAL, "own_minus_final")]
     without = "" if meaningful(row) else f"  {MEANS_NOTHING}"
     return f"{''.join(numbers)}{drawn:>18}{without}"

@@ -214,21 +214,21 @@ def layers_words(noise: dict | None) -> str:
 
 def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
-    said = []
+    notes = []
     if result["settings_that_differ"]:
-        said.append(f"the circuits differ in {', '.join(result['settings_that_differ'])}")
+        notes.append(f"the circuits differ in {', '.join(result['settings_that_differ'])}")
     if few(result):
-        said.append(f"{result['examples']} examples carry no claim")
+        notes.append(f"{result['examples']} examples carry no claim")
     if no_noise(result):
-        said.append("noise unknown: it needs scores of several examples, and --resamples")
+        notes.append("noise unknown: it needs scores of several examples, and --resamples")
     faithfulness = result.get("faithfulness")
     if not faithfulness:
-        return (*said, "no faithfulness: give --training and --pairs")
+        return (*notes, "no faithfulness: give --training and --pairs")
     for metric, rows in faithfulness["metrics"].items():
         steps = [at(row) for row in rows if not meaningful(row)]
         if steps:
-            said.append(
+            notes.append(
                 f"f by {metric} undefined at step {', '.join(steps)} (corruption has no clear "
                 "effect)"
             )
-    return tuple(said)
+    return tuple(notes)

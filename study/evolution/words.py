@@ -6,6 +6,7 @@ Plain data in, lines out.
 from eap import MIN_EXAMPLES
 from eap.resampling import FALSE_DISCOVERY
 from study.evolution.numbers import KINDS
+from study.findings import fixed
 
 PRINTED = 12  # edges in the printed table of those that moved; the file has all
 KINDS_OF_SET = {
@@ -186,7 +187,7 @@ def _similarity_lines(result: dict) -> list[str]:
     later = "" if arrived == stays else f", leaves again, and stays from {stays} on"
     arrives = (
         "Two extractions of the last checkpoint on resampled examples have "
-        f"{floor['mean']:.3f} [{floor['low']:.3f}, {floor['high']:.3f}]: the circuit arrives "
+        f"{fixed(floor)}: the circuit arrives "
         f"inside the noise floor of extractions on new examples at {arrived}{later}"
         f"{_arrival_words(result)}."
     )

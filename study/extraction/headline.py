@@ -143,20 +143,20 @@ def needed_findings(stability: dict | None) -> list[Finding]:
 
 def cautions(about: dict) -> tuple[str, ...]:
     """What a reader of the circuit must know now."""
-    said, gap, bootstrap = [], gap_of(about), about.get("bootstrap")
+    notes, gap, bootstrap = [], gap_of(about), about.get("bootstrap")
     if gap is not None and gap > GAP_LIMIT:
-        said.append(f"completeness gap {100 * gap:.2g} % (limit {100 * GAP_LIMIT:g} %)")
+        notes.append(f"completeness gap {100 * gap:.2g} % (limit {100 * GAP_LIMIT:g} %)")
     if bootstrap is None:
-        said.append("nothing is known of its stability: it takes two examples and --resamples")
+        notes.append("nothing is known of its stability: it takes two examples and --resamples")
     elif bootstrap["examples"] < MIN_EXAMPLES:
-        said.append(f"{bootstrap['examples']} examples carry no claim")
+        notes.append(f"{bootstrap['examples']} examples carry no claim")
     elif not bootstrap["stable"]:
         floor = bootstrap["noise_floor"]["mean"]
-        said.append(f"not stable (Jaccard of two resamples {floor:.2f})")
+        notes.append(f"not stable (Jaccard of two resamples {floor:.2f})")
     until = about.get("until_stable")
     if until and not until["reached"]:
-        said.append(f"the {until['pairs']} pairs ended before it was stable")
-    return tuple(said)
+        notes.append(f"the {until['pairs']} pairs ended before it was stable")
+    return tuple(notes)
 
 
 def shared_cautions(circuits: Mapping[str, Mapping]) -> tuple[str, ...]:
@@ -168,9 +168,9 @@ def shared_cautions(circuits: Mapping[str, Mapping]) -> tuple[str, ...]:
         "stability not known": lambda about: about.get("bootstrap") is None,
         "not stable": lambda about: (about.get("bootstrap") or {}).get("stable") is False,
     }
-    said = []
+    notes = []
     for words, holds in warned.items():
         names = [name for name, about in circuits.items() if holds(about)]
         if names:
-            said.append(f"{words}: {named(names, len(circuits))}")
-    return tuple(said)
+            notes.append(f"{words}: {named(names, len(circuits))}")
+    return tuple(notes)

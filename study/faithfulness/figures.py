@@ -159,11 +159,11 @@ def _others(axis, result, numbers) -> None:
             f"{cell['circuit']} in {cell['model']}{found_there}",
         )
     title = "Causal control" + (" and cross-faithfulness" if numbers["cross"] else "")
-    if found := result["compared"]:
-        floors = [floor["mean"] for floor in found["noise_floors"].values() if floor]
+    if compared := result["compared"]:
+        floors = [floor["mean"] for floor in compared["noise_floors"].values() if floor]
         shown = f", noise floor {min(floors):.2f}" if floors else ""
         title += (
-            f"\nJaccard of the two circuits {found['jaccard_edges']:.2f} (chance "
-            f"{found['chance']:.2f}{shown})"
+            f"\nJaccard of the two circuits {compared['jaccard_edges']:.2f} (chance "
+            f"{compared['chance']:.2f}{shown})"
         )
     axis.set_title(title, fontsize=8)

@@ -215,9 +215,9 @@ def paired_f(subject: str, row: dict, other: str, *, note: str = "") -> Finding:
 
 def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
-    said = []
+    notes = []
     if result["examples"] < MIN_EXAMPLES:
-        said.append(f"{result['examples']} examples carry no claim")
+        notes.append(f"{result['examples']} examples carry no claim")
     undefined = []
     for metric, numbers in result["metrics"].items():
         if not excludes_zero(numbers["change"]):
@@ -229,12 +229,12 @@ def cautions(result: dict) -> tuple[str, ...]:
         ]
     if undefined:
         where = ", ".join(dict.fromkeys(undefined))
-        said.append(f"f undefined by {where} (corruption has no clear effect)")
+        notes.append(f"f undefined by {where} (corruption has no clear effect)")
     unstable = [
         f"{name} ({about['noise_floor']['mean']:.2f})"
         for name, about in result["found_on"].items()
         if about["noise_floor"] and about["noise_floor"]["mean"] <= STABLE
     ]
     if unstable:
-        said.append(f"not stable by Jaccard of two resamples: {', '.join(unstable)}")
-    return tuple(said)
+        notes.append(f"not stable by Jaccard of two resamples: {', '.join(unstable)}")
+    return tuple(notes)

@@ -9,6 +9,7 @@ from eap.circuit import Circuit
 from eap.selection import FRACTIONS, prune
 from study.faithfulness import numbers as faithfulness
 from study.faithfulness.words import by_words
+from study.findings import fixed
 from study.overlap import chance, jaccard
 
 COMPARED = "compared circuit"  # what its entries are called
@@ -106,11 +107,11 @@ def sentences(about: dict, metrics: dict) -> list[str]:
         else:
             lines.append(f"  {metric}: f of the first is {by_words(rows, 'higher', 'lower')}")
     for circuit in (first, second):
-        if floor := circuit["noise_floor"]:
+        floor = circuit["noise_floor"]
+        if floor:
             lines.append(
-                f"  {circuit['name']}: two resamples of its {circuit['examples']} examples "
-                f"overlap by {floor['mean']:.3f} [{floor['low']:.3f}, "
-                f"{floor['high']:.3f}]{_cost(circuit)}"
+                f"  {circuit['name']}: two resamples of its {circuit['examples']} examples overlap "
+                f"by {fixed(floor)}{_cost(circuit)}"
             )
     row = next(row for row in about["agreement"] if row["fraction"] == 0.05)
     lines.append(

@@ -1,6 +1,7 @@
 """The figure of two methods side by side: plain numbers in, a matplotlib Figure out."""
 
 from eap.style import COLOURS, subplots
+from study.drawing import columns
 from study.faithfulness.methods import COMPARED, way
 from study.faithfulness.numbers import supports_claim
 from study.stability.figures import legend
@@ -111,9 +112,9 @@ def _enough(axis, about, names) -> None:
         known = {"label": name, "marker": style[0], "ls": style[1:]}
         for rows, look in ((curve["points"], known), (curve["ahead"], {"ls": ":"})):
             n = [row["examples"] for row in rows]
-            low, high, mean = ([row[key] for row in rows] for key in ("low", "high", "mean"))
-            axis.fill_between(n, low, high, color=COLOURS[colour], alpha=0.12, lw=0)
-            axis.plot(n, mean, **look, color=COLOURS[colour])
+            overlap = columns(rows)
+            axis.fill_between(n, overlap.low, overlap.high, color=COLOURS[colour], alpha=0.12, lw=0)
+            axis.plot(n, overlap.mean, **look, color=COLOURS[colour])
         axis.axhline(curve["goal"], color=COLOURS["text"], lw=0.8)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")

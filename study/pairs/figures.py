@@ -1,8 +1,7 @@
 """The figure of salience.json: which sentences are salient, and what became of the rows."""
 
-import numpy as np
-
 from eap import style
+from study.drawing import columns
 from summarization import corpus
 
 
@@ -26,12 +25,10 @@ def _positions(axis, summary):
         ("picked_percent", "picked by the oracle (% of articles)", "highlight", "o"),
         ("salience", "ROUGE with the highlights (mean of 1 and 2, F1, %)", "base", "s"),
     )
-    for key, label, colour, marker in series:
-        mean = np.array([row[key]["mean"] for row in table])
-        low = np.array([row[key]["low"] for row in table])
-        high = np.array([row[key]["high"] for row in table])
-        axis.plot(x, mean, marker=marker, color=style.COLOURS[colour], label=label)
-        axis.fill_between(x, low, high, color=style.COLOURS[colour], alpha=0.2, linewidth=0)
+    for key, label, colour_name, marker in series:
+        shown, colour = columns(row[key] for row in table), style.COLOURS[colour_name]
+        axis.plot(x, shown.mean, marker=marker, color=colour, label=label)
+        axis.fill_between(x, shown.low, shown.high, color=colour, alpha=0.2, linewidth=0)
     axis.set_xlabel(
         f"sentence of the article (n = {table[0]['salience']['n']} at 1, "
         f"{table[-1]['salience']['n']} at {x[-1]})"

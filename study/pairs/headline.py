@@ -46,11 +46,11 @@ def findings(result: dict) -> tuple[Finding, ...]:
 
 def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the pairs must know now."""
-    said = [f"{count} rows dropped: {reason}" for reason, count in result["dropped"].items()]
+    notes = [f"{count} rows dropped: {reason}" for reason, count in result["dropped"].items()]
     if result["truncated"]:
-        said.append(f"{result['truncated']:,} articles were shortened to fit")
+        notes.append(f"{result['truncated']:,} articles were shortened to fit")
     if result["control_short"]:
         short = f"the control replaces less than the corruption in {result['control_short']} rows"
         empty = result["control_empty"]
-        said.append(f"{short}, nothing in {empty}" if empty else short)
-    return (*said, *words.sentences(result["rouge_words"]))
+        notes.append(f"{short}, nothing in {empty}" if empty else short)
+    return (*notes, *words.sentences(result["rouge_words"]))

@@ -72,13 +72,12 @@ def by_position(examples, seed: int) -> list[dict]:
             break
         salience = [example.salience[position] for example in reaching]
         picked = [100.0 * (position in example.salient) for example in reaching]
-        table.append(
-            {
-                "position": position + 1,
-                "salience": mean_interval(salience, seed),
-                "picked_percent": mean_interval(picked, seed),
-            }
-        )
+        row = {
+            "position": position + 1,
+            "salience": mean_interval(salience, seed),
+            "picked_percent": mean_interval(picked, seed),
+        }
+        table.append(row)
     return table
 
 

@@ -1,8 +1,7 @@
 """The figure of rouge.json: each ROUGE of each system."""
 
-import numpy as np
-
 from eap import style
+from study.drawing import columns
 from study.quality.numbers import REFERENCE, ROUGE_LABELS
 from summarization import corpus
 
@@ -15,10 +14,7 @@ def figure(result: dict):
     made, axes = style.subplots(1, 4, figsize=(11, 1.2 + 0.36 * len(table)), sharey=True)
     colours = _colours(table)
     for axis, (name, title) in zip(axes, ROUGE_LABELS.items(), strict=True):
-        mean, low, high = (
-            np.array([entry[name][part] for entry in table.values()])
-            for part in ("mean", "low", "high")
-        )
+        mean, low, high = columns(entry[name] for entry in table.values())
         bars = axis.barh(
             range(len(table)),
             mean,
@@ -47,9 +43,6 @@ def figure(result: dict):
 def _colours(table: dict[str, dict]) -> list[str]:
     """The first model in the base's colour, the others in the fine-tuned one's, yardsticks grey."""
     models = [label for label, entry in table.items() if entry["kind"] == "model"]
-    return [
-        style.COLOURS[
-            "random" if label not in models else "base" if label == models[0] else "finetuned"
-        ]
-        for label in table
-    ]
+    names = dict.fromkeys(table, "random") | dict.fromkeys(models, "finetuned")
+    names |= dict.fromkeys(models[:1], "base")
+    return [style.COLOURS[names[label]] for label in table]

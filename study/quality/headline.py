@@ -100,9 +100,9 @@ def difference(systems: dict, name: str, first: str, measure: str) -> Finding | 
 
 def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
-    said, models = [], models_of(result)
+    notes, models = [], models_of(result)
     if result["n"] < MIN_EXAMPLES:
-        said.append(f"{result['n']} articles carry no claim")
+        notes.append(f"{result['n']} articles carry no claim")
     lead = result["systems"].get(BASELINE)
     if lead:
         below = [
@@ -111,15 +111,15 @@ def cautions(result: dict) -> tuple[str, ...]:
             if result["systems"][name]["rouge1"]["high"] < lead["rouge1"]["low"]
         ]
         if below and result["n"] >= MIN_EXAMPLES:
-            said.append(f"below {BASELINE} in ROUGE-1: {', '.join(below)}")
+            notes.append(f"below {BASELINE} in ROUGE-1: {', '.join(below)}")
     cut = [f"{name} {count:,}" for name, count in result["truncated"].items() if count]
     if cut:
-        said.append(f"articles cut to fit: {', '.join(cut)}")
+        notes.append(f"articles cut to fit: {', '.join(cut)}")
     without = [
         f"{name} {result['n'] - entry['n']}"
         for name in models
         if (entry := result["systems"][name].get("nll_nats")) and entry["n"] < result["n"]
     ]
     if without:
-        said.append(f"NLL leaves out highlights that do not fit: {', '.join(without)}")
-    return (*said, *words.sentences(result["rouge_words"]))
+        notes.append(f"NLL leaves out highlights that do not fit: {', '.join(without)}")
+    return (*notes, *words.sentences(result["rouge_words"]))

@@ -98,11 +98,15 @@ def summarise(systems: list[System], seed: int) -> dict[str, dict]:
 
 def difference(values: np.ndarray, others: np.ndarray, seed: int) -> dict:
     """The mean paired difference with its interval, and what may be claimed of it."""
-    found = _mean(values - others, seed)
-    if found is None:
+    interval = _mean(values - others, seed)
+    if interval is None:
         return {"claim": None}
-    word = "higher" if found["low"] > 0 else "lower" if found["high"] < 0 else None
-    return found | {"claim": word if found["n"] >= MIN_EXAMPLES else None}
+    claim = None
+    if interval["n"] >= MIN_EXAMPLES and interval["low"] > 0:
+        claim = "higher"
+    elif interval["n"] >= MIN_EXAMPLES and interval["high"] < 0:
+        claim = "lower"
+    return interval | {"claim": claim}
 
 
 def _mean(values: np.ndarray, seed: int) -> dict | None:
@@ -122,9 +126,8 @@ def load_metric(name: str):
 
     try:
         return evaluate.load(name)
-    except (
-        Exception
-    ) as error:  # the Hub's, the network's and the metric's own errors have no common kind
+    # The Hub's, the network's and the metric's own errors have no common kind.
+    except Exception as error:
         reason = str(error).split("\n")[0]
         raise InputError(
             f"--metrics {name}: expected a metric that `evaluate` can load (its code is on the "
@@ -145,13 +148,11 @@ def further(metric, name: str, systems: list[System], references: list[str]) -> 
         options = {"tokenizer": lambda text: words.words(text, kind, stem=not english)}
     table = {}
     for system in systems:
-        found = metric.compute(predictions=system.texts, references=references, **options)
-        for key, value in found.items():
+        computed = metric.compute(predictions=system.texts, references=references, **options)
+        table[system.label] = {}
+        for key, value in computed.items():
             if isinstance(value, list) and len(value) == len(references):
                 system.values[f"{name}_{key}"] = np.array(value, dtype=float)
-        table[system.label] = {
-            key: float(value)
-            for key, value in found.items()
-            if isinstance(value, int | float | np.number)
-        }
+            elif isinstance(value, int | float | np.number):
+                table[system.label][key] = float(value)
     return table

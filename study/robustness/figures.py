@@ -1,9 +1,12 @@
 """Figures of robustness.json: plain numbers in, a matplotlib Figure out."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from eap import MIN_EXAMPLES
 from eap.style import COLOURS, SEQUENTIAL, subplots
+from study.drawing import columns
 
 
 def overlap(result: dict):
@@ -20,54 +23,61 @@ def overlap(result: dict):
     return figure
 
 
-def _bars(axis, result) -> None:
-    bars = []
-    for row in result["circuits"]:
-        if about := row["bootstrap"]:
-            noise = about["noise_floor"]
-            word = "stable, " if about["stable"] else "not stable, "
-            label = (
-                f"{row['name']}, resampled\n({word if about['examples'] >= MIN_EXAMPLES else ''}n "
-                f"= {about['examples']})"
-            )
-            bars.append(
-                (label, noise["mean"], (noise["low"], noise["high"]), COLOURS["noise"], None, None)
-            )
-    for row in result["pairs"]:
-        test = row["different"]
-        told = f"\n(p = {test['p']:.3f}, n = {test['examples']})" if test else ""
-        span = (row["low"], row["high"]) if row["low"] is not None else None
-        swapped = 1 - test["null"]["mean"] if test else None
-        bars.append(
-            (
-                f"{row['a']}\nand {row['b']}{told}",
-                row["jaccard_edges"],
-                span,
-                COLOURS["circuit"],
-                row["chance"]["mean"],
-                swapped,
-            )
-        )
+class Bar(NamedTuple):
+    """An overlap: its label, its interval, what chance gives, and what swapped models give."""
+
+    label: str
+    value: float
+    colour: str
+    interval: tuple[float, float] | None = None
+    chance: float | None = None
+    swapped: float | None = None
+
+
+def _itself(row: dict) -> Bar:
+    """A circuit's overlap with itself on resampled examples."""
+    about = row["bootstrap"]
+    noise, word = about["noise_floor"], ""
+    if about["examples"] >= MIN_EXAMPLES:
+        word = "stable, " if about["stable"] else "not stable, "
+    label = f"{row['name']}, resampled\n({word}n = {about['examples']})"
+    return Bar(label, noise["mean"], COLOURS["noise"], (noise["low"], noise["high"]))
+
+
+def _pair(row: dict) -> Bar:
+    """The overlap of two circuits."""
+    test, interval = row["different"], None
+    if row["low"] is not None:
+        interval = (row["low"], row["high"])
+    label, swapped = f"{row['a']}\nand {row['b']}", None
+    if test:
+        label += f"\n(p = {test['p']:.3f}, n = {test['examples']})"
+        swapped = 1 - test["null"]["mean"]
+    chance = row["chance"]["mean"]
+    return Bar(label, row["jaccard_edges"], COLOURS["circuit"], interval, chance, swapped)
+
+
+def _bars(axis, result: dict) -> None:
+    """A bar for each circuit with itself, and for every two circuits."""
+    bars = [_itself(row) for row in result["circuits"] if row["bootstrap"]]
+    bars += [_pair(row) for row in result["pairs"]]
     marks = {}
-    for place, (_, value, span, colour, chance, swapped) in enumerate(bars):
-        axis.barh(place, value, color=colour, height=0.6)
-        if span:
+    for place, bar in enumerate(bars):
+        axis.barh(place, bar.value, color=bar.colour, height=0.6)
+        if bar.interval:
             marks["95 % of resamples"] = axis.plot(
-                span, (place, place), color=COLOURS["text"], lw=1.2
+                bar.interval, (place, place), color=COLOURS["text"], lw=1.2
             )[0]
-        for name, level, style in (
-            ("chance", chance, ":"),
-            ("null of p: models swapped over examples", swapped, "--"),
-        ):
+        levels = (
+            ("chance", bar.chance, ":"),
+            ("null of p: models swapped over examples", bar.swapped, "--"),
+        )
+        for name, level, style in levels:
             if level is not None:
-                marks[name] = axis.plot(
-                    (level, level),
-                    (place - 0.42, place + 0.42),
-                    color=COLOURS["text"],
-                    ls=style,
-                    lw=1.4,
-                )[0]
-    axis.set_yticks(range(len(bars)), [bar[0] for bar in bars], fontsize=7)
+                ends = (place - 0.42, place + 0.42)
+                line = axis.plot((level, level), ends, color=COLOURS["text"], ls=style, lw=1.4)
+                marks[name] = line[0]
+    axis.set_yticks(range(len(bars)), [bar.label for bar in bars], fontsize=7)
     axis.set(
         xlim=(0, 1),
         xlabel="Jaccard index of edges",
@@ -98,14 +108,14 @@ def _curve(axis, curve) -> None:
         alpha=0.5,
         label="noise floor of the Jaccard index",
     )
-    low, high = ([row[name] for row in curve] for name in ("low", "high"))
+    overlap = columns(curve, "jaccard_edges")
     if len(curve) > 1:
-        axis.fill_between(x, low, high, color=COLOURS["circuit"], alpha=0.25, lw=0)
+        axis.fill_between(x, overlap.low, overlap.high, color=COLOURS["circuit"], alpha=0.25, lw=0)
     else:
-        axis.vlines(x, low, high, color=COLOURS["circuit"], lw=1.2)
+        axis.vlines(x, overlap.low, overlap.high, color=COLOURS["circuit"], lw=1.2)
     axis.plot(
         x,
-        [row["jaccard_edges"] for row in curve],
+        overlap.mean,
         "o-",
         color=COLOURS["circuit"],
         label="Jaccard of edges (95 % of resamples,\nnot centred on it)",
@@ -135,13 +145,13 @@ def _curve(axis, curve) -> None:
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
-def matrix(found: dict):
+def matrix(agreement: dict):
     """A Figure: Jaccard above the diagonal, Spearman below; bold inside the noise floor; chance and
     floors marked on the colour bar.
     """
-    names, n = found["names"], len(found["names"])
+    names, n = agreement["names"], len(agreement["names"])
     upper = np.triu(np.ones((n, n), dtype=bool))
-    values = np.where(upper, found["jaccard"], found["spearman"])
+    values = np.where(upper, agreement["jaccard"], agreement["spearman"])
     figure, axis = subplots(figsize=(2.6 + 0.62 * n, 1.6 + 0.52 * n))
     image = axis.imshow(
         values,
@@ -153,7 +163,7 @@ def matrix(found: dict):
     )
     for i in range(n):
         for j in range(n):
-            floor = found["noise_floor" if j > i else "spearman_noise_floor"]
+            floor = agreement["noise_floor" if j > i else "spearman_noise_floor"]
             inside = i != j and values[i, j] >= floor["low"]
             text = f"{values[i, j]:.2f}" if i != j else ""
             axis.text(
@@ -171,16 +181,17 @@ def matrix(found: dict):
     axis.set_yticks(range(n), names, fontsize=7)
     axis.grid(False)
     axis.set_title(
-        f"Agreement of extractions, n = {found['examples']}\nabove: Jaccard of the "
-        f"{found['edges']} strongest edges; below: Spearman of |score|\nbold: inside the noise "
+        f"Agreement of extractions, n = {agreement['examples']}\nabove: Jaccard of the "
+        f"{agreement['edges']} strongest edges; below: Spearman of |score|\nbold: inside the noise "
         "floor",
         fontsize=8,
     )
     bar = figure.colorbar(image, ax=axis, label="Jaccard or Spearman")
-    jaccard, spearman = found["noise_floor"]["low"], found["spearman_noise_floor"]["low"]
+    jaccard = agreement["noise_floor"]["low"]
+    spearman = agreement["spearman_noise_floor"]["low"]
     sides = ("bottom", "top") if jaccard > spearman else ("top", "bottom")  # or the words overlap
     for level, text, style, side in (
-        (found["chance"], "chance\n(Jaccard)", ":", "center"),
+        (agreement["chance"], "chance\n(Jaccard)", ":", "center"),
         (jaccard, "noise floor,\nJaccard", "--", sides[0]),
         (spearman, "noise floor,\nSpearman", "-.", sides[1]),
     ):

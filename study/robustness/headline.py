@@ -35,8 +35,8 @@ def variants_table(agreement: dict | None) -> Table | None:
     ranks = [agreement["spearman_noise_floor"]["mean"], *agreement["spearman"][0][1:]]
     words = [""]
     for row in rows:
-        within = row["jaccard_edges"] >= floor["low"]
-        words.append(("within noise" if within else "below noise") if enough else "no claim")
+        word = "within noise" if row["jaccard_edges"] >= floor["low"] else "below noise"
+        words.append(word if enough else "no claim")
     names = ["resampled examples (noise)", *[row["name"] for row in rows]]
     return Table(
         ("extracted again with", f"Jaccard (chance {agreement['chance']:.2g})", "Spearman", ""),
@@ -112,15 +112,15 @@ def perturbation_findings(rows: list[dict]) -> list[Finding]:
 
 def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
-    agreement, said = result["agreement"], []
+    agreement, notes = result["agreement"], []
     if agreement and agreement["examples"] < MIN_EXAMPLES:
-        said.append(f"{agreement['examples']} examples carry no claim")
+        notes.append(f"{agreement['examples']} examples carry no claim")
     unstable = [row["name"] for row in result["circuits"] if row["stable"] is False]
     unknown = [row["name"] for row in result["circuits"] if row["stable"] is None]
     if unstable:
-        said.append(f"not stable: {', '.join(unstable)}")
+        notes.append(f"not stable: {', '.join(unstable)}")
     if unknown:
-        said.append(f"no scores per example, so no noise: {', '.join(unknown)}")
+        notes.append(f"no scores per example, so no noise: {', '.join(unknown)}")
     if not agreement:
-        said.append("not extracted again: no --model_path")
-    return tuple(said)
+        notes.append("not extracted again: no --model_path")
+    return tuple(notes)

@@ -1,28 +1,27 @@
 """robustness.json in words: each claim beside its null and its interval."""
 
 from eap import MIN_EXAMPLES
+from study.findings import fixed
 from study.stability import bootstrap
 
 
 def lines(result: dict) -> list[str]:
     """Everything that evaluate_robustness.py prints."""
-    said = []
+    written = []
     for row in result["circuits"]:
-        said.append(f"{row['name']}: {row['size']} edges; {bootstrap.sentence(row['bootstrap'])}")
+        about = bootstrap.sentence(row["bootstrap"])
+        written.append(f"{row['name']}: {row['size']} edges; {about}")
     for row in result["pairs"]:
-        said += pair_lines(row)
+        written += pair_lines(row)
     for row in result["perturbation"]:
-        said.append(
-            f"{row['level']:.0%} of the salient tokens corrupted: Jaccard {_span(row)} with all "
+        written.append(
+            f"{row['level']:.0%} of the salient tokens corrupted: Jaccard {_overlap(row)} with all "
             f"of them corrupted (chance {row['chance']:.3f}, noise floor "
-            f"{row['noise_floor']['mean']:.3f}), Spearman of |score| {row['spearman']:.3f}, n = "
-            f"{row['examples']}"
+            f"{row['noise_floor']['mean']:.3f}), Spearman of |score| {row['spearman']:.3f}, "
+            f"n = {row['examples']}"
         )
-    return (
-        said
-        + _agreement_lines(result["agreement"])
-        + [f"left out: {note}" for note in result["left_out"]]
-    )
+    written += _agreement_lines(result["agreement"])
+    return written + [f"left out: {note}" for note in result["left_out"]]
 
 
 def verdict(test: dict) -> str:
@@ -32,63 +31,55 @@ def verdict(test: dict) -> str:
     return "too few examples to tell" if test["smallest_p"] >= 0.05 else "not shown to differ"
 
 
-def _span(row) -> str:
-    return f"{row['jaccard_edges']:.3f}" + (
-        f" [{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else ""
-    )
+def _overlap(row: dict) -> str:
+    """`0.470 [0.430, 0.510]`, the Jaccard index of edges."""
+    if row["low"] is None:
+        return f"{row['jaccard_edges']:.3f}"
+    return fixed({**row, "mean": row["jaccard_edges"]})
 
 
-def pair_lines(row) -> list[str]:
+def pair_lines(row: dict) -> list[str]:
     """What is said of two circuits: a word only beyond chance, a difference only by its p value."""
+    test, chance = row["different"], row["chance"]
+    words = ""
+    if test is None or test["examples"] >= MIN_EXAMPLES:
+        more = "more" if row["jaccard_edges"] > chance["high"] else "not more"
+        words = f"{more} similar than chance: "
     rank = "" if row["spearman"] is None else f", Spearman of |score| {row['spearman']:.3f}"
-    level = row["chance"]
-    words = (
-        "more similar than chance: "
-        if row["jaccard_edges"] > level["high"]
-        else "not more similar than chance: "
+    line = (
+        f"{row['a']} and {row['b']}: {words}Jaccard {_overlap(row)} of edges (chance "
+        f"{fixed(chance)}), {row['jaccard_nodes']:.3f} of nodes{rank}"
     )
-    if row["different"] and row["different"]["examples"] < MIN_EXAMPLES:
-        words = ""
-    said = [
-        f"{row['a']} and {row['b']}: {words}Jaccard {_span(row)} of edges (chance "
-        f"{level['mean']:.3f} [{level['low']:.3f}, {level['high']:.3f}]), "
-        f"{row['jaccard_nodes']:.3f} of nodes{rank}"
+    if test is None:
+        return [line]
+    return [
+        line,
+        f"  is one different from the other? 1 - Jaccard of the {test['edges']} strongest edges is "
+        f"{test['distance']:.3f}; with labels swapped over {test['examples']} examples "
+        f"{fixed(test['null'])}, p = {test['p']:.4f}: {verdict(test)}",
     ]
-    if test := row["different"]:
-        null = test["null"]
-        said.append(
-            f"  is one different from the other? 1 - Jaccard of the {test['edges']} strongest "
-            f"edges is {test['distance']:.3f}; with labels swapped over {test['examples']} "
-            f"examples {null['mean']:.3f} [{null['low']:.3f}, {null['high']:.3f}], p = "
-            f"{test['p']:.4f}: {verdict(test)}"
-        )
-    return said
 
 
-def _agreement_lines(found) -> list[str]:
-    if not found:
+def _agreement_lines(agreement: dict | None) -> list[str]:
+    """How each other way of extracting agrees with the circuit as extracted."""
+    if not agreement:
         return []
-    floors = found["noise_floor"], found["spearman_noise_floor"]
-    said = [
-        f"{found['names'][0]}, {found['edges']} strongest edges, n = {found['examples']}: chance "
-        f"Jaccard {found['chance']:.3f}; noise floor {floors[0]['mean']:.3f} "
-        f"[{floors[0]['low']:.3f}, {floors[0]['high']:.3f}], Spearman {floors[1]['mean']:.3f} "
-        f"[{floors[1]['low']:.3f}, {floors[1]['high']:.3f}]"
+    floor, enough = agreement["noise_floor"], agreement["examples"] >= MIN_EXAMPLES
+    written = [
+        f"{agreement['names'][0]}, {agreement['edges']} strongest edges, "
+        f"n = {agreement['examples']}: chance Jaccard {agreement['chance']:.3f}; noise floor "
+        f"{fixed(floor)}, Spearman {fixed(agreement['spearman_noise_floor'])}"
     ]
-    for row, rank in zip(found["with_first"][1:], found["spearman"][0][1:], strict=True):
-        words = (
-            ", within the noise floor"
-            if row["jaccard_edges"] >= floors[0]["low"]
-            else ", below the noise floor"
+    ranks = agreement["spearman"][0]
+    for row, rank in zip(agreement["with_first"][1:], ranks[1:], strict=True):
+        words = ""
+        if enough:
+            side = "within" if row["jaccard_edges"] >= floor["low"] else "below"
+            words = f", {side} the noise floor"
+        written.append(f"  {row['name']}: Jaccard {_overlap(row)}{words}; Spearman {rank:.3f}")
+    if not enough:
+        written.append(
+            f"  with {agreement['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said "
+            "of the noise floor"
         )
-        said.append(
-            f"  {row['name']}: Jaccard "
-            f"{_span(row)}{words if found['examples'] >= MIN_EXAMPLES else ''}; Spearman "
-            f"{rank:.3f}"
-        )
-    if found["examples"] < MIN_EXAMPLES:
-        said.append(
-            f"  with {found['examples']} examples (fewer than {MIN_EXAMPLES}) nothing is said of "
-            "the noise floor"
-        )
-    return said
+    return written

@@ -23,6 +23,7 @@ from eap.circuit import Circuit
 from eap.graph import Graph
 from eap.resampling import CHUNK, RESAMPLES, bootstrap_means, central, sign_stability
 from eap.selection import Rule, strongest
+from study.findings import fixed
 from study.overlap import every_two, jaccards
 
 STABLE = 0.8  # mean pairwise bootstrap Jaccard above which a circuit is called stable
@@ -32,19 +33,19 @@ SPLITS = 200
 
 
 class Bootstrap(NamedTuple):
-    """Circuits of resampled examples."""
+    """Circuits of resampled examples.
+
+    `sign_stability` is the share of resamples whose mean score has the sign of the mean over all
+    examples; the `*_jaccard` are overlaps of two circuits each, of halves: of the examples.
+    """
 
     frequency: torch.Tensor  # (edges,) share of resamples whose circuit holds the edge
-    sign_stability: (
-        torch.Tensor
-    )  # (edges,) share of resamples whose mean score has the sign of the mean over all examples
+    sign_stability: torch.Tensor  # (edges,)
     sizes: np.ndarray  # (resamples,) edges after pruning
-    with_circuit: np.ndarray  # (resamples,) Jaccard index of edges with the circuit of all examples
-    edges_jaccard: np.ndarray  # (pairs of resamples,) Jaccard index of edges between two resamples
+    with_circuit: np.ndarray  # (resamples,) overlap with the circuit of all examples
+    edges_jaccard: np.ndarray  # (pairs of resamples,) overlap of edges between two resamples
     nodes_jaccard: np.ndarray  # (pairs of resamples,) the same of nodes
-    halves_jaccard: (
-        np.ndarray
-    )  # (splits,) Jaccard index of edges between two disjoint halves of the examples
+    halves_jaccard: np.ndarray  # (splits,) overlap of edges between two disjoint halves
 
 
 def bootstrap(
@@ -119,7 +120,9 @@ def _circuits_of(chosen: torch.Tensor, values: torch.Tensor, choose) -> torch.Te
     return choose(chosen @ values.float() / chosen.sum(1, keepdim=True))
 
 
-def summarise(found: Bootstrap, n_examples: int, seed: int, goal: float = STABLE) -> dict:
+def summarise(
+    resampled_circuit: Bootstrap, n_examples: int, seed: int, goal: float = STABLE
+) -> dict:
     """What a circuit's metadata says of its bootstrap: {"mean", "low", "high"} are the mean and the
     central 95 % of resamples.
 
@@ -128,21 +131,21 @@ def summarise(found: Bootstrap, n_examples: int, seed: int, goal: float = STABLE
     `selection_frequency` and `sign_stability` have a number per edge, in the order of the file's
     edges.
     """
-    noise = central(found.edges_jaccard)
+    noise = central(resampled_circuit.edges_jaccard)
     return {
         "examples": n_examples,
-        "resamples": len(found.sizes),
+        "resamples": len(resampled_circuit.sizes),
         "seed": seed,
-        "size": central(found.sizes),
-        "jaccard_with_circuit": central(found.with_circuit),
+        "size": central(resampled_circuit.sizes),
+        "jaccard_with_circuit": central(resampled_circuit.with_circuit),
         "noise_floor": noise,
-        "noise_floor_nodes": central(found.nodes_jaccard),
-        "split_half": central(found.halves_jaccard),
+        "noise_floor_nodes": central(resampled_circuit.nodes_jaccard),
+        "split_half": central(resampled_circuit.halves_jaccard),
         "stable": noise["mean"] > goal and n_examples >= MIN_EXAMPLES,
         "stable_above": goal,
-        "sure_edges": int((found.frequency >= SURE).sum()),
-        "selection_frequency": found.frequency.tolist(),
-        "sign_stability": found.sign_stability.tolist(),
+        "sure_edges": int((resampled_circuit.frequency >= SURE).sum()),
+        "selection_frequency": resampled_circuit.frequency.tolist(),
+        "sign_stability": resampled_circuit.sign_stability.tolist(),
     }
 
 
@@ -168,15 +171,13 @@ def sentence(about: dict | None) -> str:
             "no scores of two examples or more beside the file: no interval, and nothing is said "
             "about its stability"
         )
-    size, noise = about["size"], about["noise_floor"]
+    word = "stable" if about["stable"] else "not stable"
     return (
-        f"{about['resamples']} resamples of {about['examples']} examples: {size['mean']:.0f} "
-        f"[{size['low']:.0f}, {size['high']:.0f}] edges after pruning, {about['sure_edges']} of "
-        f"them in {SURE:.0%} of resamples; noise floor: Jaccard {noise['mean']:.3f} "
-        f"[{noise['low']:.3f}, {noise['high']:.3f}] between two resamples, "
-        f"{about['split_half']['mean']:.3f} between disjoint halves: "
-        f"{'stable' if about['stable'] else 'not stable'} (a mean over {about['stable_above']} "
-        "between resamples is)"
+        f"{about['resamples']} resamples of {about['examples']} examples: "
+        f"{fixed(about['size'], 0)} edges after pruning, {about['sure_edges']} of them in "
+        f"{SURE:.0%} of resamples; noise floor: Jaccard {fixed(about['noise_floor'])} between two "
+        f"resamples, {about['split_half']['mean']:.3f} between disjoint halves: {word} (a mean "
+        f"over {about['stable_above']} between resamples is)"
     )
 
 

@@ -118,7 +118,7 @@ def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> di
     """
     points = measure(kind, values, DRAWS, seed, choose)
     measured = {n: float(overlaps.mean()) for n, overlaps in points.items()}
-    told = {
+    curve_says = {
         "points": [{"examples": n, **central(overlaps)} for n, overlaps in points.items()],
         "goal": goal,
         "fit": None,
@@ -132,15 +132,15 @@ def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> di
         for part in without_groups(kind, values, seed, choose)
     ]
     if why_not := doubt(fit, others):
-        return told | {"why_not": None if told["needed"] else why_not}
-    told["fit"] = {
+        return curve_says | {"why_not": None if curve_says["needed"] else why_not}
+    curve_says["fit"] = {
         "start": fit.start,
         "slope": fit.slope,
         "deviation": fit.deviation,
         "last_exponent": fit.exponent,
     }
-    told["ahead"] = ahead(fit, others)
-    return told if told["needed"] else told | needed(fit, others, goal)
+    curve_says["ahead"] = ahead(fit, others)
+    return curve_says if curve_says["needed"] else curve_says | needed(fit, others, goal)
 
 
 def reached(measured: dict[int, float], goal: float) -> dict | None:
@@ -348,30 +348,30 @@ def sentences(about: dict) -> list[str]:
     stable = f"stable (over {goal:g} between resamples)"
     if sizes is None:
         ends = f"{SIZES[0]:.1%} to {SIZES[-2]:.0%}"
-        said = [f"{stable} at none of the sizes from {ends} of the edges"]
+        lines = [f"{stable} at none of the sizes from {ends} of the edges"]
     elif sizes["smallest"] == sizes["largest"]:
-        said = [f"{stable} at {sizes['smallest']:.1%} of the edges only"]
+        lines = [f"{stable} at {sizes['smallest']:.1%} of the edges only"]
     else:
         but = ", ".join(f"{size:.1%}" for size in sizes["but"])
-        said = [
+        lines = [
             f"smallest size at which the circuit is {stable}: "
             f"{sizes['smallest']:.1%} of the edges, largest {sizes['largest']:.1%}"
             + (f"; not stable between them at {but}" if but else "")
         ]
     for kind, words in (("resamples", "resamples"), ("disjoint", "disjoint samples")):
-        said.append(
+        lines.append(
             f"for a mean Jaccard index over {goal:g} between {words}: {_needs(about, kind)}"
         )
-    return said
+    return lines
 
 
 def _needs(about: dict, kind: str) -> str:
-    curve, there = about[kind], about["examples"]
+    curve, n_examples = about[kind], about["examples"]
     if curve is None:
-        return f"no number from {there} examples (fewer than {FEWEST})"
+        return f"no number from {n_examples} examples (fewer than {FEWEST})"
     most = curve["points"][-1]["examples"]
     if curve["needed"] is None:
-        return f"no number of examples can be told from {there}: {curve['why_not']}"
+        return f"no number of examples can be told from {n_examples}: {curve['why_not']}"
     number = curve["needed"]
     if number["low"] is None:
         return f"{number['examples']} examples are enough"

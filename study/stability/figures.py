@@ -1,6 +1,7 @@
 """The figure of a circuit's stability: overlap against examples and against size. Plain data in."""
 
 from eap.style import COLOURS, subplots
+from study.drawing import columns
 
 WORDS = {
     "resamples": "two resamples of n examples",
@@ -56,18 +57,23 @@ def legend(axis, columns: int = 2) -> None:
 
 
 def _measured(axis, points: list[dict], colour: str, marker: str, words: str) -> None:
-    n = [row["examples"] for row in points]
-    low, high, mean = ([row[name] for row in points] for name in ("low", "high", "mean"))
-    axis.fill_between(n, low, high, color=colour, alpha=0.15, lw=0)
-    axis.plot(n, mean, marker=marker, color=colour, label=words)
+    n, overlap = [row["examples"] for row in points], columns(points)
+    axis.fill_between(n, overlap.low, overlap.high, color=colour, alpha=0.15, lw=0)
+    axis.plot(n, overlap.mean, marker=marker, color=colour, label=words)
 
 
 def _ahead(axis, rows: list[dict], colour: str) -> None:
-    n = [row["examples"] for row in rows]
-    low, high, mean = ([row[name] for row in rows] for name in ("low", "high", "mean"))
-    axis.plot(n, mean, ls="--", lw=1.2, color=colour, label="more examples, by the model")
+    n, overlap = [row["examples"] for row in rows], columns(rows)
+    axis.plot(n, overlap.mean, ls="--", lw=1.2, color=colour, label="more examples, by the model")
     axis.fill_between(
-        n, low, high, facecolor="none", edgecolor=colour, hatch="////", lw=0, alpha=0.35
+        n,
+        overlap.low,
+        overlap.high,
+        facecolor="none",
+        edgecolor=colour,
+        hatch="////",
+        lw=0,
+        alpha=0.35,
     )
 
 
@@ -83,16 +89,15 @@ def _needed(axis, needed: dict, goal: float, farthest: int, colour: str) -> None
 def _against_size(axis, about: dict, own_fraction: float) -> None:
     rows = [row for row in about["sizes"] if row["fraction"] < 1]
     x = [100 * row["fraction"] for row in rows]
-    low, high, mean, chance = (
-        [row[name] for row in rows] for name in ("low", "high", "mean", "chance")
-    )
-    colour = COLOURS["noise"]
-    axis.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-    axis.plot(x, mean, color=colour, label=f"two resamples of all {about['examples']} examples")
+    overlap, colour = columns(rows), COLOURS["noise"]
+    label = f"two resamples of all {about['examples']} examples"
+    axis.fill_between(x, overlap.low, overlap.high, color=colour, alpha=0.15, lw=0)
+    axis.plot(x, overlap.mean, color=colour, label=label)
     for stable, face, words in ((True, colour, "stable"), (False, "white", "not stable")):
         points = [(100 * row["fraction"], row["mean"]) for row in rows if row["stable"] == stable]
         if points:
             axis.plot(*zip(*points, strict=True), "o", color=colour, mfc=face, ms=6, label=words)
+    chance = [row["chance"] for row in rows]
     axis.plot(x, chance, ls=":", color=COLOURS["chance"], label="chance")
     axis.axvline(100 * own_fraction, color=COLOURS["text"], lw=0.8, ls=":", zorder=0)
     axis.text(100 * own_fraction, 1.0, " this circuit", fontsize=7, ha="left", va="top")

@@ -57,17 +57,17 @@ def findings(result: dict) -> tuple[Finding, ...]:
 
 def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the run must know now."""
-    said, rows = [], result["validation"]
+    notes, rows = [], result["validation"]
     examples = result["examples"]["validation"]["kept"]
     best = min(rows, key=lambda row: row[NLL], default=None)
     if examples < MIN_EXAMPLES:
-        said.append(f"{examples} validation articles carry no claim")
+        notes.append(f"{examples} validation articles carry no claim")
     elif best and direction(number(rows[-1], key=NLL), number(best, key=NLL)) == "higher":
-        said.append(f"the NLL is lowest at step {best['step']}: later checkpoints overfit")
+        notes.append(f"the NLL is lowest at step {best['step']}: later checkpoints overfit")
     for what, part in result["examples"].items():
         if part["truncated"]:
-            said.append(
+            notes.append(
                 f"{part['truncated']:,} of {part['kept']:,} {what} articles shortened to fit"
             )
-        said += [f"{count} {what} rows dropped: {why}" for why, count in part["dropped"].items()]
-    return tuple(said)
+        notes += [f"{count} {what} rows dropped: {why}" for why, count in part["dropped"].items()]
+    return tuple(notes)

@@ -135,7 +135,7 @@ def require_weights_of(folder: Path, model) -> None:
 
 
 def where_to_start(
-    run, trainer, asked: Path | None, *, overwrite: bool, said: console.Console
+    run, trainer, asked: Path | None, *, overwrite: bool, out: console.Console
 ) -> Path | None:
     """The checkpoint to go on from, the same in every process.
 
@@ -157,7 +157,7 @@ def where_to_start(
     if start is not None:
         require_whole(start)
         require_weights_of(start, trainer.model)
-        said.say(f"going on from {start}")
+        out.say(f"going on from {start}")
     if asked is not None:
         for note in notes_on(asked, output_dir):
             console.warn(note)

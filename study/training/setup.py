@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from runs import checkpoints, devices, forecast, opening
 from runs.settings import FromFlags
@@ -54,6 +54,32 @@ class Settings(FromFlags):
         return corpus.Columns(self.article_column, self.summary_column)
 
 
+class Opened(NamedTuple):
+    """A model to train, its tokenizer, which tells the template, and tokens of a row at most."""
+
+    model: Any  # of transformers
+    tokenizer: Any
+    template: prompt.Template
+    length: int
+
+
+def open_for_training(settings) -> Opened:
+    """What texts are trained on, of settings with `model_path`, `device`, `max_length`, `prompt`
+    and `instruction`. Raises InputError.
+
+    The tokenizer tells the template, so that whatever is saved with it does.
+    """
+    model, tokenizer = opening.open_for_texts(
+        settings.model_path, settings.device.torch_dtype, "cpu"
+    )
+    length = prompt.row_length(settings.max_length, model.config, tokenizer, settings.model_path)
+    template = prompt.template(
+        tokenizer, settings.prompt, settings.instruction, generation=model.generation_config
+    )
+    prompt.record_in(tokenizer, template)
+    return Opened(model, tokenizer, template, length)
+
+
 def prepare(settings: Settings):
     """(the trainer, what training.json says of model and data). Raises InputError."""
     arguments = training.settings(
@@ -65,14 +91,7 @@ def prepare(settings: Settings):
         **settings.options,
     )
     devices.seed_everything(settings.seed)
-    model, tokenizer = opening.open_for_texts(
-        settings.model_path, settings.device.torch_dtype, "cpu"
-    )
-    length = prompt.row_length(settings.max_length, model.config, tokenizer, settings.model_path)
-    template = prompt.template(
-        tokenizer, settings.prompt, settings.instruction, generation=model.generation_config
-    )
-    prompt.record_in(tokenizer, template)  # so that every checkpoint tells
+    model, tokenizer, template, length = open_for_training(settings)
     train, validation = encoded(settings, tokenizer, length, template)
     facts = {
         "model": Path(settings.model_path).name,
