@@ -214,7 +214,9 @@ def main(argv=None):
     run.facts["matrix_products"] = settings.precision.products
     data, shapes = bakeoff_data.prepare(settings, run.identity["inputs"])
     budget = arms.budget_of(placement, shapes)
-    planned, impossible = trials.plan_trials(settings, placement, chosen, data, shapes, budget)
+    planned, impossible = trials.plan_trials(
+        settings, placement, chosen=chosen, data=data, shapes=shapes, budget=budget
+    )
     left_out |= impossible
     for name, why in left_out.items():
         settings.console.detail(f"left out: {name}: {why}")

@@ -71,7 +71,7 @@ def compare(args, kind: str, values, drawn: list, choose, most: int) -> list[dic
 
     overlaps, _ = stability.KINDS[kind]
     curves = [
-        stability.curve(kind, sample, choose, GOAL, args.seed)
+        stability.curve(kind, sample, choose=choose, goal=GOAL, seed=args.seed)
         for sample in console.Console.of(vars(args)).progress(drawn, f"foretelling, {kind}")
     ]
     rows = []

@@ -30,7 +30,7 @@ def order(scores) -> list[int]:
 
 
 def top_layers(
-    file, measure: str | None = None, k: int = 3, n_layers: int | None = None
+    file, measure: str | None = None, *, k: int = 3, n_layers: int | None = None
 ) -> list[int]:
     """The `k` layers that a layers.*.json puts first by `measure` (default: the file's first), in
     ascending order.

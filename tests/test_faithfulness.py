@@ -155,7 +155,11 @@ def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
     kept = selection.prune(GRAPH, selection.top_n(GRAPH, scores, 60))
     told = {"sizes": {"selected": 60}}
     steady = bootstrap.summarise(
-        bootstrap.bootstrap(Circuit(GRAPH, kept, scores, None, told), scores.repeat(8, 1), 40), 8, 0
+        bootstrap.bootstrap(
+            Circuit(GRAPH, kept, scores, None, told), scores.repeat(8, 1), resamples=40
+        ),
+        8,
+        seed=0,
     )
     assert (
         steady["stable"]
@@ -169,7 +173,9 @@ def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
     noise = torch.randn(8, GRAPH.n_edges, generator=generator)
     own = selection.prune(GRAPH, selection.top_n(GRAPH, noise.mean(0), 60))
     loose = bootstrap.summarise(
-        bootstrap.bootstrap(Circuit(GRAPH, own, noise.mean(0), None, told), noise, 40), 8, 0
+        bootstrap.bootstrap(Circuit(GRAPH, own, noise.mean(0), None, told), noise, resamples=40),
+        8,
+        seed=0,
     )
     assert not loose["stable"] and "not stable" in bootstrap.sentence(loose)
     assert (

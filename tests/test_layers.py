@@ -38,7 +38,7 @@ def test_top_layers_of_the_first_and_of_a_named_measure(tmp_path):
 )
 def test_wrong_requests_are_named(tmp_path, measure, k, words):
     with pytest.raises(InputError, match=words):
-        top_layers(written(tmp_path), measure, k)
+        top_layers(written(tmp_path), measure, k=k)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -105,8 +105,8 @@ def test_every_stage_has_the_same_noise_floor_for_the_same_circuit():
     low, high = np.quantile(every, [0.025, 0.975])
     expected = pytest.approx({"mean": np.mean(every), "low": low, "high": high})
     assert 0.1 < np.mean(every) < 0.9
-    found = bootstrap.bootstrap(circuit, per_example, n, seed)
-    assert bootstrap.summarise(found, 12, seed)["noise_floor"] == expected
+    found = bootstrap.bootstrap(circuit, per_example, resamples=n, seed=seed)
+    assert bootstrap.summarise(found, 12, seed=seed)["noise_floor"] == expected
     checkpoint = results.Checkpoint("C", 0, circuit, lambda: per_example)
     moved = results.evolve([checkpoint, checkpoint], n, trajectories=1, seed=seed)
     assert moved["similarity"]["edges_noise"] == [expected, expected]
@@ -114,7 +114,9 @@ def test_every_stage_has_the_same_noise_floor_for_the_same_circuit():
     row = robustness.curve(circuit, levels, per_example, resamples=n, seed=seed)[0]
     assert row["noise_floor"] == expected
     sized = [
-        row for row in curves.by_size(circuit, per_example, 0.8, seed) if row["selected"] == 20
+        row
+        for row in curves.by_size(circuit, per_example, goal=0.8, seed=seed)
+        if row["selected"] == 20
     ]
     assert not sized or {key: sized[0][key] for key in ("mean", "low", "high")} == expected
 

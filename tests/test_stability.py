@@ -61,7 +61,7 @@ def circuit_of(per_example):
 def test_what_other_examples_give_lies_in_the_interval_that_a_quarter_of_them_foretell(seed):
     draw = world(seed)
     there = draw(96)
-    found = stability.curve("disjoint", there, choose, 0.99, seed)
+    found = stability.curve("disjoint", there, choose=choose, goal=0.99, seed=seed)
     ahead = {row["examples"]: row for row in found["ahead"]}
     truth = {
         n: np.mean([overlap.jaccards(*(choose(draw(n).mean(0)) for _ in "ab")) for _ in range(40)])
@@ -75,7 +75,7 @@ def test_what_other_examples_give_lies_in_the_interval_that_a_quarter_of_them_fo
 
 def test_the_number_needed_is_the_one_that_reaches_the_goal():
     draw = world()
-    found = stability.curve("disjoint", draw(96), choose, 0.88, 0)
+    found = stability.curve("disjoint", draw(96), choose=choose, goal=0.88, seed=0)
     number = found["needed"]
     assert 0 < number["low"] < number["examples"] and found["points"][-1]["mean"] < 0.85
     both = [
@@ -108,7 +108,7 @@ def test_no_number_where_the_curve_supports_none():
     rough = stability.fitted(means | {36: means[36] - 0.2})
     assert "leaves" in stability.doubt(rough, [rough] * 8)
     noise = torch.randn(64, GRAPH.n_edges, generator=torch.Generator().manual_seed(0))
-    flat = stability.curve("disjoint", noise, choose, 0.8, 0)
+    flat = stability.curve("disjoint", noise, choose=choose, goal=0.8, seed=0)
     assert flat["needed"] is None and flat["ahead"] == [] and "does not rise" in flat["why_not"]
     chance = overlap.chance(SIZE, SIZE, GRAPH.n_edges)
     assert flat["points"][-1]["mean"] == pytest.approx(chance, abs=0.02)
@@ -116,7 +116,7 @@ def test_no_number_where_the_curve_supports_none():
 
 def test_without_noise_every_number_of_examples_is_enough():
     same = torch.randn(GRAPH.n_edges, generator=torch.Generator().manual_seed(0)).expand(16, -1)
-    found = stability.curve("resamples", same.contiguous(), choose, 0.8, 0)
+    found = stability.curve("resamples", same.contiguous(), choose=choose, goal=0.8, seed=0)
     assert {row["mean"] for row in found["points"]} == {1.0}
     first = found["points"][0]["examples"]
     assert found["needed"] == {"examples": first, "low": None, "high": None}
@@ -137,7 +137,7 @@ def test_stable_sizes_are_those_over_the_goal_and_never_all_edges():
     ]
     n = round(0.02 * GRAPH.n_edges)
     per_example[:, [GRAPH.edge_number[name] for name in names[:n]]] += 100
-    about = stability.summarise(circuit_of(per_example), per_example, 0.8, 0)
+    about = stability.summarise(circuit_of(per_example), per_example, goal=0.8, seed=0)
     assert [row["fraction"] for row in about["sizes"]] == list(stability.SIZES)
     assert about["sizes"][-1]["mean"] == 1 and about["sizes"][-1]["chance"] == 1
     assert about["stable_sizes"]["smallest"] == 0.02 and about["stable_sizes"]["largest"] < 0.2
@@ -161,7 +161,7 @@ def test_sizes_between_stable_ones_that_are_not_stable_are_named():
 
 
 def test_the_figure_holds_both_curves_and_every_size():
-    about = stability.summarise(circuit_of(world()(40)), world()(40), 0.6, 0)
+    about = stability.summarise(circuit_of(world()(40)), world()(40), goal=0.6, seed=0)
     figure = stability_plots.figure(about, "C", 0.05)
     left, right = figure.axes
     assert any(len(line.get_xdata()) == len(stability.SIZES) - 1 for line in right.lines)
@@ -173,7 +173,7 @@ def test_the_figure_holds_both_curves_and_every_size():
 def test_the_report_says_how_stable_a_circuit_is(tmp_path):
     per_example = world()(40)
     made = circuit_of(per_example)
-    about = stability.summarise(made, per_example, 0.3, 0)
+    about = stability.summarise(made, per_example, goal=0.3, seed=0)
     said = stability.sentences(about)
     made = made.noting(stability=about | {"sentences": said})
     (tmp_path / "C_before.json").write_text(json.dumps(made.to_json()))
@@ -299,8 +299,9 @@ def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extract
 @pytest.mark.parametrize(("goal", "stable"), [(0.3, True), (0.95, False), (None, None)])
 def test_stable_is_what_was_asked_for(goal, stable):
     per_example = world()(40)
-    found = bootstrap.bootstrap(circuit_of(per_example), per_example, 50)
-    about = bootstrap.summarise(found, 40, 0, *([] if goal is None else [goal]))
+    found = bootstrap.bootstrap(circuit_of(per_example), per_example, resamples=50)
+    asked = {} if goal is None else {"goal": goal}
+    about = bootstrap.summarise(found, 40, seed=0, **asked)
     overlap = about["noise_floor"]["mean"]
     assert 0.3 < overlap < 0.95
     if goal is None:

@@ -113,13 +113,18 @@ def layers_of(placement: Placement, strategy, n_layers: int, seed: int) -> list[
         )
     elif strategy == "observed":
         chosen = layers.top_layers(
-            placement.layers_observed, placement.measure_observed or None, placement.top_k, n_layers
+            placement.layers_observed,
+            placement.measure_observed or None,
+            k=placement.top_k,
+            n_layers=n_layers,
         )
     elif "edges" in disk.read_json(placement.layers_circuit, "layers file or a circuit"):
         chosen = layers_of_circuit(placement, strategy, n_layers)
     else:
         measure = placement.measure_change if strategy == "change" else placement.measure_circuit
-        chosen = layers.top_layers(placement.layers_circuit, measure, placement.top_k, n_layers)
+        chosen = layers.top_layers(
+            placement.layers_circuit, measure, k=placement.top_k, n_layers=n_layers
+        )
     if chosen and chosen[-1] >= n_layers:
         raise InputError(f"layer {chosen[-1]} is not in a model of {n_layers} layers")
     return chosen

@@ -54,6 +54,7 @@ class Trial(NamedTuple):
 def plan_trials(
     settings: Settings,
     placement: arms.Placement,
+    *,
     chosen: list[lora.Arm],
     data: Data,
     shapes,

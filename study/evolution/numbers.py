@@ -85,8 +85,8 @@ def noise(
     largest |score|. The first is `stability.bootstrap`'s noise floor, of as many resamples.
     """
     graph, rule = circuit.graph, circuit.rule
-    edges = resampled_circuits(graph, rule, per_example, resamples, seed)
-    equal = resampled_circuits(graph, rule.equal(size), per_example, resamples, seed)
+    edges = resampled_circuits(graph, rule, per_example, resamples=resamples, seed=seed)
+    equal = resampled_circuits(graph, rule.equal(size), per_example, resamples=resamples, seed=seed)
     return Noise(every_two(edges), every_two(graph.nodes_kept(edges)), every_two(equal))
 
 

@@ -94,14 +94,14 @@ def with_bootstrap(settings: Settings, circuit: Circuit, per_example) -> Circuit
     resampled = bootstrap.bootstrap(
         circuit,
         per_example,
-        settings.resamples,
-        settings.seed,
-        lambda chunks: settings.console.progress(chunks, "resampling examples", total),
+        resamples=settings.resamples,
+        seed=settings.seed,
+        progress=lambda chunks: settings.console.progress(chunks, "resampling examples", total),
     )
     goal = settings.until_stable or bootstrap.STABLE
-    summary = bootstrap.summarise(resampled, len(per_example), settings.seed, goal)
+    summary = bootstrap.summarise(resampled, len(per_example), seed=settings.seed, goal=goal)
     settings.console.detail(bootstrap.sentence(summary))
-    stability = curves.summarise(circuit, per_example, goal, settings.seed)
+    stability = curves.summarise(circuit, per_example, goal=goal, seed=settings.seed)
     sentences = curves.sentences(stability)
     blocks = circuit.metadata.get("until_stable")
     if blocks and not blocks["reached"]:

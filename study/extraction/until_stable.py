@@ -136,7 +136,9 @@ def look(settings: Settings, graph, seen: list) -> dict:
     per_example = torch.cat(seen)
     rule = settings.rule(graph, per_example)
     for resamples in sorted({min(QUICK_RESAMPLES, settings.resamples), settings.resamples}):
-        kept = bootstrap.resampled_circuits(graph, rule, per_example, resamples, settings.seed)
+        kept = bootstrap.resampled_circuits(
+            graph, rule, per_example, resamples=resamples, seed=settings.seed
+        )
         overlap = bootstrap.noise_floor(kept)["mean"]
         if overlap < settings.until_stable - QUICK_MARGIN:
             break

@@ -32,10 +32,10 @@ def agreement(
     means = torch.stack([scores.double().mean(0) for scores in extractions.values()])
     ranked = torch.stack([rule.values(scores).double().mean(0) for scores in extractions.values()])
     table = overlap.matrix(rule.taking(graph)(ranked))
-    reference = bootstrap.resampled_circuits(graph, rule, first, resamples, seed)
+    reference = bootstrap.resampled_circuits(graph, rule, first, resamples=resamples, seed=seed)
     with_first = []
     for name, scores, index in zip(names, extractions.values(), table[0], strict=True):
-        drawn = bootstrap.resampled_circuits(graph, rule, scores, resamples, seed)
+        drawn = bootstrap.resampled_circuits(graph, rule, scores, resamples=resamples, seed=seed)
         span = central(overlap.jaccards(drawn, reference))
         with_first.append(
             {"name": name, "jaccard_edges": index, "low": span["low"], "high": span["high"]}
@@ -80,12 +80,12 @@ def curve(
     def extracted(scores):
         return rule.take(graph, rule.values(scores).double().mean(0))
 
-    everything = bootstrap.resampled_circuits(graph, rule, whole, resamples, seed)
+    everything = bootstrap.resampled_circuits(graph, rule, whole, resamples=resamples, seed=seed)
     noise = bootstrap.noise_floor(everything)
     target, target_scores = extracted(whole), whole.double().mean(0)
     for level, scores in levels.items():
         mean, kept = scores.double().mean(0), extracted(scores)
-        drawn = bootstrap.resampled_circuits(graph, rule, scores, resamples, seed)
+        drawn = bootstrap.resampled_circuits(graph, rule, scores, resamples=resamples, seed=seed)
         span = central(overlap.jaccards(drawn, everything))
         rows.append(
             {

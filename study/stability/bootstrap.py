@@ -51,6 +51,7 @@ class Bootstrap(NamedTuple):
 def bootstrap(
     circuit: Circuit,
     per_example: torch.Tensor,
+    *,
     resamples: int = RESAMPLES,
     seed: int = 0,
     progress=lambda chunks: chunks,
@@ -91,7 +92,7 @@ def resampled(
 
 
 def resampled_circuits(
-    graph: Graph, rule: Rule, per_example: torch.Tensor, resamples: int, seed: int
+    graph: Graph, rule: Rule, per_example: torch.Tensor, *, resamples: int, seed: int
 ) -> torch.Tensor:
     """(resamples, edges) booleans: what `rule` takes of resampled scores per example."""
     return resampled(rule.values(per_example), resamples, seed, rule.taking(graph))
@@ -120,9 +121,7 @@ def _circuits_of(chosen: torch.Tensor, values: torch.Tensor, choose) -> torch.Te
     return choose(chosen @ values.float() / chosen.sum(1, keepdim=True))
 
 
-def summarise(
-    resampled_circuit: Bootstrap, n_examples: int, seed: int, goal: float = STABLE
-) -> dict:
+def summarise(drawn: Bootstrap, n_examples: int, *, seed: int, goal: float = STABLE) -> dict:
     """What a circuit's metadata says of its bootstrap: {"mean", "low", "high"} are the mean and the
     central 95 % of resamples.
 
@@ -131,21 +130,21 @@ def summarise(
     `selection_frequency` and `sign_stability` have a number per edge, in the order of the file's
     edges.
     """
-    noise = central(resampled_circuit.edges_jaccard)
+    noise = central(drawn.edges_jaccard)
     return {
         "examples": n_examples,
-        "resamples": len(resampled_circuit.sizes),
+        "resamples": len(drawn.sizes),
         "seed": seed,
-        "size": central(resampled_circuit.sizes),
-        "jaccard_with_circuit": central(resampled_circuit.with_circuit),
+        "size": central(drawn.sizes),
+        "jaccard_with_circuit": central(drawn.with_circuit),
         "noise_floor": noise,
-        "noise_floor_nodes": central(resampled_circuit.nodes_jaccard),
-        "split_half": central(resampled_circuit.halves_jaccard),
+        "noise_floor_nodes": central(drawn.nodes_jaccard),
+        "split_half": central(drawn.halves_jaccard),
         "stable": noise["mean"] > goal and n_examples >= MIN_EXAMPLES,
         "stable_above": goal,
-        "sure_edges": int((resampled_circuit.frequency >= SURE).sum()),
-        "selection_frequency": resampled_circuit.frequency.tolist(),
-        "sign_stability": resampled_circuit.sign_stability.tolist(),
+        "sure_edges": int((drawn.frequency >= SURE).sum()),
+        "selection_frequency": drawn.frequency.tolist(),
+        "sign_stability": drawn.sign_stability.tolist(),
     }
 
 
@@ -160,7 +159,9 @@ def of_circuit(
     if per_example is None or len(per_example) < 2:
         return None
     return summarise(
-        bootstrap(circuit, per_example, RESAMPLES, seed, progress), len(per_example), seed
+        bootstrap(circuit, per_example, resamples=RESAMPLES, seed=seed, progress=progress),
+        len(per_example),
+        seed=seed,
     )
 
 

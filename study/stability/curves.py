@@ -109,7 +109,7 @@ def resampled(values: torch.Tensor, n: int, draws: int, generator, choose) -> np
 KINDS = {"resamples": (resampled, 1), "disjoint": (disjoint, 2)}  # and samples in one comparison
 
 
-def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> dict:
+def curve(kind: str, values: torch.Tensor, *, choose, goal: float, seed: int) -> dict:
     """Overlap against the number of examples, and what it says of more examples than there are.
 
     {"points": [{"examples", "mean", "low", "high"}], the central 95 % of comparisons; "fit";
@@ -118,7 +118,7 @@ def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> di
     """
     points = measure(kind, values, DRAWS, seed, choose)
     measured = {n: float(overlaps.mean()) for n, overlaps in points.items()}
-    curve_says = {
+    summary = {
         "points": [{"examples": n, **central(overlaps)} for n, overlaps in points.items()],
         "goal": goal,
         "fit": None,
@@ -132,15 +132,15 @@ def curve(kind: str, values: torch.Tensor, choose, goal: float, seed: int) -> di
         for part in without_groups(kind, values, seed, choose)
     ]
     if why_not := doubt(fit, others):
-        return curve_says | {"why_not": None if curve_says["needed"] else why_not}
-    curve_says["fit"] = {
+        return summary | {"why_not": None if summary["needed"] else why_not}
+    summary["fit"] = {
         "start": fit.start,
         "slope": fit.slope,
         "deviation": fit.deviation,
         "last_exponent": fit.exponent,
     }
-    curve_says["ahead"] = ahead(fit, others)
-    return curve_says if curve_says["needed"] else curve_says | needed(fit, others, goal)
+    summary["ahead"] = ahead(fit, others)
+    return summary if summary["needed"] else summary | needed(fit, others, goal)
 
 
 def reached(measured: dict[int, float], goal: float) -> dict | None:
@@ -279,7 +279,7 @@ def crossing(fit: Fit, share: float) -> float:
 # ---------------------------------------------------------------- overlap against size
 
 
-def by_size(circuit: Circuit, values: torch.Tensor, goal: float, seed: int) -> list[dict]:
+def by_size(circuit: Circuit, values: torch.Tensor, *, goal: float, seed: int) -> list[dict]:
     """Overlap of two resamples of the examples at each of `SIZES`, by the circuit's ranking, with
     its chance level.
 
@@ -308,7 +308,7 @@ def by_size(circuit: Circuit, values: torch.Tensor, goal: float, seed: int) -> l
 # ---------------------------------------------------------------- all of it
 
 
-def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: int) -> dict:
+def summarise(circuit: Circuit, per_example: torch.Tensor, *, goal: float, seed: int) -> dict:
     """What a circuit's metadata says of its stability: {"examples", "goal", "sizes",
     "stable_sizes", "resamples", "disjoint"}.
 
@@ -317,7 +317,7 @@ def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: in
     """
     values = circuit.rule.values(per_example).float()
     choose = circuit.rule.taking(circuit.graph)
-    sizes = by_size(circuit, values, goal, seed)
+    sizes = by_size(circuit, values, goal=goal, seed=seed)
     stable = [row["fraction"] for row in sizes if row["stable"]]
     enough = len(values) >= FEWEST
     return {
@@ -325,7 +325,10 @@ def summarise(circuit: Circuit, per_example: torch.Tensor, goal: float, seed: in
         "goal": goal,
         "sizes": sizes,
         "stable_sizes": span_of(stable),
-        **{kind: curve(kind, values, choose, goal, seed) if enough else None for kind in KINDS},
+        **{
+            kind: curve(kind, values, choose=choose, goal=goal, seed=seed) if enough else None
+            for kind in KINDS
+        },
     }
 
 
