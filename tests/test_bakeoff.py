@@ -257,7 +257,8 @@ def test_no_detectable_difference_where_no_word_is_possible():
     assert {entry["detectable"] for entry in four.values()} == {None}
     assert two["a"]["detectable"] > 0 and two["b"]["detectable"] is None
     said = [
-        bakeoff_words._sentence(name, "all", bakeoff_numbers.COMPARED[0], two[name]) for name in two
+        bakeoff_words.difference_sentence(name, bakeoff_numbers.COMPARED[0], two[name])
+        for name in two
     ]
     assert (
         "before Holm's correction" in said[0]

@@ -99,7 +99,9 @@ def sentences(result: dict) -> list[str]:
     for reference, measures in result["differences"].items():
         for measure in spoken:
             for name, difference in measures[measure.name].items():
-                lines.append(_sentence(f"{name} against {reference}", measure, difference))
+                lines.append(
+                    difference_sentence(f"{name} against {reference}", measure, difference)
+                )
     return lines
 
 
@@ -116,7 +118,7 @@ def _seeds_sentence(n_seeds: int, n_texts: int) -> str:
     )
 
 
-def _sentence(arms: str, measure: Measure, difference: dict) -> str:
+def difference_sentence(arms: str, measure: Measure, difference: dict) -> str:
     """`early against all, ROUGE-1: worse: -1.500 [-2.5, -0.5], ...`."""
     power = "too few texts differ for any word"
     if difference["detectable"] is not None:
