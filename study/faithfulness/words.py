@@ -90,7 +90,8 @@ def _areas(numbers: dict) -> list[str]:
     if areas:
         written.append(
             f"CPR {_over(areas)} {fixed(areas['CPR'])}, CMD {fixed(areas['CMD'])}; over the "
-            f"logarithm of these sizes: CPR {fixed(areas['CPR_log'])}, CMD {fixed(areas['CMD_log'])}"
+            f"logarithm of these sizes: CPR {fixed(areas['CPR_log'])}, "
+            f"CMD {fixed(areas['CMD_log'])}"
         )
     for row in numbers["sizes_reaching"]:
         written.append(

@@ -1,4 +1,4 @@
-"""The first screen: the questions of a study, each answered by a stage's finding in its own words."""
+"""The first screen: the questions of a study, each answered by a stage's finding in its words."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Tables of the page, from the stages' JSON: what fits in a cell, as read and as it stands there."""
+"""Tables of the page, from the stages' JSON: what fits in a cell, as read and as it stands."""
 
 from dataclasses import dataclass
 

@@ -42,7 +42,7 @@ def table(result: dict) -> Table:
 
 
 def findings(result: dict) -> tuple[Finding, ...]:
-    """The best model beside the first three sentences; each other model beside the first, paired."""
+    """The best model beside the first three sentences; every other model beside the first."""
     first, *others = models_of(result)
     made = [baseline_finding(result)]
     for name in others:
