@@ -197,15 +197,15 @@ def column(numbers: Iterable[Number | None]) -> list[str]:
 
 
 def sentence(finding: Finding) -> str:
-    """A finding in words.
+    """A finding in words. A signed number, a difference, is against zero, which is not said.
 
     `edges changed a step: 44 %, beyond noise (noise alone 36 % [27, 44]); 3 of 5 steps beyond`.
     """
     words = f"{finding.subject}: {text(finding.number)}"
     if finding.kind != "measured":
         words += f", {finding.kind}"
-    if finding.null is not None:
-        null = finding.null
+    null = finding.null
+    if null is not None and not (finding.number.signed and null.number == ZERO):
         words += f" ({null.name}{'' if null.number is None else f' {text(null.number)}'})"
     if finding.difference is not None:
         words += f"; difference {text(finding.difference)}"

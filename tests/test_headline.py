@@ -88,6 +88,13 @@ def test_a_sentence_says_the_paired_difference_that_its_word_is_of():
     assert findings.sentence(finding) == expected
 
 
+def test_a_sentence_does_not_say_that_a_difference_is_seen_against_zero():
+    difference = Number(0.3, 0.1, 0.5, signed=True)
+    assert findings.sentence(Finding("higher", "gain", difference, Null("none", ZERO))) == (
+        "gain: +0.3 [0.1, 0.5], higher"
+    )
+
+
 def test_a_finding_is_of_a_known_kind():
     with pytest.raises(ValueError, match="expected a kind"):
         Finding("surely", "edges", Number(1))

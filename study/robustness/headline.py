@@ -81,10 +81,10 @@ def difference_finding(row: dict, question: str) -> Finding:
     kind = "different" if test["p"] < ALPHA else "not shown to differ"
     return Finding(
         "no claim" if test["smallest_p"] >= ALPHA else kind,
-        f"distance (1 - Jaccard) of {row['a']} and {row['b']}",
+        f"distance {row['a']}, {row['b']}",
         Number(test["distance"]),
-        Null("labels swapped", number(test["null"])),
-        p_words(test["p"]),
+        Null("swapped", number(test["null"])),
+        p_words(test["p"]) if question else "",
         n=test["examples"],
         question=question,
     )
