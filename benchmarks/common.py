@@ -52,16 +52,18 @@ def family_config(family: str, size: Shape):
     """The transformers configuration of a family at a size, its own defaults elsewhere."""
     from transformers import AutoConfig
 
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}  # within any vocabulary
     if family == "gpt2":
         return AutoConfig.for_model(
             family,
+            **ends,
             n_layer=size.layers,
             n_head=size.heads,
             n_embd=size.d_model,
             n_inner=size.mlp,
             vocab_size=size.vocabulary,
         )
-    sizes = {
+    sizes = ends | {
         "num_hidden_layers": size.layers,
         "num_attention_heads": size.heads,
         "hidden_size": size.d_model,

@@ -2,12 +2,14 @@
 
 import contextlib
 import glob
+import itertools
 import json
 import os
 import re
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,13 +89,68 @@ def write_json(path, data) -> None:
 
     Piece by piece: the text of a circuit of a million edges takes a gigabyte as a list of pieces.
     """
-    pieces = json.JSONEncoder(indent=1, allow_nan=False, ensure_ascii=False).iterencode(data)
     with (
         atomic(path) as temporary,
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
-        file.writelines(pieces)
+        file.writelines(_pieces(data))
         file.write("\n")
+
+
+ENCODER = json.JSONEncoder(indent=1, allow_nan=False, ensure_ascii=False)
+FEWEST_ROWS = 1000  # of a table that is written by columns
+ROWS = 10_000  # of one at a time
+PLAIN = {float, int, bool, type(None)}  # whose JSON has no comma
+
+
+def _pieces(data) -> Iterator[str]:
+    """The JSON of `data` as `ENCODER` has it; its tables by columns, in a tenth of the time."""
+    tables = set()
+    if isinstance(data, dict) and set(map(type, data)) == {str}:
+        tables = {name for name, value in data.items() if _is_table(value)}
+    if not tables:
+        yield from ENCODER.iterencode(data)
+        return
+    between = "{"
+    for name, value in data.items():
+        yield f"{between}\n {ENCODER.encode(name)}: "
+        if name in tables:
+            yield from _table_pieces(value)
+        else:  # a new line inside of a text is written as \\n
+            yield from (piece.replace("\n", "\n ") for piece in ENCODER.iterencode(value))
+        between = ","
+    yield "\n}"
+
+
+def _is_table(value) -> bool:
+    """Whether JSON is a table: many rows by name, each with the same columns of numbers."""
+    if not isinstance(value, dict) or len(value) < FEWEST_ROWS:
+        return False
+    if set(map(type, value)) != {str} or set(map(type, value.values())) != {dict}:
+        return False
+    names = set(map(tuple, value.values()))
+    if len(names) != 1 or not (columns := names.pop()) or set(map(type, columns)) != {str}:
+        return False
+    return all({type(row[name]) for row in value.values()} <= PLAIN for name in columns)
+
+
+def _table_pieces(table: dict) -> Iterator[str]:
+    """The JSON of a table that stands in an object."""
+    encode = ENCODER.encode
+    names = [encode(name).replace("%", "%%") for name in next(iter(table.values()))]
+    row = "\n  %s: {\n" + ",\n".join(f"   {name}: %s" for name in names) + "\n  }"
+    columns = list(next(iter(table.values())))
+    compact = json.JSONEncoder(allow_nan=False)
+    items, between = iter(table.items()), "{"
+    while part := list(itertools.islice(items, ROWS)):
+        cells = [
+            compact.encode([values[name] for _, values in part])[1:-1].split(", ")
+            for name in columns
+        ]
+        rows = zip([encode(name) for name, _ in part], *cells, strict=True)
+        yield between + ",".join(map(row.__mod__, rows))
+        between = ","
+    yield "\n }"
 
 
 def write_jsonl(path, rows) -> None:

@@ -212,3 +212,25 @@ def test_circuits_of_other_models_are_refused():
             [a, circuit.Circuit(ONE, kept(), metadata={"tokenizer_sha256": "y"})],
             ["A.json", "B.json"],
         )
+
+
+def test_a_file_in_order_is_read_as_any_other(tmp_path):
+    """What is read by columns is what is read edge by edge; what is wrong in it is still refused."""
+    graph = Graph(2, 2, 8)
+    scores = torch.linspace(-1, 1, graph.n_edges, dtype=torch.float64)
+    path = tmp_path / "C.json"
+    path.write_text(json.dumps(circuit.Circuit(graph, scores > 0.3, scores).to_json()))
+    by_columns = circuit.load_circuit(path)
+    assert torch.equal(by_columns.scores, scores) and torch.equal(by_columns.in_graph, scores > 0.3)
+    content = json.loads(path.read_text())
+    edges = list(content["edges"].items())
+    turned = tmp_path / "turned.json"
+    turned.write_text(json.dumps(content | {"edges": dict(reversed(edges))}))
+    by_edges = circuit.load_circuit(turned)
+    assert torch.equal(by_edges.scores, scores) and torch.equal(by_edges.in_graph, scores > 0.3)
+    for score, words in ((1e400, "finite number"), ("1", "finite number"), (None, "finite number")):
+        name, edge = edges[3]
+        content["edges"][name] = edge | {"score": score}
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=words):
+            circuit.load_circuit(path)

@@ -392,3 +392,44 @@ def test_figures_are_written_in_a_further_format_at_the_width_asked_for(
         assert 'width="3.4in"' in path.with_suffix(".svg").read_text()
     if (kind, drawing) != ("pdf", "Graphviz"):  # Graphviz writes the date into its PDF
         assert contents[0] == contents[1]
+
+
+# ---------------------------------------------------------------- large tables
+
+
+def in_json(content) -> str:
+    """What json itself makes of it."""
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def a_table(**others) -> dict:
+    """A table that is written by columns, and one whose last row has something else."""
+    rows = {f'"{i} %s\n->é': {"score %": i / 7, "in": i % 2 == 0} for i in range(disk.ROWS + 3)}
+    first = next(iter(rows))
+    return rows | {first: rows[first] | others}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"cfg": {"n": 1, "é": [1, {"a": "b\nc"}]}, "edges": a_table(), "after": {}, "x": []},
+        {"edges": a_table(), "again": a_table()},
+        {"edges": {name: {"a": None, "b": -0.0, "c": 10**20} for name in map(str, range(1200))}},
+        {"edges": a_table(more=1)},
+        {"edges": a_table(**{"in": "a, b"})},
+        {"edges": a_table(**{"in": [1, 2]})},
+        {"edges": {str(i): {} for i in range(1200)}},
+        {1: a_table(), "edges": a_table()},
+        {str(i): {"a": 1.5} for i in range(1200)},
+    ],
+    ids=range(9),
+)
+def test_a_large_table_is_written_as_json_has_it(content, tmp_path):
+    disk.write_json(tmp_path / "table.json", content)
+    assert (tmp_path / "table.json").read_text(encoding="utf-8") == in_json(content)
+
+
+def test_a_large_table_with_nan_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        disk.write_json(tmp_path / "table.json", {"edges": a_table(**{"score %": float("nan")})})
+    assert not list(tmp_path.iterdir())
