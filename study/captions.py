@@ -118,7 +118,7 @@ FIGURES = {  # by the name of the picture; * is the name of a circuit
     "robustness.matrix.png": Caption(
         "agreement between corruptions, metrics and methods: Jaccard above, Spearman "
         "below the diagonal",
-        "bold: inside the noise floor",
+        "numbers in bold: they are inside the noise floor",
     ),
     "rouge.png": Caption(
         "ROUGE of each model with intervals beside Lead-3, Random-3 and the oracle",

@@ -18,8 +18,10 @@ from safetensors.torch import save_file
 import make_report
 from eap import InputError
 from eap.circuit import Circuit
+from eap.graph import Graph
+from eap.selection import top_n
 from runs import disk, records
-from study import findings
+from study import captions, findings
 from study.findings import Number
 from study.headline import MOST_LINES, WIDTH
 from study.page import circuits as page_circuits
@@ -254,6 +256,35 @@ def test_the_strongest_edges_are_in_the_page_where_not_all_fit(filled):
     assert chosen.tolist() == sorted(chosen.tolist())
 
 
+@pytest.mark.slow
+def test_ten_checkpoints_of_gpt2_small_and_every_figure_take_less_than_8_mb(tmp_path):
+    """With what takes most room: scores per example, so that there are intervals, and stability."""
+    graph, generator = Graph(12, 12, 768), torch.Generator().manual_seed(0)
+    strength = torch.randn(graph.n_edges, generator=generator) ** 3
+    for step in range(10):
+        drift = torch.randn(graph.n_edges, generator=generator)
+        noise = torch.randn(32, graph.n_edges, generator=generator)
+        rows = strength + drift + noise
+        scores = rows.double().mean(0)
+        kept = top_n(graph, scores, 1625)
+        frequency = torch.rand(graph.n_edges, generator=generator).tolist()
+        metadata = {
+            "example_ids": [f"e{i}" for i in range(32)],
+            "bootstrap": {"selection_frequency": frequency, "sign_stability": frequency},
+        }
+        path = tmp_path / f"C_step{step}.json"
+        disk.write_json(path, Circuit(graph, kept, scores, metadata=metadata).to_json())
+        save_file({"scores": rows}, path.with_suffix(".examples.safetensors"))
+    for picture in (records.ROOT / "docs" / "gallery").glob("*.png"):
+        (tmp_path / picture.name).write_bytes(picture.read_bytes())
+    page = made(tmp_path)
+    (about,) = data_of(page)
+    assert about["here"] == graph.n_edges and len(about["circuits"]) == 10
+    assert page.count("<img loading") == len([*tmp_path.glob("*.png")]) > 20
+    print(f"{(tmp_path / 'report.html').stat().st_size / 1e6:.1f} MB")
+    assert (tmp_path / "report.html").stat().st_size < 8e6
+
+
 def test_circuits_of_other_tools_alone_make_a_page(tmp_path):
     """EAP-IG's JSON under any name, and an older dialect: booleans, q, k and v as one edge."""
     circuit = Circuit(GRAPH, torch.arange(GRAPH.n_edges) % 7 == 0, torch.ones(GRAPH.n_edges))
@@ -458,8 +489,6 @@ def test_an_empty_folder_is_a_mistake(tmp_path):
 def test_the_page_says_of_a_figure_what_its_caption_says(tmp_path):
     """One table of captions serves papers, JSON and page: a second one had gone out of date."""
     from PIL import Image
-
-    from study import captions
 
     Image.new("RGB", (4, 4)).save(tmp_path / "C_x.edges.png")
     (tmp_path / "rouge.json").write_text(json.dumps({"format": 1, "systems": {}}))
