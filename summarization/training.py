@@ -194,8 +194,8 @@ class SummaryTrainer(Trainer):
             return super().training_step(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """{"eval_nll", "eval_nll_low", "eval_nll_high"}: the mean over validation examples, with
-        its bootstrap interval.
+        """{"eval_nll", "eval_nll_low", "eval_nll_high", "eval_nll_of_each"}: the mean over
+        validation examples, its bootstrap interval, and the NLL of each.
         """
         nll = summary_nll(
             self.model,
@@ -208,6 +208,7 @@ class SummaryTrainer(Trainer):
             "eval_nll": mean["mean"],
             "eval_nll_low": mean["low"],
             "eval_nll_high": mean["high"],
+            "eval_nll_of_each": [float(value) for value in nll],
         }
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(

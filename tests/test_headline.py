@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 
 from study import findings, headline
@@ -16,6 +17,7 @@ from study.pairs import headline as pairs
 from study.quality import headline as quality
 from study.robustness import headline as robustness
 from study.training import headline as training
+from study.training import results
 from summarization import words
 
 WORDS = words.describe(["The council met."] * 20)
@@ -232,6 +234,30 @@ def test_training_says_lower_only_where_intervals_are_apart():
     overlapping = trained((6.0, 5.5, 6.5), (5.6, 5.0, 6.2))
     assert kinds(training.headline(overlapping)) == ["no clear difference"]
     assert kinds(training.headline(trained((6, 5.5, 6.5), (2, 1.5, 2.5), kept=7))) == ["no claim"]
+
+
+def test_training_claims_by_the_change_of_the_same_articles():
+    """Articles differ more than a model changes: 16 NLL between 2 and 4 all fall by about .5."""
+    before = np.linspace(2, 4, 16)
+    after = before - np.linspace(0.4, 0.6, 16)
+    logged = [
+        {"step": step, "eval_nll": nll.mean(), results.EACH: nll.tolist()}
+        | {"eval_nll_low": nll.mean() - 0.3, "eval_nll_high": nll.mean() + 0.3}
+        for step, nll in ((0, before), (9, after))
+    ]
+    run = {"output_dir": "nowhere", "seed": 0}
+    facts = trained((0, 0, 0), (0, 0, 0))
+    result = facts | {"validation": results.of_run(run, logged, {})["validation"]}
+    change = result["validation"][1]["change"]
+    assert "change" not in result["validation"][0]
+    assert (change["from_step"], change["n"]) == (0, 16)
+    assert change["mean"] == pytest.approx(-0.5)
+    assert -0.55 < change["low"] < -0.5 < change["high"] < -0.45
+    (finding,) = training.headline(result).findings
+    assert (finding.kind, finding.difference.value) == ("lower", change["mean"])
+    assert "difference -0.50" in findings.sentence(finding)
+    del result["validation"][1]["change"]  # as in a file of an earlier version
+    assert kinds(training.headline(result)) == ["no clear difference"]
 
 
 def test_training_warns_of_overfitting():

@@ -39,16 +39,23 @@ def loss_before(loss: list[dict], step: int) -> Number | None:
 
 
 def findings(result: dict) -> tuple[Finding, ...]:
-    """Whether the last checkpoint's NLL is lower than the first one's: the intervals are apart."""
+    """Whether the last checkpoint's NLL is lower than the first one's.
+
+    By the change of the same examples; in a file of an earlier version, which has none, by whether
+    the two intervals are apart.
+    """
     rows = result["validation"]
     if len(rows) < 2:
         return ()
     first, last = number(rows[0], key=NLL), number(rows[-1], "nats per token", key=NLL)
+    change = rows[-1].get("change")
+    difference = number(change, signed=True) if change else None
     finding = Finding(
-        direction(last, first),
+        direction(difference) if difference else direction(last, first),
         f"validation NLL at step {rows[-1]['step']}",
         last,
         Null(f"at step {rows[0]['step']}:", first),
+        difference=difference,
         n=result["examples"]["validation"]["kept"],
         question="Does the model learn to summarize?",
     )
