@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from eap import MIN_EXAMPLES
 
+ALPHA = 0.05  # p under which a test shows a difference
 # What an interval allows to say of a number; the first two say nothing.
 NO_CLAIMS = ("measured", "no claim")
 KINDS = (
@@ -92,6 +93,16 @@ class Finding:
         few = self.n is not None and self.n < MIN_EXAMPLES
         if few and self.kind not in NO_CLAIMS:
             object.__setattr__(self, "kind", "no claim")
+
+
+def tested(test: Mapping) -> str:
+    """What a permutation test {"p", "smallest_p"} allows to say of two circuits.
+
+    `no claim` where its examples are too few for any p under `ALPHA`.
+    """
+    if test["smallest_p"] >= ALPHA:
+        return "no claim"
+    return "different" if test["p"] < ALPHA else "not shown to differ"
 
 
 def direction(number: Number, null: Number = ZERO) -> str:

@@ -378,7 +378,8 @@ def test_an_f_that_means_nothing_is_hollow_on_the_axis_and_in_the_title_beyond_i
     ]
     assert list(hollow.get_ydata()) == pytest.approx([0.5])
     assert (
-        "off scale: final 5.00 at step 0" in axis.get_title().replace("\n", " ")
+        "off the scale, where f means nothing: final 5.00 at step 0"
+        in axis.get_title().replace("\n", " ")
         and axis.get_ylim()[1] < 2
     )
 

@@ -117,6 +117,12 @@ def test_a_finding_that_answers_a_question_has_a_number_to_be_seen_against():
     assert Finding("measured", "f", Number(0.5), Null("chance", ZERO), question="Why?").question
 
 
+def test_a_test_says_different_only_for_a_small_p_that_its_examples_allow():
+    assert findings.tested({"p": 0.01, "smallest_p": 0.001}) == "different"
+    assert findings.tested({"p": 0.05, "smallest_p": 0.001}) == "not shown to differ"
+    assert findings.tested({"p": 0.125, "smallest_p": 0.125}) == "no claim"  # of four examples
+
+
 @pytest.mark.parametrize(
     ("number", "null", "expected"),
     [

@@ -6,9 +6,9 @@ And what could have been detected.
 import numpy as np
 
 from eap.resampling import FLIPS, mean_interval
+from study.findings import ALPHA
 
 CHUNK = 500
-ALPHA = 0.05
 POWER_FACTOR = 1.960 + 0.842  # normal quantiles of a two-sided test at 5 % and of 80 % power
 
 

@@ -2,7 +2,7 @@
 
 from eap import MIN_EXAMPLES
 from study.evolution.faithfulness import FINAL, OWN, meaningful
-from study.evolution.numbers import FALSE_DISCOVERY, KINDS
+from study.evolution.numbers import KINDS
 from study.faithfulness.numbers import excludes_zero
 from study.findings import (
     Finding,
@@ -13,6 +13,7 @@ from study.findings import (
     p_words,
     percent,
     span,
+    tested,
 )
 from study.headline import Headline, Table
 
@@ -175,11 +176,8 @@ def arrival_finding(result: dict) -> Finding | None:
     if test is None or few(result):
         return None
     arrived = result["checkpoints"][result["similarity"]["arrival"]]
-    kind = "different" if test["p"] < FALSE_DISCOVERY else "not shown to differ"
-    if test["smallest_p"] >= FALSE_DISCOVERY:
-        kind = "no claim"
     return Finding(
-        kind,
+        tested(test),
         f"distance of step {at(arrived)}, near the last",
         Number(test["distance"]),
         Null(f"labels swapped, {p_words(test['p'])}:", number(test["null"])),

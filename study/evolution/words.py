@@ -4,9 +4,8 @@ Plain data in, lines out.
 """
 
 from eap import MIN_EXAMPLES
-from eap.resampling import FALSE_DISCOVERY
 from study.evolution.numbers import KINDS
-from study.findings import fixed
+from study.findings import ALPHA, fixed
 
 PRINTED = 12  # edges in the printed table of those that moved; the file has all
 KINDS_OF_SET = {
@@ -202,12 +201,12 @@ def _arrival_words(result: dict) -> str:
     if test is None:
         return ""
     p = f"p = {test['p']:.3f}"
-    if test["smallest_p"] >= FALSE_DISCOVERY:
+    if test["smallest_p"] >= ALPHA:
         return (
             "; on the same examples, too few for the permutation test, no difference to the last "
             f"can be shown ({p})"
         )
-    differ = "that they differ" if test["p"] < FALSE_DISCOVERY else "no difference"
+    differ = "that they differ" if test["p"] < ALPHA else "no difference"
     return (
         f"; on the same examples the permutation test between it and the last shows {differ} ({p})"
     )

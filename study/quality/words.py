@@ -36,9 +36,9 @@ def claims(table: dict[str, dict]) -> list[str]:
     """A sentence for each ROUGE of every model but the first: what may be said of the paired
     difference to the first.
     """
-    first, *others = [label for label, entry in table.items() if entry["kind"] == "model"]
-    sentences = []
-    for label in others:
+    models = [label for label, entry in table.items() if entry["kind"] == "model"]
+    first, sentences = models[0], []
+    for label in models[1:]:
         for name, rouge in ROUGE_LABELS.items():
             difference = table[label]["minus_first"].get(name)
             if difference is None:

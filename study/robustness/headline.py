@@ -1,10 +1,8 @@
 """robustness.json in a few lines: overlap of circuits, and of other ways of extracting them."""
 
 from eap import MIN_EXAMPLES
-from study.findings import Finding, Null, Number, column, number, p_words
+from study.findings import Finding, Null, Number, column, number, p_words, tested
 from study.headline import Headline, Table
-
-ALPHA = 0.05
 
 
 def headline(result: dict) -> Headline:
@@ -78,9 +76,8 @@ def findings(result: dict) -> tuple[Finding, ...]:
 def difference_finding(row: dict, question: str) -> Finding:
     """Whether two circuits differ, by the permutation test on the same examples."""
     test = row["different"]
-    kind = "different" if test["p"] < ALPHA else "not shown to differ"
     return Finding(
-        "no claim" if test["smallest_p"] >= ALPHA else kind,
+        tested(test),
         f"distance {row['a']}, {row['b']}",
         Number(test["distance"]),
         Null("swapped", number(test["null"])),

@@ -1,7 +1,7 @@
 """robustness.json in words: each claim beside its null and its interval."""
 
 from eap import MIN_EXAMPLES
-from study.findings import fixed
+from study.findings import fixed, tested
 from study.stability import bootstrap
 
 
@@ -26,9 +26,10 @@ def lines(result: dict) -> list[str]:
 
 def verdict(test: dict) -> str:
     """ "the circuits differ" only for p under 5 % (guard 26)."""
-    if test["p"] < 0.05:
-        return "the circuits differ"
-    return "too few examples to tell" if test["smallest_p"] >= 0.05 else "not shown to differ"
+    kind = tested(test)
+    return {"different": "the circuits differ", "no claim": "too few examples to tell"}.get(
+        kind, kind
+    )
 
 
 def _overlap(row: dict) -> str:
