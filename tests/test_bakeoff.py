@@ -3,6 +3,7 @@ an interval.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,8 +171,8 @@ def test_an_adapter_in_layer_1_moves_what_leaves_layer_1_and_not_what_enters_it(
 
 @pytest.mark.parametrize("tamper", [
     lambda plan: lora.Plan(plan.method, dict(list(plan.ranks.items())[1:]), plan.alphas),
-    lambda plan: plan._replace(ranks={name: rank + 1 for name, rank in plan.ranks.items()}),
-    lambda plan: plan._replace(alphas={name: 2 * alpha for name, alpha in plan.alphas.items()}),
+    lambda plan: replace(plan, ranks={name: rank + 1 for name, rank in plan.ranks.items()}),
+    lambda plan: replace(plan, alphas={name: 2 * alpha for name, alpha in plan.alphas.items()}),
 ])  # fmt: skip
 def test_guard_8_a_model_that_is_not_as_planned_stops_the_run(model, tamper):
     shapes = lora.module_shapes(model)
