@@ -6,11 +6,15 @@ import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eap import InputError
 from runs import errors, hub, progress, rows
 from runs.records import Source
 from runs.rows import EXPECTED, USUAL, Columns
+
+if TYPE_CHECKING:  # it is slow to import, and scripts parse their flags first
+    from datasets import DatasetBuilder
 
 DEFAULT = "abisee/cnn_dailymail"
 HUB_CONFIGS = {DEFAULT: "3.0.0"}
@@ -229,7 +233,7 @@ def _naming_the_cache(dataset: str):
     """A block that reads through the cache of `datasets`: what the outside world refuses there
     names it.
     """
-    import datasets
+    from datasets import config
 
     try:
         yield
@@ -238,8 +242,7 @@ def _naming_the_cache(dataset: str):
         if isinstance(error, InputError) or reason is None or reason.errno is None:
             raise
         raise InputError(
-            f"{datasets.config.HF_DATASETS_CACHE}: expected room to write a copy of "
-            f"{label(dataset)} "
+            f"{config.HF_DATASETS_CACHE}: expected room to write a copy of {label(dataset)} "
             f"there, got {(reason.strerror or str(reason)).lower()}; free some, or set "
             "HF_DATASETS_CACHE to another folder"
         ) from error
@@ -249,19 +252,24 @@ def _naming_the_cache(dataset: str):
 class Prepared:
     """A data set of the Hub, its rows on disk: the builder that reads them, their commit."""
 
-    builder: object
-    commit: str
+    builder: "DatasetBuilder"
+    commit: str | None
+
+    @property
+    def splits(self) -> list[str]:
+        """The names of its splits."""
+        return list(self.builder.info.splits or {})
 
 
 def _read_hub(name: str, split: str):
-    builder = _prepare(name).builder
-    if split not in builder.info.splits:
+    prepared = _prepare(name)
+    if split not in prepared.splits:
         raise NoSplit(
             f"--split {split}: expected a split of {name}, "
-            f"which has {', '.join(builder.info.splits)}; choose one"
+            f"which has {', '.join(prepared.splits)}; choose one"
         )
     with _silence():
-        return builder.as_dataset(split=split)
+        return prepared.builder.as_dataset(split=split)
 
 
 @functools.cache
@@ -317,13 +325,11 @@ def _unprepared_in_cache(name: str) -> Prepared | None:
 
 def _is_prepared(name: str) -> bool:
     """Whether the cache of `datasets` holds the rows of a data set of the Hub."""
-    import datasets
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
 
     owner, _, short = name.rpartition("/")
-    folder = Path(
-        datasets.config.HF_DATASETS_CACHE,
-        f"{owner}___{datasets.naming.camelcase_to_snakecase(short)}",
-    )
+    folder = Path(config.HF_DATASETS_CACHE, f"{owner}___{camelcase_to_snakecase(short)}")
     prepared = folder.glob(f"{HUB_CONFIGS.get(name, '*')}/*/*/dataset_info.json")
     return any(not file.parent.name.endswith(".incomplete") for file in prepared)
 
@@ -333,7 +339,7 @@ def _hub_source(name: str, columns: Columns) -> Source:
     """What is read of a data set of the Hub: its id, hash of the texts of all splits, commit."""
     prepared = _prepare(name)
     digest = hashlib.sha256()
-    for split in sorted(prepared.builder.info.splits):
+    for split in sorted(prepared.splits):
         with _silence():
             table = _with_columns(prepared.builder.as_dataset(split=split), name, columns)
         digest.update(f"{split} {len(table)}\n".encode())
@@ -349,7 +355,7 @@ def _update_with_texts(digest, column) -> None:
     import pyarrow.compute as pc
 
     lengths = [
-        pc.fill_null(pc.binary_length(chunk), -1).to_numpy(zero_copy_only=False)
+        pc.fill_null(pc.call_function("binary_length", [chunk]), -1).to_numpy(zero_copy_only=False)
         for chunk in column.chunks
     ]
     for chunk in column.chunks:
@@ -440,13 +446,14 @@ def _rows_with_text(table, dataset: str):
     columns = table.with_format("arrow")[:] if len(table) else {}
     full = np.ones(len(table), dtype=bool)
     for column in ("article", "highlights") if len(table) else ():
-        missing = np.flatnonzero(pc.is_null(columns[column]).to_numpy())
+        missing = np.flatnonzero(columns[column].is_null().to_numpy())
         if len(missing):
             raise InputError(
                 f"--dataset {dataset}: row {missing[0] + 1} has no {column}; expected text in each "
                 f"of {len(table)} rows"
             )
-        full &= pc.match_substring_regex(columns[column], VISIBLE).to_numpy()
+        seen = pc.MatchSubstringOptions(VISIBLE)
+        full &= pc.call_function("match_substring_regex", [columns[column]], seen).to_numpy()
     if not full.any():
         raise InputError(
             f"--dataset {dataset}: expected at least one row with an article and highlights, found "

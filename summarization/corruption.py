@@ -214,7 +214,7 @@ def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list
         )
         for pair in pairs
     ]
-    fill, made = CORRUPTIONS[kind](examples, mask_ids), []
+    fill, made = CORRUPTIONS[kind](examples, mask_ids or []), []
     for row, (pair, example) in enumerate(zip(pairs, examples, strict=True)):
         try:
             ids = _replaced(

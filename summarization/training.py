@@ -104,16 +104,13 @@ class FiniteLoss(TrainerCallback):
     """Stops a run whose loss is NaN or infinite."""
 
     def on_log(self, arguments, state, control, logs=None, **kwargs):
-        wrong = [
-            name
-            for name in ("loss", "grad_norm", "eval_nll")
-            if not math.isfinite((logs or {}).get(name, 0))
-        ]
-        if wrong:
-            raise Diverged(
-                f"{wrong[0]} is {logs[wrong[0]]} at step {state.global_step}; lower "
-                "--learning_rate or raise --warmup_steps"
-            )
+        for name in ("loss", "grad_norm", "eval_nll"):
+            value = (logs or {}).get(name, 0)
+            if not math.isfinite(value):
+                raise Diverged(
+                    f"{name} is {value} at step {state.global_step}; lower --learning_rate or "
+                    "raise --warmup_steps"
+                )
 
 
 class Bar(TrainerCallback):
@@ -130,8 +127,9 @@ class Bar(TrainerCallback):
         self.bar.update()
 
     def on_log(self, arguments, state, control, logs=None, **kwargs):
-        if "loss" in (logs or {}):
-            self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
+        loss = (logs or {}).get("loss")
+        if loss is not None:
+            self.bar.set_postfix(loss=f"{loss:.3f}")
 
     def on_train_end(self, arguments, state, control, **kwargs):
         self.bar.close()
@@ -184,7 +182,7 @@ class SummaryTrainer(Trainer):
             processing_class=tokenizer,
             data_collator=SummaryCollator(tokenizer),
         )
-        self.staging, self.tf32 = None, tf32
+        self.staging, self.tf32, self.validation = None, tf32, validation
         self.remove_callback(PrinterCallback)
         self.add_callback(FiniteLoss())
 
@@ -197,9 +195,11 @@ class SummaryTrainer(Trainer):
         """{"eval_nll", "eval_nll_low", "eval_nll_high", "eval_nll_of_each"}: the mean over
         validation examples, its bootstrap interval, and the NLL of each.
         """
+        if self.validation is None:
+            raise ValueError("expected validation examples to evaluate on, got none")
         nll = summary_nll(
             self.model,
-            self.eval_dataset,
+            self.validation,
             self.processing_class,
             self.args.per_device_eval_batch_size,
         )
