@@ -116,22 +116,23 @@ SMOLLM2_LOCAL = Preset(
     model="smollm2",
     dataset="demo",  # until --dataset names your articles
     pairs=96,
-    training="--subset_train_size 64 --max_steps 24 --per_device_train_batch_size 4 "
-    "--learning_rate 3e-5 --checkpoint_steps 0,6,24 --validation_size 16 --probe_examples 8 "
+    training="--subset_train_size 64 --max_steps 16 --per_device_train_batch_size 4 "
+    "--learning_rate 3e-5 --checkpoint_steps 0,4,16 --validation_size 16 --probe_examples 8 "
     "--train_sampling_strategy random",
-    trajectory=16,
-    judged=16,
+    trajectory=12,
+    judged=10,
     extract="--method secant --fraction .05",
-    beside="--fraction .05 --max_examples 24",
-    faithful=f"--fractions {LARGE} --random_fractions .05,.4 --cross_fractions .05,.4 --metrics kl",
-    robust="--variants mask,swap:1,control,nll,EAP-IG-inputs --max_examples 8",
+    beside="--fraction .05 --max_examples 16",
+    faithful="--fractions .05,.1,.2,.4,.6 --random_fractions .05,.4 --cross_fractions .05,.4 "
+    "--metrics kl",
+    robust="--variants mask,control,EAP-IG-inputs --max_examples 8",
     texts=16,
     test=16,
-    random_circuits=3,
+    random_circuits=2,
     levels=".5",
-    arms="--arms none all circuit random --seeds 1 --max_steps 16 --subset_train_size 64 "
+    arms="--arms none all circuit random --seeds 1 --max_steps 12 --subset_train_size 48 "
     "--per_device_train_batch_size 4 --learning_rate 5e-4 --lr_sweep none --top_k 8 "
-    "--max_examples 16 --max_new_tokens 80",
+    "--max_examples 12 --max_new_tokens 80",
     articles="--max_length 288",
 )
 PRESETS = {
