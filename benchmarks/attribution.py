@@ -24,6 +24,7 @@ import itertools
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,9 +101,7 @@ def parse(argv=None):
 
 
 def methods_of(args) -> list[str]:
-    """The methods asked for. Raises InputError for one that is unknown or has no passes of its
-    own.
-    """
+    """The methods asked for. Raises InputError for one that is unknown or has no passes."""
     from eap import InputError
     from eap.methods import METHODS as KNOWN
 
@@ -133,7 +132,27 @@ BARE = "bare"
 YARDSTICK = "EAP-IG-inputs"  # whose passes `BARE` are
 
 
-def bare(adapter, pairs, method: str, steps: int, autocast) -> None:
+class Case(NamedTuple):
+    """What is measured: a model of a family and a shape, in a precision, on texts of a length."""
+
+    family: str
+    shape: str
+    dtype: str  # float32 or bfloat16
+    tokens: int
+
+    def model(self, args):
+        """The adapter of the model."""
+        return common.random_model(args, self.shape, self.family)
+
+    @property
+    def autocast(self):
+        """What `hooks.autocast` takes."""
+        import torch
+
+        return torch.bfloat16 if self.dtype == "bfloat16" else None
+
+
+def bare(adapter, pairs, *, method: str, steps: int, autocast) -> None:
     """The method's passes alone: plain runs, and a forward and backward pass per point."""
     import torch
 
@@ -147,24 +166,30 @@ def bare(adapter, pairs, method: str, steps: int, autocast) -> None:
     clean_run = KNOWN[method].rules is None or len(points) > 1
 
     def logits(embeddings):
-        return adapter.unembed(
-            adapter.hidden(embeddings)[batch.target_rows, batch.target_positions]
-        )
+        hidden = adapter.hidden(embeddings)
+        return adapter.unembed(hidden[batch.target_rows, batch.target_positions])
 
     with hooks.frozen(adapter.model), hooks.autocast(device, autocast):
         clean = adapter.embed(batch.clean_ids).detach()
         corrupted = adapter.embed(batch.corrupted_ids).detach()
         with torch.no_grad():
-            other, plain = logits(corrupted), logits(clean) if clean_run else None
+            other = logits(corrupted)
+            plain = logits(clean) if clean_run else None
         for point in points:
             value = logits(torch.lerp(corrupted, clean, point.share).requires_grad_())
             plain = value.detach() if plain is None else plain
-            reference = metrics.reference(plain, other, batch.target_ids)
-            metric = metrics.per_example("kl", value, reference, batch.target_rows, len(pairs))
+            reference = metrics.reference(plain, other, target_ids=batch.target_ids)
+            metric = metrics.per_example(
+                "kl",
+                value,
+                reference=reference,
+                target_rows=batch.target_rows,
+                n_examples=len(pairs),
+            )
             metric.sum().backward()
 
 
-def ours(adapter, pairs, method: str, steps: int, autocast, size: int | None = None) -> None:
+def ours(adapter, pairs, *, method: str, steps: int, autocast, size: int | None = None) -> None:
     """Edge scores of the pairs, `size` at a time; they go nowhere, as the script's go to disk."""
     from eap.attribute import attribute_batches
     from eap.dataset import batches
@@ -172,83 +197,66 @@ def ours(adapter, pairs, method: str, steps: int, autocast, size: int | None = N
 
     parts = batches(pairs, size or len(pairs))
     settings = Settings(method, steps=steps, autocast=autocast)
-    for _ in attribute_batches(adapter, parts, settings):
+    for _ in attribute_batches(adapter, parts, settings=settings):
         pass
 
 
-def autocast_of(dtype: str):
-    """What `hooks.autocast` takes for a dtype's name."""
-    import torch
-
-    return torch.bfloat16 if dtype == "bfloat16" else None
-
-
-class Case(NamedTuple):
-    """What is measured: a model of a family and a shape, in a precision, on texts of a length."""
-
-    family: str
-    shape: str
-    dtype: str
-    tokens: int
-
-    def model(self, args):
-        """The adapter of the model."""
-        return common.random_model(args, self.shape, self.family)
-
-
 def cost(args, case: Case) -> dict:
-    """Median seconds of the methods and of their passes, alternating; peak memory of each in its
-    own process.
+    """Median seconds of the methods and of their passes, alternating; peak memory of each.
+
+    Peaks are of a process for each.
     """
     adapter, methods = case.model(args), methods_of(args)
-    size = args.batch_size or 1
-    pairs = common.random_pairs(adapter, case.tokens, size, args.seed)
+    pairs = common.random_pairs(adapter, case.tokens, n=args.batch_size or 1, seed=args.seed)
     work = [(kind, name) for name in methods for kind in (bare, ours)]
     if YARDSTICK not in methods:
         work.append((bare, YARDSTICK))
-    times = measured(args, adapter, pairs, work, case.dtype)
-    row = {**case._asdict(), "clock": args.clock, "bare_seconds": times[bare, YARDSTICK]}
-    row["bare_gb"] = peak(args, case, BARE, adapter, size)
-    row["methods"] = {}
+    times = measured(args, work, adapter=adapter, pairs=pairs, autocast=case.autocast)
+    bare_seconds = times[bare, YARDSTICK]
+    bare_gb = peak(args, BARE, case=case, adapter=adapter, examples=len(pairs))
+    row = {**case._asdict(), "clock": args.clock}
+    row |= {"bare_seconds": bare_seconds, "bare_gb": bare_gb, "methods": {}}
     for name in methods:
         seconds, own = times[ours, name], times[bare, name]
-        gb = peak(args, case, name, adapter, size)
+        gb = peak(args, name, case=case, adapter=adapter, examples=len(pairs))
         row["methods"][name] = {
             "seconds": seconds,
             "own_bare_seconds": own,
-            "ratio": seconds / row["bare_seconds"],
+            "ratio": seconds / bare_seconds,
             "own_ratio": seconds / own,
             "gb": gb,
-            "extra_gb": gb - row["bare_gb"],
+            "extra_gb": gb - bare_gb,
         }
     return row
 
 
-def measured(args, adapter, pairs, work: list[tuple], dtype: str) -> dict:
+def measured(args, work: list[tuple[Callable, str]], *, adapter, pairs, autocast) -> dict:
     """{(kind, method): median seconds}, in turn; the first round warms up."""
     device, times = devices.Device.of(vars(args)).torch_device, {key: [] for key in work}
     for repeat in range(args.repeats + 1):
         for kind, name in work:
 
             def once(kind=kind, name=name):
-                kind(adapter, pairs, name, args.steps, autocast_of(dtype))
+                kind(adapter, pairs, method=name, steps=args.steps, autocast=autocast)
 
-            taken = common.seconds(once, device, args.clock)
+            taken = common.seconds(once, device, clock=args.clock)
             if repeat:
                 times[kind, name].append(taken)
-    return {key: statistics.median(each) for key, each in times.items()}
+    return {key: statistics.median(seconds) for key, seconds in times.items()}
 
 
-def peak(args, case: Case, name: str, adapter, examples: int) -> float:
-    """Peak memory in GB of a method, or of the bare passes: of a GPU's tensors, or of a process of
-    its own.
+def peak(args, name: str, *, case: Case, adapter, examples: int) -> float:
+    """Peak memory in GB of a method, or of the bare passes.
+
+    Of a GPU's tensors, or of a process of its own.
     """
-    if devices.Device.of(vars(args)).torch_device.type == "cuda":
+    device = devices.Device.of(vars(args)).torch_device
+    if device.type == "cuda":
         import torch
 
         torch.cuda.reset_peak_memory_stats()
-        repeated(args, case, name, adapter, examples)
-        return common.peak_gb(devices.Device.of(vars(args)).torch_device)
+        repeated(args, name, case=case, adapter=adapter, examples=examples)
+        return common.peak_gb(device)
     values = {
         "--only": name,
         "--tokens": case.tokens,
@@ -268,41 +276,43 @@ def peak(args, case: Case, name: str, adapter, examples: int) -> float:
     return float(done.stdout.split()[-1])
 
 
-def growth(args, case: Case, name: str) -> list[dict]:
+def growth(args, case: Case, *, name: str) -> list[dict]:
     """Seconds and peak memory of attributing several examples of one length by a method."""
     adapter, rows = case.model(args), []
     device = devices.Device.of(vars(args)).torch_device
     size, most = args.batch_size or 1, max(args.examples)
-    pairs = common.random_pairs(adapter, case.tokens, most, args.seed)
+    pairs = common.random_pairs(adapter, case.tokens, n=most, seed=args.seed)
 
     def once(n: int) -> None:
-        ours(adapter, pairs[:n], name, args.steps, autocast_of(case.dtype), size)
+        how = {"method": name, "steps": args.steps, "autocast": case.autocast}
+        ours(adapter, pairs[:n], size=size, **how)
 
     once(size)
     for n in args.examples:
-        taken = common.seconds(lambda n=n: once(n), device, args.clock)
-        gb = peak(args, case, name, adapter, n)
-        about = {**case._asdict(), "method": name}
-        rows.append(about | {"examples": n, "seconds": taken, "gb": gb})
+        taken = common.seconds(lambda n=n: once(n), device, clock=args.clock)
+        gb = peak(args, name, case=case, adapter=adapter, examples=n)
+        row = {**case._asdict(), "method": name, "examples": n, "seconds": taken, "gb": gb}
+        rows.append(row)
     return rows
 
 
-def repeated(args, case: Case, name: str, adapter, examples: int) -> None:
+def repeated(args, name: str, *, case: Case, adapter, examples: int) -> None:
     """Twice the bare passes on one batch, or a method on as many examples as are asked for."""
     size = args.batch_size or 1
     n = size if name == BARE else examples
-    pairs = common.random_pairs(adapter, case.tokens, n, args.seed)
-    autocast = autocast_of(case.dtype)
+    pairs = common.random_pairs(adapter, case.tokens, n=n, seed=args.seed)
+    how = {"steps": args.steps, "autocast": case.autocast}
     for _ in range(2):
         if name == BARE:
-            bare(adapter, pairs, YARDSTICK, args.steps, autocast)
+            bare(adapter, pairs, method=YARDSTICK, **how)
         else:
-            ours(adapter, pairs, name, args.steps, autocast, size)
+            ours(adapter, pairs, method=name, size=size, **how)
 
 
 def savings(rows: list[dict]) -> list[str]:
-    """What bfloat16 saves of float32's time and memory: a line for each method, shape and length
-    with both.
+    """What bfloat16 takes of float32's time and memory: a line for each method, shape and length.
+
+    Only for those that were measured with both.
     """
     cells = {tuple(row[what] for what in Case._fields): row for row in rows}
     lines = []
@@ -312,8 +322,8 @@ def savings(rows: list[dict]) -> list[str]:
             continue
         passes = half["bare_seconds"] / full["bare_seconds"]
         for name, mine in half["methods"].items():
-            theirs = full["methods"][name]
-            time, memory = (mine[what] / theirs[what] for what in ("seconds", "gb"))
+            whole = full["methods"][name]
+            time, memory = mine["seconds"] / whole["seconds"], mine["gb"] / whole["gb"]
             lines.append(
                 f"{family} {shape} {tokens:>5} tokens, {name}: bfloat16 takes {time:.2f} of "
                 f"float32's time (the bare passes {passes:.2f}) and {memory:.2f} of its memory"
@@ -322,42 +332,49 @@ def savings(rows: list[dict]) -> list[str]:
 
 
 def plot(rows, grown):
-    """A Figure: time in bare passes and memory over them, by method; time and memory over
-    examples.
-    """
+    """A Figure: time in bare passes and memory over them, by method; both over examples."""
     from eap.style import COLOURS, subplots
 
-    figure, (ratio, memory, examples) = subplots(1, 3, figsize=(11.4, 3.3))
-    kinds = ("family", "shape", "dtype")
-    settings = list(dict.fromkeys(tuple(row[what] for what in kinds) for row in rows))
-    names = list(rows[0]["methods"])
+    figure, axes = subplots(1, 3, figsize=(11.4, 3.3))
+    ratio, memory, examples = axes
+    settings = list(dict.fromkeys(_setting(row) for row in rows))
     palette = [COLOURS[name] for name in ("base", "circuit", "finetuned", "noise", "highlight")]
     for setting, style in zip(settings, itertools.cycle(STYLES), strict=False):
+        chosen = [row for row in rows if _setting(row) == setting]
+        more = [row for row in grown if _setting(row) == setting]
         suffix = f", {', '.join(setting)}" if len(settings) > 1 else ""
-        chosen = [row for row in rows if tuple(row[what] for what in kinds) == setting]
         x = [row["tokens"] for row in chosen]
-        for number, name in enumerate(names):
-            colour = palette[number % len(palette)]
-            y = [row["methods"][name]["ratio"] for row in chosen]
-            ratio.plot(x, y, style, color=colour, label=name + suffix)
-            y = [row["methods"][name]["extra_gb"] for row in chosen]
-            memory.plot(x, y, style, color=colour, label=name + suffix)
-            more = [row for row in grown if tuple(row[what] for what in kinds) == setting]
-            more = [row for row in more if row["method"] == name]
-            if more:
-                n = [row["examples"] for row in more]
-                y = [row["seconds"] / more[0]["seconds"] for row in more]
-                examples.plot(n, y, style, color=colour, label=f"time, {name}{suffix}")
-                y = [row["gb"] / more[0]["gb"] for row in more]
-                examples.plot(n, y, ":", color=colour, label=f"peak memory, {name}{suffix}")
+        for number, name in enumerate(rows[0]["methods"]):
+            look = {"color": palette[number % len(palette)]}
+            cells = [row["methods"][name] for row in chosen]
+            ratio.plot(x, [cell["ratio"] for cell in cells], style, label=name + suffix, **look)
+            memory.plot(x, [cell["extra_gb"] for cell in cells], style, label=name + suffix, **look)
+            of_method = [row for row in more if row["method"] == name]
+            _plot_growth(examples, of_method, style=style, name=name + suffix, **look)
     ratio.axhline(1, color=COLOURS["chance"], ls=":", lw=0.9, label="bare passes of EAP-IG")
     ratio.set(xlabel="tokens", ylabel="time / bare passes", ylim=(0, None), title="Time")
     memory.set(xlabel="tokens", ylabel="GB over bare passes", ylim=(0, None), title="Peak memory")
     title = f"Growth with examples, {grown[0]['tokens']} tokens"
     examples.set(xlabel="examples", ylabel="relative to the fewest", ylim=(0, None), title=title)
-    for axis in (ratio, memory, examples):
+    for axis in axes:
         axis.legend(fontsize=7)
     return figure
+
+
+def _setting(row: dict) -> tuple[str, str, str]:
+    """What a line of the figure is of, besides its method."""
+    return row["family"], row["shape"], row["dtype"]
+
+
+def _plot_growth(axis, rows: list[dict], *, style: str, name: str, color: str) -> None:
+    """Time and memory of one method in one setting over the number of examples."""
+    if not rows:
+        return
+    few, n = rows[0], [row["examples"] for row in rows]
+    time = [row["seconds"] / few["seconds"] for row in rows]
+    memory = [row["gb"] / few["gb"] for row in rows]
+    axis.plot(n, time, style, color=color, label=f"time, {name}")
+    axis.plot(n, memory, ":", color=color, label=f"peak memory, {name}")
 
 
 def say_costs(row: dict) -> None:
@@ -378,7 +395,8 @@ def main(argv=None):
     methods, device = methods_of(args), devices.Device.of(vars(args)).torch_device
     if args.only:
         case = Case(args.family[0], args.shape[0], args.dtypes[0], args.tokens[0])
-        repeated(args, case, args.only, case.model(args), args.examples[0])
+        model, n = case.model(args), args.examples[0]
+        repeated(args, args.only, case=case, adapter=model, examples=n)
         print(common.peak_gb(device))
         return
     rows, grown, size = [], [], args.batch_size or 1
@@ -389,7 +407,7 @@ def main(argv=None):
     for line in savings(rows):
         print(line)
     for *case, name in itertools.product(args.family, args.shape, args.dtypes, methods):
-        grown += growth(args, Case(*case, min(args.tokens)), name)
+        grown += growth(args, Case(*case, min(args.tokens)), name=name)
     for row in grown:
         print(
             f"{row['family']} {row['shape']} {row['dtype']} {row['tokens']} tokens, "

@@ -27,8 +27,9 @@ CONTEXT = 1024
 
 
 def random_model(args, shape: str = "small", family: str = "gpt2"):
-    """The adapter of a model of that family and shape with random weights, on the device of
-    `args`; of `args.layers` layers, where that is not 0.
+    """The adapter of a model of that family and shape with random weights, on a device.
+
+    The device is that of `args`; it has `args.layers` layers, where that is not 0.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -79,27 +80,29 @@ def family_config(family: str, size: Shape):
     return AutoConfig.for_model(family, **sizes)
 
 
-def random_pairs(adapter, tokens: int, n: int, seed: int = 0):
-    """n pairs of random tokens that differ in the second quarter; the last eighth is the summary."""
+def random_pairs(adapter, tokens: int, *, n: int, seed: int = 0):
+    """n pairs of random tokens that differ in the second quarter.
+
+    The last eighth is the summary.
+    """
     import torch
 
     from eap.dataset import Pair
 
     generator = torch.Generator().manual_seed(seed)
-    found = []
+    quarter, half, pairs = tokens // 4, tokens // 2, []
     for i in range(n):
-        clean, other = torch.randint(
-            adapter.vocabulary_size, (2, tokens), generator=generator
-        ).tolist()
-        corrupted = clean[: tokens // 4] + other[tokens // 4 : tokens // 2] + clean[tokens // 2 :]
-        found.append(Pair(str(i), clean, corrupted, tokens - tokens // 8))
-    return found
+        both = torch.randint(adapter.vocabulary_size, (2, tokens), generator=generator)
+        clean, other = both.tolist()
+        corrupted = clean[:quarter] + other[quarter:half] + clean[half:]
+        pairs.append(Pair(str(i), clean, corrupted, tokens - tokens // 8))
+    return pairs
 
 
 CLOCKS = ("wall", "cpu")
 
 
-def seconds(work, device, clock: str = "wall") -> float:
+def seconds(work, device, *, clock: str = "wall") -> float:
     """How long `work()` takes, with everything that it queued on the device.
 
     With the clock "cpu": the seconds of this process's threads, whatever else the machine does
@@ -127,11 +130,9 @@ def peak_gb(device) -> float:
 
     from runs import devices
 
-    return (
-        torch.cuda.max_memory_allocated(device) / 1e9
-        if device.type == "cuda"
-        else devices.peak_memory_gb()
-    )
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return devices.peak_memory_gb()
 
 
 def device_name(device) -> str:
@@ -140,10 +141,14 @@ def device_name(device) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    lines = (
-        Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    )
-    name = next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), "CPU"
-    )
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    """What the system calls the processor; "CPU" where it does not say."""
+    about = Path("/proc/cpuinfo")
+    if about.is_file():
+        for line in about.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return "CPU"

@@ -1,8 +1,10 @@
 """What does it cost to run the model as a circuit, in plain forward passes?
 
-Circuits of the ten standard sizes (the strongest edges of the embedded demo model by |score|, .1 to 100 %) run at GPT-2 small's shape,
-whose graph is the same, with random weights on one pair of random tokens. The yardstick is the plain forward pass with logits at the
-target positions only, timed in turn with the circuits. The clean and corrupted runs are made once for all circuits and timed apart.
+Circuits of the ten standard sizes (the strongest edges of the embedded demo model by |score|, .1 to
+100 %) run at GPT-2 small's shape, whose graph is the same, with random weights on one pair of
+random tokens. The yardstick is the plain forward pass with logits at the target positions only,
+timed in turn with the circuits. The clean and corrupted runs are made once for all circuits and
+timed apart.
 
 Reads   the embedded demo model and newsroom
 Writes  evaluation.json and evaluation.png in --output_dir
@@ -13,6 +15,7 @@ Writes  evaluation.json and evaluation.png in --output_dir
 import json
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -72,17 +75,12 @@ def demo_scores(args):
     from runs import opening
 
     device = devices.Device.of(vars(args)).torch_device
-    return (
-        attribute(
-            opening.load_model("demo", torch.float32, device),
-            demo_pairs(args.demo_examples, args.seed),
-        )
-        .edges.double()
-        .mean(0)
-    )
+    model = opening.load_model("demo", torch.float32, device)
+    scores = attribute(model, demo_pairs(args.demo_examples, args.seed))
+    return scores.edges.double().mean(0)
 
 
-def measure(args, adapter, circuits: dict, tokens: int) -> list[dict]:
+def measure(args, adapter, *, circuits: dict, tokens: int) -> list[dict]:
     """For each circuit: median seconds of a run, and their ratio to the plain forward pass."""
     import torch
 
@@ -91,15 +89,13 @@ def measure(args, adapter, circuits: dict, tokens: int) -> list[dict]:
     from eap.evaluate import CircuitRunner
 
     device = devices.Device.of(vars(args)).torch_device
-    batch = collate([0], common.random_pairs(adapter, tokens, 1, args.seed)).to(device)
+    pairs = common.random_pairs(adapter, tokens, n=1, seed=args.seed)
+    batch = collate([0], pairs).to(device)
 
     def plain():
         with torch.no_grad():
-            adapter.unembed(
-                adapter.hidden(adapter.embed(batch.clean_ids))[
-                    batch.target_rows, batch.target_positions
-                ]
-            )
+            hidden = adapter.hidden(adapter.embed(batch.clean_ids))
+            adapter.unembed(hidden[batch.target_rows, batch.target_positions])
 
     times = {name: [] for name in ("plain", "setup", *circuits)}
     with hooks.frozen(adapter.model):
@@ -107,13 +103,12 @@ def measure(args, adapter, circuits: dict, tokens: int) -> list[dict]:
             times["setup"].append(common.seconds(lambda: CircuitRunner(adapter, batch), device))
             runner = CircuitRunner(adapter, batch)
             for name, kept in circuits.items():
-                times[name].append(
-                    common.seconds(lambda kept=kept, runner=runner: runner.logits(kept), device)
-                )
+                run_circuit = partial(runner.logits, kept)
+                times[name].append(common.seconds(run_circuit, device))
                 times["plain"].append(common.seconds(plain, device))
             if repeat == 0:  # the first round warms up
                 times = {name: [] for name in times}
-    middle = {name: statistics.median(each) for name, each in times.items()}
+    middle = {name: statistics.median(seconds) for name, seconds in times.items()}
     names = {fraction: fraction for fraction in circuits} | {SETUP: "setup"}
     return [
         {
@@ -156,27 +151,25 @@ def main(argv=None):
 
     adapter, scores = common.random_model(args), demo_scores(args)
     circuits = {
-        fraction: top_n(adapter.graph, scores, max(1, round(fraction * adapter.graph.n_edges)))
+        fraction: top_n(adapter.graph, scores, n=max(1, round(fraction * adapter.graph.n_edges)))
         for fraction in FRACTIONS
     }
     rows, device = [], devices.Device.of(vars(args)).torch_device
     print(common.device_name(device), flush=True)
     for tokens in args.tokens:
-        found = measure(args, adapter, circuits, tokens)
-        rows += found
-        ratios = [row["ratio"] for row in found[:-1]]
+        *of_circuits, setup = measure(args, adapter, circuits=circuits, tokens=tokens)
+        rows += [*of_circuits, setup]
+        ratios = [row["ratio"] for row in of_circuits]
+        by_size = [f"{100 * row['fraction']:g}%:{row['ratio']:.2f}" for row in of_circuits]
         print(
-            f"{tokens:>5} tokens: mean {sum(ratios) / len(ratios):.2f}, most {max(ratios):.2f} plain forwards; "
-            + " ".join(f"{100 * row['fraction']:g}%:{row['ratio']:.2f}" for row in found[:-1])
-            + f"; the plain runs, once for all circuits: {found[-1]['ratio']:.1f}",
+            f"{tokens:>5} tokens: mean {statistics.mean(ratios):.2f}, most {max(ratios):.2f} plain "
+            f"forwards; {' '.join(by_size)}; the plain runs, once for all circuits: "
+            f"{setup['ratio']:.1f}",
             flush=True,
         )
     out = Path(args.output_dir)
-    disk.write_text(
-        out / "evaluation.json",
-        json.dumps({"format": 1, "device": common.device_name(device), "rows": rows}, indent=1)
-        + "\n",
-    )
+    numbers = {"format": 1, "device": common.device_name(device), "rows": rows}
+    disk.write_text(out / "evaluation.json", json.dumps(numbers, indent=1) + "\n")
     disk.save_figure(lambda: plot(rows), out / "evaluation.png")
 
 

@@ -1,11 +1,14 @@
 """How fast are summaries and their ROUGE, against the obvious way to get them?
 
-Summaries: the batches of summarization/generation.py against one article at a time through transformers' own `generate`, both greedy with
-a key-value cache; the two alternate in one process and medians are taken. Texts that differ are counted: as a tie when the logits of the
-two tokens at the first difference lie within TIE of each other (the order of additions decides then), otherwise as different, which is an
-error. ROUGE: summarization/rouge.py in processes, starting them included, against `rouge_score` in one; scores must be equal bit for bit.
+Summaries: the batches of summarization/generation.py against one article at a time through
+transformers' own `generate`, both greedy with a key-value cache; the two alternate in one process
+and medians are taken. Texts that differ are counted: as a tie when the logits of the two tokens at
+the first difference lie within TIE of each other (the order of additions decides then), otherwise
+as different, which is an error. ROUGE: summarization/rouge.py in processes, starting them included,
+against `rouge_score` in one; scores must be equal bit for bit.
 
-Reads   a model and the test articles of a data set; ROUGE scores the first two thirds of demo articles against their highlights
+Reads   a model and the test articles of a data set; ROUGE scores the first two thirds of demo
+        articles against their highlights
 Writes  generation.json and generation.png in --output_dir
 
     python benchmarks/generation.py --model_path demo --dataset demo
@@ -27,7 +30,9 @@ from summarization import corpus, generation  # noqa: E402
 MODEL_PATH = "demo"  # Hub id, folder, checkpoint-N, LoRA adapter folder (merged), or demo
 DATASET = "demo"  # Hub id, file, save_to_disk folder, or demo
 MAX_NEW_TOKENS = 64
-MIN_NEW_TOKENS = 40  # as long as the demo's highlights: an untuned model, as `demo` is, writes too little to tell anything
+# As long as the demo's highlights: an untuned model, as `demo` is, writes too little to tell
+# anything.
+MIN_NEW_TOKENS = 40
 REPEATS = 3  # of each way of generating
 PAIRS = 11490  # texts for ROUGE: as many as the test split of CNN/DailyMail
 COMPARED_PAIRS = 1000  # of these, scored by rouge_score itself as well
@@ -87,37 +92,28 @@ def one_by_one(model, prompts: list[list[int]], config) -> list[list[int]]:
     """The new tokens of each prompt: one call of `generate` for each, nothing padded."""
     import torch
 
-    device, own = next(model.parameters()).device, model.generation_config
-    model.generation_config, made = config, []
+    device, own, texts = next(model.parameters()).device, model.generation_config, []
+    model.generation_config = config
     try:
         for ids in prompts:
             row = torch.tensor([ids], device=device)
+            mask = torch.ones_like(row)
             with torch.no_grad():
-                made.append(
-                    model.generate(
-                        row, attention_mask=torch.ones_like(row), generation_config=config
-                    )[0, len(ids) :].tolist()
-                )
+                whole = model.generate(row, attention_mask=mask, generation_config=config)
+            texts.append(whole[0, len(ids) :].tolist())
     finally:
         model.generation_config = own
-    return made
+    return texts
 
 
 def summaries(args) -> dict:
-    """Articles per second of both ways, their ratio, and how many texts differ, as ties and
-    otherwise.
-    """
+    """Articles per second of both ways, their ratio, and how many texts differ, and how."""
     from summarization import prompt
 
     devices.seed_everything(args.seed)
-    model, tokenizer = (
-        opening.load_model(
-            args.model_path,
-            devices.Device.of(vars(args)).torch_dtype,
-            devices.Device.of(vars(args)).torch_device,
-        ),
-        opening.load_tokenizer(args.model_path),
-    )
+    device = devices.Device.of(vars(args))
+    model = opening.load_model(args.model_path, device.torch_dtype, device.torch_device)
+    tokenizer = opening.load_tokenizer(args.model_path)
     articles = list(corpus.load(args.dataset, "test", args.max_examples, args.seed)["article"])
     length = prompt.context_length(model.config, tokenizer)
     prompts = [
@@ -141,37 +137,41 @@ def summaries(args) -> dict:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     end = tokenizer.eos_token_id
     gaps = [
-        gap(model, ids, first, second, end)
+        gap(model, ids, first=first, second=second, end=end)
         for ids, first, second in zip(prompts, *written.values(), strict=True)
     ]
-    parted = [found for found in gaps if found is not None]
+    parted = [difference for difference in gaps if difference is not None]
+    lengths = [len(until(end, new)) - (end in new) for new in written["batches"]]
     return {
         "articles": len(articles),
         "min_new_tokens": args.min_new_tokens,
         "max_new_tokens": args.max_new_tokens,
         "seconds": medians,
-        "written_tokens": statistics.mean(
-            len(new[: new.index(end)] if end in new else new) for new in written["batches"]
-        ),
+        "written_tokens": statistics.mean(lengths),
         "articles_per_second": {name: len(articles) / value for name, value in medians.items()},
         "ratio": medians["one_by_one"] / medians["batches"],
         "identical": gaps.count(None),
-        "ties": sum(found <= TIE for found in parted),
-        "different": sum(found > TIE for found in parted),
+        "ties": sum(difference <= TIE for difference in parted),
+        "different": sum(difference > TIE for difference in parted),
         "largest_gap": max(parted, default=0.0),
     }
 
 
-def gap(model, ids: list[int], first: list[int], second: list[int], end: int) -> float | None:
-    """How far apart the logits of the two tokens are where two texts part, run on one article
-    without padding; None if they do not.
+def until(end: int, tokens: list[int]) -> list[int]:
+    """The tokens up to the first `end`, with it; all where there is none."""
+    return tokens[: tokens.index(end) + 1] if end in tokens else tokens
+
+
+def gap(model, ids: list[int], *, first: list[int], second: list[int], end: int) -> float | None:
+    """How far apart the logits of the two tokens are where two texts part; None if they do not.
+
+    The model runs on the one prompt `ids`, without padding.
     """
     import torch
 
-    first, second = (new[: new.index(end) + 1] if end in new else new for new in (first, second))
-    place = next(
-        (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None
-    )
+    first, second = until(end, first), until(end, second)
+    both = enumerate(zip(first, second, strict=False))
+    place = next((place for place, (a, b) in both if a != b), None)
     if place is None:
         return None
     row = torch.tensor([ids + first[:place]], device=next(model.parameters()).device)
@@ -184,21 +184,20 @@ def gap(model, ids: list[int], first: list[int], second: list[int], end: int) ->
 
 
 def pairs(n: int) -> tuple[list[str], list[str]]:
-    """(predictions, references): the first two thirds of an article's sentences, and its
-    highlights.
-    """
+    """(predictions, references): two thirds of an article's sentences, and its highlights."""
     from summarization import newsroom, rouge
 
-    rows = newsroom.articles("train", n)
-    sentences = [rouge.split_sentences(row["article"]) for row in rows]
-    return [" ".join(each[: 2 * len(each) // 3]) for each in sentences], [
-        row["highlights"] for row in rows
-    ]
+    rows, predictions = newsroom.articles("train", n), []
+    for row in rows:
+        sentences = rouge.split_sentences(row["article"])
+        predictions.append(" ".join(sentences[: 2 * len(sentences) // 3]))
+    return predictions, [row["highlights"] for row in rows]
 
 
 def rouge_seconds(args) -> dict:
-    """Seconds of all pairs in processes, of rouge_score for as many (scaled), words per text, and
-    whether the scores are equal.
+    """Seconds of all pairs in processes, and of rouge_score for as many, scaled.
+
+    With words per text, and how many scores are not equal.
     """
     from rouge_score import rouge_scorer
 
@@ -217,11 +216,10 @@ def rouge_seconds(args) -> dict:
     started = time.perf_counter()
     theirs = [plain.score(*pair) for pair in zip(*split, strict=True)]
     taken = time.perf_counter() - started
-    unequal = sum(
-        bool(ours[name][row] != 100 * found[name].fmeasure)
-        for row, found in enumerate(theirs)
-        for name in rouge.NAMES
-    )
+    unequal = 0
+    for row, scores in enumerate(theirs):
+        for name in rouge.NAMES:
+            unequal += int(ours[name][row] != 100 * scores[name].fmeasure)
     return {
         "pairs": args.pairs,
         "processes": args.processes,
@@ -240,7 +238,7 @@ def rouge_seconds(args) -> dict:
 
 
 def plot(content: dict):
-    """A Figure: articles per second one by one and in batches, and seconds of ROUGE for all pairs."""
+    """A Figure: articles per second one by one and in batches; seconds of ROUGE for all pairs."""
     from eap.style import COLOURS, subplots
 
     figure, (left, right) = subplots(1, 2, figsize=(8.4, 3.4))
@@ -301,25 +299,28 @@ def main(argv=None):
     made, scored = content["summaries"], content["rouge"]
     speed, words = made["articles_per_second"], scored["words"]
     print(
-        f"summaries: one by one {speed['one_by_one']:.2f} articles/s, batches {speed['batches']:.2f}, ratio {made['ratio']:.1f}; "
-        f"{made['written_tokens']:.0f} tokens a text"
+        f"summaries: one by one {speed['one_by_one']:.2f} articles/s, batches "
+        f"{speed['batches']:.2f}, ratio {made['ratio']:.1f}; {made['written_tokens']:.0f} tokens a "
+        "text"
     )
     print(
-        f"of {made['articles']} texts {made['identical']} identical, {made['ties']} part at a tie within {TIE:g} of a logit, "
-        f"{made['different']} differ (largest gap {made['largest_gap']:.2g})"
+        f"of {made['articles']} texts {made['identical']} identical, {made['ties']} part at a tie "
+        f"within {TIE:g} of a logit, {made['different']} differ (largest gap "
+        f"{made['largest_gap']:.2g})"
     )
     print(
-        f"ROUGE: {scored['pairs']} pairs ({words['prediction']:.0f} and {words['reference']:.0f} words) in {scored['seconds']:.1f} s "
-        f"with {scored['processes']} processes; rouge_score in one: {scored['rouge_score_seconds']:.1f} s, scaled from "
-        f"{scored['compared_pairs']} pairs; scores that are not equal to the last digit: {scored['unequal_scores']}"
+        f"ROUGE: {scored['pairs']} pairs ({words['prediction']:.0f} and {words['reference']:.0f} "
+        f"words) in {scored['seconds']:.1f} s with {scored['processes']} processes; rouge_score in "
+        f"one: {scored['rouge_score_seconds']:.1f} s, scaled from {scored['compared_pairs']} pairs;"
+        f" scores that are not equal to the last digit: {scored['unequal_scores']}"
     )
     out = Path(args.output_dir)
     disk.write_text(out / "generation.json", json.dumps(content, indent=1) + "\n")
     disk.save_figure(lambda: plot(content), out / "generation.png")
     if made["different"] or scored["unequal_scores"]:
         raise InputError(
-            f"expected the same texts and scores, got {made['different']} different texts, {scored['unequal_scores']} scores; "
-            "this is an error in the software"
+            f"expected the same texts and scores, got {made['different']} different texts, "
+            f"{scored['unequal_scores']} scores; this is an error in the software"
         )
 
 

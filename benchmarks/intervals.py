@@ -1,8 +1,9 @@
 """Do the reported 95 % intervals hold the true value in 95 % of studies?
 
-Draws --studies data sets of n examples from populations whose true value is known, with the shape of
-what is reported: f (a ratio of means), its differences, NLL, KL, and paired differences of ROUGE.
-Counts how often an interval holds the true value, for the reported interval and for three others.
+Draws --studies data sets of n examples from populations whose true value is known, with the shape
+of what is reported: f (a ratio of means), its differences, NLL, KL, and paired differences of
+ROUGE. Counts how often an interval holds the true value, for the reported interval and for three
+others.
 
 Reads   nothing
 Writes  intervals.json in --output_dir, and prints it as a table
@@ -59,17 +60,17 @@ def difference_of(means):
 
 def difference_slope(means):
     """The derivative of the difference by the four means."""
-    one, other = f_slope(means), f_slope(means[..., [3, 1, 2]])
-    both = one - np.stack([np.zeros_like(other[..., 0]), other[..., 1], other[..., 2]], -1)
-    return np.concatenate([both, -other[..., :1]], -1)
+    of_first, of_other = f_slope(means), f_slope(means[..., [3, 1, 2]])
+    shared = np.stack([np.zeros_like(of_other[..., 0]), of_other[..., 1], of_other[..., 2]], -1)
+    return np.concatenate([of_first - shared, -of_other[..., :1]], -1)
 
 
 def drawn_kl(generator, studies: int, n: int) -> np.ndarray:
-    """KL of a circuit, of the whole model (0), of the corrupted run and of another circuit, nats."""
+    """KL of a circuit, of the whole model (0), of the corrupted run, of another circuit; nats."""
     shape = studies, n
     log_empty = generator.normal(0, 0.7, shape)
-    logs = [np.log(share) + 0.8 * log_empty for share in (0.2, 0.3)]
-    circuit, other = (np.exp(log + generator.normal(0, 0.5, shape)) for log in logs)
+    circuit = np.exp(np.log(0.2) + 0.8 * log_empty + generator.normal(0, 0.5, shape))
+    other = np.exp(np.log(0.3) + 0.8 * log_empty + generator.normal(0, 0.5, shape))
     return np.stack([circuit, np.zeros(shape), np.exp(log_empty), other], -1)
 
 
@@ -126,7 +127,7 @@ POPULATIONS = (
 # ---------------------------------------------------------------- intervals of many studies at once
 
 
-def standard_error(means, squares, slope, n: int) -> np.ndarray:
+def standard_error(means, squares, *, slope, n: int) -> np.ndarray:
     """That of a function of means (..., k), from the means of products (..., k, k)."""
     covariance = squares - means[..., :, None] * means[..., None, :]
     variance = np.einsum("...i,...ij,...j->...", slope, covariance, slope) / (n - 1)
@@ -134,14 +135,18 @@ def standard_error(means, squares, slope, n: int) -> np.ndarray:
 
 
 def resampled_means(counts, values) -> np.ndarray:
-    """(studies, resamples, ...) of values (studies, n, ...), by shares of the examples (resamples,
-    n).
+    """(studies, resamples, ...) means of values (studies, n, ...).
+
+    `counts` (resamples, n) are the shares of the examples.
     """
     return np.moveaxis(np.tensordot(counts, values, (1, 1)), 0, 1)
 
 
-def intervals(population: Population, data: np.ndarray, rows: np.ndarray) -> dict:
-    """{name: (low, high)} of each study, from examples (studies, n, quantities) and resampled rows."""
+def intervals(population: Population, data: np.ndarray, *, rows: np.ndarray) -> dict:
+    """{name: (low, high)} of each study, from examples (studies, n, quantities).
+
+    `rows` (resamples, n) are the numbers of resampled examples.
+    """
     from eap import resampling
 
     value, slope, n = population.value, population.slope, data.shape[1]
@@ -150,23 +155,22 @@ def intervals(population: Population, data: np.ndarray, rows: np.ndarray) -> dic
     means, squares = data.mean(1), products.mean(1)
     drawn_means = resampled_means(counts, data)
     drawn = value(drawn_means)
-    point, error = value(means), standard_error(means, squares, slope(means), n)
-    found = {"reported": resampling.ends(drawn, 1, n=n)}
-    found["plain percentiles"] = resampling.ends(drawn, 1)
-    found["BCa"] = bca(population, data, drawn, point)
+    point, error = value(means), standard_error(means, squares, slope=slope(means), n=n)
     drawn_squares = resampled_means(counts, products)
-    drawn_error = standard_error(drawn_means, drawn_squares, slope(drawn_means), n)
+    drawn_error = standard_error(drawn_means, drawn_squares, slope=slope(drawn_means), n=n)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(drawn_error > 0, (drawn - point[:, None]) / drawn_error, 0.0)
     low, high = np.quantile(ratio, resampling.TAILS, axis=1)
-    found["studentised"] = point - high * error, point - low * error
-    return found
+    return {
+        "reported": resampling.ends(drawn, 1, n=n),
+        "plain percentiles": resampling.ends(drawn, 1),
+        "BCa": bca(population, data, drawn=drawn, point=point),
+        "studentised": (point - high * error, point - low * error),
+    }
 
 
-def bca(population: Population, data, drawn, point) -> tuple[np.ndarray, np.ndarray]:
-    """Bias-corrected and accelerated (Efron 1987), its acceleration from the linear part of each
-    example.
-    """
+def bca(population: Population, data, *, drawn, point) -> tuple[np.ndarray, np.ndarray]:
+    """Bias-corrected and accelerated (Efron 1987), by the linear part of each example."""
     from scipy.stats import norm
 
     from eap import resampling
@@ -180,13 +184,12 @@ def bca(population: Population, data, drawn, point) -> tuple[np.ndarray, np.ndar
     for tail in resampling.TAILS:
         moved = bias + norm.ppf(tail)
         levels = norm.cdf(bias + moved / (1 - acceleration * moved))
-        ends.append(
-            np.array([np.quantile(d, level) for d, level in zip(drawn, levels, strict=True)])
-        )
+        cut = [np.quantile(study, level) for study, level in zip(drawn, levels, strict=True)]
+        ends.append(np.array(cut))
     return ends[0], ends[1]
 
 
-def coverage(population: Population, n: int, studies: int, seed: int) -> dict:
+def coverage(population: Population, n: int, *, studies: int, seed: int) -> dict:
     """{interval: {"covers", "width"}}: the share that holds the true value, and the mean width."""
     from eap import resampling
 
@@ -194,7 +197,7 @@ def coverage(population: Population, n: int, studies: int, seed: int) -> dict:
     holds, widths = {}, {}
     for start in range(0, studies, AT_ONCE):
         data = population.draw(generator, min(AT_ONCE, studies - start), n)
-        for name, (low, high) in intervals(population, data, rows).items():
+        for name, (low, high) in intervals(population, data, rows=rows).items():
             inside = (low <= population.true) & (population.true <= high)
             holds.setdefault(name, []).append(inside)
             widths.setdefault(name, []).append(high - low)
@@ -225,24 +228,22 @@ def main(argv=None):
     rows = []
     for population in POPULATIONS:
         for n in args.examples:
-            found = coverage(population, n, args.studies, args.seed)
-            rows.append({"value": population.name, "examples": n, "intervals": found})
+            covered = coverage(population, n, studies=args.studies, seed=args.seed)
+            rows.append({"value": population.name, "examples": n, "intervals": covered})
     path = Path(args.output_dir) / "intervals.json"
     disk.write_json(path, {"format": 1, "studies": args.studies, "rows": rows})
     print("\n".join(table(rows)))
 
 
 def table(rows: list[dict]) -> list[str]:
-    """Coverage in percent, in brackets the width beside the reported one's, as lines of Markdown."""
+    """Coverage in percent, and in brackets the width over the reported one's, as Markdown."""
     names = list(rows[0]["intervals"])
     lines = [f"| value | examples | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for row in rows:
-        reported = row["intervals"][names[0]]["width"]
-        cells = [
-            f"{100 * found['covers']:.1f} ({found['width'] / reported:.2f})"
-            for found in list(row["intervals"].values())[1:]
-        ]
-        cells.insert(0, f"{100 * row['intervals'][names[0]]['covers']:.1f}")
+        reported, *others = row["intervals"].values()
+        cells = [f"{100 * reported['covers']:.1f}"]
+        for other in others:
+            cells.append(f"{100 * other['covers']:.1f} ({other['width'] / reported['width']:.2f})")
         lines.append(f"| {row['value']} | {row['examples']} | {' | '.join(cells)} |")
     return lines
 

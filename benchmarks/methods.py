@@ -67,8 +67,9 @@ def parse(argv=None):
 
 
 def named(text: str | None, known) -> list[str]:
-    """The `known` names in a list separated by semicolons; all for None. Raises InputError for
-    others.
+    """The `known` names in a list separated by semicolons; all for None.
+
+    Raises InputError for others.
     """
     from eap import InputError
 
@@ -81,9 +82,7 @@ def named(text: str | None, known) -> list[str]:
 
 
 def fine_tuned(args) -> str:
-    """The folder of the demo model, fine-tuned as the demo does it; made first if it is not
-    there.
-    """
+    """The folder of the demo model, fine-tuned as the demo does it; made if it is not there."""
     if args.model_path:
         return args.model_path
     from study.pipeline.presets import PRESETS
@@ -102,15 +101,13 @@ COLUMNS = f"{'method, ranking':<22} {'f at .5':>6}{'1':>6}{'2':>6}{'5':>6}{'10':
 COLUMNS += f"{'halves':>8}{'time':>6}{'A 16':>6}{'A 31':>6}{'r':>6}{'rho':>6}{'gap':>6}{'s':>6}"
 
 
-def cell(value: float | None, width: int = 6, digits: int = 2) -> str:
+def cell(value: float | None, width: int = 6, *, digits: int = 2) -> str:
     """A number with its decimals, or a dash."""
     return f"{'-' if value is None else f'{value:.{digits}f}':>{width}}"
 
 
 def marked(row: dict) -> str:
-    """f with + or - behind it where the interval of its difference from the yardstick excludes
-    zero.
-    """
+    """f, with + or - behind it where its difference from the yardstick is told from zero."""
     from study.faithfulness.numbers import supports_claim
 
     difference = row["difference"]
@@ -153,9 +150,7 @@ LEGEND = (
 
 
 def stable_lines(rows: list[dict], examples: int) -> list[str]:
-    """Overlap over the number of pairs, for the methods that were run on more than they are judged
-    by.
-    """
+    """Overlap over the number of pairs, for methods that were run on more than they need."""
     text = []
     for row in rows:
         curve = row["mean"]["disjoint"]
@@ -184,7 +179,8 @@ def main(argv=None):
             path = "demo" if name == MODELS[0] else fine_tuned(args)
             tuned = name == MODELS[1]
             some = [way for way in ways if tuned or not data.WAYS[way].slow]
-            rows += data.on_model(args, name, path, some, many if tuned else [])
+            of_many = many if tuned else []
+            rows += data.on_model(args, name, path=path, ways=some, many=of_many)
     about = {"format": 1, "device": common.device_name(devices.Device.of(vars(args)).torch_device)}
     about |= {"metric": args.metric, "examples": args.examples, "judges": args.judges}
     about |= {"overlap_sizes": data.OVERLAPS, "yardstick": data.YARDSTICK}
@@ -193,7 +189,7 @@ def main(argv=None):
     if rows:
 
         def figure():
-            return methods_figure.plot(rows, data.YARDSTICK, data.OURS)
+            return methods_figure.plot(rows, yardstick=data.YARDSTICK, ours=data.OURS)
 
         disk.save_figure(figure, out / "methods.png")
 

@@ -43,9 +43,7 @@ class Way:
     slow: bool = False  # on the fine-tuned model and the smaller planted ones only
 
     def metric(self, wanted: str) -> str:
-        """The wanted metric, or nll where the method would take a gradient that kl and js do not
-        have.
-        """
+        """The wanted metric, or nll where the method takes a gradient that kl and js have not."""
         return "nll" if METHODS[self.method].flat and wanted in ("kl", "js") else wanted
 
 
@@ -83,14 +81,15 @@ class Pairs(NamedTuple):
     others: list[Pair]
 
 
-def demo_pairs(finding: int, judging: int, others: int, seed: int) -> Pairs:
-    """The pairs that the demo's first stages make: half of the first 2 x `finding` articles to
-    find on.
+def demo_pairs(*, finding: int, judging: int, others: int, seed: int) -> Pairs:
+    """The pairs that the demo's first stages make.
+
+    Half of the first 2 x `finding` articles are to find circuits on.
     """
     from study.pairs.building import split_pairs
 
-    found, held_out = split_pairs(_newsroom(0, 2 * finding, seed), 0.5, seed)
-    return Pairs(found, held_out[:judging], _newsroom(2 * finding, others, seed))
+    to_find_on, held_out = split_pairs(_newsroom(0, 2 * finding, seed), 0.5, seed)
+    return Pairs(to_find_on, held_out[:judging], _newsroom(2 * finding, others, seed))
 
 
 def _newsroom(first: int, n: int, seed: int) -> list[Pair]:
@@ -110,9 +109,7 @@ def _newsroom(first: int, n: int, seed: int) -> list[Pair]:
 
 
 class Scored(NamedTuple):
-    """A method's scores per example: of the pairs to find on, and of as many others as it was run
-    on.
-    """
+    """A method's scores per example, of the pairs to find on and of others."""
 
     finding: torch.Tensor  # (pairs, edges)
     all: torch.Tensor  # (pairs, edges): of these pairs and of others
@@ -121,12 +118,11 @@ class Scored(NamedTuple):
     at_equal_time: int  # pairs that it scores while the yardstick scores a quarter of `finding`
 
 
-def score(args, adapter, pairs: Pairs, way: Way, budget: float | None, many: bool) -> Scored:
-    """The method's `Scored`. `budget` is the yardstick's time for a quarter of the pairs, None
-    for itself.
+def score(args, adapter, *, pairs: Pairs, way: Way, budget: float | None, many: bool) -> Scored:
+    """The method's `Scored`.
 
-    It scores further pairs where two samples of `at_equal_time` pairs need them; all of them with
-    `many`.
+    `budget` is the yardstick's time for a quarter of the pairs, None for itself. It scores further
+    pairs where two samples of `at_equal_time` pairs need them; all of them with `many`.
     """
     device, n = devices.Device.of(vars(args)).torch_device, len(pairs.finding)
     done = []
@@ -134,12 +130,12 @@ def score(args, adapter, pairs: Pairs, way: Way, budget: float | None, many: boo
     def work():
         done.append(_attribute(args, adapter, pairs.finding, way))
 
-    seconds = common.seconds(work, device, "cpu") / n
+    seconds = common.seconds(work, device, clock="cpu") / n
     scores = done[0]
     gap = None
     if METHODS[way.method].complete:
         sums = input_sums(adapter.graph, scores.edges)
-        gap = completeness_gap(sums, scores.clean, scores.corrupted)[0]
+        gap = completeness_gap(sums, clean=scores.clean, corrupted=scores.corrupted)[0]
     equal = n // 4 if budget is None else max(1, round(budget / seconds))
     equal = min(equal, (n + len(pairs.others)) // 2)
     edges, more = [scores.edges], len(pairs.others) if many else 2 * equal - n
@@ -151,7 +147,9 @@ def score(args, adapter, pairs: Pairs, way: Way, budget: float | None, many: boo
 def _attribute(args, adapter, pairs: list[Pair], way: Way):
     metric, size = way.metric(args.metric), args.batch_size or 8
     options = {"steps": way.steps, "rule": way.rule}
-    return attribute(adapter.model, pairs, way.method, metric, size, **options)
+    return attribute(
+        adapter.model, pairs, method=way.method, metric=metric, batch_size=size, **options
+    )
 
 
 def ranked(per_example: torch.Tensor, rank: str) -> torch.Tensor:
@@ -162,10 +160,8 @@ def ranked(per_example: torch.Tensor, rank: str) -> torch.Tensor:
 # ---------------------------------------------------------------- faithfulness
 
 
-def faithful(args, adapter, judging: list[Pair], scored: dict[str, Scored]) -> dict:
-    """{(way, rank): rows of f at `FRACTIONS`, each with its paired difference from the
-    yardstick}.
-    """
+def faithful(args, adapter, *, judging: list[Pair], scored: dict[str, Scored]) -> dict:
+    """{(way, rank): rows of f at `FRACTIONS`, with their paired differences from the yardstick}."""
     entries = []
     for way, scores in scored.items():
         for rank in RANKS:
@@ -188,13 +184,12 @@ def faithful(args, adapter, judging: list[Pair], scored: dict[str, Scored]) -> d
 
 
 def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
-    """f with its interval and its difference from the yardstick ranked by |mean score|, size by
-    size.
-    """
-    found = faithfulness.differences(judged, kind, judged, f"{YARDSTICK}|mean", rows=rows)
+    """f with its interval and its difference from the yardstick by |mean score|, size by size."""
+    yardstick = f"{YARDSTICK}|mean"
+    differences = faithfulness.differences(judged, kind, judged, yardstick, rows=rows)
     result = []
-    for which, row in zip(judged.rows_of(kind), found, strict=True):
-        f = intervals.interval(row["f"], judged.resampled([which], rows)[0], rows.shape[1])
+    for which, row in zip(judged.rows_of(kind), differences, strict=True):
+        f = intervals.interval(row["f"], judged.resampled([which], rows)[0], n=rows.shape[1])
         keep = {"fraction": row["fraction"], "difference": row["difference"]}
         result.append({**keep, "f": f["mean"], "low": f["low"], "high": f["high"]})
     return result
@@ -203,7 +198,7 @@ def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
 # ---------------------------------------------------------------- stability
 
 
-def overlaps(scored: Scored, rank: str, seed: int) -> dict:
+def overlaps(scored: Scored, rank: str, *, seed: int) -> dict:
     """Jaccard index of circuits found on other examples, for each size of `OVERLAPS`.
 
     {"halves", "resamples", "equal_time": [a number per size], "disjoint": [{"pairs", "jaccard":
@@ -222,14 +217,15 @@ def overlaps(scored: Scored, rank: str, seed: int) -> dict:
         kept = resampled(finding, RESAMPLES, seed, choose)
         between.append(float(every_two(kept).jaccard.mean()))
     sizes = [n for n in (6, 12, 24, 48, 96, 192) if 2 * n <= len(everything)]
-    curve = [{"pairs": n, "jaccard": disjoint(everything, n, seed)} for n in sizes]
-    equal = disjoint(everything, scored.at_equal_time, seed)
+    curve = [{"pairs": n, "jaccard": disjoint(everything, n, seed=seed)} for n in sizes]
+    equal = disjoint(everything, scored.at_equal_time, seed=seed)
     return {"halves": halves, "resamples": between, "equal_time": equal, "disjoint": curve}
 
 
-def disjoint(per_example: torch.Tensor, n: int, seed: int) -> list[float]:
-    """For each size of `OVERLAPS`: overlap of circuits of two disjoint samples of n pairs, mean of
-    `DRAWS`.
+def disjoint(per_example: torch.Tensor, n: int, *, seed: int) -> list[float]:
+    """Overlap of circuits of two disjoint samples of n pairs, for each size of `OVERLAPS`.
+
+    The mean of `DRAWS`.
     """
     generator = torch.Generator().manual_seed(seed)
     first, second = [], []
@@ -245,7 +241,7 @@ def disjoint(per_example: torch.Tensor, n: int, seed: int) -> list[float]:
 # ---------------------------------------------------------------- exact patching
 
 
-def edges_to_patch(scores: list[torch.Tensor], n: int, seed: int) -> list[int]:
+def edges_to_patch(scores: list[torch.Tensor], n: int, *, seed: int) -> list[int]:
     """The n strongest edges by each of the scores, and as many others at random as these are."""
     chosen = set()
     for values in scores:
@@ -255,27 +251,23 @@ def edges_to_patch(scores: list[torch.Tensor], n: int, seed: int) -> list[int]:
     return sorted(chosen) + others[: len(chosen)]
 
 
-def patch(args, adapter, pairs: list[Pair], edges: list[int]) -> torch.Tensor:
-    """(edges,) exact scores of the given edges, mean over the pairs: one run of the model for
-    each.
-    """
+def patch(args, adapter, *, pairs: list[Pair], edges: list[int]) -> torch.Tensor:
+    """(edges,) exact scores of the given edges, mean over the pairs: one run of the model each."""
     with hooks.frozen(adapter.model):
         runner = evaluate.CircuitRunner(adapter, dataset.collate(list(range(len(pairs))), pairs))
         chosen = console.Console.of(vars(args)).progress(edges, "patching exactly")
-        return exact.exact_patching(runner, args.metric, chosen).double().mean(0)
+        return exact.exact_patching(runner, args.metric, edges=chosen).double().mean(0)
 
 
-def agreement(args, adapter, pairs: Pairs, scored: dict[str, Scored]) -> dict[str, dict]:
-    """{way: {"pearson", "spearman"}}: of scores, and of their absolute values, with exact
-    patching.
-    """
+def agreement(args, adapter, *, pairs: Pairs, scored: dict[str, Scored]) -> dict[str, dict]:
+    """{way: {"pearson", "spearman"}}: of scores, and of |scores|, with exact patching."""
     from scipy.stats import spearmanr
 
     n = args.exact_examples
     means = {way: scores.finding[:n].double().mean(0) for way, scores in scored.items()}
     leading = [means[way] for way in (YARDSTICK, OURS) if way in means]
-    edges = edges_to_patch(leading, args.edges, args.seed)
-    exact, result = patch(args, adapter, pairs.finding[:n], edges), {}
+    edges = edges_to_patch(leading, args.edges, seed=args.seed)
+    exact, result = patch(args, adapter, pairs=pairs.finding[:n], edges=edges), {}
     for way, mean in means.items():
         pearson = torch.corrcoef(torch.stack([mean[edges], exact]))[0, 1]
         spearman = spearmanr(mean[edges].abs().numpy(), exact.abs().numpy()).statistic
@@ -287,31 +279,34 @@ def agreement(args, adapter, pairs: Pairs, scored: dict[str, Scored]) -> dict[st
 # ---------------------------------------------------------------- a model, and planted circuits
 
 
-def on_model(args, name: str, path: str, ways: list[str], many: list[str]) -> list[dict]:
-    """A row for every method on one model. `many` are those whose overlap goes up to large
-    samples.
+def on_model(args, name: str, *, path: str, ways: list[str], many: list[str]) -> list[dict]:
+    """A row for every method on one model.
+
+    `many` are those whose overlap goes up to large samples.
     """
     from eap.models import adapt
 
     device = devices.Device.of(vars(args)).torch_device
     adapter = adapt(opening.load_model(path, torch.float32, device))
-    pairs = demo_pairs(args.examples, args.judges, args.others, args.seed)
+    pairs = demo_pairs(
+        finding=args.examples, judging=args.judges, others=args.others, seed=args.seed
+    )
     scored, budget = {}, None
-    for way in console.Console.of(vars(args)).progress(
-        [YARDSTICK, *(way for way in ways if way != YARDSTICK)], name
-    ):
-        scored[way] = score(args, adapter, pairs, WAYS[way], budget, way in many)
+    in_order = [YARDSTICK, *(way for way in ways if way != YARDSTICK)]
+    for way in console.Console.of(vars(args)).progress(in_order, name):
+        how = {"way": WAYS[way], "budget": budget, "many": way in many}
+        scored[way] = score(args, adapter, pairs=pairs, **how)
         if way == YARDSTICK:
             budget = scored[way].seconds * (len(pairs.finding) // 4)
-    exact = agreement(args, adapter, pairs, scored)
-    f = faithful(args, adapter, pairs.judging, scored)
+    exact = agreement(args, adapter, pairs=pairs, scored=scored)
+    f = faithful(args, adapter, judging=pairs.judging, scored=scored)
     rows = []
     for way, scores in scored.items():
         row = {"model": name, "way": way, "metric": WAYS[way].metric(args.metric)}
         row |= {"seconds": scores.seconds, "gap": scores.gap, **exact[way]}
         row["pairs_at_equal_time"] = scores.at_equal_time
         for rank in RANKS:
-            row[rank] = {"f": f[way, rank], **overlaps(scores, rank, args.seed)}
+            row[rank] = {"f": f[way, rank], **overlaps(scores, rank, seed=args.seed)}
         rows.append(row)
     return rows
 

@@ -6,7 +6,7 @@ SIZE = 5  # %: the circuit of the yardstick whose f the other is to reach
 STABLE = 0.8
 
 
-def plot(rows, yardstick: str, ours: str):
+def plot(rows, *, yardstick: str, ours: str):
     """A Figure: f over size on each model; overlap of circuits over pairs, and over time.
 
     `ours` and `yardstick` are drawn strong, with what the one saves of the other; all others are
@@ -61,7 +61,7 @@ def _faithfulness(axis, rows, shown: dict) -> None:
         y = np.array([point["f"] for point in points])
         _draw(axis, x, y, row["way"], shown)
         if row["way"] in shown:
-            low, high = ([point[end] for point in points] for end in ("low", "high"))
+            low, high = [point["low"] for point in points], [point["high"] for point in points]
             colour = COLOURS[shown[row["way"]]]
             axis.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
             curves[row["way"]] = x, y
@@ -76,9 +76,7 @@ def _faithfulness(axis, rows, shown: dict) -> None:
 
 
 def _reach(x, y, goal: float) -> float:
-    """Where a curve first reaches the goal, linear in log x; NaN where it does not, or starts
-    above it.
-    """
+    """Where a curve first reaches the goal, linear in log x; NaN where not, or above from x[0]."""
     above = np.flatnonzero(np.asarray(y) >= goal)
     if not len(above) or above[0] == 0:
         return float("nan")
@@ -88,9 +86,7 @@ def _reach(x, y, goal: float) -> float:
 
 
 def _arrow(axis, start: float, end: float, height: float, words: str) -> None:
-    """A horizontal arrow from one curve to the other, and what it says in the panel's free
-    corner.
-    """
+    """A horizontal arrow from one curve to the other; its words stand in the free corner."""
     style = {"arrowstyle": "-|>", "color": "black", "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
     axis.annotate("", (end, height), (start, height), arrowprops=style, zorder=4)
     x, y, across, up = min(CORNERS, key=lambda corner: _covered(axis, *corner[:2]))
@@ -128,10 +124,10 @@ def _is_apart(points: list[dict]) -> bool:
     )
 
 
-def _saved_edges(axis, theirs, mine) -> None:
+def _saved_edges(axis, yardstick, ours) -> None:
     """An arrow from the yardstick's circuit of `SIZE` % to ours of the same f."""
-    goal = float(np.interp(SIZE, *theirs))
-    end = _reach(*mine, goal)
+    goal = float(np.interp(SIZE, *yardstick))
+    end = _reach(*ours, goal)
     if not np.isfinite(end):
         return
     kind, times = ("fewer", SIZE / end) if end < SIZE else ("more", end / SIZE)
@@ -140,8 +136,9 @@ def _saved_edges(axis, theirs, mine) -> None:
 
 
 def _overlap(axis, rows, shown: dict, by_time: bool) -> None:
-    """Overlap, at the larger size, of circuits of two disjoint samples; over pairs or seconds in a
-    sample.
+    """Overlap, at the larger size, of circuits of two disjoint samples.
+
+    Over pairs or seconds in a sample.
     """
     from eap.style import COLOURS
 
@@ -165,12 +162,13 @@ def _overlap(axis, rows, shown: dict, by_time: bool) -> None:
         axis.set_xticks(ticks, [str(n) for n in ticks])
         axis.minorticks_off()
     if all(way in curves for way in shown):
-        theirs, mine = (curves[way] for way in shown)
-        start, end = theirs[0][-1], _reach(*mine, theirs[1][-1])
+        yardstick, ours = [curves[way] for way in shown]
+        start, goal = yardstick[0][-1], yardstick[1][-1]
+        end = _reach(*ours, goal)
         if np.isfinite(end) and start > end:
             kind = "faster" if by_time else "fewer pairs"
             words = f"the same overlap\n{start / end:.0f}x {kind}"
-            _arrow(axis, start, end, theirs[1][-1], words)
+            _arrow(axis, start, end, goal, words)
 
 
 _AT_LEFT = {

@@ -1,12 +1,13 @@
 """How faithful are circuits of a real model, and which of its heads copy from the article?
 
 Circuits of every method and ranking are run on pairs that none was found on, beside random ones;
-halves of the examples say how much two circuits overlap. Heads are ranked by how much they look, where
-a summary repeats a word of the article, at that word, and the strongest are taken out of the model.
+halves of the examples say how much two circuits overlap. Heads are ranked by how much they look,
+where a summary repeats a word of the article, at that word, and the strongest are taken out of the
+model.
 
 Reads   circuits with their scores per example, their model, pairs that extraction did not see
-Writes  runs.jsonl (a line a run: interrupted, or with more pairs or circuits, it goes on with what is
-        there), real_model.json and real_model.png in --output_dir
+Writes  runs.jsonl (a line a run: interrupted, or with more pairs or circuits, it goes on with what
+        is there), real_model.json and real_model.png in --output_dir
 
     python benchmarks/real_model.py --circuits C_secant.json C_EAP-IG.json --model_path smollm2
 """
@@ -52,29 +53,29 @@ def main(argv=None):
     """Run what has not been run, then say what all runs say."""
     args = parse(argv)
     circuits = dict(zip(map(name_of, args.circuits), args.circuits, strict=True))
-    found = dict(zip(circuits, opening.load_circuits(list(circuits.values())), strict=True))
+    by_name = dict(zip(circuits, opening.load_circuits(list(circuits.values())), strict=True))
     device, out = devices.Device.of(vars(args)), console.Console.of(vars(args))
-    adapter, tokenizer = opening.open_adapted(device, args.model_path, found)
+    adapter, tokenizer = opening.open_adapted(device, args.model_path, by_name)
     pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=out)
-    found_on = [circuit.about.examples for circuit in found.values()]
+    found_on = [circuit.about.examples for circuit in by_name.values()]
     pairs = opening.unseen_pairs(pairs, args.pairs, found_on)
     pairs = pairs[: args.max_examples]
     scores = {name: scores_of(path) for name, path in circuits.items()}
     folder = Path(args.output_dir)
-    looks = copying(adapter, pairs, args)
-    kept = edge_sets(args, adapter.graph, scores, looks)
-    rows = run(args, adapter, pairs, kept, folder / "runs.jsonl")
-    content = {
+    looks = copying(args, adapter, pairs=pairs)
+    kept = edge_sets(args, adapter.graph, scores=scores, looks=looks)
+    rows = run(args, adapter, pairs=pairs, kept=kept, path=folder / "runs.jsonl")
+    results = {
         "format": 1,
         "edges": adapter.graph.n_edges,
         "examples_found_on": {name: len(values) for name, values in scores.items()},
         "f": faithfulness(rows, args.seed),
-        "overlap_of_halves": overlaps(scores, adapter.graph, args),
-        "copying": heads_in_words(adapter.graph, looks, scores, args),
+        "overlap_of_halves": overlaps(args, adapter.graph, scores=scores),
+        "copying": copying_heads(args, adapter.graph, scores=scores, looks=looks),
     }
-    disk.write_json(folder / "real_model.json", content)
-    disk.save_figure(lambda: draw(content), folder / "real_model.png")
-    for line in lines(content):
+    disk.write_json(folder / "real_model.json", results)
+    disk.save_figure(lambda: draw(results), folder / "real_model.png")
+    for line in lines(results):
         out.say(line)
 
 
@@ -96,7 +97,7 @@ def scores_of(path: str):
 # ---------------------------------------------------------------- circuits
 
 
-def edge_sets(args, graph, scores: dict, looks) -> dict:
+def edge_sets(args, graph, *, scores: dict, looks) -> dict:
     """{(what, rank, size): booleans per edge} of everything that is run, the cheapest first."""
     import torch
 
@@ -108,24 +109,25 @@ def edge_sets(args, graph, scores: dict, looks) -> dict:
         for rank in args.ranks:
             ranked = values[rank](rows)
             for size in args.sizes:
-                chosen = selection.top_n(graph, ranked, round(size * graph.n_edges))
+                chosen = selection.top_n(graph, ranked, n=round(size * graph.n_edges))
                 kept[name, rank, size] = chosen
     generator = torch.Generator().manual_seed(args.seed)
     for draw_number in range(args.n_random):
         order = torch.rand(graph.n_edges, generator=generator, dtype=torch.float64)
         for size in args.random_sizes:
-            chosen = selection.top_n(graph, order, round(size * graph.n_edges))
+            chosen = selection.top_n(graph, order, n=round(size * graph.n_edges))
             kept[f"random {draw_number}", "random", size] = chosen
     if args.heads:
-        copying_heads, others = strongest_and_others(graph, looks, args)
-        for name, heads in (("without copying heads", copying_heads), ("without others", others)):
+        copying, others = strongest_and_others(args, graph, looks=looks)
+        for name, heads in (("without copying heads", copying), ("without others", others)):
             kept[name, "heads", args.heads] = ~torch.isin(graph.edge_index[0], torch.tensor(heads))
     return kept
 
 
-def run(args, adapter, pairs, kept: dict, path: Path) -> list[dict]:
-    """A row {"pair", "what", "rank", "size", "kl"} for each pair and edge set, and each pair's
-    plain corrupted run; what the file holds is not run again.
+def run(args, adapter, *, pairs, kept: dict, path: Path) -> list[dict]:
+    """A row {"pair", "what", "rank", "size", "kl"} for each pair and edge set.
+
+    And one for each pair's plain corrupted run. What the file holds is not run again.
     """
     from eap import dataset, evaluate
 
@@ -167,12 +169,13 @@ def faithfulness(rows: list[dict], seed: int) -> list[dict]:
         place.setdefault(row["pair"], []).append(row["kl"])
     means = {key: {pair: np.mean(kl) for pair, kl in place.items()} for key, place in table.items()}
     empty = means.pop(("corrupted", "", 0.0))
-    first, found = next(iter(means))[0], []
-    for (what, rank, size), mine in means.items():
-        ids = sorted(mine)
-        here, base = (np.array([values[pair] for pair in ids]) for values in (mine, empty))
+    first, entries = next(iter(means))[0], []
+    for (what, rank, size), by_pair in means.items():
+        ids = sorted(by_pair)
+        kl = np.array([by_pair[pair] for pair in ids])
+        base = np.array([empty[pair] for pair in ids])
         drawn = resample(len(ids), seed)
-        f, spread = 1 - here.mean() / base.mean(), 1 - here[drawn].mean(1) / base[drawn].mean(1)
+        f, spread = 1 - kl.mean() / base.mean(), 1 - kl[drawn].mean(1) / base[drawn].mean(1)
         low, high = ends(spread)
         entry = {"what": what, "rank": rank, "size": size, "pairs": len(ids)}
         entry |= {"f": float(f), "low": float(low), "high": float(high)}
@@ -182,37 +185,39 @@ def faithfulness(rows: list[dict], seed: int) -> list[dict]:
             low, high = ends(spread - (1 - theirs[drawn].mean(1) / base[drawn].mean(1)))
             value = float(f - (1 - theirs.mean() / base.mean()))
             entry["to_first"] = {"mean": value, "low": float(low), "high": float(high)}
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
-def overlaps(scores: dict, graph, args) -> list[dict]:
+def overlaps(args, graph, *, scores: dict) -> list[dict]:
     """Mean Jaccard index of circuits of two random halves of the examples, beside chance."""
     import torch
 
     from eap import selection
+    from study.overlap import chance, jaccard
 
-    found, generator = [], torch.Generator().manual_seed(args.seed)
+    entries, generator = [], torch.Generator().manual_seed(args.seed)
     for name, rows in scores.items():
         for size in (0.01, 0.02, *args.sizes):
-            n, indices = round(size * graph.n_edges), []
+            n, half, indices = round(size * graph.n_edges), len(rows) // 2, []
             for _ in range(SPLITS):
                 order = torch.randperm(len(rows), generator=generator)
-                halves = order[: len(rows) // 2], order[len(rows) // 2 : 2 * (len(rows) // 2)]
-                a, b = (selection.top_n(graph, rows[half].mean(0), n) for half in halves)
-                indices.append(((a & b).sum() / (a | b).sum()).item())
-            entry = {"what": name, "size": size, "pairs_in_a_half": len(rows) // 2}
+                first = selection.top_n(graph, rows[order[:half]].mean(0), n=n)
+                second = selection.top_n(graph, rows[order[half : 2 * half]].mean(0), n=n)
+                indices.append(jaccard(first, second))
+            entry = {"what": name, "size": size, "pairs_in_a_half": half}
             mean = sum(indices) / len(indices)
-            found.append(entry | {"jaccard": mean, "chance": size / (2 - size)})
-    return found
+            entries.append(entry | {"jaccard": mean, "chance": chance(n, n, graph.n_edges)})
+    return entries
 
 
 # ---------------------------------------------------------------- heads that copy
 
 
-def copying(adapter, pairs, args):
-    """(pairs, layers, heads): attention to the words of the article that a summary's next word
-    repeats, less that to the words which its other next words repeat.
+def copying(args, adapter, *, pairs):
+    """(pairs, layers, heads): attention to the words of the article that the next word repeats.
+
+    Less that to the words which the summary's other next words repeat.
     """
     import torch
 
@@ -239,7 +244,7 @@ def copying(adapter, pairs, args):
     return torch.stack(looks).double()
 
 
-def strongest_and_others(graph, looks, args) -> tuple[list[int], list[int]]:
+def strongest_and_others(args, graph, *, looks) -> tuple[list[int], list[int]]:
     """Sources: the heads that copy most, and as many others drawn from the same layers."""
     import torch
 
@@ -255,12 +260,15 @@ def strongest_and_others(graph, looks, args) -> tuple[list[int], list[int]]:
         ]
         pick = int(torch.randint(len(free), (), generator=generator))
         others.append((layer, free[pick]))
-    return tuple(
-        [graph.heads(layer).start + head for layer, head in heads] for heads in (chosen, others)
-    )
+    return sources_of(graph, chosen), sources_of(graph, others)
 
 
-def heads_in_words(graph, looks, scores: dict, args) -> dict:
+def sources_of(graph, heads: list[tuple[int, int]]) -> list[int]:
+    """The numbers in `graph.sources` of heads (layer, head)."""
+    return [graph.heads(layer).start + head for layer, head in heads]
+
+
+def copying_heads(args, graph, *, scores: dict, looks) -> dict:
     """The heads that copy most, with intervals, and where each circuit's scores rank them."""
     from scipy.stats import spearmanr
 
@@ -296,39 +304,39 @@ def head_strength(graph, edges):
 # ---------------------------------------------------------------- what is said
 
 
-def lines(content: dict) -> list[str]:
+def lines(results: dict) -> list[str]:
     """The numbers as tables."""
-    said = [f"{'':24}{'rank':9}{'size':>6}  f [95 %]"]
-    for row in content["f"]:
+    text = [f"{'':24}{'rank':9}{'size':>6}  f [95 %]"]
+    for row in results["f"]:
         size = f"{100 * row['size']:.0f} %" if row["rank"] != "heads" else f"{row['size']:.0f}"
-        text = f"{row['f']:.2f} [{row['low']:.2f}, {row['high']:.2f}], {row['pairs']} pairs"
+        numbers = f"{row['f']:.2f} [{row['low']:.2f}, {row['high']:.2f}], {row['pairs']} pairs"
         if change := row.get("to_first"):
-            text += f"; {change['mean']:+.2f} [{change['low']:.2f}, {change['high']:.2f}]"
-        said.append(f"{row['what']:24}{row['rank']:9}{size:>6}  {text}")
-    for row in content["overlap_of_halves"]:
-        said.append(
+            numbers += f"; {change['mean']:+.2f} [{change['low']:.2f}, {change['high']:.2f}]"
+        text.append(f"{row['what']:24}{row['rank']:9}{size:>6}  {numbers}")
+    for row in results["overlap_of_halves"]:
+        text.append(
             f"{row['what']:24}halves of {row['pairs_in_a_half']} pairs, {100 * row['size']:.0f} %: "
             f"Jaccard {row['jaccard']:.2f}, chance {row['chance']:.2f}"
         )
-    for entry in content["copying"]["heads"]:
+    for entry in results["copying"]["heads"]:
         look = entry["look"]
         ranks = ", ".join(f"{name} {rank}" for name, rank in entry["rank_by_scores"].items())
-        said.append(
+        text.append(
             f"{entry['head']:10}{look['mean']:.3f} [{look['low']:.3f}, {look['high']:.3f}], by "
-            f"scores of {content['copying']['of']} heads: {ranks}"
+            f"scores of {results['copying']['of']} heads: {ranks}"
         )
-    return said
+    return text
 
 
-def draw(content: dict):
+def draw(results: dict):
     """A Figure: f over size by method and ranking; overlap of halves over size."""
     from eap.style import COLOURS, subplots
 
     figure, axes = subplots(1, 2, figsize=(9.2, 3.8))
-    names = list(content["examples_found_on"])
+    names = list(results["examples_found_on"])
     colours = dict(zip(names, (COLOURS["circuit"], COLOURS["base"]), strict=False))
     groups = {}
-    for row in content["f"]:
+    for row in results["f"]:
         if row["rank"] != "heads":
             groups.setdefault((row["what"], row["rank"]), []).append(row)
     for (what, rank), rows in groups.items():
@@ -338,14 +346,14 @@ def draw(content: dict):
         colour = colours.get(what, COLOURS["random"])
         look = {"example": "s--", "random": "x:"}.get(rank, "o-")
         axes[0].plot(x, y, look, color=colour, label=label, markersize=4)
-        low, high = ([row[end] for row in rows] for end in ("low", "high"))
+        low, high = [row["low"] for row in rows], [row["high"] for row in rows]
         axes[0].fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
     axes[0].axhline(0, color="black", lw=0.6)
     axes[0].axhline(1, color="black", lw=0.6, ls=":")
     axes[0].set(xlabel="% of the edges", ylabel="f", xscale="log", title="How much does it carry?")
     axes[0].legend(frameon=False, fontsize=8)
     for name in names:
-        rows = [row for row in content["overlap_of_halves"] if row["what"] == name]
+        rows = [row for row in results["overlap_of_halves"] if row["what"] == name]
         x = [100 * row["size"] for row in rows]
         axes[1].plot(x, [row["jaccard"] for row in rows], "o-", color=colours[name], label=name)
         axes[1].plot(x, [row["chance"] for row in rows], ":", color=COLOURS["random"])

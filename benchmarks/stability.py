@@ -1,8 +1,8 @@
 """How well do examples foretell the overlap of circuits that more of them would give?
 
 From a circuit extracted from many pairs, random samples of --examples are taken. Each foretells by
-`study.stability.curves` the overlap of circuits from more examples; beside it stands the overlap that
-circuits from so many examples have, drawn from all pairs.
+`study.stability.curves` the overlap of circuits from more examples; beside it stands the overlap
+that circuits from so many examples have, drawn from all pairs.
 
 Reads   a circuit with its scores per example; at least eight times --examples of them
 Writes  stability.json in --output_dir, and prints it as a table
@@ -56,14 +56,14 @@ def main(argv=None):
     drawn = [values[order[: args.examples]] for order in orders]
     rows = []
     for kind, most in (("resamples", args.examples), ("disjoint", args.examples // 2)):
-        rows += compare(args, kind, values, drawn, choose, most)
+        rows += compare(args, kind, values=values, drawn=drawn, choose=choose, most=most)
     for row in rows:
         console.Console.of(vars(args)).say(sentence(row))
     path = Path(args.output_dir) / "stability.json"
     disk.write_json(path, {"format": 1, "examples": args.examples, "rows": rows})
 
 
-def compare(args, kind: str, values, drawn: list, choose, most: int) -> list[dict]:
+def compare(args, kind: str, *, values, drawn: list, choose, most: int) -> list[dict]:
     """A row for twice and for four times the largest number of examples in the samples' curves."""
     import torch
 
@@ -77,19 +77,18 @@ def compare(args, kind: str, values, drawn: list, choose, most: int) -> list[dic
     rows = []
     for times in (2, 4):
         generator = torch.Generator().manual_seed(args.seed)
-        true = overlaps(values, times * most, stability.DRAWS, generator, choose)
-        told = [
-            row for curve in curves for row in curve["ahead"] if row["examples"] == times * most
-        ]
+        n = times * most
+        true = overlaps(values, n, stability.DRAWS, generator, choose)
+        ahead = [row for curve in curves for row in curve["ahead"] if row["examples"] == n]
         rows.append(
             {
                 "kind": kind,
-                "examples": times * most,
+                "examples": n,
                 "true": float(true.mean()),
-                "foretold": [row["mean"] for row in told],
-                "low": [row["low"] for row in told],
-                "high": [row["high"] for row in told],
-                "without_number": len(curves) - len(told),
+                "foretold": [row["mean"] for row in ahead],
+                "low": [row["low"] for row in ahead],
+                "high": [row["high"] for row in ahead],
+                "without_number": len(curves) - len(ahead),
             }
         )
     return rows
@@ -97,19 +96,17 @@ def compare(args, kind: str, values, drawn: list, choose, most: int) -> list[dic
 
 def sentence(row: dict) -> str:
     """What a row says."""
-    told = row["foretold"]
-    said = f"{row['kind']}, {row['examples']} examples: overlap {row['true']:.3f}"
-    if told:
-        covered = sum(
-            low <= row["true"] <= high for low, high in zip(row["low"], row["high"], strict=True)
+    means = row["foretold"]
+    text = f"{row['kind']}, {row['examples']} examples: overlap {row['true']:.3f}"
+    if means:
+        intervals = list(zip(row["low"], row["high"], strict=True))
+        covered = sum(low <= row["true"] <= high for low, high in intervals)
+        width = sum(high - low for low, high in intervals) / len(intervals)
+        text += (
+            f"; foretold {sum(means) / len(means):.3f} ({min(means):.3f} to {max(means):.3f}), in "
+            f"the interval of {covered} of {len(means)}, which is {width:.2f} wide"
         )
-        mean = sum(told) / len(told)
-        widths = [high - low for low, high in zip(row["low"], row["high"], strict=True)]
-        said += (
-            f"; foretold {mean:.3f} ({min(told):.3f} to {max(told):.3f}), in the interval of "
-            f"{covered} of {len(told)}, which is {sum(widths) / len(widths):.2f} wide"
-        )
-    return f"{said}; nothing foretold by {row['without_number']}"
+    return f"{text}; nothing foretold by {row['without_number']}"
 
 
 if __name__ == "__main__":

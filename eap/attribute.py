@@ -72,10 +72,10 @@ from eap.scores import Scores
 def attribute(
     model,
     pairs: list[Pair],
+    *,
     method: str = "EAP-IG-inputs",
     metric: str = "kl",
     batch_size: int = 4,
-    *,
     kv: str = "per-head",
     **options,
 ) -> Scores:
@@ -92,7 +92,8 @@ def attribute(
     names = [field.name for field in fields(Settings)]
     chosen = {name: options.pop(name) for name in names if name in options}
     settings = Settings(method, metric, **chosen)
-    parts = list(attribute_batches(adapter, batches(pairs, batch_size), settings, **options))
+    work = batches(pairs, batch_size)
+    parts = list(attribute_batches(adapter, work, settings=settings, **options))
     order = torch.tensor([row for part in parts for row in part.rows]).argsort()
 
     def of_all(name: str) -> torch.Tensor:
@@ -106,8 +107,8 @@ def attribute(
 def attribute_batches(
     adapter,
     batches: Iterable[Batch],
-    settings: Settings,
     *,
+    settings: Settings,
     means: Activations | None = None,
     notify: Callable[[str], None] = warnings.warn,
     tick: Callable[[], object] = lambda: None,
@@ -127,7 +128,7 @@ def attribute_batches(
     if method.points is None:
 
         def compute(batch):
-            runner = CircuitRunner(adapter, batch, settings.ablation, means)
+            runner = CircuitRunner(adapter, batch, ablation=settings.ablation, means=means)
             return exact_scores(runner, settings.metric, tick=tick)
     else:
         points = method.points(adapter.graph, settings.steps, settings.rule)
@@ -138,7 +139,7 @@ def attribute_batches(
             return scores_of(adapter, batch.to(device), plan)
 
     with hooks.frozen(adapter.model):
-        yield from memory.halving(batches, compute, notify)
+        yield from memory.halving(batches, compute, notify=notify)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,10 @@ class _Plan:
         """
         if in_place and self.settings.ablation == "patching":
             return corrupted.map(torch.Tensor.sub_, clean)
-        return ablated(corrupted, self.settings.ablation, self.means).map(torch.sub, clean)
+        return self._ablated(corrupted).map(torch.sub, clean)
+
+    def _ablated(self, corrupted: Activations) -> Activations:
+        return ablated(corrupted, self.settings.ablation, means=self.means)
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,13 @@ class _Metric:
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """(examples,) from logits (targets, vocabulary)."""
-        rows, n_examples = self.batch.target_rows, len(self.batch.rows)
-        return metrics.per_example(self.name, logits, self.reference, rows, n_examples)
+        return metrics.per_example(
+            self.name,
+            logits,
+            reference=self.reference,
+            target_rows=self.batch.target_rows,
+            n_examples=len(self.batch.rows),
+        )
 
 
 # ---------------------------------------------------------------- by points
@@ -191,15 +200,15 @@ def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
     gate, gated = plan.method.gate, nullcontext
     # 1. the two plain runs
     with precision():
-        clean, clean_logits = run(adapter, batch.clean_ids, batch)
+        clean, clean_logits = run(adapter, batch.clean_ids, batch=batch)
     with precision(), hooks.tapped(adapter) if gate else nullcontext() as taps:
-        corrupted, corrupted_logits = run(adapter, batch.corrupted_ids, batch)
-    reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
+        corrupted, corrupted_logits = run(adapter, batch.corrupted_ids, batch=batch)
+    reference = metrics.reference(clean_logits, corrupted_logits, target_ids=batch.target_ids)
     metric = _Metric(plan.settings.metric, reference, batch)
     ends = metric(clean_logits), metric(corrupted_logits)
     del clean_logits, corrupted_logits
     if gate and taps:
-        gated = partial(hooks.gated, adapter, taps, gate)
+        gated = partial(hooks.gated, adapter, taps, share=gate)
         with precision(), gated():
             clean = hooks.record(adapter, batch.clean_ids)[0]
     at_nodes = any(point.where != "input" for point in plan.points)
@@ -213,7 +222,9 @@ def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
             _differentiate(adapter, batch, point, between, metric)
         plan.tick()
     # 3. contraction
-    by_group = contract(adapter, differences, gradients, batch, plan.settings.groups)
+    by_group = contract(
+        adapter, differences, gradients=gradients, batch=batch, groups=plan.settings.groups
+    )
     return _scores(adapter, batch, by_group, ends, plan)
 
 
@@ -240,7 +251,7 @@ def _differentiate(adapter, batch: Batch, point: Point, between: _Between, metri
     if point.where != "input":
         value_of = between.heads if point.where[0] == "a" else between.mlp
         value = value_of(int(point.where[1:]), point.share)
-        patch = hooks.patched(adapter, point.where, value)
+        patch = hooks.patched(adapter, point.where, value=value)
     elif point.share != 1:
         embeddings = embeddings + (1 - point.share) * between.differences.input
     with torch.enable_grad(), patch:
@@ -280,11 +291,11 @@ class _Segments:
         assert plan.method.rules is not None  # as of every method that comes here
         self.rules = plan.method.rules
         with self._precision(), hooks.tapped(adapter) as taps:
-            nodes, self.corrupted_logits = run(adapter, batch.corrupted_ids, batch)
+            nodes, self.corrupted_logits = run(adapter, batch.corrupted_ids, batch=batch)
         self.lower = _Run(nodes, self.corrupted_logits, taps)
         if self.several:  # the metric's reference comes before the clean run itself
             with self._precision():
-                self.clean_logits = run(adapter, batch.clean_ids, batch)[1]
+                _, self.clean_logits = run(adapter, batch.clean_ids, batch=batch)
         with torch.no_grad():
             self.corrupted_end = adapter.embed(batch.corrupted_ids)
             self.clean_end = adapter.embed(batch.clean_ids)
@@ -309,8 +320,9 @@ class _Segments:
         return torch.lerp(self.corrupted_end, self.clean_end, share)
 
     def _metric(self, clean_logits) -> _Metric:
-        ids = self.batch.target_ids
-        reference = metrics.reference(clean_logits, self.corrupted_logits, ids)
+        reference = metrics.reference(
+            clean_logits, self.corrupted_logits, target_ids=self.batch.target_ids
+        )
         return _Metric(self.plan.settings.metric, reference, self.batch)
 
     def _segment(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -321,8 +333,13 @@ class _Segments:
         gradients = Gradients(self.adapter)
         upper = self._run(embeddings, gradients)
         differences = self.plan.differences(self.lower.nodes, upper.nodes, in_place=True)
-        groups = self.plan.settings.groups
-        by_group = contract(self.adapter, differences, gradients, self.batch, groups)
+        by_group = contract(
+            self.adapter,
+            differences,
+            gradients=gradients,
+            batch=self.batch,
+            groups=self.plan.settings.groups,
+        )
         self.lower = upper
         return by_group
 
@@ -335,7 +352,7 @@ class _Segments:
             torch.enable_grad(),
             hooks.recorded(adapter) as nodes,
             hooks.tapped(adapter) if self.several else nullcontext() as taps,
-            gradients.collecting(1.0, self.rules, other),
+            gradients.collecting(1.0, rules=self.rules, other=other),
         ):
             hidden = adapter.hidden(embeddings.detach().requires_grad_())
             logits = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
@@ -352,7 +369,7 @@ class _Segments:
         if rule is None:
             metric(logits).sum().backward()
             return
-        multiplier = rule(metric.name, value, self.lower.logits, metric.reference)
+        multiplier = rule(metric.name, value, other=self.lower.logits, reference=metric.reference)
         rows = self.batch.target_rows
         multiplier /= torch.bincount(rows)[rows, None]
         logits.backward(multiplier.to(logits.dtype))

@@ -84,7 +84,7 @@ class _Replacement:
 
 
 @contextmanager
-def handing_back(adapter, rules: Rules, other: Taps | None, collect: Callable | None = None):
+def handing_back(adapter, rules: Rules, *, other: Taps | None, collect: Callable | None = None):
     """Run a block in which activations, norms and attention hand back what `rules` say.
 
     `other` is what the corrupted run worked on, for rules that look at it. `collect(layer, value,
@@ -139,7 +139,7 @@ def _wide_or_none(x: torch.Tensor | None) -> torch.Tensor | None:
 
 def _norm_rule(rules: Rules, norm, other, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The multiplier at a norm's input x from that at its output; `other` is the other run's x."""
-    slope = rules.norm(_wide(x), _wide_or_none(other), norm.epsilon, centred=norm.centred)
+    slope = rules.norm(_wide(x), _wide_or_none(other), epsilon=norm.epsilon, centred=norm.centred)
     y = _wide(grad) * norm.weight
     if norm.centred:
         y.sub_(y.mean(-1, keepdim=True))
@@ -205,9 +205,8 @@ class _AttentionRule:
             other = adapter.split_heads(_wide(adapter.slots(self.others)))
             other_ready = adapter.ready(layer, other)
         by_head = _wide(grad).unflatten(-1, (adapter.graph.n_heads, -1)).transpose(1, 2)
-        multipliers = self.rules.attention(
-            adapter.ready(layer, heads), other_ready, by_head, adapter.softmax(layer)
-        )
+        ready, softmax = adapter.ready(layer, heads), adapter.softmax(layer)
+        multipliers = self.rules.attention(ready, other_ready, grad=by_head, softmax=softmax)
         joined = adapter.join_heads(self._before_ready(multipliers, heads, other))
         if self.collect is not None:
             self.collect(layer, slots, joined)

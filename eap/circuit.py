@@ -55,16 +55,15 @@ class Circuit:
 
     @property
     def n_selected(self) -> int:
-        """How many edges were chosen before pruning; as many as there are for a file that does not
-        say.
-        """
+        """How many edges were chosen before pruning; of a file that does not say, what it has."""
         sizes = self.about.sizes
         return int(self.in_graph.sum()) if sizes is None else sizes.selected
 
     @property
     def ranking(self) -> torch.Tensor:
-        """(edges,) what the rule chooses by: `rank_scores`, else the scores. Raises InputError when
-        the file has none.
+        """(edges,) what the rule chooses by: `rank_scores`, else the scores.
+
+        Raises InputError when the file has none.
         """
         return self.require_scores() if self.rank_scores is None else self.rank_scores
 
@@ -72,41 +71,48 @@ class Circuit:
         """The scores. Raises InputError when the file has none."""
         if self.scores is None:
             raise InputError(
-                f"{path}: expected a score for every edge, found none; extract the circuit with this software"
+                f"{path}: expected a score for every edge, found none; extract the circuit with "
+                "this software"
             )
         return self.scores
 
     def to_json(self) -> dict:
-        """EAP-IG's JSON: `cfg`, `nodes`, `edges` with `score` and `in_graph`; and our `metadata`."""
-        graph, kept = self.graph, self.graph.nodes_kept(self.in_graph).tolist()
-        nodes = {name: {"in_graph": kept[i]} for i, name in enumerate(graph.nodes)}
+        """EAP-IG's JSON: `cfg`, `nodes`, `edges` with `score` and `in_graph`; our `metadata`."""
+        metadata = {"format": 1, **self.metadata}
+        if self.graph.kv_heads is not None:  # for which `cfg` has no field
+            metadata |= {"kv": self.graph.kv, "kv_heads": self.graph.kv_heads}
+        return {
+            "cfg": self._cfg(),
+            "nodes": self._nodes(),
+            "edges": self._edges(),
+            "metadata": metadata,
+        }
+
+    def _cfg(self) -> dict:
+        graph = self.graph
+        cfg = {
+            "n_layers": graph.n_layers,
+            "n_heads": graph.n_heads,
+            "parallel_attn_mlp": graph.parallel,
+        }
+        return cfg if graph.d_model is None else {**cfg, "d_model": graph.d_model}
+
+    def _nodes(self) -> dict[str, dict]:
+        kept = self.graph.nodes_kept(self.in_graph).tolist()
+        nodes = {name: {"in_graph": kept[i]} for i, name in enumerate(self.graph.nodes)}
         if self.node_scores is not None:
-            for name, score in zip(graph.sources, self.node_scores.tolist(), strict=True):
+            for name, score in zip(self.graph.sources, self.node_scores.tolist(), strict=True):
                 nodes[name]["score"] = score
-        scores = self.require_scores().tolist()
-        width = {} if graph.d_model is None else {"d_model": graph.d_model}
-        rows = zip(graph.edges, scores, self.in_graph.bool().tolist(), strict=True)
+        return nodes
+
+    def _edges(self) -> dict[str, dict]:
+        scores, in_graph = self.require_scores().tolist(), self.in_graph.bool().tolist()
+        rows = zip(self.graph.edges, scores, in_graph, strict=True)
         edges = {name: {"score": score, "in_graph": is_in} for name, score, is_in in rows}
         if self.rank_scores is not None:
             for edge, value in zip(edges.values(), self.rank_scores.tolist(), strict=True):
                 edge["rank_score"] = value
-        return {
-            "cfg": {
-                "n_layers": graph.n_layers,
-                "n_heads": graph.n_heads,
-                "parallel_attn_mlp": graph.parallel,
-                **width,
-            },
-            "nodes": nodes,
-            "edges": edges,
-            "metadata": {"format": 1, **self.metadata, **self._kv()},
-        }
-
-    def _kv(self) -> dict:
-        """What the metadata must say of shared keys and values: `cfg` has no field for it."""
-        if self.graph.kv_heads is None:
-            return {}
-        return {"kv": self.graph.kv, "kv_heads": self.graph.kv_heads}
+        return edges
 
 
 def load_circuit(path) -> Circuit:
@@ -134,13 +140,13 @@ def load_circuit(path) -> Circuit:
         raise
     except KeyError as error:
         raise InputError(
-            f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), found no {error.args[0]!r} in "
-            "it; extract it again"
+            f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), found no "
+            f"{error.args[0]!r} in it; extract it again"
         ) from error
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), but {error!r} is wrong or missing; "
-            "extract it again"
+            f"{path}: expected a circuit JSON (cfg, nodes, edges with numbers), but {error!r} is "
+            "wrong or missing; extract it again"
         ) from error
 
 
@@ -221,8 +227,9 @@ def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor
             f"{path}: expected a score for every listed edge or for none, got {n_scored} of "
             f"{len(listed)}; extract the circuit again"
         )
-    found = torch.tensor(scores, dtype=torch.float64) if n_scored else None
-    return torch.tensor(in_graph), found
+    if not n_scored:
+        return torch.tensor(in_graph), None
+    return torch.tensor(in_graph), torch.tensor(scores, dtype=torch.float64)
 
 
 def _as_we_write(graph: Graph, listed: dict) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -242,8 +249,9 @@ def _as_we_write(graph: Graph, listed: dict) -> tuple[torch.Tensor, torch.Tensor
 
 
 def _require_whole_nodes(graph: Graph, in_graph: torch.Tensor, listed: dict, path) -> None:
-    """Raise InputError for a circuit of EAP-IG that has only some neurons of a node: an edge of
-    ours has all of them, so that the circuit would be a larger one.
+    """Raise InputError for a circuit of EAP-IG that has only some neurons of a node.
+
+    An edge of ours has all of them, so that the circuit would be a larger one.
     """
     details = {name: node for name, node in listed.items() if isinstance(node, dict)}
     partly = {name for name, node in details.items() if not all(node.get("neurons") or ())}
@@ -296,26 +304,26 @@ def _whole(value, name: str, path) -> int:
     if type(value) is int and 0 < value <= MOST[name]:
         return value
     raise InputError(
-        f"{path}: expected a whole number from 1 to {MOST[name]} as cfg.{name}, got {json.dumps(value)[:40]}; "
-        "write there what the model's config.json says"
+        f"{path}: expected a whole number from 1 to {MOST[name]} as cfg.{name}, got "
+        f"{json.dumps(value)[:40]}; write there what the model's config.json says"
     )
 
 
 def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
+    """The edge of a name, or the three of a head's collapsed slots. Raises InputError for none."""
     if name in graph.edge_number:
         return [graph.edge_number[name]]
     slots = [f"{name}<{slot}>" for slot in SLOTS]
     if slots[0] in graph.edge_number:
         return [graph.edge_number[slot] for slot in slots]
     raise InputError(
-        f"{path}: expected edges of a model with {graph.n_layers} layers of {graph.n_heads} heads, got {name!r}"
+        f"{path}: expected edges of a model with {graph.n_layers} layers of {graph.n_heads} heads, "
+        f"got {name!r}"
     )
 
 
 def require_comparable(circuits: list[Circuit], names: list[str]) -> None:
-    """Raise InputError unless all circuits are of one graph and, where the files say so, of one
-    tokenizer.
-    """
+    """Raise InputError unless all circuits are of one graph and, as far as known, tokenizer."""
     for first, second in itertools.combinations(zip(circuits, names, strict=True), 2):
         _require_comparable(*first, *second)
 

@@ -17,7 +17,12 @@ CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 
 
 def contract(
-    adapter, differences: Activations, gradients: Gradients, batch: Batch, groups: Grouping | None
+    adapter,
+    differences: Activations,
+    *,
+    gradients: Gradients,
+    batch: Batch,
+    groups: Grouping | None,
 ) -> torch.Tensor:
     """(examples, groups, edges) scores of a batch, on the CPU; one group without `groups`.
 

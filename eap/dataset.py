@@ -40,8 +40,9 @@ class Pair:
     prompt: dict | None = None  # how the words around it were made, as recorded
 
     def control(self) -> "Pair":
-        """The causal control: the same pair with other tokens corrupted. Raises InputError without
-        `control_ids`.
+        """The causal control: the same pair with other tokens corrupted.
+
+        Raises InputError without `control_ids`.
         """
         if self.control_ids is None:
             raise InputError(f"pair {self.id}: expected control_ids, found none")
@@ -75,6 +76,7 @@ def tokens_sha256(pair: Pair) -> str:
 
 def read_pairs(
     path,
+    *,
     vocabulary_size: int | None = None,
     context_length: int | None = None,
     max_examples: int | None = None,
@@ -92,15 +94,12 @@ def read_pairs(
             for number, line in enumerate(lines, 1):
                 if max_examples is not None and len(pairs) == max_examples:
                     break
-                if line.strip():
-                    where = f"{path}, row {number}"
-                    if not pairs and (what := _not_by_lines(line, path)):
-                        raise InputError(
-                            f"{path}: expected one JSON object a line, got {what}; write each pair "
-                            "on a line of its own"
-                        )
-                    pair = _pair(line, where, vocabulary_size, context_length)
-                    pairs.append(_with_id(pair, number, ids))
+                if not line.strip():
+                    continue
+                if not pairs:
+                    _require_lines(line, path)
+                pair = _pair(line, f"{path}, row {number}", vocabulary_size, context_length)
+                pairs.append(_with_id(pair, number, ids))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{path}: expected a file of pairs, found none") from error
     except UnicodeDecodeError as error:
@@ -112,13 +111,18 @@ def read_pairs(
     return pairs
 
 
-def _not_by_lines(first: str, path) -> str | None:
-    """What a file of pairs is whose first line is no JSON object, though it is JSON; else None."""
+def _require_lines(first: str, path) -> None:
+    """Raise InputError for a file that is JSON, but whose first line is no object of its own."""
     try:
         whole = isinstance(json.loads(first), dict)
     except ValueError:
         whole = False
-    return None if whole else strict_json.not_by_lines(path)
+    what = None if whole else strict_json.not_by_lines(path)
+    if what is not None:
+        raise InputError(
+            f"{path}: expected one JSON object a line, got {what}; write each pair on a line of "
+            "its own"
+        )
 
 
 def _with_id(pair: Pair, number: int, ids: set[str]) -> Pair:
@@ -158,19 +162,17 @@ def _pair(line: str, where: str, vocabulary_size: int | None, context_length: in
             f"{where}: expected at most {context_length} tokens, the model's context, got "
             f"{len(pair.clean_ids)}"
         )
-    targets = pair.clean_ids[pair.target_start :]
-    if any(ids[pair.target_start :] != targets for ids in _sequences(pair)):
+    start = pair.target_start
+    if any(ids[start:] != pair.clean_ids[start:] for ids in _sequences(pair)):
         raise InputError(
-            f"{where}: expected the same tokens from {IN_FILE['target_start']} on in the clean, the "
-            "corrupted and the control input, got different ones"
+            f"{where}: expected the same tokens from {IN_FILE['target_start']} on in the clean, "
+            "the corrupted and the control input, got different ones"
         )
     return pair
 
 
 def _parsed(row) -> Pair:
-    """The pair in a row of a file. Raises TypeError, ValueError or KeyError that says what is
-    wrong.
-    """
+    """The pair in a row of a file. Raises TypeError, ValueError or KeyError for what is wrong."""
     if not isinstance(row, dict):
         raise TypeError("a line that is no JSON object")
     if isinstance(row.get("id"), list | dict):
@@ -241,28 +243,22 @@ def _in_words(error: Exception) -> str:
     return f"a row without {error}" if isinstance(error, KeyError) else str(error)
 
 
-def partly_corrupted(pair: Pair, share: float, generator: torch.Generator) -> Pair:
-    """The pair with only a random `share` of its differing tokens corrupted (rounded, at least
-    one); the others are clean.
+def partly_corrupted(pair: Pair, share: float, *, generator: torch.Generator) -> Pair:
+    """The pair with only a random `share` of its differing tokens corrupted, the others clean.
+
+    Of how many is rounded; it is at least one.
     """
-    differing = [
-        i
-        for i, (clean, corrupted) in enumerate(zip(pair.clean_ids, pair.corrupted_ids, strict=True))
-        if clean != corrupted
-    ]
-    chosen = torch.randperm(len(differing), generator=generator)[
-        : max(1, round(share * len(differing)))
-    ]
+    both = zip(pair.clean_ids, pair.corrupted_ids, strict=True)
+    differing = [i for i, (clean, corrupted) in enumerate(both) if clean != corrupted]
+    n = max(1, round(share * len(differing)))
     ids = list(pair.clean_ids)
-    for place in chosen.tolist():
+    for place in torch.randperm(len(differing), generator=generator)[:n].tolist():
         ids[differing[place]] = pair.corrupted_ids[differing[place]]
     return replace(pair, corrupted_ids=ids)
 
 
 def stretches(labels: list[int], most: int) -> Iterator[tuple[int, slice]]:
-    """Yield (label, slice of positions): the runs of equal labels in order, cut into pieces of at
-    most `most` positions.
-    """
+    """Yield (label, slice of positions): the runs of equal labels, in pieces of at most `most`."""
     start = 0
     for label, run in itertools.groupby(labels):
         end = start + len(list(run))
@@ -271,7 +267,7 @@ def stretches(labels: list[int], most: int) -> Iterator[tuple[int, slice]]:
         start = end
 
 
-def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
+def check_tokenizer(pairs: list[Pair], tokenizer, *, path) -> str | None:
     """Raise InputError if `tokenizer` did not make the pairs, judged by every `target_text`.
 
     Every one: files of two tokenizers may have been joined. Returns a note where that cannot be
@@ -295,20 +291,17 @@ def check_tokenizer(pairs: list[Pair], tokenizer, path) -> str | None:
 
 
 def left_out(tokenizer) -> set[int]:
-    """The tokens that no text is given: special ones, but a word that is unknown stays there as
-    such.
-    """
+    """The tokens that no text is given: special ones, but for the one of unknown words."""
     unknown = getattr(tokenizer, "unk_token_id", None)
     kept = set() if unknown == getattr(tokenizer, "eos_token_id", None) else {unknown}
     return set(tokenizer.all_special_ids) - kept
 
 
 def _encodes(tokenizer, text: str, ids: list[int]) -> bool:
-    """Whether the tokenizer makes `ids` of a text, special tokens left out: after a space as in a
-    plain prompt, or at the start of a chat model's turn.
+    """Whether the tokenizer makes `ids` of a text, special tokens left out.
 
-    A tokenizer that normalises (capitals, white space, composed letters) does not give the text
-    back.
+    After a space as in a plain prompt, or at the start of a chat model's turn. A tokenizer that
+    normalises (capitals, white space, composed letters) does not give the text back.
     """
     special = left_out(tokenizer)
     written = [token for token in ids if token not in special]
@@ -325,11 +318,9 @@ def _encodes(tokenizer, text: str, ids: list[int]) -> bool:
 
 
 class Batch(NamedTuple):
-    """Pairs padded on the right. `rows` are their numbers in the list; the `target_*` have one
-    entry per target token.
-    """
+    """Pairs padded on the right; the `target_*` have one entry per target token."""
 
-    rows: list[int]
+    rows: list[int]  # the pairs' numbers in the list that they are of
     pairs: list[Pair]
     clean_ids: torch.Tensor  # (batch, pos)
     corrupted_ids: torch.Tensor  # (batch, pos)
@@ -348,29 +339,29 @@ class Batch(NamedTuple):
 
     def to(self, device) -> "Batch":
         """The batch with its tensors on `device`."""
-        return Batch(self.rows, self.pairs, *(tensor.to(device) for tensor in self[2:]))
+        tensors = [tensor.to(device) for tensor in self[2:]]
+        return Batch(self.rows, self.pairs, *tensors)
 
 
 def collate(rows: list[int], pairs: list[Pair]) -> Batch:
     """One batch of the given pairs."""
     length = max(len(pair.clean_ids) for pair in pairs)
-    clean, corrupted = torch.zeros(2, len(pairs), length, dtype=torch.long)
-    mask, targets = torch.zeros(len(pairs), length, dtype=torch.bool), []
+    clean = torch.zeros(len(pairs), length, dtype=torch.long)
+    corrupted, mask = torch.zeros_like(clean), torch.zeros_like(clean, dtype=torch.bool)
+    targets = []  # (pair of the batch, where its logits stand, token)
     for i, pair in enumerate(pairs):
         n = len(pair.clean_ids)
         clean[i, :n] = torch.tensor(pair.clean_ids)
         corrupted[i, :n] = torch.tensor(pair.corrupted_ids)
         mask[i, :n] = True
-        targets += [
-            (i, position - 1, pair.clean_ids[position]) for position in range(pair.target_start, n)
-        ]
-    return Batch(rows, pairs, clean, corrupted, mask, *torch.tensor(targets).T.contiguous())
+        for position in range(pair.target_start, n):
+            targets.append((i, position - 1, pair.clean_ids[position]))
+    target_rows, positions, ids = torch.tensor(targets).T.contiguous()
+    return Batch(rows, pairs, clean, corrupted, mask, target_rows, positions, ids)
 
 
 def batches(pairs: list[Pair], batch_size: int) -> list[Batch]:
-    """All pairs in batches of at most `batch_size`, longest first, so that neighbours need little
-    padding.
-    """
+    """All pairs in batches of at most `batch_size`, longest first, for little padding."""
     order = sorted(range(len(pairs)), key=lambda i: (-len(pairs[i].clean_ids), i))
     groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [collate(group, [pairs[i] for i in group]) for group in groups]

@@ -1,17 +1,19 @@
 """Run the model as a circuit: any number of circuits against the plain runs of a batch.
 
-Edges in the circuit carry the running circuit's own output of their source; all others carry the ablated output: the corrupted run's,
-zero, or a mean. With delta_u = running_u - ablated_u, the input of a slot v is
+Edges in the circuit carry the running circuit's own output of their source; all others carry the
+ablated output: the corrupted run's, zero, or a mean. With delta_u = running_u - ablated_u, the
+input of a slot v is
 
     x_v = ablated stream at v + sum over kept edges u->v of delta_u
         = ablated stream at v + sum over all u of delta_u - sum over edges not kept of delta_u,
 
-and delta_u is zero for every node that the circuit does not reach. So work goes with the edges: a node outside the circuit costs
-nothing, a slot without kept edges reads what it reads in the ablated run, and a slot takes whichever of the two forms has fewer
-terms. Slots that keep the same edges share one stream. Attention is computed exactly. Where a norm follows attention, its scale is that
-of what all heads of the layer give in this run: those of the circuit their running results, the others what they make of the ablated
-stream. The ablated run of a batch is made once and
-serves every circuit.
+and delta_u is zero for every node that the circuit does not reach. So work goes with the edges: a
+node outside the circuit costs nothing, a slot without kept edges reads what it reads in the ablated
+run, and a slot takes whichever of the two forms has fewer terms. Slots that keep the same edges
+share one stream. Attention is computed exactly. Where a norm follows attention, its scale is that
+of what all heads of the layer give in this run: those of the circuit their running results, the
+others what they make of the ablated stream. The ablated run of a batch is made once and serves
+every circuit.
 
 Source: Hanna et al., arXiv 2403.17806.
 """
@@ -39,25 +41,34 @@ ABLATED, TOTAL, DELTAS = 0, 1, 2
 
 
 class CircuitRunner:
-    """The plain runs of a batch, made once; runs any number of circuits against them. Raises
-    InputError for a model in training mode.
+    """The plain runs of a batch, made once; runs any number of circuits against them.
+
+    Raises InputError for a model in training mode.
     """
 
     @torch.no_grad()
     def __init__(
-        self, adapter, batch: Batch, ablation: str = "patching", means: Activations | None = None
+        self,
+        adapter,
+        batch: Batch,
+        *,
+        ablation: str = "patching",
+        means: Activations | None = None,
     ):
         if adapter.model.training:
             raise InputError(
-                "expected a model in evaluation mode, got one in training mode, whose dropout is on; call model.eval()"
+                "expected a model in evaluation mode, got one in training mode, whose dropout is "
+                "on; call model.eval()"
             )
         self.adapter, self.graph = adapter, adapter.graph
         self.batch = batch.to(next(adapter.model.parameters()).device)
-        _, clean_logits = run(adapter, self.batch.clean_ids, self.batch)
-        corrupted, corrupted_logits = run(adapter, self.batch.corrupted_ids, self.batch)
-        self.reference = metrics.reference(clean_logits, corrupted_logits, self.batch.target_ids)
+        _, clean_logits = run(adapter, self.batch.clean_ids, batch=self.batch)
+        corrupted, corrupted_logits = run(adapter, self.batch.corrupted_ids, batch=self.batch)
+        self.reference = metrics.reference(
+            clean_logits, corrupted_logits, target_ids=self.batch.target_ids
+        )
         self.plain_logits = {"clean": clean_logits, "corrupted": corrupted_logits}
-        self.ablated = ablated(corrupted, ablation, means)
+        self.ablated = ablated(corrupted, ablation, means=means)
         streams = hooks.read_streams(adapter, self.ablated)
         self.before_attention, self.before_mlp = streams.attention, streams.mlp
         self.at_targets = streams.final[self.batch.target_rows, self.batch.target_positions]
@@ -77,19 +88,26 @@ class CircuitRunner:
         logits = self.logits(kept)
         return {name: self._metric(name, logits) for name in names}
 
-    def _metric(self, metric, logits):
-        return metrics.per_example(
-            metric, logits, self.reference, self.batch.target_rows, len(self.batch.rows)
-        ).cpu()
+    def _metric(self, metric: str, logits: torch.Tensor) -> torch.Tensor:
+        values = metrics.per_example(
+            metric,
+            logits,
+            reference=self.reference,
+            target_rows=self.batch.target_rows,
+            n_examples=len(self.batch.rows),
+        )
+        return values.cpu()
 
     @torch.no_grad()
     def logits(self, kept: torch.Tensor) -> torch.Tensor:
-        """(targets, vocabulary) logits at the target positions with only the `kept` edges running."""
-        return _CircuitRun(self, _Recipe(self.graph, prune(self.graph, kept))).logits()
+        """(targets, vocabulary) logits at target positions, with only the `kept` edges running."""
+        recipe = _Recipe(self.graph, prune(self.graph, kept))
+        return _CircuitRun(self, recipe).logits()
 
     def projection(self, layer: int) -> torch.Tensor:
-        """(3 heads, batch, pos, d_head): what every slot of a layer projects from the ablated
-        stream; computed when first asked for.
+        """(3 heads, batch, pos, d_head): what every slot projects from the ablated stream.
+
+        Computed when first asked for.
         """
         if self.projections[layer] is None:
             stream = self.before_attention[layer]
@@ -139,8 +157,9 @@ class _Recipe:
         )
 
     def shared(self, destinations: list[int]) -> list[list[int]]:
-        """Places, in this list, of the destinations that read something kept, in groups whose
-        streams are the same sum; small groups first.
+        """Groups of destinations that read the same sum, as places in this list; small ones first.
+
+        Those that read nothing kept are in none.
         """
         groups: dict[bytes, list[int]] = {}
         for place, destination in enumerate(destinations):
@@ -151,8 +170,9 @@ class _Recipe:
 
 
 class _CircuitRun:
-    """One run of one circuit: grows `terms`, of which every stream is a sum (see `_Recipe`), layer
-    by layer.
+    """One run of one circuit: grows `terms` layer by layer; every stream is a sum of some.
+
+    Which ones, `_Recipe` says.
     """
 
     def __init__(self, runner: CircuitRunner, recipe: _Recipe):
@@ -217,7 +237,7 @@ class _CircuitRun:
         self._write_heads(layer, alive.tolist(), results - ablated)
 
     def _that_read(self, layer: int, alive: torch.Tensor) -> torch.Tensor:
-        """The heads `alive` and all others that read a slot with a kept edge, in ascending order."""
+        """The heads `alive` and all others that read a slot with a kept edge, ascending."""
         slots = torch.tensor(self.graph.slot_of_head) + self.graph.head_slots(layer).start
         reads = self.recipe.reads[slots].view(3, -1).any(0)
         reads[alive] = True
@@ -233,8 +253,9 @@ class _CircuitRun:
         return total + (results - plain[heads]).transpose(0, 1).flatten(1) @ weight
 
     def _write_heads(self, layer: int, heads: list[int], changes: torch.Tensor) -> None:
-        """Write what heads add to the stream, from how their results changed (heads, batch pos,
-        d_head).
+        """Write what heads add to the stream.
+
+        `changes` (heads, batch pos, d_head) is how their results differ from the ablated run's.
         """
         weight, first = self.adapter.write_weight(layer), self.graph.heads(layer).start
         needed = [i for i, head in enumerate(heads) if first + head in self.recipe.row_of_source]
@@ -248,8 +269,9 @@ class _CircuitRun:
             self.total += changes.transpose(0, 1).flatten(1) @ weight[heads].flatten(0, 1)
 
     def _project_changed(self, layer: int, slots: list[int], projected: torch.Tensor) -> None:
-        """Overwrite, in `projected` (slots, batch, pos, d_head), what slots with kept edges
-        project; a stream that several of them read is made once.
+        """Overwrite what slots with kept edges project in `projected` (slots, batch, pos, d_head).
+
+        A stream that several of them read is made once.
         """
         first = self.graph.head_slots(layer).start
         destinations = [first + self.graph.slot_of_head[slot] for slot in slots]
@@ -267,8 +289,9 @@ class _CircuitRun:
             by_position[rows, part] = project(streams.at(ablated[part], part))
 
     def _mlp(self, layer: int) -> torch.Tensor | None:
-        """(batch pos, d_model): how what the MLP writes differs from the ablated run; None outside
-        the circuit.
+        """(batch pos, d_model): how what the MLP writes differs from the ablated run's.
+
+        None outside the circuit.
         """
         if not self.recipe.alive[self.graph.mlp(layer)]:
             return None
@@ -301,17 +324,16 @@ class _Streams:
         self.chunk = max(1, elements // run.shape[-1])
 
     def at(self, ablated: torch.Tensor, positions) -> torch.Tensor:
-        """(destinations, positions, d_model): the streams at a slice or index of positions, at
-        which the ablated stream is `ablated`.
+        """(destinations, positions, d_model): the streams at a slice or index of positions.
+
+        The ablated stream there is `ablated`.
         """
         terms = self.terms[:, positions][self.used]
         terms[ABLATED] = ablated
         return self._sums_of(terms.flatten(1)).unflatten(1, terms.shape[1:])
 
     def _sums_of(self, terms: torch.Tensor) -> torch.Tensor:
-        """coefficients @ terms (used terms, elements); adds up only the terms in use where these
-        are few.
-        """
+        """coefficients @ terms (used terms, elements); adds up only those in use where few are."""
         if not self.adds_up:
             return self.coefficients @ terms
         starts = torch.searchsorted(self.sums, torch.arange(len(self.coefficients)))

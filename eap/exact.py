@@ -8,7 +8,7 @@ from eap.evaluate import CircuitRunner
 from eap.scores import Scores
 
 
-def exact_patching(runner: CircuitRunner, metric: str, edges: Iterable[int]) -> torch.Tensor:
+def exact_patching(runner: CircuitRunner, metric: str, *, edges: Iterable[int]) -> torch.Tensor:
     """(examples, edges): the metric with only that one edge ablated, less the metric with none."""
     kept = torch.ones(runner.graph.n_edges, dtype=torch.bool)
     whole, columns = runner.metric(metric, kept), []
@@ -29,7 +29,7 @@ def exact_scores(
             yield edge
             tick()
 
-    scores = exact_patching(runner, metric, edges())
+    scores = exact_patching(runner, metric, edges=edges())
     none = torch.zeros(runner.graph.n_edges, dtype=torch.bool)
     clean, corrupted = runner.plain_metric("clean", metric), runner.metric(metric, none)
     return Scores(runner.batch.rows, scores, clean, corrupted)

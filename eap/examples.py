@@ -17,9 +17,8 @@ class Examples:
 
     ids: tuple[str, ...] | None = None
     tokens: tuple[str, ...] | None = None  # `dataset.tokens_sha256` of each
-    sources: tuple[
-        str | None, ...
-    ] = ()  # `dataset.text_sha256` of each one's source; None: unknown
+    # `dataset.text_sha256` of each one's source; None: unknown
+    sources: tuple[str | None, ...] = ()
     prompt: dict | None = None  # how the words around the sources were made, as recorded
 
     @classmethod
@@ -77,11 +76,15 @@ class Examples:
         ours, theirs = self.tokens, other.tokens
         if not ours or not theirs:
             ours, theirs = self.ids or (), other.ids or ()
-        alike = [name == theirs[i] for i, name in enumerate(ours[: len(theirs)])]
-        return (alike + [False]).index(False)
+        shared = 0
+        for mine, other_name in zip(ours, theirs, strict=False):
+            if mine != other_name:
+                break
+            shared += 1
+        return shared
 
 
-def unseen(pairs: list[Pair], found_on: list[Examples], path) -> list[Pair]:
+def unseen(pairs: list[Pair], found_on: list[Examples], *, path) -> list[Pair]:
     """The pairs on whose sources no circuit was found. Raises InputError when none is left.
 
     Judged by what the examples hold; by ids only for files that do not say (`by_ids`).

@@ -44,7 +44,7 @@ class Gradients:
         self.streams: list[Any] = [None] * n_layers
 
     @contextmanager
-    def collecting(self, weight: float, rules: Rules | None = None, other: Taps | None = None):
+    def collecting(self, weight: float, *, rules: Rules | None = None, other: Taps | None = None):
         """Run one point's forward and backward pass in this block.
 
         Its gradients are added with `weight`. With `rules` the backward pass follows these
@@ -66,7 +66,9 @@ class Gradients:
         with ExitStack() as stack:
             stack.enter_context(hooked(before, after))
             if rules is not None:
-                stack.enter_context(backward.handing_back(adapter, rules, other, collect))
+                stack.enter_context(
+                    backward.handing_back(adapter, rules, other=other, collect=collect)
+                )
             elif not adapter.fused:
                 stack.enter_context(backward.derived_attention(adapter, collect))
             yield
@@ -79,7 +81,8 @@ class Gradients:
         corrupted = NO_TAPS if point.corrupted is None else point.corrupted.of_layer(layer)
         norm = self.adapter.blocks[layer].attn_norm
         stream = self.streams[layer]
-        slope = point.norm(stream, corrupted.attn_norms, norm.epsilon, centred=norm.centred)
+        how = {"epsilon": norm.epsilon, "centred": norm.centred}
+        slope = point.norm(stream, corrupted.attn_norms, **how)
         self.streams[layer] = None
         scale = point.weight * slope.scale
         if self.projected[layer] is None:

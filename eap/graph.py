@@ -1,20 +1,24 @@
-"""The computational graph of a transformer: who writes to the residual stream, who reads it, in the field's names and order.
+"""The computational graph of a transformer: who writes to the residual stream, and who reads it.
 
-Nodes are `input`, `a{layer}.h{head}`, `m{layer}`, `logits`. A head reads through three slots, `<q>`, `<k>` and `<v>`; an MLP and the
-logits read through one. An edge `u->v` exists where u writes to the residual stream before v reads it; in *parallel* blocks the MLP
-reads what attention reads, so that a layer's heads are none of its MLP's parents. Sources are ordered by when
-they write and destinations by when they read, so that the parents of a destination are the first `n_parents` sources. Scores and
-choices are vectors in the edge order of EAP-IG (Hanna et al., arXiv 2403.17806).
+Nodes are `input`, `a{layer}.h{head}`, `m{layer}`, `logits`. A head reads through three slots,
+`<q>`, `<k>` and `<v>`; an MLP and the logits read through one. An edge `u->v` exists where u writes
+to the residual stream before v reads it; in *parallel* blocks the MLP reads what attention reads,
+so that a layer's heads are none of its MLP's parents. Sources are ordered by when they write and
+destinations by when they read, so that the parents of a destination are the first `n_parents`
+sources. Scores and choices are vectors in the edge order of EAP-IG (Hanna et al., arXiv
+2403.17806).
 
-Where query heads share keys and values, EAP-IG and MIB give every query head an edge into a k and a v of its own, though one tensor
-serves the group; so does this graph by default (`kv_heads` None). With `kv_heads` G a layer has G slots for keys and G for values,
-named `a{layer}.g{group}<k>` and `<v>`, and a head reads through its `<q>` and through those of its group. The edge order is that per
-query head without the k and v of all but the first head of each group. A group is no node: it writes nothing. What reaches its
-slots reaches each of its heads, so that pruning and greedy selection go from a head to its group's edges; as a node, a head counts
-where it writes or reads a kept edge of its own.
+Where query heads share keys and values, EAP-IG and MIB give every query head an edge into a k and a
+v of its own, though one tensor serves the group; so does this graph by default (`kv_heads` None).
+With `kv_heads` G a layer has G slots for keys and G for values, named `a{layer}.g{group}<k>` and
+`<v>`, and a head reads through its `<q>` and through those of its group. The edge order is that per
+query head without the k and v of all but the first head of each group. A group is no node: it
+writes nothing. What reaches its slots reaches each of its heads, so that pruning and greedy
+selection go from a head to its group's edges; as a node, a head counts where it writes or reads a
+kept edge of its own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -24,9 +28,7 @@ SLOTS = ("q", "k", "v")
 
 @dataclass(frozen=True)
 class Graph:
-    """The computational graph of a decoder with `n_layers` blocks of `n_heads` heads and one MLP
-    each.
-    """
+    """The graph of a decoder with `n_layers` blocks of `n_heads` heads and one MLP each."""
 
     n_layers: int
     n_heads: int
@@ -43,9 +45,7 @@ class Graph:
     def fits(self, other: "Graph") -> bool:
         """Whether both are one graph; a width that one of them does not know is no difference."""
         widths = {self.d_model, other.d_model} - {None}
-        mine = self.n_layers, self.n_heads, self.parallel, self.kv_heads
-        theirs = other.n_layers, other.n_heads, other.parallel, other.kv_heads
-        return mine == theirs and len(widths) < 2
+        return len(widths) < 2 and replace(self, d_model=None) == replace(other, d_model=None)
 
     @property
     def kv(self) -> str:
@@ -66,7 +66,7 @@ class Graph:
 
     @cached_property
     def slot_of_head(self) -> tuple[int, ...]:
-        """For each of 3 n_heads, all q, all k, all v: the place among `head_slots` that it reads."""
+        """The place among `head_slots` that each of 3 n_heads reads: all q, all k, all v."""
         places, first = [], 0
         for count in self.slot_counts:
             share = self.n_heads // count
@@ -131,20 +131,22 @@ class Graph:
 
     @cached_property
     def edge_index(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(source, destination) numbers of every edge, in EAP-IG's order: by reader, then by
-        source, then head by head q, k, v.
+        """(source, destination) numbers of every edge, (edges,) each, in EAP-IG's order.
+
+        That is by reader; of the slots of a layer's heads by source, then head by head q, k, v.
         """
-        sources, readers = [], []
-        places = torch.tensor(self.slot_of_head).view(3, self.n_heads).T.flatten().tolist()
-        places = torch.tensor(list(dict.fromkeys(places)))  # a group's with its first head
+        head_by_head = torch.tensor(self.slot_of_head).view(3, self.n_heads).T.flatten().tolist()
+        places = torch.tensor(list(dict.fromkeys(head_by_head)))  # a group's with its first head
+        together = []  # destinations that have the same parents
         for layer in range(self.n_layers):
-            heads = self.head_slots(layer).start + places
-            for group in (heads, torch.tensor([self.mlp_slot(layer)])):
-                n_parents = self.n_parents[group[0]]
-                sources.append(torch.arange(n_parents).repeat_interleave(len(group)))
-                readers.append(group.repeat(n_parents))
-        sources.append(torch.arange(len(self.sources)))
-        readers.append(torch.full((len(self.sources),), len(self.destinations) - 1))
+            together.append(self.head_slots(layer).start + places)
+            together.append(torch.tensor([self.mlp_slot(layer)]))
+        together.append(torch.tensor([len(self.destinations) - 1]))
+        sources, readers = [], []
+        for slots in together:
+            n_parents = self.n_parents[slots[0]]
+            sources.append(torch.arange(n_parents).repeat_interleave(len(slots)))
+            readers.append(slots.repeat(n_parents))
         return torch.cat(sources), torch.cat(readers)
 
     @cached_property
@@ -163,8 +165,7 @@ class Graph:
 
     @cached_property
     def reader(self) -> torch.Tensor:
-        """For each destination, the number of its node in `nodes`: the q, k and v slots of a head
-        are one node.
+        """For each destination, the number of its node in `nodes`: a head's q, k and v are one.
 
         The slots of a group have numbers after those of all nodes, one for each row of
         `group_heads`.
@@ -178,7 +179,7 @@ class Graph:
 
     @cached_property
     def group_heads(self) -> torch.Tensor:
-        """(groups, heads of each) numbers in `nodes`; no rows where every head has its own k and v."""
+        """(groups, heads of each) numbers in `nodes`; no rows where no heads share k and v."""
         if self.kv_heads is None:
             return torch.zeros(0, 1, dtype=torch.long)
         first = torch.tensor([self.heads(layer).start for layer in range(self.n_layers)])
@@ -218,9 +219,6 @@ class Graph:
         dense = self.matrix(kept)
         touched = torch.zeros(*kept.shape[:-1], len(self.nodes), dtype=torch.bool)
         touched[..., :-1] = dense.any(-1)
-        return touched | self._into_nodes(dense)
-
-    def _into_nodes(self, dense: torch.Tensor) -> torch.Tensor:
-        counts = torch.zeros(*dense.shape[:-2], self.n_readers, dtype=torch.long)
-        reached = counts.index_add(-1, self.reader, dense.any(-2).long()) > 0
-        return reached[..., : len(self.nodes)]
+        n_into = torch.zeros(*kept.shape[:-1], self.n_readers, dtype=torch.long)
+        n_into.index_add_(-1, self.reader, dense.any(-2).long())
+        return touched | (n_into[..., : len(self.nodes)] > 0)

@@ -1,4 +1,4 @@
-"""The only place that hooks into a running model: keep what nodes write and operations read, patch a node.
+"""The only place that hooks into a running model: what nodes write, what operations read, patches.
 
 Every hook lives in a `with` block and is removed when it ends, also by an exception.
 """
@@ -224,7 +224,7 @@ def _keep(tensors: list, place: int, x: torch.Tensor) -> None:
 
 
 @contextmanager
-def gated(adapter, other: Taps, share: float):
+def gated(adapter, other: Taps, *, share: float):
     """Run a block in which readers read share x (their own stream) + (1 - share) x (other's)."""
 
     def mix(stream):
@@ -238,7 +238,7 @@ def gated(adapter, other: Taps, share: float):
         yield
 
 
-def patched(adapter, where: str, value: torch.Tensor):
+def patched(adapter, where: str, *, value: torch.Tensor):
     """Run a block with the output of a layer's heads ("a3") or of its MLP ("m3") replaced.
 
     `value` is (batch, pos, heads d_head) of heads, as in `Activations`, or (batch, pos, d_model).

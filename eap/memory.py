@@ -20,15 +20,15 @@ def free_bytes(device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     if MEMINFO.is_file():  # with what the system keeps of files and gives back
         lines = MEMINFO.read_text(encoding="utf-8").split("\n")
-        told = [line.split() for line in lines if line.startswith("MemAvailable:")]
-        if told:
-            return 1024 * int(told[0][1])
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 8 * 2**30
 
 
-def attribution_bytes(adapter, tokens: int, targets: int, points: int) -> int:
+def attribution_bytes(adapter, *, tokens: int, targets: int, points: int) -> int:
     """Estimated bytes that one example of attribution takes in float32.
 
     In units of (tokens, d_model) per layer: about 44 for what autograd keeps of one pass and for
@@ -41,45 +41,47 @@ def attribution_bytes(adapter, tokens: int, targets: int, points: int) -> int:
     graph = adapter.graph
     inside = sum(module.weight.numel() for module in adapter.blocks[0].mlp_in) / graph.d_model**2
     units = 44 + points + 3 * max(0.0, inside - 4)
-    return 4 * round(
-        tokens * graph.n_layers * graph.d_model * units + 8 * targets * adapter.vocabulary_size
-    )
+    of_layers = tokens * graph.n_layers * graph.d_model * units
+    return 4 * round(of_layers + 8 * targets * adapter.vocabulary_size)
 
 
-def plan_batch_size(adapter, pairs, points: int, budget: int) -> int:
-    """Examples at a time that fit into `budget` bytes, from 1 to `MOST`, judged by the longest
-    pair.
-    """
+def _bytes_of_longest(adapter, pairs, *, points: int) -> tuple[int, int]:
+    """(bytes, tokens) of the longest pair's attribution."""
     longest = max(pairs, key=lambda pair: len(pair.clean_ids))
     tokens = len(longest.clean_ids)
-    each = attribution_bytes(adapter, tokens, tokens - longest.target_start, points)
-    on_processor = next(adapter.model.parameters()).device.type == "cpu"
-    most = min(MOST, len(pairs), max(1, CPU_TOKENS // tokens) if on_processor else MOST)
-    return max(1, min(most, int(SHARE * budget / each)))
+    targets = tokens - longest.target_start
+    return attribution_bytes(adapter, tokens=tokens, targets=targets, points=points), tokens
 
 
-def plan_attribution(adapter, pairs, points: int, budget: int) -> int:
-    """`plan_batch_size` for attribution. Raises InputError, with the numbers, where not even one
-    example fits into the budget.
+def plan_batch_size(adapter, pairs, *, points: int, budget: int) -> int:
+    """Examples at a time that fit into `budget` bytes, from 1 to `MOST`, by the longest pair."""
+    needed, tokens = _bytes_of_longest(adapter, pairs, points=points)
+    most = min(MOST, len(pairs))
+    if next(adapter.model.parameters()).device.type == "cpu":
+        most = min(most, max(1, CPU_TOKENS // tokens))
+    return max(1, min(most, int(SHARE * budget / needed)))
+
+
+def plan_attribution(adapter, pairs, *, points: int, budget: int) -> int:
+    """`plan_batch_size` for attribution.
+
+    Raises InputError, with the numbers, where not even one example fits into the budget.
     """
-    longest = max(pairs, key=lambda pair: len(pair.clean_ids))
-    tokens = len(longest.clean_ids)
-    each = attribution_bytes(adapter, tokens, tokens - longest.target_start, points)
-    if each > budget:
+    needed, tokens = _bytes_of_longest(adapter, pairs, points=points)
+    if needed > budget:
         raise InputError(
-            f"expected about {each / 1e9:.1f} GB for one example of {tokens:,} tokens in "
+            f"expected about {needed / 1e9:.1f} GB for one example of {tokens:,} tokens in "
             f"{adapter.graph}, got {budget / 1e9:.1f} GB, which were allowed or "
             "are free; take shorter pairs or a device with more memory, or give the batch size"
         )
-    return plan_batch_size(adapter, pairs, points, budget)
+    return plan_batch_size(adapter, pairs, points=points, budget=budget)
 
 
-def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None]) -> Iterator:
-    """Yield `compute(batch)` for each of the batches; when memory runs out, for the halves of this
-    and all later ones.
+def halving(batches: Iterable, compute: Callable, *, notify: Callable[[str], None]) -> Iterator:
+    """Yield `compute(batch)` for each of the batches, in halves from where memory runs out.
 
-    Only the batch that did not fit is computed again. `notify` is told in words. Raises InputError
-    when one example does not fit.
+    Only the batch that did not fit is computed again. `notify` gets words. Raises InputError when
+    one example does not fit.
     """
     most = None
     for batch in batches:
@@ -94,9 +96,10 @@ def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None])
                 yield result
                 continue
             if len(part.rows) == 1:
+                tokens = part.clean_ids.shape[1]
                 raise InputError(
-                    f"expected memory for one example of {part.clean_ids.shape[1]} tokens, ran out; "
-                    "use shorter pairs or a device with more memory"
+                    f"expected memory for one example of {tokens} tokens, ran out; use shorter "
+                    "pairs or a device with more memory"
                 )
             most = len(part.rows) // 2
             notify(f"out of memory with {len(part.rows)} examples at a time; going on with {most}")
@@ -104,17 +107,13 @@ def halving(batches: Iterable, compute: Callable, notify: Callable[[str], None])
 
 
 def _unless_out_of_memory(compute: Callable, batch):
-    """`compute(batch)`, or None when memory ran out; by then all that the attempt held is free
-    again.
-    """
+    """`compute(batch)`, or None when memory ran out; all that the attempt held is free by then."""
     try:
         return compute(batch)
     except (MemoryError, torch.OutOfMemoryError):
         pass
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(
-            error
-        ):  # torch's allocator for the CPU has no exception of its own
+    except RuntimeError as error:  # torch's allocator for the CPU has no exception of its own
+        if "can't allocate memory" not in str(error):
             raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

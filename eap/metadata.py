@@ -19,7 +19,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many edges were asked for (None: a threshold was), chosen, left by pruning; of how many."""
+    """How many edges were asked for (None: a threshold was), chosen, left by pruning, and there."""
 
     requested: int | None
     selected: int
@@ -50,6 +50,8 @@ class Metadata:
     examples: Examples = field(default_factory=Examples)
     bootstrap: dict | None = None
     stability: dict | None = None
+    until_stable: dict | None = None  # of blocks of examples, and looks at them
+    spans: dict | None = None  # of scores by group of positions
     pairs_sha256: str | None = None
     tokenizer_sha256: str | None = None
     weights_sha256: str | None = None
@@ -63,8 +65,9 @@ class Metadata:
         return None if self.bootstrap is None else self.bootstrap.get("noise_floor")
 
     def rule(self, n_kept: int, *, nodes: bool) -> Rule:
-        """How the circuit's `n_kept` edges were chosen. A file without sizes is from elsewhere: as
-        many as it has, not pruned.
+        """How the circuit's `n_kept` edges were chosen.
+
+        A file without sizes is from elsewhere: as many as it has, not pruned.
         """
         ranked = {"absolute": self.absolute, "rank": self.rank, "nodes": nodes}
         if self.sizes is None:
@@ -99,6 +102,8 @@ def read_metadata(entries: Mapping, path="the circuit") -> Metadata:
         examples=Examples.read(entries),
         bootstrap=entries.get("bootstrap"),
         stability=entries.get("stability"),
+        until_stable=_object(entries, "until_stable"),
+        spans=_object(entries, "spans"),
         pairs_sha256=entries.get("pairs_sha256"),
         tokenizer_sha256=entries.get("tokenizer_sha256"),
         weights_sha256=entries.get("weights_sha256"),
@@ -106,6 +111,12 @@ def read_metadata(entries: Mapping, path="the circuit") -> Metadata:
         examples_sha256=entries.get("examples_sha256"),
         entries=entries,
     )
+
+
+def _object(entries: Mapping, name: str) -> dict | None:
+    """An entry that is a JSON object; None for one that says in words why there is none."""
+    entry = entries.get(name)
+    return entry if isinstance(entry, dict) else None
 
 
 def _sizes(sizes: dict) -> Sizes:

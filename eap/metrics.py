@@ -1,4 +1,7 @@
-"""Behaviour as a number per example: the mean over its target tokens of a function of the logits. Sums over the vocabulary, in nats."""
+"""Behaviour as a number per example: the mean over its target tokens of a function of the logits.
+
+Sums over the vocabulary, in nats.
+"""
 
 from typing import NamedTuple
 
@@ -6,9 +9,7 @@ import torch
 
 
 class Reference(NamedTuple):
-    """What a metric compares logits with. Rows are the target tokens of all examples of a batch,
-    one after the other.
-    """
+    """What a metric compares logits with; rows are the target tokens of all examples in turn."""
 
     clean_log_probs: torch.Tensor  # (targets, vocabulary), of the clean run
     corrupted_favourite: torch.Tensor  # (targets,), the token that the corrupted run prefers
@@ -16,8 +17,9 @@ class Reference(NamedTuple):
 
 
 def kl(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
-    """KL(clean run || this run) in nats per target token: sum over the vocabulary of p_clean (log
-    p_clean - log p).
+    """KL(clean run || this run) in nats per target token.
+
+    That is the sum over the vocabulary of p_clean (log p_clean - log p).
     """
     clean = reference.clean_log_probs
     return (clean.exp() * (clean - log_probs)).sum(-1)
@@ -32,14 +34,15 @@ def js(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
     """Jensen-Shannon divergence from the clean run in nats per target token; at most log 2."""
     clean = reference.clean_log_probs
     middle = torch.logaddexp(clean, log_probs) - torch.log(torch.tensor(2.0))
-    return (
-        (clean.exp() * (clean - middle)).sum(-1) + (log_probs.exp() * (log_probs - middle)).sum(-1)
-    ) / 2
+    of_clean = (clean.exp() * (clean - middle)).sum(-1)
+    of_this = (log_probs.exp() * (log_probs - middle)).sum(-1)
+    return (of_clean + of_this) / 2
 
 
 def logit_diff(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
-    """logit(target token) - logit(the corrupted run's favourite) per target token; unlike the
-    others, more is better.
+    """logit(target token) - logit(the corrupted run's favourite) per target token.
+
+    Unlike with the others, more is better.
     """
     chosen = torch.stack([reference.target_ids, reference.corrupted_favourite], -1)
     target, favourite = log_probs.gather(-1, chosen).unbind(-1)
@@ -50,7 +53,7 @@ METRICS = {"kl": kl, "nll": nll, "js": js, "logit_diff": logit_diff}
 
 
 def reference(
-    clean_logits: torch.Tensor, corrupted_logits: torch.Tensor, target_ids: torch.Tensor
+    clean_logits: torch.Tensor, corrupted_logits: torch.Tensor, *, target_ids: torch.Tensor
 ) -> Reference:
     """The `Reference` of a batch from its two plain runs' logits (targets, vocabulary)."""
     return Reference(log_softmax(clean_logits), corrupted_logits.argmax(-1), target_ids)
@@ -59,12 +62,14 @@ def reference(
 def per_example(
     metric: str,
     logits: torch.Tensor,
+    *,
     reference: Reference,
     target_rows: torch.Tensor,
     n_examples: int,
 ) -> torch.Tensor:
-    """(examples,) the metric's mean over each example's target tokens. `target_rows` says whose
-    token each row of `logits` is.
+    """(examples,) the metric's mean over each example's target tokens.
+
+    `target_rows` says whose token each row of `logits` (targets, vocabulary) is.
     """
     values = METRICS[metric](log_softmax(logits), reference)
     totals = values.new_zeros(n_examples).index_add(0, target_rows, values)

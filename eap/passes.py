@@ -1,4 +1,4 @@
-"""Plain runs of the model, what nodes write when they are ablated, and what they write on average."""
+"""Plain runs of the model: what nodes write, also when they are ablated, and on average."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -10,19 +10,15 @@ from eap.dataset import Batch
 from eap.hooks import Activations
 
 
-def run(adapter, ids: torch.Tensor, batch: Batch) -> tuple[Activations, torch.Tensor]:
-    """A plain run: what every node writes, and the logits at the target positions (targets,
-    vocabulary).
-    """
+def run(adapter, ids: torch.Tensor, *, batch: Batch) -> tuple[Activations, torch.Tensor]:
+    """What every node writes in a plain run, and the logits at targets (targets, vocabulary)."""
     activations, hidden = hooks.record(adapter, ids)
     with torch.no_grad():
         return activations, adapter.unembed(hidden[batch.target_rows, batch.target_positions])
 
 
-def ablated(corrupted: Activations, ablation: str, means: Activations | None) -> Activations:
-    """What nodes write when they are ablated: the corrupted run's output, zero, or the mean over a
-    set of examples.
-    """
+def ablated(corrupted: Activations, ablation: str, *, means: Activations | None) -> Activations:
+    """What nodes write when they are ablated: as in the corrupted run, zero, or `means`."""
     if ablation == "zero":
         return corrupted.map(torch.zeros_like)
     if ablation == "mean":
@@ -33,24 +29,23 @@ def ablated(corrupted: Activations, ablation: str, means: Activations | None) ->
 
 @torch.no_grad()
 def mean_activations(
-    adapter, batches: Iterable[Batch], notify: Callable[[str], None] = warnings.warn
+    adapter, batches: Iterable[Batch], *, notify: Callable[[str], None] = warnings.warn
 ) -> Activations:
-    """What every node writes in the clean runs, averaged over all positions that are not padding:
-    (1, 1, d_model) each.
+    """What every node writes in the clean runs, (1, 1, d_model) each, averaged over all positions.
 
-    When memory runs out, batches are halved and `notify` is told.
+    Padding is left out. When memory runs out, batches are halved and `notify` gets words.
     """
-    total, count = None, 0
     device = next(adapter.model.parameters()).device
 
     def compute(batch):
         mask = batch.mask.to(device)
-        return hooks.record(adapter, batch.clean_ids.to(device))[0].map(
-            lambda x: x[mask].sum(0)[None, None]
-        ), int(mask.sum())
+        activations, _ = hooks.record(adapter, batch.clean_ids.to(device))
+        return activations.map(lambda x: x[mask].sum(0)[None, None]), int(mask.sum())
 
+    total, count = None, 0
     with hooks.frozen(adapter.model):
-        for summed, n in memory.halving(batches, compute, notify):
-            total, count = summed if total is None else total.map(torch.add, summed), count + n
+        for summed, n_positions in memory.halving(batches, compute, notify=notify):
+            total = summed if total is None else total.map(torch.add, summed)
+            count += n_positions
     assert total is not None  # there is a batch
     return total.map(lambda x: x / count)

@@ -1,54 +1,59 @@
-"""Backward rules: what an operation hands back in place of its derivative. Secant patching and its relatives.
+"""Backward rules: what an operation hands back in place of its derivative.
 
-Gradient methods linearise the model at points: EAP at one, EAP-IG at several. *Secant patching* replaces
-every operation, in the backward pass alone, by its exact finite difference between the clean and the
-corrupted run: a multiplier M with M . (change of the inputs) = change of the outputs. The chain of such
-multipliers from the metric back to a slot's input, M_v, gives
+Gradient methods linearise the model at points: EAP at one, EAP-IG at several. *Secant patching*
+replaces every operation, in the backward pass alone, by its exact finite difference between the
+clean and the corrupted run: a multiplier M with M . (change of the inputs) = change of the outputs.
+The chain of such multipliers from the metric back to a slot's input, M_v, gives
 
     score(u->v) = sum over positions of  (corrupted_u - clean_u) . M_v.
 
-Unprimed is the clean run, primed the corrupted one, bar the mean of the two, G the multiplier that arrives
-at an operation's output:
+Unprimed is the clean run, primed the corrupted one, bar the mean of the two, G the multiplier that
+arrives at an operation's output:
 
     linear                 as in any backward pass
-    activation a(h)        G (a(h) - a(h')) / (h - h'); where h and h' are close, the derivative's mean
-                           over the way from h' to h, by two Gauss-Legendre points
-    product A B            for A: G B-bar^T, for B: A-bar^T G     (q k^T, weights times values, gates)
+    activation a(h)        G (a(h) - a(h')) / (h - h'); where h and h' are close, the derivative's
+                           mean over the way from h' to h, by two Gauss-Legendre points
+    product A B            for A: G B-bar^T, for B: A-bar^T G
+                           (q k^T, weights times values, gates)
     softmax p, rows        L (G - sum(L G) / sum(L)), L the logarithmic mean of p and p',
                            L = (p - p') / (ln p - ln p'), p itself where they agree, 0 where masked
-    soft cap c tanh(l/c)   as an activation, of attention's scores and of logits where a model has it
-    LayerNorm              with c = x - mean x, s = sqrt(mean c^2 + epsilon), y = weight G less its mean:
-                           y (1/s + 1/s')/2 - c-bar (y . c-bar) 2 / (d s s' (s + s'))
+    soft cap c tanh(l/c)   as an activation, of attention's scores and of logits
+    LayerNorm              with c = x - mean x, s = sqrt(mean c^2 + epsilon), y = weight G less its
+                           mean:  y (1/s + 1/s')/2 - c-bar (y . c-bar) 2 / (d s s' (s + s'))
     RMSNorm                the same with c = x and y = weight G
     gated MLP a(h) up      the activation's and the product's rule
     norm after the heads   RMSNorm's, of what the heads write together: see below
-    kl, per target         w - q: w = L / sum(L) over the vocabulary, q the clean run's probabilities
+    kl, per target         w - q: w = L / sum(L) over the vocabulary, q the clean run's
+                           probabilities
     nll, per target        w - onehot(target)
     logit_diff             onehot(target) - onehot(the corrupted run's favourite)
     js, per target         the softmax rule with G = the secant of each entry's term of the sum
 
-The norm's rule follows from 1/s - 1/s' = (s'^2 - s^2) / (s s' (s + s')) and c.c - c'.c' = 2 c-bar . (c - c').
-Since every operation's change is given exactly, **for every cut of the graph the scores of the edges that
-cross it sum to metric(corrupted) - metric(clean)**: over the edges out of `input`, over those into
-`logits`, and over those that cross any layer. Nothing is integrated, so there is no number of points and no
-gap but rounding. Cost: the two plain runs and one backward pass. In the limit of equal inputs every
-multiplier is the derivative.
+The norm's rule follows from 1/s - 1/s' = (s'^2 - s^2) / (s s' (s + s')) and
+c.c - c'.c' = 2 c-bar . (c - c'). Since every operation's change is given exactly, **for every cut
+of the graph the scores of the edges that cross it sum to metric(corrupted) - metric(clean)**: over
+the edges out of `input`, over those into `logits`, and over those that cross any layer. Nothing is
+integrated, so there is no number of points and no gap but rounding. Cost: the two plain runs and
+one backward pass. In the limit of equal inputs every multiplier is the derivative.
 
-Where a norm follows attention (Gemma 2), what enters the stream is y = weight t / s(t), t the sum of what the
-heads give, and head h's own part of it is z_h = weight t_h / s(t), each run with its own s. What a head changes
-of y goes two ways: through its own t_h, and through s, which scales all heads' parts. No rule of its own is
-needed for the second: y is a function of t alone, t is linear in all t_h, and RMSNorm's rule hands a multiplier
-N back to t with N . (t - t') = G . (y - y') exactly, both ways in it. So every head's result gets N, and a slot
-behind it what attention makes of that; the sums stay exact at every cut. On the writers' side nothing is left
-to approximate either: z_h - z'_h is taken from the two runs as it is, and sums to y - y' over the heads.
+Where a norm follows attention (Gemma 2), what enters the stream is y = weight t / s(t), t the sum
+of what the heads give, and head h's own part of it is z_h = weight t_h / s(t), each run with its
+own s. What a head changes of y goes two ways: through its own t_h, and through s, which scales all
+heads' parts. No rule of its own is needed for the second: y is a function of t alone, t is linear
+in all t_h, and RMSNorm's rule hands a multiplier N back to t with N . (t - t') = G . (y - y')
+exactly, both ways in it. So every head's result gets N, and a slot behind it what attention makes
+of that; the sums stay exact at every cut. On the writers' side nothing is left to approximate
+either: z_h - z'_h is taken from the two runs as it is, and sums to y - y' over the heads.
 
-For activation functions this is the rescale rule of DeepLIFT (Shrikumar et al., arXiv 1704.02685); the rules
-for softmax, products, norms and metrics make it exact for a transformer. Relatives, as methods of their own:
+For activation functions this is the rescale rule of DeepLIFT (Shrikumar et al., arXiv 1704.02685);
+the rules for softmax, products, norms and metrics make it exact for a transformer. Relatives, as
+methods of their own:
 
-    AttnLRP  (Achtibat et al., arXiv 2402.05602; RelP is its use for patching): the second point is zero, not
-             the corrupted run: a(h)/h, half of a product to each factor, the norm's scale held constant.
-    GIM      (Edin et al., arXiv 2505.17630): the softmax's derivative at temperature 2, half of a product to
-             each factor, the norm's scale held constant.
+    AttnLRP  (Achtibat et al., arXiv 2402.05602; RelP is its use for patching): the second point is
+             zero, not the corrupted run: a(h)/h, half of a product to each factor, the norm's scale
+             held constant.
+    GIM      (Edin et al., arXiv 2505.17630): the softmax's derivative at temperature 2, half of a
+             product to each factor, the norm's scale held constant.
 """
 
 from collections.abc import Callable, Iterator
@@ -64,8 +69,8 @@ from eap.metrics import Reference
 
 GIM_TEMPERATURE = 2.0
 LOG2_E = 1.4426950408889634
-# Elements of attention weights at a time: what is computed for them should stay near a processor.
 HIDDEN = -0.25  # of the largest number: the score of a key that a query does not see
+# Elements of attention weights at a time: what is computed for them should stay near a processor.
 ATTENTION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
 
 
@@ -75,8 +80,7 @@ ATTENTION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
 def log_mean(
     log_p: torch.Tensor, log_q: torch.Tensor, mean: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The logarithmic mean (p - q) / (ln p - ln q) of two positive tensors given by their
-    logarithms.
+    """The logarithmic mean (p - q) / (ln p - ln q) of two positive tensors, from their logarithms.
 
     Computed as (p + q)/2 . tanh(t)/t with t = (ln p - ln q)/2, which is exact and has no
     cancellation. `mean` is (p + q)/2 where it is known already.
@@ -87,15 +91,12 @@ def log_mean(
 
 
 def exp_of_weights(log_p: torch.Tensor) -> torch.Tensor:
-    """e^log_p, by powers of two: on a processor torch's exp is ten times slower where it
-    underflows.
-    """
+    """e^log_p, by powers of two: torch's exp is ten times slower on a CPU where it underflows."""
     return torch.exp2(log_p * LOG2_E)
 
 
 def secant_slope(function: Callable, h: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """(function(h) - function(other)) / (h - other), elementwise, and the derivative where they
-    agree.
+    """(function(h) - function(other)) / (h - other), elementwise; the derivative where they agree.
 
     Where the difference is small the quotient would lose digits: there it is the mean derivative
     between the two, by Gauss-Legendre quadrature with two points (exact for polynomials of degree
@@ -106,8 +107,8 @@ def secant_slope(function: Callable, h: torch.Tensor, other: torch.Tensor) -> to
     slope = (function(h) - function(other)) / difference
     if near.any():
         middle, offset = (h + other) / 2, difference / 12**0.5
-        mean = derivative(function, middle - offset) + derivative(function, middle + offset)
-        slope = torch.where(near, mean / 2, slope)
+        both = derivative(function, middle - offset) + derivative(function, middle + offset)
+        slope = torch.where(near, both / 2, slope)
     return slope
 
 
@@ -127,14 +128,13 @@ def derivative(function: Callable, h: torch.Tensor, other=None) -> torch.Tensor:
 
 
 class NormSlope(NamedTuple):
-    """How a norm hands back y, the multiplier behind its weight: scale y - direction (y .
-    direction) along.
+    """How a norm hands back y, the multiplier behind its weight.
 
-    For a reader behind the norm with projection W' (the norm's weight in it, centred where the norm
-    is), y = W' G, and y . direction = G . (direction W') = G . (own v + others v'), where v and v'
-    are what the reader projects from the stream in this and in the other run, less its constant
-    part. All tensors are (batch, pos, 1) but `direction` (batch, pos, d_model), which is None where
-    the scale is held constant.
+    That is scale y - direction (y . direction) along. For a reader behind the norm with projection
+    W' (the norm's weight in it, centred where the norm is), y = W' G, and y . direction = G .
+    (direction W') = G . (own v + others v'), where v and v' are what the reader projects from the
+    stream in this and in the other run, less its constant part. All tensors are (batch, pos, 1) but
+    `direction` (batch, pos, d_model), which is None where the scale is held constant.
     """
 
     scale: torch.Tensor
@@ -155,8 +155,7 @@ class NormSlope(NamedTuple):
 def centre(
     x: torch.Tensor, epsilon: float, *, centred: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(c, s): the stream less its mean over d_model, and LayerNorm's scale, sqrt(mean c^2 +
-    epsilon).
+    """(c, s): the stream less its mean over d_model, and the norm's scale sqrt(mean c^2 + epsilon).
 
     Not `centred` (RMSNorm), c is a copy of the stream itself.
     """
@@ -168,7 +167,7 @@ def centre(
 
 
 def norm_derivative(
-    x: torch.Tensor, other: torch.Tensor | None, epsilon: float, *, centred: bool = True
+    x: torch.Tensor, other: torch.Tensor | None, *, epsilon: float, centred: bool = True
 ) -> NormSlope:
     """The derivative at x."""
     c, s = centre(x, epsilon, centred=centred)
@@ -176,7 +175,7 @@ def norm_derivative(
 
 
 def norm_secant(
-    x: torch.Tensor, other: torch.Tensor, epsilon: float, *, centred: bool = True
+    x: torch.Tensor, other: torch.Tensor, *, epsilon: float, centred: bool = True
 ) -> NormSlope:
     """The finite difference between x and `other`."""
     c, s = centre(x, epsilon, centred=centred)
@@ -187,23 +186,20 @@ def norm_secant(
 
 
 def norm_held(
-    x: torch.Tensor, other: torch.Tensor | None, epsilon: float, *, centred: bool = True
+    x: torch.Tensor, other: torch.Tensor | None, *, epsilon: float, centred: bool = True
 ) -> NormSlope:
     """The scale at x, held constant."""
-    return NormSlope(1 / centre(x, epsilon, centred=centred)[1])
+    _, s = centre(x, epsilon, centred=centred)
+    return NormSlope(1 / s)
 
 
 def norm_mean_held(
-    x: torch.Tensor, other: torch.Tensor, epsilon: float, *, centred: bool = True
+    x: torch.Tensor, other: torch.Tensor, *, epsilon: float, centred: bool = True
 ) -> NormSlope:
     """The mean of 1/scale of both runs, held constant."""
-    return NormSlope(
-        (
-            1 / centre(x, epsilon, centred=centred)[1]
-            + 1 / centre(other, epsilon, centred=centred)[1]
-        )
-        / 2
-    )
+    _, s = centre(x, epsilon, centred=centred)
+    _, s_other = centre(other, epsilon, centred=centred)
+    return NormSlope((1 / s + 1 / s_other) / 2)
 
 
 # ---------------------------------------------------------------- attention
@@ -244,8 +240,14 @@ class Softmax:
             return None
         return rule(partial(soft_cap, cap=self.cap), scores, other)
 
-    def log_weights(self, capped: torch.Tensor, rows: slice, temperature: float = 1.0):
-        """Logarithms of the attention weights; finite where a row sees no key, too."""
+    def log_weights(
+        self, capped: torch.Tensor, rows: slice, *, temperature: float = 1.0
+    ) -> torch.Tensor:
+        """(batch, heads, rows, keys): logarithms of attention weights, finite also where unseen.
+
+        Scores of keys that are not seen are overwritten in `capped` unless the temperature is
+        another than 1.
+        """
         scores = capped / temperature if temperature != 1 else capped
         queries = torch.arange(rows.start, rows.stop, device=scores.device)[:, None]
         if self.window is not None and not self.sees_all(rows.stop):
@@ -269,12 +271,11 @@ class Heads(NamedTuple):
 
     def mean(self, other: "Heads") -> "Heads":
         """The mean of two runs."""
-        return Heads(*((mine + theirs) / 2 for mine, theirs in zip(self, other, strict=True)))
+        return Heads((self.q + other.q) / 2, (self.k + other.k) / 2, (self.v + other.v) / 2)
 
 
-def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, softmax: Softmax) -> Heads:
-    """The multipliers of q, k and v of causal attention, by finite differences of softmax and
-    products.
+def attention_secant(heads: Heads, other: Heads, *, grad: torch.Tensor, softmax: Softmax) -> Heads:
+    """The multipliers of q, k and v, by finite differences of softmax and products.
 
     Row chunk by row chunk, each with only the keys that its rows see: nothing of size heads x
     positions x positions is ever there.
@@ -282,25 +283,23 @@ def attention_secant(heads: Heads, other: Heads, grad: torch.Tensor, softmax: So
     middle = heads.mean(other)
 
     def weights(rows: slice) -> _Weights:
-        here, there = softmax.scores(heads, rows), softmax.scores(other, rows)
-        slope = softmax.slope(secant_slope, here, there)
-        log_p = softmax.log_weights(softmax.capped(here), rows)
-        log_q = softmax.log_weights(softmax.capped(there), rows)
+        scores, other_scores = softmax.scores(heads, rows), softmax.scores(other, rows)
+        slope = softmax.slope(secant_slope, scores, other_scores)
+        log_p = softmax.log_weights(softmax.capped(scores), rows)
+        log_q = softmax.log_weights(softmax.capped(other_scores), rows)
         mean = exp_of_weights(log_p).add_(exp_of_weights(log_q)).mul_(0.5)
         return _Weights(mean, log_mean(log_p, log_q, mean), slope)
 
     return _attention(middle, grad, softmax, weights)
 
 
-def attention_half(heads: Heads, other, grad: torch.Tensor, softmax: Softmax) -> Heads:
+def attention_half(heads: Heads, other, *, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """AttnLRP: the softmax's derivative; each product gives half to each of its factors."""
     return _halved(_attention(heads, grad, softmax, _at(heads, softmax, slope_from_zero)))
 
 
-def attention_warm(heads: Heads, other, grad: torch.Tensor, softmax: Softmax) -> Heads:
-    """GIM: the softmax's derivative at temperature 2; each product gives half to each of its
-    factors.
-    """
+def attention_warm(heads: Heads, other, *, grad: torch.Tensor, softmax: Softmax) -> Heads:
+    """GIM: the softmax's derivative at temperature 2; each product gives half to each factor."""
     weights = _at(heads, softmax, derivative, GIM_TEMPERATURE)
     return _halved(_attention(heads, grad, softmax, weights))
 
@@ -311,10 +310,10 @@ def _at(heads: Heads, softmax: Softmax, rule: Callable, temperature: float = 1.0
     def weights(rows: slice) -> _Weights:
         scores = softmax.scores(heads, rows)
         slope = softmax.slope(rule, scores)
-        warm = None
+        warm = None  # before p, which overwrites scores of keys that are not seen
         if temperature != 1:
-            log_p = softmax.log_weights(softmax.capped(scores), rows, temperature)
-            warm = exp_of_weights(log_p)
+            capped = softmax.capped(scores)
+            warm = exp_of_weights(softmax.log_weights(capped, rows, temperature=temperature))
         p = exp_of_weights(softmax.log_weights(softmax.capped(scores), rows))
         return _Weights(p, p if warm is None else warm, slope)
 
@@ -373,7 +372,7 @@ def attend(heads: Heads, softmax: Softmax) -> torch.Tensor:
     return results
 
 
-def attention_derivative(heads: Heads, other, grad: torch.Tensor, softmax: Softmax) -> Heads:
+def attention_derivative(heads: Heads, other, *, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """The gradients of q, k and v of causal attention."""
     if softmax.cap is not None or not softmax.sees_all(heads.q.shape[-2]):
         return _attention(heads, grad, softmax, _at(heads, softmax, derivative))
@@ -399,31 +398,30 @@ def half_factor(factor: torch.Tensor, other: torch.Tensor | None) -> torch.Tenso
 
 
 def metric_secant(
-    metric: str, logits: torch.Tensor, other: torch.Tensor, reference: Reference
+    metric: str, logits: torch.Tensor, *, other: torch.Tensor, reference: Reference
 ) -> torch.Tensor:
-    """(targets, vocabulary): per target, M with M . (other - logits) = metric(other) -
-    metric(logits).
+    """(targets, vocabulary): per target the multiplier M of its logits.
+
+    M . (other - logits) = metric(other) - metric(logits).
     """
     log_p, log_q = metrics.log_softmax(logits), metrics.log_softmax(other)
+    minus_one = -torch.ones_like(log_p[:, :1])
+    target, favourite = reference.target_ids[:, None], reference.corrupted_favourite[:, None]
     if metric == "logit_diff":
-        onehot = torch.zeros_like(log_p)
-        onehot.scatter_(-1, reference.target_ids[:, None], 1.0)
-        return onehot.scatter_add_(
-            -1, reference.corrupted_favourite[:, None], -torch.ones_like(log_p[:, :1])
-        )
+        onehot = torch.zeros_like(log_p).scatter_(-1, target, 1.0)
+        return onehot.scatter_add_(-1, favourite, minus_one)
     mean = log_mean(log_p, log_q)
     share = mean / mean.sum(-1, keepdim=True)
     if metric == "kl":
         return share - reference.clean_log_probs.exp()
     if metric == "nll":
-        return share.scatter_add_(-1, reference.target_ids[:, None], -torch.ones_like(log_p[:, :1]))
+        return share.scatter_add_(-1, target, minus_one)
     slope = _js_slope(log_p, log_q, reference.clean_log_probs)
     return mean * (slope - (share * slope).sum(-1, keepdim=True))
 
 
 def _js_slope(log_p: torch.Tensor, log_q: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """The secant, between two probabilities, of their entry's term of the Jensen-Shannon
-    divergence.
+    """The secant between two probabilities of their entry's term of the divergence.
 
     The term is [c ln(2c / (c + p)) + p ln(2p / (c + p))] / 2, its derivative ln(2p / (c + p)) / 2.
     """
@@ -452,13 +450,13 @@ def _js_slope(log_p: torch.Tensor, log_q: torch.Tensor, clean: torch.Tensor) -> 
 
 @dataclass(frozen=True)
 class Rules:
-    """What every kind of operation hands back. With `two_runs` the rules look at the corrupted run
-    as well.
+    """What every kind of operation hands back.
 
-    `activation(function, h, other)` gives the slope, `norm(x, other, epsilon, centred=...)` a
-    `NormSlope`, `attention(heads, other, grad, softmax)` the multipliers of q, k and v,
-    `factor(factor, other)` what one side of a gate's product gets of the other, and `metric` the
-    multipliers of the logits, or is None for the metric's derivative.
+    `activation(function, h, other)` gives the slope, `norm(x, other, epsilon=, centred=)` a
+    `NormSlope`, `attention(heads, other, grad=, softmax=)` the multipliers of q, k and v,
+    `factor(factor, other)` what one side of a gate's product gets of the other, and
+    `metric(metric, logits, other=, reference=)` the multipliers of the logits; None stands for the
+    metric's derivative. With `two_runs` the rules look at the corrupted run as well.
     """
 
     activation: Callable

@@ -13,21 +13,21 @@ from eap.graph import Graph
 
 
 class Scores(NamedTuple):
-    """Edge scores of some examples and the metric of their two plain runs. `rows` are the examples'
-    numbers.
-    """
+    """Edge scores of some examples, and the metric of their two plain runs."""
 
-    rows: list[int]
+    rows: list[int]  # the examples' numbers
     edges: torch.Tensor  # (examples, edges)
     clean: torch.Tensor  # (examples,) metric of the clean run
-    corrupted: torch.Tensor  # (examples,) metric of the corrupted run; of exact patching, of the run with every edge ablated
+    # (examples,) metric of the corrupted run; of exact patching, of that with every edge ablated
+    corrupted: torch.Tensor
     # (examples, groups, edges): by the group of where the destination reads; they sum to `edges`
     by_group: torch.Tensor | None = None
 
 
 def node_scores(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
-    """(..., sources): the score of what a node writes is the sum of its edges' scores, since all
-    its readers hear the same.
+    """(..., sources) scores of what nodes write, from (..., edges): sums of their edges' scores.
+
+    All readers of a node get the same of it.
     """
     return graph.matrix(edge_scores).sum(-1)
 
@@ -38,13 +38,12 @@ def input_sums(graph: Graph, edge_scores: torch.Tensor) -> torch.Tensor:
 
 
 def completeness_gap(
-    sums: torch.Tensor, clean: torch.Tensor, corrupted: torch.Tensor
+    sums: torch.Tensor, *, clean: torch.Tensor, corrupted: torch.Tensor
 ) -> tuple[float, torch.Tensor]:
-    """How far `input_sums` are from metric(corrupted) - metric(clean): overall, and (examples,) per
-    example.
+    """How far `input_sums` are from metric(corrupted) - metric(clean).
 
-    gap = |sum - change| / max(|change|, mean over examples of |change|); for methods with
-    `complete` only.
+    Overall, and (examples,) per example: gap = |sum - change| / max(|change|, mean over examples of
+    |change|); for methods with `complete` only.
     """
     change = (corrupted - clean).double()
     typical = change.abs().mean().clamp(min=torch.finfo(torch.float64).tiny)
@@ -63,7 +62,7 @@ class ScoreWriter:
     middle of it.
     """
 
-    def __init__(self, path, n_examples: int, n_edges: int):
+    def __init__(self, path, *, n_examples: int, n_edges: int):
         shapes = {
             "clean": [n_examples],
             "corrupted": [n_examples],
@@ -84,7 +83,7 @@ class ScoreWriter:
             file.write(len(text).to_bytes(8, "little") + text)
 
     def write(self, scores) -> None:
-        """Write the rows of one batch's `Scores`. Raises OSError when the disk does not take them."""
+        """Write the rows of one batch's `Scores`. Raises OSError when the disk does not take it."""
         columns = {"scores": scores.edges, "clean": scores.clean, "corrupted": scores.corrupted}
         with open(self.path, "r+b") as file:
             for name, values in columns.items():
@@ -95,31 +94,32 @@ class ScoreWriter:
 
 
 def _reserve(file, size: int) -> None:
-    """Give a file its size on the disk, where the system can; elsewhere it grows as it is written."""
+    """Give a file its size on the disk, where the system can; elsewhere it grows while written."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
     else:
         file.truncate(size)
 
 
-def save_group_scores(by_group: torch.Tensor, names, path) -> None:
-    """Write mean scores by group (groups, edges) as float32 `scores`, with the groups' names as
-    `spans`; the same bytes each time.
+def save_group_scores(by_group: torch.Tensor, *, names, path) -> None:
+    """Write mean scores by group (groups, edges) as float32 `scores`, with their names as `spans`.
 
-    The header is sorted: safetensors writes the entries of its metadata in another order each time.
+    The bytes are the same each time: the header is sorted, while safetensors writes the entries of
+    its metadata in another order each time.
     """
     from safetensors.torch import save
 
-    content = save({"scores": by_group.float()}, {"format": "1", "spans": ", ".join(names)})
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
+    data = save({"scores": by_group.float()}, {"format": "1", "spans": ", ".join(names)})
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    Path(path).write_bytes(content[:8] + text.ljust(end - 8) + content[end:])
+    Path(path).write_bytes(data[:8] + text.ljust(end - 8) + data[end:])
 
 
 def load_example_scores(path) -> torch.Tensor:
-    """(examples, edges) float32 per-example scores from a `C_*.examples.safetensors`. Raises
-    InputError when it cannot be read.
+    """(examples, edges) float32 scores from a `C_*.examples.safetensors`.
+
+    Raises InputError when it cannot be read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -128,7 +128,8 @@ def load_example_scores(path) -> torch.Tensor:
         return load_file(path)["scores"]
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(
-            f"{path}: expected the per-example scores of a circuit ({error}); extract the circuit again"
+            f"{path}: expected the per-example scores of a circuit ({error}); extract the circuit "
+            "again"
         ) from error
 
 

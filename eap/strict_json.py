@@ -1,4 +1,4 @@
-"""JSON as it was meant: each name of an object once. json itself takes the last of two in silence."""
+"""JSON as it was meant: each name of an object once. json itself takes the last of two."""
 
 import json
 from pathlib import Path
@@ -15,25 +15,24 @@ def loads(text: str):
     an object with a name that is there twice.
     """
     try:
-        return json.loads(text, object_pairs_hook=_each_once)
+        return json.loads(text, object_pairs_hook=_names_once)
     except RecursionError as error:
         raise ValueError("lists or objects in each other too deeply") from error
 
 
-def _each_once(items: list[tuple]) -> dict:
-    content = dict(items)
-    if len(content) < len(items):
+def _names_once(items: list[tuple]) -> dict:
+    """The object of these items. Raises Twice for a name that comes again."""
+    parsed = dict(items)
+    if len(parsed) < len(items):
         names = [name for name, _ in items]
-        twice = next(name for name in content if names.count(name) > 1)
+        twice = next(name for name in parsed if names.count(name) > 1)
         raise Twice(f"{twice!r} is there twice")
-    return content
+    return parsed
 
 
 def items(text: str):
-    """Yield the items of a JSON array. Raises ValueError as `loads` does, at the item that is
-    wrong.
-    """
-    decoder = json.JSONDecoder(object_pairs_hook=_each_once)
+    """Yield the items of a JSON array. Raises ValueError as `loads` does, at what is wrong."""
+    decoder = json.JSONDecoder(object_pairs_hook=_names_once)
     place = _after_space(text, 0) + 1  # behind the bracket
     while text[(place := _after_space(text, place)) : place + 1] != "]":
         item, place = decoder.raw_decode(text, place)
@@ -57,10 +56,10 @@ def not_by_lines(path) -> str | None:
     """What a file starts with if it is not one object a line but JSON all the same, in words."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig").lstrip()
-        content, end = json.JSONDecoder().raw_decode(text)
+        parsed, end = json.JSONDecoder().raw_decode(text)
     except ValueError:
         return None
-    if isinstance(content, list):
+    if isinstance(parsed, list):
         return "an array"
-    whole = isinstance(content, dict) and "\n" not in text[:end]
+    whole = isinstance(parsed, dict) and "\n" not in text[:end]
     return None if whole else "an object over several lines"

@@ -1,4 +1,7 @@
-"""The look of every figure: one style, one colour-blind palette keyed by meaning (Okabe and Ito), readable in greyscale."""
+"""The look of every figure: one style, one palette keyed by meaning, readable in greyscale.
+
+The palette is that of Okabe and Ito, which colour-blind readers can tell apart.
+"""
 
 import functools
 import os
@@ -41,7 +44,8 @@ def subplots(rows: int = 1, columns: int = 1, *, figsize=None, **options) -> tup
     plain_backend()
     from matplotlib import rcParams
 
-    rcParams.update(STYLE)  # pyright: ignore  # not a context: legends and ticks are drawn after this returns
+    # not a context: legends and ticks are drawn after this returns
+    rcParams.update(STYLE)  # pyright: ignore
     figure = _figure_class()(figsize=figsize)
     ratios = {
         name: options.pop(name) for name in ("width_ratios", "height_ratios") if name in options
@@ -50,7 +54,7 @@ def subplots(rows: int = 1, columns: int = 1, *, figsize=None, **options) -> tup
 
 
 def plain_backend() -> None:
-    """Let matplotlib be imported whatever MPLBACKEND says: a notebook sets it for its children too."""
+    """Let matplotlib be imported whatever MPLBACKEND says: a notebook sets it for children too."""
     if "matplotlib" not in sys.modules:
         os.environ["MPLBACKEND"] = "agg"
 
@@ -85,5 +89,5 @@ def _words(figure) -> list:
 
 
 def drawable(text: str) -> str:
-    """`text` with a replacement character for what is none: bytes of a file name that is not UTF-8."""
+    """`text` with a replacement character for bytes of a file name that is not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,7 @@
-"""Drawings of circuits and plots of scores. Functions take plain data and return a Figure, or write a drawing to a path."""
+"""Drawings of circuits and plots of scores.
+
+Functions take plain data and return a Figure, or write a drawing to a path.
+"""
 
 import contextlib
 import html
@@ -26,33 +29,30 @@ GROUP_COLOURS = ("#000000", "#D55E00", "#56B4E9", "#F0E442", "#0072B2")
 
 
 def layer_names(graph: Graph) -> tuple[list[str], list[str]]:
-    """Names of the rows (who writes) and columns (who reads) of a layer-by-layer heat map, layers
-    counted from 0.
-    """
-    writers = ["input"] + [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
-    readers = [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"] + ["logits"]
-    return writers, readers
+    """Names of the rows (who writes) and columns (who reads) of a layer-by-layer heat map."""
+    both = [f"{kind}{layer}" for layer in range(graph.n_layers) for kind in "am"]
+    return ["input", *both], [*both, "logits"]
 
 
 def layer_matrix(graph: Graph, values: torch.Tensor) -> torch.Tensor:
-    """(writers, readers): sums of a vector over edges, heads of a layer together. Give absolute
-    values: signed ones cancel.
+    """(writers, readers): sums of a vector over edges, heads of a layer together.
+
+    Give absolute values: signed ones cancel.
     """
     writers, readers = layer_names(graph)
     row = torch.tensor([writers.index(name.split(".")[0]) for name in graph.sources])
-    column = torch.tensor(
-        [readers.index(name.split(".")[0].split("<")[0]) for name in graph.destinations]
-    )
+    reader_names = [name.split(".")[0].split("<")[0] for name in graph.destinations]
+    column = torch.tensor([readers.index(name) for name in reader_names])
     src, dst = graph.edge_index
     flat = torch.zeros(len(writers) * len(readers), dtype=torch.float64)
-    return flat.index_add(0, row[src] * len(readers) + column[dst], values.double()).view(
-        len(writers), len(readers)
-    )
+    flat.index_add_(0, row[src] * len(readers) + column[dst], values.double())
+    return flat.view(len(writers), len(readers))
 
 
-def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric's unit"):
-    """A Figure: sum of |score|, in `unit`, from every layer's attention or MLP to every other's, on
-    a logarithmic scale.
+def heat_map(graph: Graph, scores: torch.Tensor, *, title: str, unit: str = "metric's unit"):
+    """A Figure: sum of |score|, in `unit`, from every layer's attention or MLP to every other's.
+
+    The scale is logarithmic.
     """
     writers, readers = layer_names(graph)
     values = layer_matrix(graph, scores.abs())
@@ -60,11 +60,10 @@ def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric
     figure, axis = subplots(figsize=(7.4, 6.4))
     from matplotlib.colors import LogNorm  # not before: `subplots` sees to the backend
 
-    norm = (
-        LogNorm(max(float(positive.min()), float(positive.max()) / 1e4), float(positive.max()))
-        if len(positive)
-        else None
-    )
+    norm = None
+    if len(positive):
+        most = float(positive.max())
+        norm = LogNorm(max(float(positive.min()), most / 1e4), most)
     shown = torch.where(values > 0, values, torch.nan).numpy()
     image = axis.imshow(shown, cmap=SEQUENTIAL, norm=norm, aspect="auto", interpolation="nearest")
     axis.set_xticks(range(len(readers)), readers, rotation=90, fontsize=7)
@@ -77,15 +76,15 @@ def heat_map(graph: Graph, scores: torch.Tensor, title: str, unit: str = "metric
     return figure
 
 
-def group_bars(graph: Graph, by_group: torch.Tensor, tokens: dict[str, float], title: str):
-    """A Figure: in which group of tokens each layer reads what counts. `by_group` is (groups,
-    edges); `tokens` maps each group's name to its mean number of tokens.
+def group_bars(graph: Graph, by_group: torch.Tensor, *, tokens: dict[str, float], title: str):
+    """A Figure: in which group of tokens each layer reads what counts.
+
+    `by_group` is (groups, edges); `tokens` maps each group's name to its mean number of tokens.
     """
     columns = [*range(graph.n_layers), "logits"]
-    layer = torch.tensor([graph.layer_of(name) for name in graph.destinations])[graph.edge_index[1]]
-    strength = torch.zeros(len(tokens), len(columns), dtype=torch.float64).index_add(
-        1, layer, by_group.double().abs()
-    )
+    reader_layers = torch.tensor([graph.layer_of(name) for name in graph.destinations])
+    strength = torch.zeros(len(tokens), len(columns), dtype=torch.float64)
+    strength.index_add_(1, reader_layers[graph.edge_index[1]], by_group.double().abs())
     share = 100 * strength / strength.sum(0).clamp(min=torch.finfo(torch.float64).tiny)
     figure, axis = subplots(figsize=(7.4, 3.8))
     shades = GROUP_COLOURS[: len(tokens)]
@@ -106,7 +105,8 @@ def group_bars(graph: Graph, by_group: torch.Tensor, tokens: dict[str, float], t
         bottom = bottom + values
     axis.set_xticks(places, [*map(str, columns), "tokens"])
     axis.set(
-        xlabel="reading layer (0 to the last, then the logits); for comparison the tokens themselves",
+        xlabel="reading layer (0 to the last, then the logits); "
+        "for comparison the tokens themselves",
         ylabel="share of |score| (%)",
         title=title,
         ylim=(0, 100),
@@ -119,16 +119,16 @@ def group_bars(graph: Graph, by_group: torch.Tensor, tokens: dict[str, float], t
 def draw_circuit(
     graph: Graph,
     scores: torch.Tensor,
+    *,
     kept: torch.Tensor,
     path,
     title: str,
     most: int = DRAWN_EDGES,
 ) -> list[str]:
-    """Write a drawing (.png, .svg or .pdf) of the strongest kept edges; returns their names,
-    strongest first.
+    """Write a drawing (.png, .svg or .pdf) of the strongest kept edges; returns their names.
 
-    Width grows with |score|; the colour tells what an edge is read as. A positive score (ablating
-    the edge raises the metric) is solid, a negative one dashed.
+    The strongest comes first. Width grows with |score|; the colour tells what an edge is read as. A
+    positive score (ablating the edge raises the metric) is solid, a negative one dashed.
     """
     candidates = kept.nonzero()[:, 0].tolist()
     strongest = sorted(candidates, key=lambda edge: -abs(float(scores[edge])))[:most]
@@ -146,7 +146,8 @@ def draw_circuit(
         f'<FONT COLOR="{colour}"><B>&#9473;</B> {words}</FONT>' for words, colour in READS.values()
     )
     signs = "solid: ablating the edge raises the metric; dashed: lowers it"
-    draw_edges(graph, looks, path, legend(html.escape(title), kept_words, f"read {colours}", signs))
+    label = legend(html.escape(title), kept_words, f"read {colours}", signs)
+    draw_edges(graph, looks, path=path, title=label)
     return [graph.edges[edge] for edge in strongest]
 
 
@@ -165,13 +166,11 @@ def legend(*lines: str) -> str:
 
 
 def pen_width(score: float, largest: float) -> str:
-    """Graphviz's width of an edge: 4 points for the largest |score|, the others by the root of
-    their share.
-    """
+    """Graphviz's width of an edge: 4 points for the largest |score|, others by its share's root."""
     return f"{0.6 + 3.4 * math.sqrt(abs(score / largest)):.2f}"
 
 
-def draw_edges(graph: Graph, looks: dict[int, dict], path, title: str) -> None:
+def draw_edges(graph: Graph, looks: dict[int, dict], *, path, title: str) -> None:
     """Write a drawing (.png, .svg or .pdf) of some edges, input below, logits on top.
 
     `looks` maps an edge number to Graphviz attributes; a `mark` in it is written at the edge. The

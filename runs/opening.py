@@ -459,7 +459,10 @@ def read_pairs(
 
     with errors.advising(PAIRS_ADVICE):
         pairs = dataset.read_pairs(
-            path, adapter.vocabulary_size, adapter.context_length, max_examples
+            path,
+            vocabulary_size=adapter.vocabulary_size,
+            context_length=adapter.context_length,
+            max_examples=max_examples,
         )
     require_pairs_tokenizer(pairs, path, tokenizer, console=console)
     if note := dataset.repeated(pairs, path):
@@ -475,7 +478,7 @@ def require_pairs_tokenizer(pairs, path, tokenizer, *, console: Console) -> None
 
     prompts.check_prompt(pairs, tokenizer, path)
     with errors.advising(PAIRS_ADVICE):
-        note = dataset.check_tokenizer(pairs, tokenizer, path)
+        note = dataset.check_tokenizer(pairs, tokenizer, path=path)
     if note:
         console.say(note)
 
@@ -491,7 +494,7 @@ def unseen_pairs(pairs, path, found_on: list) -> list:
         if note:
             warn(note)
     with errors.advising(UNSEEN_ADVICE):
-        return examples.unseen(pairs, found_on, f"--pairs {path}")
+        return examples.unseen(pairs, found_on, path=f"--pairs {path}")
 
 
 # ---------------------------------------------------------------- circuits

@@ -35,7 +35,7 @@ def write_circuit(path, seed: int, n: int = 60) -> Circuit:
     """A circuit's file with its scores per example beside it, and what resampling says of it."""
     rows = per_example(seed)
     scores = rows.double().mean(0)
-    kept = top_n(GRAPH, scores, n)
+    kept = top_n(GRAPH, scores, n=n)
     floor = {"mean": 0.71, "low": 0.6, "high": 0.8}
     metadata = {
         "method": "secant",

@@ -27,15 +27,17 @@ def slow_scores(case, share):
     for i, pair in enumerate(case.pairs):
         batch = collate([i], [pair])
         ends, clean_logits = zip(
-            *(run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids)),
+            *(run(adapter, ids, batch=batch) for ids in (batch.clean_ids, batch.corrupted_ids)),
             strict=True,
         )
         difference = [b - a for a, b in zip(*(written(adapter, end) for end in ends), strict=True)]
-        reference = metrics.reference(*clean_logits, batch.target_ids)
+        reference = metrics.reference(*clean_logits, target_ids=batch.target_ids)
         slots, logits = forward_with_copies(
             adapter, ends[1].input + share * (ends[0].input - ends[1].input), batch
         )
-        value = metrics.per_example(case.metric, logits, reference, batch.target_rows, 1).sum()
+        value = metrics.per_example(
+            case.metric, logits, reference=reference, target_rows=batch.target_rows, n_examples=1
+        ).sum()
         gradients = torch.autograd.grad(value, slots)
         matrix = torch.stack([torch.stack([(u * g).sum() for g in gradients]) for u in difference])
         rows.append(graph.vector(matrix))
@@ -92,7 +94,9 @@ def forward_with_copies(adapter, stream, batch):
 def test_every_edge_of_every_example_equals_the_definition(name):
     case = golden(name)
     expected = (slow_scores(case, 0.0) + slow_scores(case, 1.0)) / 2
-    found = attribute(case.model(), case.pairs, "clean-corrupted", case.metric, batch_size=3).edges
+    found = attribute(
+        case.model(), case.pairs, method="clean-corrupted", metric=case.metric, batch_size=3
+    ).edges
     assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
 
 
@@ -101,10 +105,16 @@ def test_completeness_improves_with_points_and_with_the_rule():
     for rule in RULES:
         for steps in (5, 40):
             scores = attribute(
-                case.model(), case.pairs, "EAP-IG-inputs", "nll", 6, steps=steps, rule=rule
+                case.model(),
+                case.pairs,
+                method="EAP-IG-inputs",
+                metric="nll",
+                batch_size=6,
+                steps=steps,
+                rule=rule,
             )
             gaps[rule, steps] = completeness_gap(
-                input_sums(case.graph, scores.edges), scores.clean, scores.corrupted
+                input_sums(case.graph, scores.edges), clean=scores.clean, corrupted=scores.corrupted
             )[0]
     assert gaps["gauss-legendre", 40] < 1e-6
     assert gaps["left", 40] < gaps["left", 5] / 4
@@ -122,18 +132,20 @@ def test_rules_integrate_polynomials(rule, degree):
 def test_node_scores_are_the_metric_gradient_at_what_a_node_writes():
     case = golden("tiny_nll_padded")
     adapter, pair = adapt(case.model()), case.pairs[0]
-    scores = attribute(case.model(), [pair], "NAP", "nll")
+    scores = attribute(case.model(), [pair], method="NAP", metric="nll")
     batch = collate([0], [pair])
     (clean, clean_logits), (corrupted, corrupted_logits) = (
-        run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids)
+        run(adapter, ids, batch=batch) for ids in (batch.clean_ids, batch.corrupted_ids)
     )
-    reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
+    reference = metrics.reference(clean_logits, corrupted_logits, target_ids=batch.target_ids)
     with hooks.frozen(adapter.model), torch.enable_grad():
         value = clean.mlps[1].detach().requires_grad_()
-        with hooks.patched(adapter, "m1", value):
+        with hooks.patched(adapter, "m1", value=value):
             hidden = adapter.hidden(adapter.embed(batch.clean_ids))
         logits = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
-        metrics.per_example("nll", logits, reference, batch.target_rows, 1).sum().backward()
+        metrics.per_example(
+            "nll", logits, reference=reference, target_rows=batch.target_rows, n_examples=1
+        ).sum().backward()
     expected = ((corrupted.mlps[1] - clean.mlps[1]) * value.grad).sum()
     assert float(
         node_scores(case.graph, scores.edges)[0, case.graph.sources.index("m1")]
@@ -150,10 +162,12 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
     with hooks.frozen(adapter.model):
         means = mean_activations(adapter, work) if ablation == "mean" else None
         found = next(
-            attribute_batches(adapter, work, Settings("EAP", "nll", ablation=ablation), means=means)
+            attribute_batches(
+                adapter, work, settings=Settings("EAP", "nll", ablation=ablation), means=means
+            )
         ).edges
         edge = case.graph.edge_number["m0->logits"]
-        runner = CircuitRunner(adapter, work[0], ablation, means)
+        runner = CircuitRunner(adapter, work[0], ablation=ablation, means=means)
         clean = hooks.record(adapter, work[0].clean_ids)[0].mlps[0]
         difference, step = runner.ablated.mlps[0] - clean, 1e-6
         stream = []
@@ -163,7 +177,11 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
             work[0].target_rows, work[0].target_positions
         ]
         moved = metrics.per_example(
-            "nll", adapter.unembed(hidden), runner.reference, work[0].target_rows, 2
+            "nll",
+            adapter.unembed(hidden),
+            reference=runner.reference,
+            target_rows=work[0].target_rows,
+            n_examples=2,
         )
     assert torch.allclose(
         (moved - runner.plain_metric("clean", "nll")) / step, found[:, edge], rtol=1e-4, atol=1e-7
@@ -179,7 +197,7 @@ THIRDS = Grouping(
 def test_groups_sum_to_the_whole_and_hold_what_happens_at_their_positions():
     case = golden("tiny_nll_padded")
     adapter, pairs = adapt(case.model()), case.pairs[:2]
-    scores = attribute(adapter.model, pairs, "EAP", "nll", groups=THIRDS)
+    scores = attribute(adapter.model, pairs, method="EAP", metric="nll", groups=THIRDS)
     assert (scores.by_group.sum(1) - scores.edges).abs().max() <= 1e-12 * scores.edges.abs().max()
     # The oracle: move what m0 writes to the logits at the positions of one group only, a little,
     # and see how the metric moves.
@@ -197,7 +215,11 @@ def test_groups_sum_to_the_whole_and_hold_what_happens_at_their_positions():
                 batch.target_rows, batch.target_positions
             ]
             moved = metrics.per_example(
-                "nll", adapter.unembed(hidden), runner.reference, batch.target_rows, 2
+                "nll",
+                adapter.unembed(hidden),
+                reference=runner.reference,
+                target_rows=batch.target_rows,
+                n_examples=2,
             )
             slope = (moved - runner.plain_metric("clean", "nll")) / 1e-6
             assert torch.allclose(slope, scores.by_group[:, group, edge], rtol=1e-4, atol=1e-7), (
@@ -232,10 +254,10 @@ def test_scores_stand_at_their_own_pairs_whatever_the_order_of_batches():
 def full_above_two(function):
     """`function`, as if memory were full with more than two examples."""
 
-    def limited(adapter, ids, batch):
+    def limited(adapter, ids, *, batch):
         if len(batch.rows) > 2:
             raise torch.OutOfMemoryError("full")
-        return function(adapter, ids, batch)
+        return function(adapter, ids, batch=batch)
 
     return limited
 

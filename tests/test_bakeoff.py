@@ -190,11 +190,6 @@ def test_holm_by_hand():
     assert comparison.holm([0.6, 0.7]) == [1.0, 1.0]
 
 
-def test_sign_flip_of_few_texts_is_the_exact_probability():
-    assert comparison.sign_flip([1.0, 1.0, 1.0], seed=0) == pytest.approx(2 / 8, abs=0.02)
-    assert comparison.sign_flip([1.0, -1.0], seed=0) == 1.0
-
-
 def test_guard_26_no_word_without_an_interval_holm_and_agreeing_seeds():
     found = {"low": 0.1, "high": 0.5, "p_holm": 0.01, "seeds": [0.2, 0.4]}
     assert comparison.claim(found, higher_is_better=True) == "better"

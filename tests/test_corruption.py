@@ -194,7 +194,7 @@ def test_the_script_writes_two_files_that_the_reader_takes(
 ):
     path = run(tmp_path, articles_file, tiny_model_dir)
     parts = [
-        read_pairs(file, len(tiny_tokenizer), 320)
+        read_pairs(file, vocabulary_size=len(tiny_tokenizer), context_length=320)
         for file in (path, path.with_name("pairs_eval.jsonl"))
     ]
     assert [len(part) for part in parts] == [6, 6]

@@ -98,10 +98,11 @@ def test_batches_hold_targets_one_position_before_their_token():
 
 def test_partly_corrupted_changes_that_share_of_the_differing_tokens():
     pair = Pair("a", list(range(10)), [100 + i if 2 <= i < 8 else i for i in range(10)], 9)
-    half = dataset.partly_corrupted(pair, 0.5, torch.Generator().manual_seed(0))
+    half = dataset.partly_corrupted(pair, 0.5, generator=torch.Generator().manual_seed(0))
     assert sum(a != b for a, b in zip(half.corrupted_ids, pair.clean_ids, strict=True)) == 3
     assert (
-        dataset.partly_corrupted(pair, 1.0, torch.Generator()).corrupted_ids == pair.corrupted_ids
+        dataset.partly_corrupted(pair, 1.0, generator=torch.Generator()).corrupted_ids
+        == pair.corrupted_ids
     )
 
 
@@ -116,16 +117,16 @@ def test_pairs_of_another_tokenizer_are_refused():
             return {"input_ids": [ord(letter) - 97 for letter in text.strip()]}
 
     pair = Pair("a", [0, 1, 2], [0, 0, 2], 1, target_text="bc")
-    assert dataset.check_tokenizer([pair], Letters(), "pairs.jsonl") is None
+    assert dataset.check_tokenizer([pair], Letters(), path="pairs.jsonl") is None
     with pytest.raises(InputError, match="tokenizer"):
         dataset.check_tokenizer(
-            [Pair("a", [0, 2, 1], [0, 0, 1], 1, target_text="bc")], Letters(), "pairs.jsonl"
+            [Pair("a", [0, 2, 1], [0, 0, 1], 1, target_text="bc")], Letters(), path="pairs.jsonl"
         )
     joined = [Pair("0", [3], [3], 0), pair, Pair("b", [0, 2, 1], [0, 0, 1], 1, target_text="bc")]
     with pytest.raises(InputError, match="pair b reads"):  # two files in one, the first row untold
-        dataset.check_tokenizer(joined, Letters(), "pairs.jsonl")
-    assert "not checked" in dataset.check_tokenizer([pair], None, "pairs.jsonl")
-    assert "not checked" in dataset.check_tokenizer(joined[:1], Letters(), "pairs.jsonl")
+        dataset.check_tokenizer(joined, Letters(), path="pairs.jsonl")
+    assert "not checked" in dataset.check_tokenizer([pair], None, path="pairs.jsonl")
+    assert "not checked" in dataset.check_tokenizer(joined[:1], Letters(), path="pairs.jsonl")
 
 
 def test_a_summary_that_is_no_text_is_refused(tmp_path):

@@ -71,11 +71,18 @@ def test_salient_sentences_matter_three_times_as_much_as_others(study, corruptio
             for kind, each in (("salient", pair), ("control", pair.control())):
                 batch = dataset.collate([0], [each])
                 clean, corrupted = (
-                    run(adapter, ids, batch)[1] for ids in (batch.clean_ids, batch.corrupted_ids)
+                    run(adapter, ids, batch=batch)[1]
+                    for ids in (batch.clean_ids, batch.corrupted_ids)
                 )
-                reference = metrics.reference(clean, corrupted, batch.target_ids)
+                reference = metrics.reference(clean, corrupted, target_ids=batch.target_ids)
                 both = [
-                    metrics.per_example("nll", logits, reference, batch.target_rows, 1)
+                    metrics.per_example(
+                        "nll",
+                        logits,
+                        reference=reference,
+                        target_rows=batch.target_rows,
+                        n_examples=1,
+                    )
                     for logits in (clean, corrupted)
                 ]
                 change[kind].append(float(both[1] - both[0]))
@@ -97,7 +104,7 @@ def test_scores_agree_with_exact_patching():
         for rule in ("left", "gauss-legendre")
     }
     edges = methods_data.edges_to_patch([scores["gauss-legendre"]], 300, seed=0)
-    exact = methods_data.patch(args, adapter, pairs, edges)
+    exact = methods_data.patch(args, adapter, pairs=pairs, edges=edges)
     pearson = {
         rule: torch.corrcoef(torch.stack([found[edges], exact]))[0, 1]
         for rule, found in scores.items()

@@ -13,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import differential_analysis as script
 from eap import InputError
 from eap.models import adapt
+from eap.resampling import sign_flip
 from runs import hub
 from study.differential import latents, measures, written
 from study.differential import over_a_run as differential_run
@@ -161,21 +162,11 @@ def test_a_saturated_first_token_gives_finite_numbers():
 # ---------------------------------------------------------------- over texts
 
 
-def test_sign_flip_counts_the_exact_share():
-    values = np.array(
-        [[1.0, 1.0], [2.0, -2.0], [3.0, 1.0]]
-    )  # of 8 sign patterns 2 reach |6|; all reach |0|
-    p = measures.sign_flip_p(values, seed=0)
-    assert p[0] == pytest.approx(0.25, abs=0.02)
-    assert p[1] == 1
-
-
 def test_false_discoveries_of_pure_noise_are_rare():
     rng = np.random.default_rng(0)
     found = [
         (
-            false_discovery_control(measures.sign_flip_p(rng.normal(size=(20, 40)), seed, 2000))
-            <= 0.05
+            false_discovery_control(sign_flip(rng.normal(size=(20, 40)), seed, flips=2000)) <= 0.05
         ).any()
         for seed in range(40)
     ]

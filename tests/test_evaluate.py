@@ -95,7 +95,7 @@ def test_fast_run_equals_the_naive_one(case, adapter, batch, ablation, share):
     from eap.selection import prune
 
     means = mean_activations(adapter, [batch]) if ablation == "mean" else None
-    runner = CircuitRunner(adapter, batch, ablation, means)
+    runner = CircuitRunner(adapter, batch, ablation=ablation, means=means)
     generator = torch.Generator().manual_seed(int(1000 * share))
     kept = prune(case.graph, torch.rand(case.graph.n_edges, generator=generator) < share)
     assert (runner.logits(kept) - naive_logits(runner, kept)).abs().max() < 1e-11
@@ -119,14 +119,14 @@ def test_removing_an_mlps_only_way_out_is_the_plain_model_with_that_mlp_corrupte
     runner = CircuitRunner(adapter, batch)
     last = f"m{case.graph.n_layers - 1}"
     kept = torch.tensor([not name.startswith(f"{last}->") for name in case.graph.edges])
-    with hooks.patched(adapter, last, runner.ablated.mlps[-1]):
+    with hooks.patched(adapter, last, value=runner.ablated.mlps[-1]):
         hidden = adapter.hidden(adapter.embed(batch.clean_ids))
     expected = adapter.unembed(hidden[batch.target_rows, batch.target_positions])
     assert (runner.logits(kept) - expected).abs().max() < 1e-12
 
 
 def test_zero_ablating_everything_leaves_the_biases(case, adapter, batch):
-    runner = CircuitRunner(adapter, batch, "zero")
+    runner = CircuitRunner(adapter, batch, ablation="zero")
     none = torch.zeros(case.graph.n_edges, dtype=torch.bool)
     stream = sum(adapter.write_bias(layer) for layer in range(case.graph.n_layers))
     expected = adapter.unembed(adapter.final_norm(stream))

@@ -52,7 +52,9 @@ def planted(seed, noise, examples=40):
 
 def circuit_of(per_example, n=40, **metadata):
     scores = per_example.double().mean(0)
-    return Circuit(GRAPH, top_n(GRAPH, scores, n), scores, metadata={"absolute": True, **metadata})
+    return Circuit(
+        GRAPH, top_n(GRAPH, scores, n=n), scores, metadata={"absolute": True, **metadata}
+    )
 
 
 # ---------------------------------------------------------------- change rates
@@ -85,7 +87,7 @@ def test_random_circuits_of_5_percent_meet_the_chance_level():
             top_n(
                 Graph(6, 6, 8),
                 randn(Graph(6, 6, 8).n_edges, seed=seed),
-                N_5_PERCENT,
+                n=N_5_PERCENT,
                 absolute=False,
             )
             for seed in range(6)

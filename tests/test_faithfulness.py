@@ -24,7 +24,7 @@ GRAPH = Graph(3, 2, 6)
 def test_matched_random_circuits_have_the_same_edges_per_pair_of_layers():
     kept = torch.rand(GRAPH.n_edges, generator=torch.Generator().manual_seed(0)) < 0.3
     generator = torch.Generator().manual_seed(1)
-    drawn = [random_circuits.matched(GRAPH, kept, generator) for _ in range(50)]
+    drawn = [random_circuits.matched(GRAPH, kept, generator=generator) for _ in range(50)]
     profile = torch.bincount(random_circuits.layer_pairs(GRAPH)[kept])
     assert all(
         torch.equal(
@@ -33,7 +33,9 @@ def test_matched_random_circuits_have_the_same_edges_per_pair_of_layers():
         for one in drawn
     )
     assert len({tuple(one.tolist()) for one in drawn}) == 50
-    assert {int(random_circuits.uniform(GRAPH, 7, generator).sum()) for _ in range(5)} == {7}
+    assert {
+        int(random_circuits.uniform(GRAPH, 7, generator=generator).sum()) for _ in range(5)
+    } == {7}
     first, second = ("input->a0.h0<q>", "input->a0.h1<v>"), ("input->m0",)
     pairs = random_circuits.layer_pairs(GRAPH)[
         [GRAPH.edge_number[name] for name in (*first, *second, "m0->m1")]
@@ -63,7 +65,7 @@ def test_areas_say_the_sizes_that_they_are_over():
         np.zeros(n),
         np.ones(n),
     )
-    rows = statistics.resample(n, 0, 20)
+    rows = statistics.resample(n, 0, resamples=20)
     whole, part = (
         faithfulness.curve_areas(here, rows),
         faithfulness.curve_areas(here, rows, sizes=[0.01, 0.05, 0.2]),
@@ -152,7 +154,7 @@ def test_a_corruption_that_changes_nothing_has_no_faithfulness():
 def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(GRAPH.n_edges, generator=generator)
-    kept = selection.prune(GRAPH, selection.top_n(GRAPH, scores, 60))
+    kept = selection.prune(GRAPH, selection.top_n(GRAPH, scores, n=60))
     told = {"sizes": {"selected": 60}}
     steady = bootstrap.summarise(
         bootstrap.bootstrap(
@@ -171,7 +173,7 @@ def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
         and min(steady["sign_stability"]) == 1
     )
     noise = torch.randn(8, GRAPH.n_edges, generator=generator)
-    own = selection.prune(GRAPH, selection.top_n(GRAPH, noise.mean(0), 60))
+    own = selection.prune(GRAPH, selection.top_n(GRAPH, noise.mean(0), n=60))
     loose = bootstrap.summarise(
         bootstrap.bootstrap(Circuit(GRAPH, own, noise.mean(0), None, told), noise, resamples=40),
         8,

@@ -43,7 +43,7 @@ class Case:
         self.clean = self.run(self.batch.clean_ids)
         self.corrupted = self.run(self.batch.corrupted_ids)
         ends = self.at_targets(self.clean[2]), self.at_targets(self.corrupted[2])
-        self.reference = metrics.reference(*ends, self.batch.target_ids)
+        self.reference = metrics.reference(*ends, target_ids=self.batch.target_ids)
 
     def run(self, ids, read=families.as_it_is, operations=families.OPERATIONS):
         return families.forward(self.model, self.embed(ids), read, operations)
@@ -56,7 +56,9 @@ class Case:
 
     def metric(self, name: str, logits) -> torch.Tensor:
         chosen, rows = self.at_targets(logits), self.batch.target_rows
-        return metrics.per_example(name, chosen, self.reference, rows, len(self.pairs))
+        return metrics.per_example(
+            name, chosen, reference=self.reference, target_rows=rows, n_examples=len(self.pairs)
+        )
 
     def gradients(self, name: str, embeddings, operations=families.OPERATIONS) -> dict:
         """By slot: the metric's gradient at that slot's own copy of its stream."""
@@ -125,7 +127,9 @@ def close(found, expected, tolerance=1e-10) -> None:
 def test_golden_scores(name, method, dtype, tolerance):
     case = golden(name)
     model = case.model(dtype)
-    scores = attribute(model, case.pairs, method, case.metric, 3, steps=5, rule="left")
+    scores = attribute(
+        model, case.pairs, method=method, metric=case.metric, batch_size=3, steps=5, rule="left"
+    )
     expected = case.tensors[f"scores.{method}"]
     if case.metric == "kl" and method == "EAP":  # KL has no gradient at the clean input
         assert scores.edges.abs().max() < (1e-10 if dtype == torch.float64 else 1e-6)
@@ -149,7 +153,7 @@ def test_golden_circuits_and_exact_patching(name, dtype):
         for _, n, kept, expected in circuits:
             difference = (runner.metric(case.metric, kept) - expected).abs()
             assert difference.max() <= (1e-9 if wide else 1e-5), n
-        exact = exact_patching(runner, case.metric, range(case.graph.n_edges)).mean(0)
+        exact = exact_patching(runner, case.metric, edges=range(case.graph.n_edges)).mean(0)
     assert circuits
     close(exact, case.tensors["scores.exact"], 1e-9 if wide else 1e-3)
 
@@ -316,7 +320,7 @@ def test_circuits_of_other_ablations_equal_their_definition(cases, family, ablat
     means = {u: (x * mask).sum((0, 1)) / mask.sum() for u, x in outputs.items()}
     others = {u: (means[u] if ablation == "mean" else 0) + 0 * x for u, x in outputs.items()}
     activations = mean_activations(adapter, [case.batch]) if ablation == "mean" else None
-    runner = CircuitRunner(adapter, case.batch, ablation, activations)
+    runner = CircuitRunner(adapter, case.batch, ablation=ablation, means=activations)
     order = torch.rand(adapter.graph.n_edges, generator=torch.Generator().manual_seed(5))
     for share in (0.4, 0.8):
         kept = prune(adapter.graph, order < share)
@@ -331,7 +335,7 @@ def test_patched_nodes_equal_edges_that_carry_the_corrupted_output(cases, family
     adapter = adapt(case.model)
     corrupted, _ = hooks.record(adapter, case.batch.corrupted_ids)
     written = corrupted.heads if where[0] == "a" else corrupted.mlps
-    with torch.no_grad(), hooks.patched(adapter, where, written[int(where[1])]):
+    with torch.no_grad(), hooks.patched(adapter, where, value=written[int(where[1])]):
         found = adapter.unembed(adapter.hidden(case.embed(case.batch.clean_ids)))
     from_there = [edge.partition("->")[0].split(".")[0] == where for edge in adapter.graph.edges]
     expected = case.circuit_logits(adapter.graph, ~torch.tensor(from_there))
@@ -344,7 +348,7 @@ def test_exact_patching_of_single_edges_by_the_definition(cases, family):
     adapter = adapt(case.model)
     graph = adapter.graph
     edges = torch.randperm(graph.n_edges, generator=torch.Generator().manual_seed(4))[:12].tolist()
-    found = exact_patching(CircuitRunner(adapter, case.batch), "kl", edges)
+    found = exact_patching(CircuitRunner(adapter, case.batch), "kl", edges=edges)
     expected = []
     for edge in edges:
         kept = torch.arange(graph.n_edges) != edge
@@ -371,7 +375,10 @@ def test_gradient_scores_equal_autograd_of_copies(cases, family):
         ("EAP-IG-inputs", (by_share[0.25] + by_share[0.75]) / 2),
     ):
         options = {"batch_size": 2, "steps": 2, "rule": "midpoint"}
-        close(attribute(case.model, case.pairs, method, "nll", **options).edges, expected)
+        close(
+            attribute(case.model, case.pairs, method=method, metric="nll", **options).edges,
+            expected,
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -390,7 +397,7 @@ def test_edge_gates_equal_the_derivative_by_a_gate_on_every_edge(cases, family):
 
     value = case.metric("kl", case.run(case.batch.clean_ids, read)[2]).sum()
     (derivative,) = torch.autograd.grad(value, gates)
-    scores = attribute(case.model, case.pairs, "edge-gates", "kl").edges.sum(0)
+    scores = attribute(case.model, case.pairs, method="edge-gates", metric="kl").edges.sum(0)
     close(scores, -derivative)
 
 
@@ -409,7 +416,7 @@ def cuts(graph: Graph, scores: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("method", ["secant", "secant-segments"])
 def test_every_cut_of_secants_scores_sums_to_the_metrics_change(cases, family, method):
     case = cases(family)
-    scores = attribute(case.model, case.pairs, method, "kl", steps=3)
+    scores = attribute(case.model, case.pairs, method=method, metric="kl", steps=3)
     change = scores.corrupted - scores.clean
     sums = cuts(adapt(case.model).graph, scores.edges)
     assert len(sums) == 2 * adapt(case.model).graph.n_layers + 1
@@ -436,7 +443,9 @@ def test_secant_is_the_derivative_where_both_runs_all_but_agree(cases, family):
         1,
     )
     adapter.embed = lambda ids: near if torch.equal(ids, case.batch.corrupted_ids) else clean
-    scores = next(attribute_batches(adapter, [case.batch], Settings("secant", "nll"))).edges
+    scores = next(
+        attribute_batches(adapter, [case.batch], settings=Settings("secant", "nll"))
+    ).edges
     close(scores * 1e6, expected * 1e6, 1e-4)
 
 
@@ -486,17 +495,19 @@ def test_one_pass_rules_equal_autograd_of_the_changed_operations(cases, family, 
     graph = adapt(case.model).graph
     clean = case.embed(case.batch.clean_ids)
     expected = case.scores(graph, case.gradients("nll", clean, relative(*settings)))
-    close(attribute(case.model, case.pairs, method, "nll").edges, expected)
+    close(attribute(case.model, case.pairs, method=method, metric="nll").edges, expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method", ["EAP-IG-inputs", "secant"])
 def test_padding_batches_and_chunks_do_not_matter(cases, family, method, monkeypatch):
     case = cases(family)
-    together = attribute(case.model, case.pairs, method, "kl", 3).edges
+    together = attribute(case.model, case.pairs, method=method, metric="kl", batch_size=3).edges
     monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", 1000)
     monkeypatch.setattr(hooks, "CHUNK_ROWS", 4)
-    alone = torch.cat([attribute(case.model, [pair], method, "kl").edges for pair in case.pairs])
+    alone = torch.cat(
+        [attribute(case.model, [pair], method=method, metric="kl").edges for pair in case.pairs]
+    )
     close(together, alone)
 
 
@@ -522,9 +533,9 @@ def test_rules_change_no_bit_of_the_forward_pass(cases, family, chosen):
     before = count_hooks(adapter.model)
     embeddings = adapter.embed(case.batch.clean_ids)
     with hooks.tapped(adapter) as taps:
-        plain = adapter.hidden(embeddings)
-    with Gradients(adapter).collecting(1.0, chosen, taps if chosen.two_runs else None):
-        watched = adapter.hidden(embeddings.requires_grad_())
+        plain = adapter.unembed(adapter.hidden(embeddings))
+    with Gradients(adapter).collecting(1.0, rules=chosen, other=taps if chosen.two_runs else None):
+        watched = adapter.unembed(adapter.hidden(embeddings.requires_grad_()))
     assert watched.requires_grad and torch.equal(watched, plain)
     assert count_hooks(adapter.model) == before
 
@@ -611,7 +622,10 @@ def test_scores_of_shared_slots_equal_autograd_of_a_copy_for_each_group(cases, f
     value = case.metric("nll", logits).sum()
     gradients = torch.autograd.grad(value, list(copies.values()))
     expected = case.scores(graph, dict(zip(copies, gradients, strict=True)))
-    close(next(attribute_batches(adapter, [case.batch], Settings("EAP", "nll"))).edges, expected)
+    close(
+        next(attribute_batches(adapter, [case.batch], settings=Settings("EAP", "nll"))).edges,
+        expected,
+    )
 
 
 @pytest.mark.parametrize("family", SHARING)
@@ -619,8 +633,10 @@ def test_secant_of_shared_slots_is_complete_and_the_sum_over_their_heads(cases, 
     case = cases(family)
     adapter, per_head = adapt(case.model, kv="shared"), adapt(case.model)
     graph = adapter.graph
-    found = next(attribute_batches(adapter, [case.batch], Settings("secant", "kl")))
-    single = next(attribute_batches(per_head, [case.batch], Settings("secant", "kl"))).edges
+    found = next(attribute_batches(adapter, [case.batch], settings=Settings("secant", "kl")))
+    single = next(
+        attribute_batches(per_head, [case.batch], settings=Settings("secant", "kl"))
+    ).edges
     places = []
     for edge in per_head.graph.edges:
         source, slot = edge.split("->")
@@ -684,11 +700,11 @@ def test_greedy_choice_and_the_best_nodes_go_through_groups():
         taken.append(max(offered, key=lambda i: float(scores[i])))
         met.add(edges[taken[-1]][0])
     for n in (1, 5, 20, 40):
-        assert set(greedy(graph, scores, n).nonzero()[:, 0].tolist()) == set(taken[:n])
+        assert set(greedy(graph, scores, n=n).nonzero()[:, 0].tolist()) == set(taken[:n])
     best = {"input", "logits", "a1.h2", "m0"}
     node_scores = torch.tensor([float(node in best) for node in graph.sources])
     inside = torch.tensor([source in best and bool(best & readers) for source, readers in edges])
-    assert torch.equal(top_nodes(graph, node_scores, int(inside.sum())), inside)
+    assert torch.equal(top_nodes(graph, node_scores, n_edges=int(inside.sum())), inside)
 
 
 def test_a_shared_circuit_goes_through_a_file(tmp_path):

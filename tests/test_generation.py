@@ -148,13 +148,13 @@ def test_the_gap_where_two_texts_part_is_that_of_their_logits(benchmark, model, 
     ids, end = [5, 6, 7], tiny_tokenizer.eos_token_id
     with torch.no_grad():
         logits = model(torch.tensor([[*ids, 8]])).logits[0, -1]
-    assert benchmark.gap(model, ids, [8, 9, 4], [8, 10, 4], end) == pytest.approx(
-        float((logits[9] - logits[10]).abs())
-    )
-    assert (
-        benchmark.gap(model, ids, [8, end, 9], [8, end, end], end) is None
-    )  # what follows the end is padding
-    assert benchmark.gap(model, ids, [8, end, 9], [8, 9, 9], end) > 0
+
+    def gap(first: list[int], second: list[int]):
+        return benchmark.gap(model, ids, first=first, second=second, end=end)
+
+    assert gap([8, 9, 4], [8, 10, 4]) == pytest.approx(float((logits[9] - logits[10]).abs()))
+    assert gap([8, end, 9], [8, end, end]) is None  # what follows the end is padding
+    assert gap([8, end, 9], [8, 9, 9]) > 0
 
 
 def test_the_benchmark_compares_every_text_and_score(benchmark, tiny_model_dir, tmp_path, capsys):

@@ -22,7 +22,13 @@ METHODS = [("EAP", 5), ("EAP-IG-inputs", 5), ("clean-corrupted", 5), ("EAP-IG-ac
 
 def scores_of(case, dtype, method, steps, batch_size):
     return attribute(
-        case.model(dtype), case.pairs, method, case.metric, batch_size, steps=steps, rule="left"
+        case.model(dtype),
+        case.pairs,
+        method=method,
+        metric=case.metric,
+        batch_size=batch_size,
+        steps=steps,
+        rule="left",
     )
 
 
@@ -74,7 +80,7 @@ def test_selection_and_pruning(name):
     case = golden(name)
     scores = case.tensors["scores.EAP-IG-inputs"]
     for selection, n, expected, _ in case.circuits():
-        chosen = {"topn": top_n, "greedy": greedy}[selection](case.graph, scores, n)
+        chosen = {"topn": top_n, "greedy": greedy}[selection](case.graph, scores, n=n)
         assert torch.equal(prune(case.graph, chosen), expected), (selection, n)
 
 
@@ -97,7 +103,7 @@ def test_exact_patching(dtype, tolerance):
     adapter = adapt(case.model(dtype))
     with hooks.frozen(adapter.model):
         runner = CircuitRunner(adapter, collate(list(range(len(case.pairs))), case.pairs))
-        found = exact_patching(runner, "kl", range(case.graph.n_edges)).mean(0)
+        found = exact_patching(runner, "kl", edges=range(case.graph.n_edges)).mean(0)
     expected = case.tensors["scores.exact"]
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 

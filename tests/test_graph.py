@@ -47,19 +47,19 @@ def test_prune_removes_what_is_not_on_a_path():
 
 def test_greedy_reaches_only_through_chosen_nodes():
     scores = vector(**{"input->a0.h0<q>": 9, "m0->logits": 2, "input->m0": 1, "input->logits": 0.5})
-    assert torch.equal(selection.greedy(ONE, scores, 2), kept("m0->logits", "input->m0"))
-    assert torch.equal(selection.top_n(ONE, scores, 2), kept("input->a0.h0<q>", "m0->logits"))
+    assert torch.equal(selection.greedy(ONE, scores, n=2), kept("m0->logits", "input->m0"))
+    assert torch.equal(selection.top_n(ONE, scores, n=2), kept("input->a0.h0<q>", "m0->logits"))
 
 
 def test_signed_and_absolute_ranking_differ():
     scores = vector(**{"input->logits": -3, "m0->logits": 1})
-    assert torch.equal(selection.top_n(ONE, scores, 1), kept("input->logits"))
-    assert torch.equal(selection.top_n(ONE, scores, 1, absolute=False), kept("m0->logits"))
+    assert torch.equal(selection.top_n(ONE, scores, n=1), kept("input->logits"))
+    assert torch.equal(selection.top_n(ONE, scores, n=1, absolute=False), kept("m0->logits"))
 
 
 def test_nan_is_refused_not_ranked_first():
     with pytest.raises(InputError, match="finite"):
-        selection.top_n(ONE, vector(**{"input->logits": float("nan")}), 1)
+        selection.top_n(ONE, vector(**{"input->logits": float("nan")}), n=1)
 
 
 def sign_consistent(per_example, n, absolute=True):
@@ -76,7 +76,7 @@ def test_sign_consistent_drops_an_edge_that_flips():
     per_example[:, flips] = torch.tensor([40.0, -36.0] * 5)  # a larger mean, of either sign
     chosen = sign_consistent(per_example, 1)
     assert chosen[steady] and not chosen[flips]
-    assert selection.top_n(ONE, per_example.mean(0), 1)[flips]
+    assert selection.top_n(ONE, per_example.mean(0), n=1)[flips]
 
 
 def test_sign_consistent_takes_negative_edges_last_and_none_of_no_score():
@@ -152,9 +152,10 @@ def test_equal_scores_are_taken_in_the_order_of_the_edges():
 def test_top_nodes_takes_whole_nodes_within_the_budget():
     node_scores = torch.tensor([0.0, 1.0, 5.0])  # input, a0.h0, m0
     assert torch.equal(
-        selection.top_nodes(ONE, node_scores, 3), kept("input->m0", "input->logits", "m0->logits")
+        selection.top_nodes(ONE, node_scores, n_edges=3),
+        kept("input->m0", "input->logits", "m0->logits"),
     )
-    assert selection.top_nodes(ONE, node_scores, 8).all()
+    assert selection.top_nodes(ONE, node_scores, n_edges=8).all()
 
 
 CFG = {"n_layers": 1, "n_heads": 1, "parallel_attn_mlp": False, "d_model": 4}

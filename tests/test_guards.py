@@ -64,7 +64,7 @@ def setting(circuit, null, full, empty, kind="random", fraction=0.05):
 
 def random_circuit(graph, share, seed):
     kept = random_circuits.uniform(
-        graph, round(share * graph.n_edges), torch.Generator().manual_seed(seed)
+        graph, round(share * graph.n_edges), generator=torch.Generator().manual_seed(seed)
     )
     return Circuit(graph, kept, kept.double())
 
@@ -83,7 +83,7 @@ def pairs_of(words: list[str]) -> list:
 def chosen(tmp_path, per_example, *flags):
     """The circuit that the extraction chooses from per-example scores on the graph `SMALL`."""
     path, n = tmp_path / "C.examples.safetensors", len(per_example)
-    writer = ScoreWriter(path, n, SMALL.n_edges)
+    writer = ScoreWriter(path, n_examples=n, n_edges=SMALL.n_edges)
     writer.write(
         SimpleNamespace(
             rows=list(range(n)), edges=per_example, clean=torch.zeros(n), corrupted=torch.ones(n)
@@ -179,13 +179,18 @@ def test_guard_14_the_metric_covers_all_summary_tokens():
     """
     clean = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
     changed = torch.tensor([[0.0, 0.0], [np.log(3), 0.0], [np.log(3), 0.0]], dtype=torch.float64)
-    reference = metrics.reference(clean, changed, torch.tensor([0, 1, 1]))
+    reference = metrics.reference(clean, changed, target_ids=torch.tensor([0, 1, 1]))
     apart = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
     assert float(
-        metrics.per_example("kl", changed, reference, torch.tensor([0, 0, 0]), 1)[0]
+        metrics.per_example(
+            "kl", changed, reference=reference, target_rows=torch.tensor([0, 0, 0]), n_examples=1
+        )[0]
     ) == pytest.approx(2 * apart / 3)
-    first = metrics.reference(clean[:1], changed[:1], torch.tensor([0]))
-    assert float(metrics.per_example("kl", changed[:1], first, torch.tensor([0]), 1)[0]) == 0
+    first = metrics.reference(clean[:1], changed[:1], target_ids=torch.tensor([0]))
+    of_first = metrics.per_example(
+        "kl", changed[:1], reference=first, target_rows=torch.tensor([0]), n_examples=1
+    )
+    assert float(of_first[0]) == 0
     batch = dataset.collate([0], [Pair("a", [5, 6, 7, 8, 9], [5, 0, 7, 8, 9], 2)])
     assert batch.target_ids.tolist() == [7, 8, 9]
 
@@ -254,7 +259,7 @@ def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
     graph, n, generator = Graph(6, 6, 12), 120, torch.Generator().manual_seed(0)
     true = torch.randn(graph.n_edges, generator=generator)
     one, other = (true + 3 * torch.randn(12, graph.n_edges, generator=generator) for _ in range(2))
-    found = jaccard(*(selection.top_n(graph, scores.mean(0), n) for scores in (one, other)))
+    found = jaccard(*(selection.top_n(graph, scores.mean(0), n=n) for scores in (one, other)))
     assert found < 0.5
 
     def choose(means):
@@ -307,7 +312,7 @@ def test_guard_13_q_k_and_v_do_not_cancel():
         -1.0,
     )
     assert visualization.layer_matrix(SMALL, scores)[0, 0] == 0
-    figure = visualization.heat_map(SMALL, scores, "title")
+    figure = visualization.heat_map(SMALL, scores, title="title")
     assert float(figure.axes[0].images[0].get_array()[0, 0]) == pytest.approx(2)
     visualization.subplots()[0].clear()
     circuit, none = (
@@ -368,7 +373,7 @@ def test_guard_23_nan_is_not_the_strongest_edge():
     scores[7] = float("nan")
     assert int(torch.argsort(scores.abs(), descending=True)[0]) == 7
     with pytest.raises(InputError, match="finite"):
-        selection.top_n(SMALL, scores, 3)
+        selection.top_n(SMALL, scores, n=3)
     case = golden("tiny_kl")
     model = case.model()
     model.transformer.h[1].mlp.c_fc.weight.data[0, 0] = float("nan")

@@ -30,7 +30,7 @@ def fits(most: int, error: Exception):
 def test_batches_are_halved_until_they_fit_and_stay_so(error):
     told = []
     work = [collate([0, 1, 2, 3, 4], PAIRS[:5]), collate([5, 6, 7], PAIRS[5:])]
-    assert list(memory.halving(work, fits(2, error), told.append)) == [
+    assert list(memory.halving(work, fits(2, error), notify=told.append)) == [
         [0, 1],
         [2, 3],
         [4],
@@ -42,12 +42,16 @@ def test_batches_are_halved_until_they_fit_and_stay_so(error):
 
 def test_one_example_that_does_not_fit_is_said():
     with pytest.raises(InputError, match="one example of 3 tokens"):
-        list(memory.halving([collate([0, 1], PAIRS[:2])], fits(0, MemoryError()), str))
+        list(memory.halving([collate([0, 1], PAIRS[:2])], fits(0, MemoryError()), notify=str))
 
 
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="shape"):
-        list(memory.halving([collate([0], PAIRS[:1])], fits(0, RuntimeError("wrong shape")), str))
+        list(
+            memory.halving(
+                [collate([0], PAIRS[:1])], fits(0, RuntimeError("wrong shape")), notify=str
+            )
+        )
 
 
 def test_an_example_of_a_large_model_is_planned_and_refused_with_the_numbers():
@@ -63,11 +67,11 @@ def test_an_example_of_a_large_model_is_planned_and_refused_with_the_numbers():
     pairs = [Pair("0", [1] * 1024, [2] * 1024, 896)]
     # 16 layers of 1,024 tokens of 2,048 floats, 49 units and 12 for the gated MLP; logits 8 times
     expected = 4 * (16 * 1024 * 2048 * (49 + 12) + 8 * 128 * 128_256)
-    assert memory.attribution_bytes(adapter, 1024, 128, 5) == expected
-    assert memory.plan_attribution(adapter, pairs, 5, 16 * 10**9) == 1
+    assert memory.attribution_bytes(adapter, tokens=1024, targets=128, points=5) == expected
+    assert memory.plan_attribution(adapter, pairs, points=5, budget=16 * 10**9) == 1
     numbers = r"8\.7 GB for one example of 1,024 tokens in 16 layers of 32 heads.* got 4\.0 GB"
     with pytest.raises(InputError, match=numbers):
-        memory.plan_attribution(adapter, pairs, 5, 4 * 10**9)
+        memory.plan_attribution(adapter, pairs, points=5, budget=4 * 10**9)
 
 
 def test_the_plan_follows_the_budget():
@@ -78,10 +82,11 @@ def test_the_plan_follows_the_budget():
     adapter = adapt(
         GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=10, n_positions=8))
     )
-    each = memory.attribution_bytes(adapter, 3, 1, 5)
+    each = memory.attribution_bytes(adapter, tokens=3, targets=1, points=5)
     assert [
-        memory.plan_batch_size(adapter, PAIRS, 5, int(n * each / memory.SHARE) + 1)
+        memory.plan_batch_size(adapter, PAIRS, points=5, budget=int(n * each / memory.SHARE) + 1)
         for n in (0.1, 3, 1000)
     ] == [1, 3, 8]
     long = [Pair(str(i), [1] * 700, [2] * 700, 650) for i in range(8)]
-    assert memory.plan_batch_size(adapter, long, 5, 10**12) == 2  # by tokens, on a processor
+    # by tokens, on a processor
+    assert memory.plan_batch_size(adapter, long, points=5, budget=10**12) == 2

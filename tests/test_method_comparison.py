@@ -41,7 +41,7 @@ def test_passes_of_every_method_are_those_that_run(monkeypatch):
         if method != "exact":
             counts.clear()
             settings = methods.Settings(method, "nll", steps=3)
-            assert list(attribute.attribute_batches(adapter, work, settings))
+            assert list(attribute.attribute_batches(adapter, work, settings=settings))
             expected = methods.passes(case.graph, method, steps=3, rule="gauss-legendre")
             assert (counts["forward"], counts["backward"]) == expected, method
     assert methods.passes(case.graph, "secant", steps=1, rule="left") == (2, 1)
@@ -72,7 +72,7 @@ def test_the_benchmarks_figure_counts_saved_edges_only_where_f_is_told_apart(low
         ]
         mean = {"f": points, "disjoint": []}
         rows.append({"model": "base", "way": way, "mean": mean, "seconds": 1.0})
-    axis = methods_figure.plot(rows, "theirs", "ours").axes[0]
+    axis = methods_figure.plot(rows, yardstick="theirs", ours="ours").axes[0]
     assert sum("fewer edges" in text.get_text() for text in axis.texts) == said
 
 

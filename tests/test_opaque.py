@@ -275,7 +275,7 @@ def test_scores_get_their_room_before_the_work(tmp_path):
     from eap.scores import ScoreWriter
 
     with files_up_to(1000), pytest.raises(OSError) as error:
-        ScoreWriter(tmp_path / "x", 10, 100)
+        ScoreWriter(tmp_path / "x", n_examples=10, n_edges=100)
     assert error.value.errno == errno.EFBIG
 
 
@@ -631,10 +631,10 @@ def test_examples_that_extraction_saw_are_known_by_what_they_hold():
         pair("c", 3, 4, 5, article="x y"),  # the same article, cut elsewhere
         pair("a", 6, 7),  # another article under an old id
     ]
-    assert [left.clean_ids for left in unseen(given, [seen], "p")] == [[6, 7, 9]]
+    assert [left.clean_ids for left in unseen(given, [seen], path="p")] == [[6, 7, 9]]
     assert by_ids([seen], "p") is None
     old = Examples(("a",))
-    assert [left.id for left in unseen(given, [old], "p")] == ["new", "c"]
+    assert [left.id for left in unseen(given, [old], path="p")] == ["new", "c"]
     assert "judged by ids for 1, unknown for 1" in by_ids([seen, old, Examples()], "p")
 
 
@@ -701,9 +701,9 @@ def test_tokenizers_that_normalise_give_aligned_pairs_that_extraction_accepts(
         spans = sorted(each.segments)
         assert len(each.clean_ids) == len(each.corrupted_ids)
         assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
-    assert dataset.check_tokenizer(pairs, normalising, "p") is None
+    assert dataset.check_tokenizer(pairs, normalising, path="p") is None
     with pytest.raises(InputError, match="this model's tokenizer"):
-        dataset.check_tokenizer(pairs, tiny_tokenizer, "p")
+        dataset.check_tokenizer(pairs, tiny_tokenizer, path="p")
 
 
 def test_special_tokens_in_a_text_are_words_of_it(tiny_tokenizer):
@@ -726,7 +726,7 @@ def test_unknown_words_stay_where_they_are():
     text = "The mayor closes kilns."
     assert prompt.encode(tokenizer, text) == tokenizer(text)["input_ids"] == [2, 1, 4, 1, 5]
     pair = dataset.Pair("a", [3, 2, 1, 4, 1, 5, 0], [4, 2, 1, 4, 1, 5, 0], 1, target_text=text)
-    assert dataset.check_tokenizer([pair], tokenizer, "p") is None
+    assert dataset.check_tokenizer([pair], tokenizer, path="p") is None
 
 
 # ---------------------------------------------------------------- other scripts

@@ -95,7 +95,9 @@ def test_every_stage_has_the_same_noise_floor_for_the_same_circuit():
     circuit = Circuit(GRAPH, kept, per_example.mean(0), metadata={"sizes": {"selected": 20}})
     # written out: every two of the circuits that the rule takes of the resamples
     resamples = [
-        rule.take(GRAPH, row) for rows in bootstrap_means(per_example, n, seed) for row in rows
+        rule.take(GRAPH, row)
+        for rows in bootstrap_means(per_example, resamples=n, seed=seed)
+        for row in rows
     ]
     every = [
         int((a & b).sum()) / max(1, int((a | b).sum()))

@@ -414,7 +414,7 @@ def write_steps(folder, graph: Graph, n_kept: int, steps=(0, 5, 10)) -> None:
     """Circuits of random scores at some training steps, and their report."""
     for step in steps:
         scores = torch.randn(graph.n_edges, generator=torch.Generator().manual_seed(step)) ** 3
-        circuit = Circuit(graph, top_n(graph, scores, n_kept), scores.double())
+        circuit = Circuit(graph, top_n(graph, scores, n=n_kept), scores.double())
         disk.write_json(folder / f"C_step{step}.json", circuit.to_json())
     make_report.main(["--output_dir", str(folder), "--quiet"])
 

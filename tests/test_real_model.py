@@ -70,7 +70,7 @@ def test_a_head_copies_as_much_as_it_looks_at_the_words_that_follow(study, chat_
     args = script.parse(["--quiet"])
     from eap.models import adapt
 
-    found = script.copying(adapt(model), [pair], args)[0]
+    found = script.copying(args, adapt(model), pairs=[pair])[0]
     eager = AutoModelForCausalLM.from_pretrained(chat_model_dir, attn_implementation="eager")
     weights = eager.eval()(torch.tensor([pair.clean_ids]), output_attentions=True).attentions
     article = range(pair.segments[0][0], pair.segments[-1][1])

@@ -266,7 +266,7 @@ def test_ten_checkpoints_of_gpt2_small_and_every_figure_take_less_than_8_mb(tmp_
         noise = torch.randn(32, graph.n_edges, generator=generator)
         rows = strength + drift + noise
         scores = rows.double().mean(0)
-        kept = top_n(graph, scores, 1625)
+        kept = top_n(graph, scores, n=1625)
         frequency = torch.rand(graph.n_edges, generator=generator).tolist()
         metadata = {
             "example_ids": [f"e{i}" for i in range(32)],

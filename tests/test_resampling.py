@@ -15,7 +15,7 @@ from study.faithfulness import numbers as faithfulness
 
 def test_bootstrap_means_are_means_of_resamples():
     per_example = torch.eye(4)
-    means = torch.cat(list(resampling.bootstrap_means(per_example, 50, seed=0, chunk=20)))
+    means = torch.cat(list(resampling.bootstrap_means(per_example, resamples=50, seed=0, chunk=20)))
     assert means.shape == (50, 4)
     assert torch.allclose(means.sum(1), torch.ones(50))
     assert set((means * 4).flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
@@ -57,10 +57,10 @@ def test_an_interval_of_eight_normal_values_holds_the_mean_as_often_as_it_says()
 
 
 def test_a_resample_without_a_value_is_left_out_of_an_interval():
-    found = resampling.interval(2.0, np.array([1.0, np.nan, 3.0, -np.inf]), 8)
+    found = resampling.interval(2.0, np.array([1.0, np.nan, 3.0, -np.inf]), n=8)
     cut = 2 * tail_of(8)
     assert found == pytest.approx({"mean": 2, "low": 1 + cut, "high": 3 - cut, "n": 8})
-    assert resampling.interval(2.0, np.array([np.nan]), 4) == {
+    assert resampling.interval(2.0, np.array([np.nan]), n=4) == {
         "mean": 2,
         "low": 2,
         "high": 2,
@@ -88,3 +88,13 @@ def test_f_has_one_interval_whichever_script_reports_it():
     assert over_checkpoints["own_minus_final"] == pytest.approx(paired)
     effect = resampling.mean_interval(empty - full, seed=3)
     assert over_checkpoints["effect"] == pytest.approx({key: effect[key] for key in paired})
+
+
+def test_sign_flips_of_few_examples_give_the_exact_probability():
+    alike = resampling.sign_flip([1.0, 1.0, 1.0], seed=0)  # 2 of 8 sign patterns reach |3|
+    assert alike == pytest.approx(2 / 8, abs=0.02)
+    assert resampling.sign_flip([1.0, -1.0], seed=0) == 1.0
+    # of 8 sign patterns 2 reach |6|; all reach |0|
+    columns = np.array([[1.0, 1.0], [2.0, -2.0], [3.0, 1.0]])
+    first, second = resampling.sign_flip(columns, seed=0)
+    assert first == pytest.approx(2 / 8, abs=0.02) and second == 1

@@ -362,7 +362,7 @@ def one_edge(path) -> None:
     from eap.graph import Graph
     from eap.visualization import draw_edges, legend
 
-    draw_edges(Graph(1, 1, 4), {0: {"mark": "x"}}, path, legend("title"))
+    draw_edges(Graph(1, 1, 4), {0: {"mark": "x"}}, path=path, title=legend("title"))
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf"])

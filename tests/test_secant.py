@@ -30,8 +30,8 @@ def secant(case, metric=None, method="secant", **options):
     return attribute.attribute(
         options.pop("model", None) or case.model(options.pop("dtype", torch.float64)),
         options.pop("pairs", case.pairs),
-        method,
-        metric or case.metric,
+        method=method,
+        metric=metric or case.metric,
         **options,
     )
 
@@ -92,7 +92,7 @@ def test_a_norms_multiplier_times_its_change_is_its_outputs_change(distance):
     x, other = ends((2, 5, 24), distance)
     weight, grad = torch.randn(24, **DOUBLE), torch.randn(2, 5, 24, **DOUBLE)
     y = grad * weight
-    handed_back = rules.norm_secant(x, other, 1e-5).hand_back(y - y.mean(-1, keepdim=True))
+    handed_back = rules.norm_secant(x, other, epsilon=1e-5).hand_back(y - y.mean(-1, keepdim=True))
     change = F.layer_norm(x, (24,), weight) - F.layer_norm(other, (24,), weight)
     difference = (handed_back * (x - other)).sum() - (grad * change).sum()
     assert abs(difference) < 1e-12
@@ -122,10 +122,10 @@ def test_attention_and_its_derivative_are_those_written_out(chunk, softmax, monk
     assert (rules.attend(heads, softmax) - expected).abs().max() < 1e-13
     derivatives = torch.autograd.grad(expected, list(heads), grad)
     plain = Heads(*(x.detach() for x in heads))
-    found = rules.attention_derivative(plain, None, grad, softmax)
+    found = rules.attention_derivative(plain, None, grad=grad, softmax=softmax)
     for mine, theirs in zip(found, derivatives, strict=True):
         assert (mine - theirs).abs().max() < 1e-12
-    alike = rules.attention_secant(plain, plain, grad, softmax)
+    alike = rules.attention_secant(plain, plain, grad=grad, softmax=softmax)
     for mine, theirs in zip(alike, derivatives, strict=True):
         assert (mine - theirs).abs().max() < 1e-12
 
@@ -138,7 +138,7 @@ def test_attentions_multipliers_times_their_changes_are_its_outputs_change(
     monkeypatch.setitem(rules.ATTENTION_ELEMENTS, "cpu", chunk)
     runs = [Heads(*2 * torch.randn(3, 2, 3, 50, 8, **DOUBLE)) for _ in range(2)]
     grad = torch.randn(2, 3, 50, 8, **DOUBLE)
-    multipliers = rules.attention_secant(*runs, grad, softmax)
+    multipliers = rules.attention_secant(*runs, grad=grad, softmax=softmax)
     results = [attend(heads, softmax) for heads in runs]
     change = sum(
         (multiplier * (mine - theirs)).sum()
@@ -153,8 +153,8 @@ def test_attentions_multipliers_times_their_changes_are_its_outputs_change(
 def test_a_metrics_multiplier_times_the_logits_change_is_its_change(metric, distance):
     logits, other = ends((6, 30), distance)
     clean = torch.randn(6, 30, **DOUBLE)  # neither of the two, as between two inner segments
-    reference = metrics.reference(clean, clean.flip(1), torch.arange(6))
-    multiplier = rules.metric_secant(metric, logits, other, reference)
+    reference = metrics.reference(clean, clean.flip(1), target_ids=torch.arange(6))
+    multiplier = rules.metric_secant(metric, logits, other=other, reference=reference)
     values = [
         metrics.METRICS[metric](metrics.log_softmax(end), reference) for end in (logits, other)
     ]
@@ -171,7 +171,7 @@ def test_equal_inputs_give_the_derivative(metric):
     x = torch.randn(2, 5, 24, requires_grad=True, **DOUBLE)
     y = torch.randn(2, 5, 24, **DOUBLE)
     (expected,) = torch.autograd.grad((F.layer_norm(x, (24,)) * y).sum(), x)
-    handed_back = rules.norm_secant(x.detach(), x.detach(), 1e-5).hand_back(
+    handed_back = rules.norm_secant(x.detach(), x.detach(), epsilon=1e-5).hand_back(
         y - y.mean(-1, keepdim=True)
     )
     assert torch.allclose(handed_back, expected, atol=1e-14)
@@ -182,15 +182,19 @@ def test_equal_inputs_give_the_derivative(metric):
     expected = torch.autograd.grad((result * grad).sum(), heads)
     plain = Heads(*(tensor.detach() for tensor in heads))
     for mine, theirs in zip(
-        rules.attention_secant(plain, plain, grad, rules.Softmax(0.5)), expected, strict=True
+        rules.attention_secant(plain, plain, grad=grad, softmax=rules.Softmax(0.5)),
+        expected,
+        strict=True,
     ):
         assert torch.allclose(mine, theirs, atol=1e-13)
 
     logits = torch.randn(4, 30, requires_grad=True, **DOUBLE)
-    reference = metrics.reference(torch.randn(4, 30, **DOUBLE), logits.flip(1), torch.arange(4))
+    reference = metrics.reference(
+        torch.randn(4, 30, **DOUBLE), logits.flip(1), target_ids=torch.arange(4)
+    )
     value = metrics.METRICS[metric](metrics.log_softmax(logits), reference).sum()
     (expected,) = torch.autograd.grad(value, logits)
-    found = rules.metric_secant(metric, logits.detach(), logits.detach(), reference)
+    found = rules.metric_secant(metric, logits.detach(), other=logits.detach(), reference=reference)
     assert torch.allclose(found, expected, atol=1e-13)
 
 
@@ -247,9 +251,11 @@ def random_pair(tokens, vocabulary=300, seed=0):
 
 
 def test_the_gap_in_float32_at_1024_tokens():
-    scores = attribute.attribute(tiny_gpt2(1024), [random_pair(1024)], "secant")
+    scores = attribute.attribute(tiny_gpt2(1024), [random_pair(1024)], method="secant")
     graph = adapt(tiny_gpt2(8)).graph
-    gap, _ = completeness_gap(input_sums(graph, scores.edges), scores.clean, scores.corrupted)
+    gap, _ = completeness_gap(
+        input_sums(graph, scores.edges), clean=scores.clean, corrupted=scores.corrupted
+    )
     assert scores.corrupted.abs().min() > 0.01 and gap <= 1e-3
 
 
@@ -269,7 +275,7 @@ def test_without_nonlinearity_it_is_EAP():
     model.transformer.ln_f.weight.data *= 1e8
     pairs = [random_pair(32)]
     scores, expected = (
-        attribute.attribute(model, pairs, method, "logit_diff").edges
+        attribute.attribute(model, pairs, method=method, metric="logit_diff").edges
         for method in ("secant", "EAP")
     )
     assert expected.abs().max() > 0.1
@@ -292,10 +298,10 @@ def test_extreme_logits_and_attention_in_float32(metric):
         block.attn.c_attn.weight.data *= 40
     adapter, pair = adapt(model), random_pair(64)
     batch = collate([0], [pair])
-    logits = run(adapter, batch.clean_ids, batch)[1]
+    logits = run(adapter, batch.clean_ids, batch=batch)[1]
     assert logits.softmax(-1).max() == 1 and logits.softmax(-1).min() == 0
-    scores = attribute.attribute(model, [pair], "secant", metric)
-    expected = attribute.attribute(model.double(), [pair], "secant", metric)
+    scores = attribute.attribute(model, [pair], method="secant", metric=metric)
+    expected = attribute.attribute(model.double(), [pair], method="secant", metric=metric)
     assert torch.isfinite(scores.edges).all()
     difference = (scores.edges - expected.edges).abs().max()
     assert difference < 2e-3 * expected.edges.abs().max()
@@ -328,7 +334,7 @@ def test_a_forward_pass_with_rules_changes_no_bit_and_leaves_no_hook(name):
         with hooks.tapped(adapter) as taps:
             plain = adapter.hidden(adapter.embed(ids))
         other = taps if chosen.two_runs else None
-        with backward.handing_back(adapter, chosen, other):
+        with backward.handing_back(adapter, chosen, other=other):
             watched = adapter.hidden(adapter.embed(ids).requires_grad_())
     assert watched.requires_grad and torch.equal(watched, plain)
     modules = list(adapter.model.modules())
@@ -478,8 +484,8 @@ def test_one_pass_rules_equal_autograd_of_the_changed_operations(method, operati
     rows = []
     for pair in case.pairs[:2]:
         batch, slots = collate([0], [pair]), {}
-        ends = [run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids)]
-        reference = metrics.reference(ends[0][1], ends[1][1], batch.target_ids)
+        ends = [run(adapter, ids, batch=batch) for ids in (batch.clean_ids, batch.corrupted_ids)]
+        reference = metrics.reference(ends[0][1], ends[1][1], target_ids=batch.target_ids)
 
         def read(slot, outputs, stream, slots=slots):
             slots[slot] = stream + torch.zeros_like(stream, requires_grad=True)
@@ -487,7 +493,9 @@ def test_one_pass_rules_equal_autograd_of_the_changed_operations(method, operati
 
         _, logits = explicit(adapter, batch.clean_ids, operations(adapter), read)
         chosen = logits[batch.target_rows, batch.target_positions]
-        value = metrics.per_example(metric, chosen, reference, batch.target_rows, 1).sum()
+        value = metrics.per_example(
+            metric, chosen, reference=reference, target_rows=batch.target_rows, n_examples=1
+        ).sum()
         gradients = torch.autograd.grad(value, list(slots.values()))
         outputs = [written(adapter, end[0]) for end in ends]
         differences = [theirs - mine for mine, theirs in zip(*outputs, strict=True)]
@@ -503,9 +511,9 @@ def test_edge_gates_equal_the_derivative_by_a_gate_on_every_edge():
     adapter, pair = adapt(case.model().requires_grad_(False)), case.pairs[0]
     batch = collate([0], [pair])
     (clean, clean_logits), (corrupted, corrupted_logits) = (
-        run(adapter, ids, batch) for ids in (batch.clean_ids, batch.corrupted_ids)
+        run(adapter, ids, batch=batch) for ids in (batch.clean_ids, batch.corrupted_ids)
     )
-    reference = metrics.reference(clean_logits, corrupted_logits, batch.target_ids)
+    reference = metrics.reference(clean_logits, corrupted_logits, target_ids=batch.target_ids)
     others = written(adapter, corrupted)
     dense = torch.full((len(adapter.graph.sources), len(adapter.graph.destinations)), 0.8, **DOUBLE)
     gates = dense.requires_grad_()
@@ -522,7 +530,9 @@ def test_edge_gates_equal_the_derivative_by_a_gate_on_every_edge():
 
     _, logits = explicit(adapter, batch.clean_ids, plain(adapter), read)
     chosen = logits[batch.target_rows, batch.target_positions]
-    value = metrics.per_example("kl", chosen, reference, batch.target_rows, 1).sum()
+    value = metrics.per_example(
+        "kl", chosen, reference=reference, target_rows=batch.target_rows, n_examples=1
+    ).sum()
     (derivative,) = torch.autograd.grad(value, gates)
     expected = -adapter.graph.vector(derivative)
     scores = secant(case, "kl", "edge-gates", pairs=[pair]).edges[0]

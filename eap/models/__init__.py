@@ -1,4 +1,4 @@
-"""The architectures: one file per family, one line in the table; what they offer is in contract.py."""
+"""The architectures: a file per family, a line in the table; what they offer is in contract.py."""
 
 from dataclasses import replace
 
@@ -20,12 +20,8 @@ ARCHITECTURES = {
     "gemma2": Gemma2,
 }
 CHECK_TOKENS = 4  # at load, what an adapter says is compared with a run of the model on so many
-
-
-KV = (
-    "per-head",
-    "shared",
-)  # whether query heads that share keys and values have edges of their own
+# Whether query heads that share keys and values have edges of their own.
+KV = ("per-head", "shared")
 
 
 def adapt(model, *, check: bool = True, kv: str = "per-head") -> Adapter:
@@ -66,14 +62,14 @@ def _require_agreement(adapter: Adapter, kind: str) -> None:
     streams = hooks.read_streams(adapter, activations)
     every = list(range(3 * adapter.graph.n_heads))
     for layer, block in enumerate(adapter.blocks):
-        there = taps.of_layer(layer)
+        own = taps.of_layer(layer)
         _require_close(
-            there.attn_norms, streams.attention[layer], f"the stream of layer {layer}", kind
+            own.attn_norms, streams.attention[layer], f"the stream of layer {layer}", kind
         )
-        _require_close(there.mlp_norms, streams.mlp[layer], f"the stream of m{layer}", kind)
-        slots = adapter.slots(there.projections)
+        _require_close(own.mlp_norms, streams.mlp[layer], f"the stream of m{layer}", kind)
+        slots = adapter.slots(own.projections)
         weight = adapter.read_weight(layer, every).flatten(1)
-        read = block.attn_norm(there.attn_norms) @ weight
+        read = block.attn_norm(own.attn_norms) @ weight
         bias = adapter.read_bias(layer, every)
         read = read if bias is None else read + bias.flatten()
         _require_close(slots, read, f"q, k and v of layer {layer}", kind)
@@ -121,12 +117,13 @@ def _require_causal(model) -> None:
 
 
 def _require_merged(model) -> None:
-    """Raise InputError if peft's layers stand in a model unmerged, or its states before the text."""
+    """Raise InputError for peft's layers that are not merged, or its states before the text."""
     for name, module in model.named_modules():
         wrapped = hasattr(module, "base_layer") and not getattr(module, "merged", False)
         kept_apart = hasattr(module, "original_module")  # of modules_to_save
         if wrapped or kept_apart or hasattr(module, "prompt_encoder"):
+            where = name or "the model"
             raise InputError(
-                f"expected a plain model, got an adapter that is not merged (in {name or 'the model'}); "
-                "call merge_and_unload() and give what it returns"
+                f"expected a plain model, got an adapter that is not merged (in {where}); call "
+                "merge_and_unload() and give what it returns"
             )

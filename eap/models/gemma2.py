@@ -1,4 +1,4 @@
-"""Gemma 2: a Llama with norms after attention and MLP, soft caps, and a window in every other layer."""
+"""Gemma 2: a Llama with norms after attention and MLP, soft caps, windows in every other layer."""
 
 from functools import partial
 
@@ -44,14 +44,11 @@ class Gemma2(Llama):
         return Norm(module, self.epsilon, centred=False, offset=1.0)
 
     def _block(self, block) -> Block:
-        return (
-            super()
-            ._block(block)
-            ._replace(
-                mlp_norm=self._norm(block.pre_feedforward_layernorm),
-                attn_post=self._norm(block.post_attention_layernorm),
-                mlp_post=self._norm(block.post_feedforward_layernorm),
-            )
+        plain = super()._block(block)
+        return plain._replace(
+            mlp_norm=self._norm(block.pre_feedforward_layernorm),
+            attn_post=self._norm(block.post_attention_layernorm),
+            mlp_post=self._norm(block.post_feedforward_layernorm),
         )
 
     def softmax(self, layer: int) -> Softmax:

@@ -20,12 +20,14 @@ class GPT2(Decoder):
         config = model.config
         if not config.scale_attn_weights:
             raise InputError(
-                "expected a GPT-2 with scale_attn_weights, got one without; there is no adapter for it"
+                "expected a GPT-2 with scale_attn_weights, got one without; there is no adapter "
+                "for it"
             )
         for option in UNSUPPORTED:
             if getattr(config, option, False):
                 raise InputError(
-                    f"expected a GPT-2 without {option}, got one with it; there is no adapter for it"
+                    f"expected a GPT-2 without {option}, got one with it; there is no adapter for "
+                    "it"
                 )
         self.model, self.trunk, self.lm_head = model, model.transformer, model.lm_head
         self.graph = Graph(config.n_layer, config.n_head, config.n_embd)

@@ -5,10 +5,9 @@ And what could have been detected.
 
 import numpy as np
 
-from eap.resampling import FLIPS, mean_interval
+from eap.resampling import FLIPS, mean_interval, sign_flip
 from study.findings import ALPHA
 
-CHUNK = 500
 POWER_FACTOR = 1.960 + 0.842  # normal quantiles of a two-sided test at 5 % and of 80 % power
 
 
@@ -27,7 +26,7 @@ def paired(values, others, seed: int) -> dict:
     error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
     seeds = (values - others).mean(1).tolist()
     return mean_interval(difference, seed) | {
-        "p": sign_flip(difference, seed),
+        "p": float(sign_flip(difference, seed)),
         "p_smallest": smallest_p(difference),
         "detectable": float(POWER_FACTOR * error),
         "seeds": seeds,
@@ -39,23 +38,6 @@ def smallest_p(difference, flips: int = FLIPS) -> float:
     2^n signs, two of them extreme.
     """
     return max(min(1.0, 2.0 ** (1 - np.count_nonzero(difference))), 1 / (1 + flips))
-
-
-def sign_flip(difference, seed: int, flips: int = FLIPS) -> float:
-    """Two-sided p of a mean of paired differences: the share of random sign flips with a mean as
-    far from zero.
-
-    Source: Fisher (1935), The design of experiments, section 21; the observed signs count as one of
-    the flips.
-    """
-    rng, difference = np.random.default_rng(seed), np.asarray(difference, dtype=float)
-    rounding = 1e-9 * np.abs(difference).sum()  # by which equal sums differ
-    threshold = abs(difference.sum()) - rounding
-    extreme = 0
-    for start in range(0, flips, CHUNK):
-        signs = rng.integers(0, 2, size=(min(CHUNK, flips - start), len(difference))) * 2 - 1
-        extreme += int((np.abs(signs @ difference) >= threshold).sum())
-    return (1 + extreme) / (1 + flips)
 
 
 def holm(p_values) -> list[float]:

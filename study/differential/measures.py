@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from eap.resampling import FLIPS, ends, resample
+from eap.resampling import ends, resample
 
 # About the smallest normal float32: a weight below it counts as this: no logarithm is infinite.
 TINY = 1.2e-38
@@ -214,20 +214,6 @@ def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     n = len(values)
     counts = np.stack([np.bincount(rows, minlength=n) for rows in resample(n, seed)])
     return (counts @ values.reshape(n, -1) / n).reshape(-1, *values.shape[1:])
-
-
-def sign_flip_p(differences: np.ndarray, seed: int, flips: int = FLIPS) -> np.ndarray:
-    """Two-sided p of "the mean difference is zero", for each column of (texts, columns), by
-    flipping the signs of whole texts.
-
-    p = (1 + flips with |mean| at least the observed one) / (1 + flips). Source: Fisher (1935), the
-    paired permutation test.
-    """
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(flips, len(differences)))
-    extreme = np.abs(signs @ differences) >= np.abs(differences.sum(0)) * (
-        1 - 1e-12
-    )  # equal up to rounding counts as equal
-    return (1 + extreme.sum(0)) / (1 + flips)
 
 
 def massive_dimensions(mean_absolute: np.ndarray) -> np.ndarray:

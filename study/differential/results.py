@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from eap import MIN_EXAMPLES
-from eap.resampling import FALSE_DISCOVERY, LEVEL, RESAMPLES, ends
+from eap.resampling import FALSE_DISCOVERY, LEVEL, RESAMPLES, ends, sign_flip
 from study.differential import measures
 from study.differential.two_models import Measures
 from study.layers import order
@@ -131,7 +131,7 @@ def head_change(comparison: Measures, name: str, seed: int) -> dict:
     """
     change = comparison.heads[f"{name}_finetuned"] - comparison.heads[f"{name}_base"]
     flat = change.reshape(len(change), -1)
-    p = measures.sign_flip_p(flat, seed)
+    p = sign_flip(flat, seed)
     q = false_discovery_control(p)  # Benjamini and Hochberg (1995)
     found, mean = q <= FALSE_DISCOVERY, flat.mean(0)
     low, high = ends((measures.resampled_means(flat, seed) < 0).mean(1), n=len(flat))

@@ -24,7 +24,7 @@ MEANS_NOTHING = "f means nothing: the interval of what it divides by includes ze
 def random_circuits(circuit: Circuit, n: int, seed: int) -> list[torch.Tensor]:
     """`n` uniform choices of as many edges as the circuit has before pruning."""
     generator = torch.Generator().manual_seed(seed)
-    return [uniform(circuit.graph, circuit.n_selected, generator) for _ in range(n)]
+    return [uniform(circuit.graph, circuit.n_selected, generator=generator) for _ in range(n)]
 
 
 def circuits_at(own: Circuit, final: Circuit, drawn: list[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -83,14 +83,14 @@ def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
         FINAL: _interval(f_final, drawn_final, n),
         "own_minus_final": _interval(f_own - f_final, drawn_own - drawn_final, n),
         "random": {"low": min(random), "high": max(random), "n": len(random)} if random else None,
-        "effect": interval((empty - full).mean(), (empty - full)[rows].mean(1), n),
+        "effect": interval((empty - full).mean(), (empty - full)[rows].mean(1), n=n),
         "means": {name: float(column.mean()) for name, column in ends.items()},
     }
 
 
 def _interval(value: float, drawn: np.ndarray, n: int) -> dict | None:
     """`interval`; None where the value itself is undefined."""
-    return interval(value, drawn, n) if np.isfinite(value) else None
+    return interval(value, drawn, n=n) if np.isfinite(value) else None
 
 
 def meaningful(row: dict) -> bool:

@@ -436,7 +436,7 @@ def moved_drawing(result: dict, path) -> None:
         "width: size of the change",
         kinds,
     )
-    draw_edges(graph, looks, path, title)
+    draw_edges(graph, looks, path=path, title=title)
 
 
 def _shown(name: str) -> str:

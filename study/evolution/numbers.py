@@ -187,7 +187,7 @@ def layer_noise(graph: Graph, normalised: torch.Tensor, seed: int) -> np.ndarray
     """(pairs, layers): the change of the layers' `shares` between two extractions of one checkpoint
     on resampled examples.
     """
-    drawn = bootstrap_means(normalised, 2 * LAYER_PAIRS, seed)
+    drawn = bootstrap_means(normalised, resamples=2 * LAYER_PAIRS, seed=seed)
     return torch.cat(
         [layer_mass(graph, (means[::2] - means[1::2]).abs()) for means in drawn]
     ).numpy()

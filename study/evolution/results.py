@@ -386,7 +386,7 @@ def _bands(run: Run, edges: list[int], seed: int) -> list[tuple[list, list]] | N
     bands = []
     for checkpoint, part in zip(run.checkpoints, run.norms.parts, strict=True):
         shares = evolution.shares(checkpoint.read()[:, edges], part)
-        drawn = torch.cat(list(bootstrap_means(shares, INTERVAL_RESAMPLES, seed)))
+        drawn = torch.cat(list(bootstrap_means(shares, resamples=INTERVAL_RESAMPLES, seed=seed)))
         low, high = ends(drawn.numpy(), axis=0)
         bands.append((low.tolist(), high.tolist()))
     return bands

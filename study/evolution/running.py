@@ -125,5 +125,7 @@ def require_own_models(
 def plan(settings: Settings, adapter, pairs) -> list:
     """The pairs in batches that fit into half of the free memory."""
     budget = settings.device.memory_budget // 2
-    size = settings.batch_size or memory.plan_batch_size(adapter, pairs, RUNS_AT_ONCE, budget)
+    size = settings.batch_size or memory.plan_batch_size(
+        adapter, pairs, points=RUNS_AT_ONCE, budget=budget
+    )
     return dataset.batches(pairs, size)

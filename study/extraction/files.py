@@ -59,7 +59,7 @@ def write(files: Files, circuit, by_span, *, unit: str) -> None:
     disk.write_json(files.circuit, circuit.to_json())
     if files.with_spans:
         with disk.atomic(files.spans) as path:
-            save_group_scores(by_span, GROUPS.names, path)
+            save_group_scores(by_span, names=GROUPS.names, path=path)
     draw(files, circuit, by_span, unit=unit)
 
 
@@ -72,11 +72,14 @@ def draw(files: Files, circuit, by_span, *, unit: str) -> None:
     title = f"{name}: {about.method}, {about.metric}, n = {len(about.examples)}"
     graph, scores = circuit.graph, circuit.scores
     disk.drawn(
-        lambda path: visualization.draw_circuit(graph, scores, circuit.in_graph, path, title),
+        lambda path: visualization.draw_circuit(
+            graph, scores, kept=circuit.in_graph, path=path, title=title
+        ),
         files.picture("edges"),
     )
     disk.save_figure(
-        lambda: visualization.heat_map(graph, scores, title, unit), files.picture("heatmap")
+        lambda: visualization.heat_map(graph, scores, title=title, unit=unit),
+        files.picture("heatmap"),
     )
     if files.with_stability:
         share = circuit.n_selected / graph.n_edges
@@ -85,8 +88,9 @@ def draw(files: Files, circuit, by_span, *, unit: str) -> None:
             files.picture("stability"),
         )
     if files.with_spans:
-        spans = circuit.metadata["spans"]
+        spans = about.spans
         tokens = dict(zip(spans["names"], spans["tokens"], strict=True))
         disk.save_figure(
-            lambda: visualization.group_bars(graph, by_span, tokens, title), files.picture("spans")
+            lambda: visualization.group_bars(graph, by_span, tokens=tokens, title=title),
+            files.picture("spans"),
         )

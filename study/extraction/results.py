@@ -103,7 +103,7 @@ def with_bootstrap(settings: Settings, circuit: Circuit, per_example) -> Circuit
     settings.console.detail(bootstrap.sentence(summary))
     stability = curves.summarise(circuit, per_example, goal=goal, seed=settings.seed)
     sentences = curves.sentences(stability)
-    blocks = circuit.metadata.get("until_stable")
+    blocks = circuit.about.until_stable
     if blocks and not blocks["reached"]:
         overlap = summary["noise_floor"]["mean"]
         sentences.insert(
@@ -123,19 +123,19 @@ def check_exactly(settings: Settings, adapter, pairs, scores, per_example) -> di
     edges = selection.ranking(scores)[: settings.exact_top].tolist()
     chosen = pairs[:EXACT_PAIRS]
     batch_size = settings.batch_size or memory.plan_batch_size(
-        adapter, chosen, 1, settings.device.memory_budget
+        adapter, chosen, points=1, budget=settings.device.memory_budget
     )
 
     def patch(batch):
-        runner = evaluate.CircuitRunner(adapter, batch, settings.ablation, means)
+        runner = evaluate.CircuitRunner(adapter, batch, ablation=settings.ablation, means=means)
         what = f"patching exactly, {len(batch.rows)} pairs"
         bar = settings.console.progress(edges, what)
-        return exact.exact_patching(runner, settings.metric, bar)
+        return exact.exact_patching(runner, settings.metric, edges=bar)
 
     with hooks.frozen(adapter.model):
         means = means_of(settings, adapter, pairs)
         batches = dataset.batches(chosen, batch_size)
-        patched = torch.cat(list(memory.halving(batches, patch, console.warn))).mean(0)
+        patched = torch.cat(list(memory.halving(batches, patch, notify=console.warn))).mean(0)
     approximate = per_example[: len(chosen), edges].mean(0)
     both = torch.stack([patched.double(), approximate.double()])
     pearson = float(torch.corrcoef(both)[0, 1])

@@ -76,7 +76,9 @@ def score(settings: Settings, adapter, pairs, path, *, n_circuits: int = 1) -> t
 def _score_once(settings, adapter, pairs, path, steps: int, *, n_circuits: int) -> tuple:
     """`score` with a given number of points."""
     batch_size = plan(settings, adapter, pairs, steps)
-    writer = ScoreWriter(path, len(pairs), adapter.graph.n_edges) if path else None
+    writer = None
+    if path:
+        writer = ScoreWriter(path, n_examples=len(pairs), n_edges=adapter.graph.n_edges)
     ends, by_span = [], 0
     for scores in attributed(settings, adapter, pairs, Work(steps, batch_size, parts=n_circuits)):
         if writer:
@@ -92,7 +94,7 @@ def plan(settings: Settings, adapter, pairs, steps: int) -> int:
     """How many pairs each process attributes at a time, the same in all; says so."""
     free, points = settings.device.memory_budget, settings.points(adapter.graph, steps)
     batch_size = shards.from_first(
-        settings.batch_size or memory.plan_attribution(adapter, pairs, points, free)
+        settings.batch_size or memory.plan_attribution(adapter, pairs, points=points, budget=free)
     )
     shown = f" in each of {shards.count()} processes" if shards.count() > 1 else ""
     settings.console.detail(
@@ -121,7 +123,7 @@ def attributed(settings: Settings, adapter, pairs, work: Work):
     scores_of_mine = attribute.attribute_batches(
         adapter,
         mine,
-        methods.Settings(
+        settings=methods.Settings(
             settings.method,
             settings.metric,
             steps=work.steps,
@@ -143,9 +145,9 @@ def means_of(settings: Settings, adapter, pairs):
     if settings.ablation != "mean":
         return None
     batch_size = settings.batch_size or memory.plan_batch_size(
-        adapter, pairs, 1, settings.device.memory_budget
+        adapter, pairs, points=1, budget=settings.device.memory_budget
     )
-    return passes.mean_activations(adapter, dataset.batches(pairs, batch_size), console.warn)
+    return passes.mean_activations(adapter, dataset.batches(pairs, batch_size), notify=console.warn)
 
 
 # ---------------------------------------------------------------- what the metadata says
@@ -169,7 +171,7 @@ def completeness_of(ends: list[Ends]) -> dict:
     sums = torch.cat([part.sums for part in ends])[order]
     clean = torch.cat([part.clean for part in ends])[order]
     corrupted = torch.cat([part.corrupted for part in ends])[order]
-    gap, per_example = completeness_gap(sums, clean, corrupted)
+    gap, per_example = completeness_gap(sums, clean=clean, corrupted=corrupted)
     return {
         "gap": gap,
         "per_example": per_example.tolist(),

@@ -161,7 +161,7 @@ def from_blocks(settings: Settings, graph, pairs, taken: Taken, scores_file: Pat
     Writes their scores per example into one file.
     """
     n, ends, by_span, start = taken.looks[-1]["examples"], [], 0, 0
-    writer = ScoreWriter(scores_file, n, graph.n_edges)
+    writer = ScoreWriter(scores_file, n_examples=n, n_edges=graph.n_edges)
     for block in taken.blocks:
         part = ends_of(block, start)
         start += len(part.rows)

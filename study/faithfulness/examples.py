@@ -23,7 +23,7 @@ def of_pairs(adapter, tokenizer, circuit: Circuit, pairs: list[Pair], *, ablatio
     rows = []
     with torch.no_grad():
         for pair in pairs:
-            runner = CircuitRunner(adapter, collate([0], [pair]), ablation, means)
+            runner = CircuitRunner(adapter, collate([0], [pair]), ablation=ablation, means=means)
             row = about(pair, tokenizer)
             row["nll"] = token_nll(runner, circuit.in_graph)
             row["attention"] = attention(adapter, runner.batch, heads)

@@ -68,8 +68,8 @@ def nulls(graph, entries: Iterable[Entry], draws: int, generator: torch.Generato
         size, n_edges = entry.fraction, int(entry.kept.sum())
         beside.append(Entry("complement", size, ~entry.kept))
         for draw in range(draws):
-            anywhere = random_circuits.uniform(graph, n_edges, generator)
-            same_layers = random_circuits.matched(graph, entry.kept, generator)
+            anywhere = random_circuits.uniform(graph, n_edges, generator=generator)
+            same_layers = random_circuits.matched(graph, entry.kept, generator=generator)
             beside.append(Entry("random", size, anywhere, draw))
             beside.append(Entry("matched", size, same_layers, draw))
     return beside
@@ -117,11 +117,11 @@ def measure(adapter, batches: list[Batch], *, entries: list[Entry], how: Running
     pruned = [selection.prune(adapter.graph, entry.kept) for entry in entries]
 
     def compute(batch):
-        runner = CircuitRunner(adapter, batch, how.ablation, how.means)
+        runner = CircuitRunner(adapter, batch, ablation=how.ablation, means=how.means)
         return batch.rows, _measure_batch(runner, pruned, how)
 
     with hooks.frozen(adapter.model):
-        for rows, part in memory.halving(batches, compute, how.notify):
+        for rows, part in memory.halving(batches, compute, notify=how.notify):
             for name in how.metrics:
                 values[name][:, rows] = part.values[name]
                 full[name][rows] = part.full[name]
@@ -241,7 +241,7 @@ def table(measured: Setting, graph, rows: np.ndarray) -> list[dict]:
     points, resampled = measured.f(which), measured.resampled(which, rows)
     result = []
     for i, entry in enumerate(measured.entries):
-        f = interval(points[i], resampled[i], rows.shape[1])
+        f = interval(points[i], resampled[i], n=rows.shape[1])
         row = {
             **entry.about(graph),
             "f": f["mean"],
@@ -277,7 +277,7 @@ def curve_areas(
     spans = {}
     for name, point in points.items():
         values = np.array([resample[name] for resample in drawn])
-        spans[name] = interval(point, values, rows.shape[1])
+        spans[name] = interval(point, values, n=rows.shape[1])
     return {"from": fractions[0], "to": fractions[-1], "sizes": len(fractions), **spans}
 
 
@@ -344,7 +344,7 @@ def against_nulls(measured: Setting, rows: np.ndarray) -> list[dict]:
                 "null_f": float(others.mean()),
                 "null_lowest": float(others.min()),
                 "null_highest": float(others.max()),
-                "difference": interval(f - others.mean(), difference, rows.shape[1]),
+                "difference": interval(f - others.mean(), difference, n=rows.shape[1]),
             }
             if kind != "complement":
                 row["draws"] = len(draws)
@@ -367,7 +367,7 @@ def differences(
             "fraction": fraction,
             "f": f,
             "other_f": other_f,
-            "difference": interval(f - other_f, resampled, rows.shape[1]),
+            "difference": interval(f - other_f, resampled, n=rows.shape[1]),
         }
         result.append(row)
     return result

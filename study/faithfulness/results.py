@@ -48,7 +48,7 @@ def evaluate(settings: Settings, full: Full) -> Evaluation:
     cross = running.cross_entries(settings, circuits)
     other = running.in_other_model(settings, circuits, pairs, cross)
     graph, names = circuits.first.graph, list(circuits.by_name)
-    rows = resampling.resample(len(pairs), settings.seed, settings.resamples)
+    rows = resampling.resample(len(pairs), settings.seed, resamples=settings.resamples)
     by_metric = {}
     for metric in settings.metrics:
         in_own = numbers.setting(own.measured, own.entries, metric)
@@ -96,7 +96,7 @@ def describe(settings: Settings, measured: Setting, graph: Graph, rows: np.ndarr
 def change(settings: Settings, setting: Setting) -> dict:
     """By how much corruption changes the metric, with its interval."""
     difference = setting.empty - setting.full
-    return resampling.mean_interval(difference, settings.seed, settings.resamples)
+    return resampling.mean_interval(difference, settings.seed, resamples=settings.resamples)
 
 
 def controlled(
@@ -113,13 +113,13 @@ def controlled(
     salient = measured._replace(
         values=measured.values[:, which], full=measured.full[which], empty=measured.empty[which]
     )
-    rows = resampling.resample(len(which), settings.seed, settings.resamples)
+    rows = resampling.resample(len(which), settings.seed, resamples=settings.resamples)
     beyond_control = salient.empty - salient.full - (with_others.empty - with_others.full)
     return {
         "examples": len(which),
         "change": change(settings, with_others),
         "salient_minus_control": resampling.mean_interval(
-            beyond_control, settings.seed, settings.resamples
+            beyond_control, settings.seed, resamples=settings.resamples
         ),
         "rows": numbers.table(with_others, graph, rows),
         "areas": numbers.curve_areas(with_others, rows),

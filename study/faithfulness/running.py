@@ -193,7 +193,7 @@ def some_examples(settings: Settings, adapter, tokenizer, circuit: Circuit, pair
     means = None
     if settings.ablation == "mean":
         batches = dataset.batches(pairs, settings.batch_size or 1)
-        means = passes.mean_activations(adapter, batches, console.warn)
+        means = passes.mean_activations(adapter, batches, notify=console.warn)
     chosen = pairs[: settings.examples]
     with hooks.frozen(adapter.model):
         return examples.of_pairs(
@@ -217,10 +217,12 @@ def run(
 ) -> Measured:
     """The `Measured` of the entries' circuits; `n_later` more will be run after them."""
     budget = settings.device.memory_budget // 2
-    batch_size = settings.batch_size or memory.plan_batch_size(adapter, pairs, RUNS_AT_ONCE, budget)
+    batch_size = settings.batch_size or memory.plan_batch_size(
+        adapter, pairs, points=RUNS_AT_ONCE, budget=budget
+    )
     batches, means = dataset.batches(pairs, batch_size), None
     if settings.ablation == "mean":
-        means = passes.mean_activations(adapter, batches, console.warn)
+        means = passes.mean_activations(adapter, batches, notify=console.warn)
     ahead = forecast.Ahead(steps=len(batches) * (len(entries) + n_later))
     steps = range(len(batches) * len(entries))
     bar = settings.console.progress(steps, what, ahead=ahead)

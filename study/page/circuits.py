@@ -164,7 +164,7 @@ def intervals(per_example, scores, kept) -> tuple[np.ndarray, np.ndarray]:
     """
     rank = scores.abs().double() + kept.double() * scores.abs().max()
     which = torch.argsort(rank, descending=True, stable=True)[: WITH_INTERVAL + int(kept.sum())]
-    parts = bootstrap_means(per_example[:, which], RESAMPLES, 0)
+    parts = bootstrap_means(per_example[:, which], resamples=RESAMPLES, seed=0)
     drawn = torch.cat(list(parts)).numpy()
     ends = np.quantile(drawn, TAILS, axis=0)
     low, high = np.full((2, len(scores)), np.nan, dtype="f4")

@@ -105,7 +105,7 @@ def stored(settings: Settings, loaded: Loaded, pairs, pairs_sha256: str):
 def perturbed(settings: Settings, pairs, level: float) -> list:
     """The pairs with only a random share of the salient tokens corrupted."""
     generator = torch.Generator().manual_seed(settings.seed)
-    return [dataset.partly_corrupted(pair, level, generator) for pair in pairs]
+    return [dataset.partly_corrupted(pair, level, generator=generator) for pair in pairs]
 
 
 # ---------------------------------------------------------------- extractions
@@ -134,7 +134,7 @@ def extract_all(settings: Settings, adapter, jobs: dict[str, Job]) -> dict[str, 
 def batch_size(settings: Settings, adapter, job: Job) -> int:
     """Pairs at a time: `--batch_size`, or what the memory allows."""
     return settings.batch_size or memory.plan_attribution(
-        adapter, job.pairs, job.options["steps"], settings.device.memory_budget
+        adapter, job.pairs, points=job.options["steps"], budget=settings.device.memory_budget
     )
 
 

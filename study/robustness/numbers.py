@@ -57,7 +57,7 @@ def spearman_floor(per_example: torch.Tensor, seed: int) -> dict[str, float]:
     """Spearman's correlation of |score| over all edges between two resamples: {"mean", "low",
     "high"}.
     """
-    means = torch.cat(list(bootstrap_means(per_example, SPEARMAN_RESAMPLES, seed)))
+    means = torch.cat(list(bootstrap_means(per_example, resamples=SPEARMAN_RESAMPLES, seed=seed)))
     return central(overlap.spearman_of_every_two(means))
 
 
@@ -168,7 +168,11 @@ def resampled_overlaps(
     drawn by themselves, so that each circuit keeps its number of examples.
     """
     means = paired_bootstrap_means(
-        a.rule.values(per_example[0]), b.rule.values(per_example[1]), shared, resamples, seed
+        a.rule.values(per_example[0]),
+        b.rule.values(per_example[1]),
+        shared=shared,
+        resamples=resamples,
+        seed=seed,
     )
     choose_a, choose_b = a.rule.taking(a.graph), b.rule.taking(b.graph)
     return np.concatenate(

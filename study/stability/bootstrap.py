@@ -71,7 +71,7 @@ def bootstrap(
     nodes = torch.cat([circuit.graph.nodes_kept(part) for part in kept.split(CHUNK)])
     return Bootstrap(
         kept.double().mean(0),
-        sign_stability(per_example, resamples, seed).double(),
+        sign_stability(per_example, resamples=resamples, seed=seed).double(),
         kept.sum(1).double().numpy(),
         jaccards(kept, circuit.in_graph),
         every_two(kept).jaccard,
@@ -86,9 +86,8 @@ def resampled(
     """(resamples, edges) booleans: what `choose` (mean values, (chunk, edges), to booleans) takes
     of resampled examples.
     """
-    return torch.cat(
-        [choose(means) for means in progress(bootstrap_means(values, resamples, seed))]
-    )
+    means = bootstrap_means(values, resamples=resamples, seed=seed)
+    return torch.cat([choose(chunk) for chunk in progress(means)])
 
 
 def resampled_circuits(
@@ -239,5 +238,7 @@ def _distances(base, other, swaps, n: int, absolute: bool) -> torch.Tensor:
     """
     first = base.mean(0) + swaps @ (other - base) / len(base)
     second = base.mean(0) + other.mean(0) - first
-    shared = (strongest(first, n, absolute) & strongest(second, n, absolute)).sum(1).double()
+    kept = strongest(first, n, absolute=absolute)
+    others = strongest(second, n, absolute=absolute)
+    shared = (kept & others).sum(1).double()
     return 1 - shared / (2 * n - shared)

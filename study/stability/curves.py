@@ -286,7 +286,8 @@ def by_size(circuit: Circuit, values: torch.Tensor, *, goal: float, seed: int) -
     [{"fraction", "selected", "pruned": mean edges after pruning, "mean", "low", "high", "chance",
     "stable"}]. With all edges nothing is chosen, so that size is never called stable.
     """
-    graph, means = circuit.graph, torch.cat(list(bootstrap_means(values, SIZE_RESAMPLES, seed)))
+    graph = circuit.graph
+    means = torch.cat(list(bootstrap_means(values, resamples=SIZE_RESAMPLES, seed=seed)))
     rows = []
     for fraction in SIZES:
         rule = circuit.rule.sized(max(1, round(fraction * graph.n_edges)))
