@@ -5,7 +5,7 @@ report.controls = (() => {
   const { el } = report;
   const { panel } = report;
   const FEWEST = 10; // edges at the slider's left end; at its right end all that pass, at most MOST
-  const MOST = 20000; // edges drawn; more are one colour, and take a second
+  const MOST = 10000; // edges drawn; more are one colour, and take a second
   const IN_DETAILS = ["all", "from", "to", "reach", "stable", "span", "moved"];
   const id = (name) => document.getElementById(name);
   const count = (value) => value.toLocaleString("en-US");
