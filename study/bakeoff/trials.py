@@ -69,13 +69,16 @@ def plan_trials(
         try:
             if arm.method == "adalora":
                 require_schedule(settings, arm, data)
-            for seed in placement.seeds_of(arm):
-                plan = arms.plan_of(placement, arm, shapes, budget, seed)
-                trials.append(trial(settings, arm, seed, plan, data))
+            plans = {
+                seed: arms.plan_of(placement, arm, shapes, budget, seed)
+                for seed in placement.seeds_of(arm)
+            }
         except InputError as error:
             if placement.arms:
                 raise InputError(f"--arms {arm.name}: {error}") from error
             left_out[arm.name] = str(error)
+            continue
+        trials += [trial(settings, arm, seed, plan, data) for seed, plan in plans.items()]
     return trials, left_out
 
 
