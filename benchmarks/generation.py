@@ -237,12 +237,12 @@ def rouge_seconds(args) -> dict:
 # ---------------------------------------------------------------- results
 
 
-def plot(content: dict):
+def plot(results: dict):
     """A Figure: articles per second one by one and in batches; seconds of ROUGE for all pairs."""
     from eap.style import COLOURS, subplots
 
     figure, (left, right) = subplots(1, 2, figsize=(8.4, 3.4))
-    made, scored = content["summaries"], content["rouge"]
+    made, scored = results["summaries"], results["rouge"]
     speeds = made["articles_per_second"]
     bars = left.bar(
         ["one by one", "batches"],
@@ -289,14 +289,14 @@ def main(argv=None):
     args = parse(argv)
     hub.resolve_model(args.model_path)
     corpus.resolve(args.dataset)
-    content = {
+    results = {
         "format": 1,
         "model": Path(args.model_path).name,
         "dataset": corpus.label(args.dataset),
         "summaries": summaries(args),
         "rouge": rouge_seconds(args),
     }
-    made, scored = content["summaries"], content["rouge"]
+    made, scored = results["summaries"], results["rouge"]
     speed, words = made["articles_per_second"], scored["words"]
     print(
         f"summaries: one by one {speed['one_by_one']:.2f} articles/s, batches "
@@ -315,8 +315,8 @@ def main(argv=None):
         f" scores that are not equal to the last digit: {scored['unequal_scores']}"
     )
     out = Path(args.output_dir)
-    disk.write_text(out / "generation.json", json.dumps(content, indent=1) + "\n")
-    disk.save_figure(lambda: plot(content), out / "generation.png")
+    disk.write_text(out / "generation.json", json.dumps(results, indent=1) + "\n")
+    disk.save_figure(lambda: plot(results), out / "generation.png")
     if made["different"] or scored["unequal_scores"]:
         raise InputError(
             f"expected the same texts and scores, got {made['different']} different texts, "

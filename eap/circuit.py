@@ -127,7 +127,7 @@ def load_circuit(path) -> Circuit:
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        content = strict_json.loads(text)
+        parsed = strict_json.loads(text)
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a circuit JSON, found no such file") from error
     except (OSError, ValueError) as error:
@@ -135,7 +135,7 @@ def load_circuit(path) -> Circuit:
             f"{path}: expected a circuit JSON, got something unreadable ({error}); extract it again"
         ) from error
     try:
-        return _parse(content, path)
+        return _parse(parsed, path)
     except InputError:
         raise
     except KeyError as error:
@@ -150,8 +150,8 @@ def load_circuit(path) -> Circuit:
         ) from error
 
 
-def _parse(content: dict, path) -> Circuit:
-    cfg, about = content["cfg"], _metadata(content, path)
+def _parse(parsed: dict, path) -> Circuit:
+    cfg, about = parsed["cfg"], _metadata(parsed, path)
     width = cfg.get("d_model")
     graph = Graph(
         _whole(cfg["n_layers"], "n_layers", path),
@@ -160,12 +160,12 @@ def _parse(content: dict, path) -> Circuit:
         parallel=_boolean(cfg.get("parallel_attn_mlp", False), "parallel_attn_mlp", path),
         kv_heads=_kv_heads(cfg["n_heads"], about.entries.get("kv_heads"), path),
     )
-    in_graph, scores = _edges(graph, content["edges"], path)
-    _require_whole_nodes(graph, in_graph, content["nodes"], path)
-    node_scores = _node_scores(graph, content["nodes"], path)
+    in_graph, scores = _edges(graph, parsed["edges"], path)
+    _require_whole_nodes(graph, in_graph, parsed["nodes"], path)
+    node_scores = _node_scores(graph, parsed["nodes"], path)
     rank_scores = None
     if about.rank == "example":
-        ranks = [float(content["edges"][name]["rank_score"]) for name in graph.edges]
+        ranks = [float(parsed["edges"][name]["rank_score"]) for name in graph.edges]
         rank_scores = torch.tensor(ranks, dtype=torch.float64)
     return Circuit(graph, in_graph, scores, node_scores, about.entries, rank_scores)
 
@@ -180,9 +180,9 @@ def _kv_heads(n_heads: int, kv_heads: int | None, path) -> int | None:
     return kv_heads
 
 
-def _metadata(content: dict, path) -> Metadata:
+def _metadata(parsed: dict, path) -> Metadata:
     """A circuit file's metadata, read; of a file that has none, nothing is known."""
-    entries = content.get("metadata")
+    entries = parsed.get("metadata")
     if entries is not None and not isinstance(entries, dict):
         raise InputError(
             f"{path}: expected metadata with names and values in braces, got "
@@ -243,10 +243,10 @@ def _as_we_write(graph: Graph, listed: dict) -> tuple[torch.Tensor, torch.Tensor
     in_graph = [edge.get("in_graph") for edge in listed.values()]
     if set(map(type, scores)) != {float} or set(map(type, in_graph)) != {bool}:
         return None
-    found = torch.tensor(scores, dtype=torch.float64)
-    if not found.isfinite().all() or tuple(listed) != graph.edges:
+    numbers = torch.tensor(scores, dtype=torch.float64)
+    if not numbers.isfinite().all() or tuple(listed) != graph.edges:
         return None
-    return torch.tensor(in_graph), found
+    return torch.tensor(in_graph), numbers
 
 
 def _require_whole_nodes(graph: Graph, in_graph: torch.Tensor, listed: dict, path) -> None:

@@ -77,8 +77,8 @@ class Examples:
         if not ours or not theirs:
             ours, theirs = self.ids or (), other.ids or ()
         shared = 0
-        for mine, other_name in zip(ours, theirs, strict=False):
-            if mine != other_name:
+        for own, other_name in zip(ours, theirs, strict=False):
+            if own != other_name:
                 break
             shared += 1
         return shared
