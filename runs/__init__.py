@@ -12,7 +12,8 @@ def _refuse_another_eap() -> None:
     if imported != own:
         raise ImportError(
             f"expected the package `eap` of this project, {own}, got {imported or 'none'} "
-            f"(EAP-IG's has the same name): put {own.parent} first in PYTHONPATH, or leave the other one out"
+            f"(EAP-IG's has the same name): put {own.parent} first in PYTHONPATH, or leave the "
+            "other one out"
         )
 
 

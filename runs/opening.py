@@ -163,8 +163,8 @@ def refuse_encoder_decoder(kind: str, name: str, flag: str = "--model_path") -> 
     """Raise InputError for an encoder-decoder where a decoder is needed."""
     if kind in ENCODER_DECODERS:
         raise InputError(
-            f"{flag} {name}: expected a decoder, got {kind}, an encoder-decoder: circuits, and what "
-            "is made for them, are of one stream from input to logits, and it has two; "
+            f"{flag} {name}: expected a decoder, got {kind}, an encoder-decoder: circuits, and "
+            "what is made for them, are of one stream from input to logits, and it has two; "
             "differential_analysis.py and test_set_evaluation.py read it"
         )
 

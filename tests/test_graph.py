@@ -216,7 +216,7 @@ def test_circuits_of_other_models_are_refused():
 
 
 def test_a_file_in_order_is_read_as_any_other(tmp_path):
-    """What is read by columns is what is read edge by edge; what is wrong in it is still refused."""
+    """What is read by columns is what is read edge by edge; what is wrong in it is refused."""
     graph = Graph(2, 2, 8)
     scores = torch.linspace(-1, 1, graph.n_edges, dtype=torch.float64)
     path = tmp_path / "C.json"

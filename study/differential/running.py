@@ -1,5 +1,6 @@
 """Two models opened, given the same texts, and what differs between them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def prompts(settings: Settings, model, tokenizer) -> Given:
     """Article, cue and summary of every text that fits: both models are given exactly these tokens
     (guard 5).
     """
-    rows = _rows(settings)
+    rows: Iterable[dict] = _rows(settings)
     name = settings.base_model_path
     length = prompt.row_length(settings.max_length, model.config, tokenizer, name)
     template = prompt.template(
@@ -141,7 +142,8 @@ def _encoder_decoders(settings: Settings, opened: Opened) -> tuple[Given, dict]:
 # ---------------------------------------------------------------- of both
 
 
-def _rows(settings: Settings):
+def _rows(settings: Settings) -> Any:
+    """The rows of the data set, each a dict."""
     return corpus.load(
         settings.dataset,
         settings.split,

@@ -36,6 +36,7 @@ def make(job: Job, adapter, pairs: list, known_by: str) -> Made | None:
             finished = blocks.Blocks(job.unfinished, until_stable.key_of(known_by))
             progress = until_stable.Progress(finished, scores_file)
             scored = until_stable.score_in_blocks(settings, adapter, pairs, progress)
+            assert scored is not None  # this process keeps the progress
             pairs, summary, by_span = scored
         else:
             summary, by_span = scores.score(

@@ -37,7 +37,7 @@ def left_of_circuits(flags: dict) -> dict[str, float]:
     """{before, after, beside or checkpoints: the share of its circuits that are not there yet}."""
     if flags["all_checkpoints"]:
         written = Path(flags["output_dir"]).glob("C_step*.run.json")
-        own = {"model_path", "output"}  # of each circuit
+        own = frozenset({"model_path", "output"})  # of each circuit
         done = sum(is_recorded(flags, record, but=own) for record in written)
         return {"checkpoints": max(0, 1 - done / CHECKPOINTS)}
     file = Path(flags["output"]).name
@@ -59,7 +59,7 @@ def trained_share(folder: Path) -> float:
     return max((state["global_step"] / state["max_steps"] for state in states), default=0)
 
 
-def is_recorded(flags: dict, record: Path, but=frozenset()) -> bool:
+def is_recorded(flags: dict, record: Path, but: frozenset[str] = frozenset()) -> bool:
     """Whether a complete run with these flags is on record; with --overwrite none is.
 
     Flags named in `but`, and those that cannot change a result or say where it lies, may differ.
@@ -67,7 +67,7 @@ def is_recorded(flags: dict, record: Path, but=frozenset()) -> bool:
     if flags["overwrite"] or not record.is_file():
         return False
     about = disk.read_json(record, "record of a run")
-    ignored = records.COSMETIC | records.PLACES | set(but)
+    ignored = records.COSMETIC | records.PLACES | but
     known = {name: value for name, value in about["arguments"].items() if name not in ignored}
     asked = json.loads(json.dumps(flags, default=str))
     same = all(name in asked and asked[name] == value for name, value in known.items())
