@@ -408,7 +408,7 @@ MUTANTS = (
         'known.get("times_resumed", 0) + 1',
         "1",
         "interruptions would not be counted",
-        PROPERTIES[:-5] + "test_a_script_skips_resumes_and_refuses_as_the_model_says",
+        "test_runs.py::test_an_interrupted_run_goes_on_and_counts_it",
     ),
     Mutant(
         "eap/selection.py",

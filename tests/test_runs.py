@@ -146,9 +146,11 @@ def test_an_interrupted_run_goes_on_and_counts_it(tmp_path):
     disk.write_json(tmp_path / "out.json", 1)
     again = make_run(tmp_path, source)
     assert not again.up_to_date and again.resumed == 1
-    again.finish()
+    third = make_run(tmp_path, source)
+    assert third.resumed == 2
+    third.finish()
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["times_resumed"] == 1 and record["complete"] and record["duration_seconds"] >= 0
+    assert record["times_resumed"] == 2 and record["complete"] and record["duration_seconds"] >= 0
 
 
 def test_a_file_made_by_somebody_else_is_not_overwritten(tmp_path):

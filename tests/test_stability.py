@@ -246,6 +246,7 @@ def extraction(pairs, tiny_model_dir, monkeypatch):
     circuit.
     """
     monkeypatch.setattr(until_stable, "BLOCK", 2)
+    monkeypatch.setattr(until_stable, "QUICK_RESAMPLES", 20)
     monkeypatch.setattr(
         until_stable, "MIN_EXAMPLES", 2
     )  # or six pairs would be too few for any word
@@ -279,10 +280,12 @@ def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extract
     told = easy.metadata["until_stable"]
     assert told["reached"] and told["pairs"] == 2 and told["pairs_there"] == 6
     assert told["looks"][-1]["jaccard"] == easy.metadata["bootstrap"]["noise_floor"]["mean"] > 0.1
+    assert told["looks"][-1]["resamples"] == 50  # the quick look was near enough for a full one
     hard = extraction(tmp_path / "hard", "--until_stable 0.999 --spans")
     assert not hard.metadata["until_stable"]["reached"]
     assert "6 pairs ended before" in hard.metadata["stability"]["sentences"][0]
-    assert [row["examples"] for row in hard.metadata["until_stable"]["looks"]] == [2, 4, 6]
+    looks = [(row["examples"], row["resamples"]) for row in hard.metadata["until_stable"]["looks"]]
+    assert looks == [(2, 20), (4, 20), (6, 20)]  # a quick look told that the goal was far
     plain = extraction(tmp_path / "plain", "--spans")
     scores = [
         load_example_scores(tmp_path / name / "C.examples.safetensors")
