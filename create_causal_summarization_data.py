@@ -64,7 +64,7 @@ def main(argv=None):
     """Build the pairs and say what became of every row."""
     args = parse(argv)
     corpus.resolve(args.dataset)
-    columns = corpus.Columns(args.article_column, args.summary_column)
+    columns = corpus.Columns.of(vars(args))
     model = args.model_path  # a folder with a tokenizer and no weights will do
     if not opening.holds_tokenizer(model):
         model = hub.model_source(model, weights=False)

@@ -110,7 +110,7 @@ def main(argv=None):
         "finetuned": hub.model_source(args.finetuned_model_path, FINETUNED_FLAG),
     }
     corpus.resolve(args.dataset)
-    columns = corpus.Columns(args.article_column, args.summary_column)
+    columns = corpus.Columns.of(vars(args))
     files = written.Files(
         Path(args.output_dir), opening.is_encoder_decoder(args.base_model_path, BASE_FLAG)
     )

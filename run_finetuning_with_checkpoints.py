@@ -143,7 +143,7 @@ def main(argv=None):
     args.device = devices.only_this_gpu(args.device)
     model = hub.model_source(args.model_path)
     corpus.resolve(args.dataset)
-    columns = corpus.Columns(args.article_column, args.summary_column)
+    columns = corpus.Columns.of(vars(args))
     folder = Path(args.output_dir)
     kept = checkpoints.complete_checkpoints(folder)  # of this very run, or Run refuses
     outputs = [folder / name for name in OUTPUTS]

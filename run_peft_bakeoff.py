@@ -197,7 +197,7 @@ def main(argv=None):
     corpus.resolve(args.dataset)
     placement = arms.Placement.of(vars(args))
     chosen, left_out = arms.with_files(placement, ARMS)
-    columns = corpus.Columns(args.article_column, args.summary_column)
+    columns = corpus.Columns.of(vars(args))
     inputs |= corpus.inputs(args.dataset, columns)
     for name, path in (("observed", args.layers_observed), ("circuit", args.layers_circuit)):
         if Path(path).is_file():

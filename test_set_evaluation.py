@@ -89,7 +89,7 @@ def main(argv=None):
         for label, path in zip(labels, args.model_paths, strict=True)
     }
     corpus.resolve(args.dataset)
-    columns = corpus.Columns(args.article_column, args.summary_column)
+    columns = corpus.Columns.of(vars(args))
     folder = Path(args.output_dir)
     texts = {label: folder / f"generated.{label}.jsonl" for label in labels}
     outputs = [folder / "rouge.json", folder / "rouge.png", *texts.values()]

@@ -26,21 +26,21 @@ PICTURES = ROOT / "docs" / "gallery"
 FIGURES_HEAD = """# The figures
 
 Every plot of a study, what it shows and what to look for. Each is a PNG of 200 dots an inch;
-`--figure_format pdf` or `svg` writes that beside it, and `--figure_width 3.4` makes it fit a paper's
-column when it is printed. All use one colour-blind palette, whose colours mean the same everywhere.
-The words stand in the JSON beside each figure too, as `captions`. Every formula, with its source:
-[method notes](methods.md).
+`--figure_format pdf` or `svg` writes that beside it, and `--figure_width 3.4` makes it fit a
+paper's column when it is printed. All use one colour-blind palette, whose colours mean the same
+everywhere. The words stand in the JSON beside each figure too, as `captions`. Every formula, with
+its source: [method notes](methods.md).
 """
 GALLERY_HEAD = """# Gallery
 
-Every figure of a study, as `make demo` draws it, and how to read it. Made by `python docs/make_docs.py
---gallery outputs/demo` from the table in [the figures](figures.md).
+Every figure of a study, as `make demo` draws it, and how to read it. Made by
+`python docs/make_docs.py --gallery outputs/demo` from the table in [the figures](figures.md).
 """
 MESSAGES_HEAD = """# Troubleshooting
 
-Every line with which a script ends when its input cannot be used (exit code 2), and what helps. `…` stands
-for a name or a number of yours. A traceback instead of one line is a fault of this software: please report
-it. This list is made from the code by `python docs/make_docs.py`.
+Every line with which a script ends when its input cannot be used (exit code 2), and what helps. `…`
+stands for a name or a number of yours. A traceback instead of one line is a fault of this software:
+please report it. This list is made from the code by `python docs/make_docs.py`.
 """
 
 

@@ -27,6 +27,11 @@ class Columns:
     article: str = ""
     summary: str = ""
 
+    @classmethod
+    def of(cls, flags: dict) -> "Columns":
+        """The names among a script's flags."""
+        return cls(flags["article_column"], flags["summary_column"])
+
     def found_in(self, names: Iterable[str], where: str) -> dict[str, str | None]:
         """{"id", "article", "highlights": what `names` call them}; an id may be None.
 

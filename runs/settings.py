@@ -5,6 +5,7 @@ from typing import Self
 
 from runs.console import Console
 from runs.devices import Device
+from runs.rows import Columns
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,16 @@ class FromFlags:
         made = {"console": Console.of(flags), "device": Device.of(flags)} | others
         names = {field.name for field in fields(cls)} - made.keys()
         return cls(**made, **{name: flags[name] for name in names})
+
+
+@dataclass(frozen=True)
+class ReadsArticles(FromFlags):
+    """The settings of a stage that reads a data set."""
+
+    article_column: str  # "": a usual name
+    summary_column: str
+
+    @property
+    def columns(self) -> Columns:
+        """What the data set calls article and summary."""
+        return Columns(self.article_column, self.summary_column)

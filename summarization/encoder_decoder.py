@@ -51,10 +51,10 @@ class Text(NamedTuple):
 
 
 def frame(model, tokenizer, name: str, max_length: int = 0) -> Frame:
-    """The `Frame` of the model `name`; its encoder reads `max_length` tokens at most, 0: all it can.
+    """The `Frame` of the model `name`.
 
-    Raises InputError where the decoder's first token is not told, and for more tokens than the
-    encoder has positions.
+    Its encoder reads `max_length` tokens at most, 0: all it can. Raises InputError where the
+    decoder's first token is not told, and for more tokens than the encoder has positions.
     """
     config, positions = model.config, getattr(model.config, "max_position_embeddings", None)
     if positions and max_length > positions:

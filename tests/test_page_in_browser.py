@@ -2,7 +2,8 @@
 
     SCREENSHOT=docs/explorer.png .venv/bin/python -m pytest tests/test_page_in_browser.py
 
-also takes the picture of the README, of the report that REPORT names (default: outputs/demo/report.html).
+also takes the picture of the README, of the report that REPORT names (default:
+outputs/demo/report.html).
 """
 
 import contextlib
@@ -357,7 +358,7 @@ def test_text_of_data_sets_changes_nothing(browser, folder):
 
 
 def reads(words: str) -> str:
-    """The condition that the example's text holds these words: it is drawn when weights are unpacked."""
+    """The condition that the example's text, drawn when weights are unpacked, holds these words."""
     return (
         "() => { const text = document.querySelector('.example-text');"
         f" return text !== null && text.innerText.includes('{words}'); }}"
@@ -403,7 +404,8 @@ def test_nothing_is_wider_than_the_screen(browser, folder, scheme, width):
     with opened(browser, folder / "report.html", width=width, scheme=scheme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         paper, words = page.evaluate(
-            "() => { const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]; }"
+            "() => { const style = getComputedStyle(document.body);"
+            " return [style.backgroundColor, style.color]; }"
         )
         light = [sum(map(int, colour[4:-1].split(","))) for colour in (paper, words)]
         assert (light[0] > light[1]) == (scheme == "light")
@@ -436,8 +438,9 @@ STEPS = """() => {
 
 
 def milliseconds_a_step(browser, page) -> float:
-    """The processor's time that a step of the slider takes of the page's thread: what other programs
-    take is not in it.
+    """The processor's time that a step of the slider takes of the page's thread.
+
+    What other programs take is not in it.
     """
     page.evaluate(STEPS)
     seconds = seconds_of_pages_in_firefox
@@ -484,8 +487,9 @@ def test_a_step_of_the_slider_takes_under_100_ms_with_2000_edges(browser, tmp_pa
 
 @pytest.mark.slow
 def test_the_graph_of_a_large_model_can_be_explored(browser, tmp_path):
-    """Three circuits of Qwen2.5-0.5B's graph, of 179,749 edges: the strongest are in the page, which
-    says so; each act takes under a second, as the clock has it.
+    """Three circuits of Qwen2.5-0.5B's graph, of 179,749 edges.
+
+    The strongest are in the page, which says so; each act takes under a second by the clock.
     """
     graph = Graph(24, 14, 896)
     write_steps(tmp_path, graph, 9000)

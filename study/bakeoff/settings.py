@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runs.settings import FromFlags
+from runs.settings import ReadsArticles
 
 # Settings that stand in each arm's configuration, in this order.
 RECORDED = (
@@ -24,14 +24,12 @@ RECORDED = (
 
 
 @dataclass(frozen=True)
-class Settings(FromFlags):
+class Settings(ReadsArticles):
     """What every arm is trained and judged with: flags of run_peft_bakeoff.py, by their names."""
 
     model_path: str
     output_dir: str
     dataset: str
-    article_column: str  # "": a usual name
-    summary_column: str
     subset_train_size: int
     validation_size: int  # of a sweep
     max_examples: int | None  # test articles; None: all
@@ -64,13 +62,6 @@ class Settings(FromFlags):
         from summarization import training
 
         return training.Precision(self.device, self.bf16, self.tf32)
-
-    @property
-    def columns(self):
-        """The names of the data set's columns, a corpus.Columns."""
-        from summarization import corpus
-
-        return corpus.Columns(self.article_column, self.summary_column)
 
     @property
     def rows_at_a_time(self) -> int:

@@ -57,7 +57,7 @@ def similarity_figure(summary: dict):
         "residual stream after layer (before any norm); right of the dotted line: after the final "
         "norm"
     )
-    axes[0].set_title(_title("Hidden states", summary), fontsize=9)
+    axes[0].set_title(_title("Hidden states", summary, part="stack"), fontsize=9)
     return figure
 
 
@@ -72,11 +72,12 @@ def _depth_line(axis, table, name, marker, colour):
     )
 
 
-def _title(what: str, summary: dict) -> str:
-    part = f" ({summary['part']})" if "part" in summary else ""
+def _title(what: str, summary: dict, *, part: str = "part") -> str:
+    """Of a figure; `part` is the key of an encoder-decoder's part, if it is of one."""
+    of_part = f" ({summary[part]})" if part in summary else ""
     models = f"{summary['base']} and {summary['finetuned']}"
     level = f"{100 * summary['level']:.0f} %"
-    return f"{what}{part}: {models}, n = {summary['texts']} texts, {level} intervals"
+    return f"{what}{of_part}: {models}, n = {summary['texts']} texts, {level} intervals"
 
 
 def attention_figure(summary: dict):

@@ -16,25 +16,25 @@ NOTE = (
 
 def summarise(parts: dict[str, Measures], seed: int) -> dict:
     """{"texts", "parts": {part: as differential.json of a decoder}, "sentences"}."""
-    found = {name: results.summarise(measured, seed) for name, measured in parts.items()}
+    summaries = {name: results.summarise(measured, seed) for name, measured in parts.items()}
     sentences = [
         f"{PARTS[name].capitalize()}: {sentence}"
-        for name, summary in found.items()
+        for name, summary in summaries.items()
         for sentence in summary["sentences"]
     ]
-    n_texts = next(iter(found.values()))["texts"]
-    return {"texts": n_texts, "parts": found, "sentences": [*sentences, NOTE]}
+    n_texts = next(iter(summaries.values()))["texts"]
+    return {"texts": n_texts, "parts": summaries, "sentences": [*sentences, NOTE]}
 
 
 def lines(summary: dict) -> list[str]:
     """The tables and sentences of each part."""
-    said = []
+    text = []
     for name, part in summary["parts"].items():
-        said += [PARTS[name].capitalize(), *results.lines(part), ""]
-    return [*said, NOTE]
+        text += [PARTS[name].capitalize(), *results.lines(part), ""]
+    return [*text, NOTE]
 
 
 def drawn(summary: dict, part: str) -> dict:
     """What the figures of a part are drawn from: its own summary, and of which models it is."""
     about = {name: summary[name] for name in ("base", "finetuned")}
-    return summary["parts"][part] | about | {"part": PARTS[part]}
+    return summary["parts"][part] | about | {"part": PARTS[part], "stack": part}

@@ -123,7 +123,7 @@ SMOLLM2_LOCAL = Preset(
     judged=10,
     extract="--method secant --fraction .05",
     beside="--fraction .05 --max_examples 16",
-    faithful="--fractions .05,.1,.2,.4,.6 --random_fractions .05,.4 --cross_fractions .05,.4 "
+    faithful="--fractions .05,.1,.2,.4,.6 --random_fractions .05 --cross_fractions .05 "
     "--metrics kl",
     robust="--variants mask,control,EAP-IG-inputs --max_examples 8",
     texts=16,

@@ -2,18 +2,15 @@
 
 from dataclasses import dataclass
 
-from runs.settings import FromFlags
-from summarization.corpus import Columns
+from runs.settings import ReadsArticles
 from summarization.generation import Options
 
 
 @dataclass(frozen=True)
-class Settings(FromFlags):
+class Settings(ReadsArticles):
     """The settings of an evaluation: flags of test_set_evaluation.py, by their names."""
 
     dataset: str
-    article_column: str  # "": a usual one
-    summary_column: str
     split: str
     num_beams: int
     min_new_tokens: int
@@ -25,11 +22,6 @@ class Settings(FromFlags):
     max_examples: int | None  # None: all of the split
     batch_size: int | None  # None: planned
     seed: int
-
-    @property
-    def columns(self) -> Columns:
-        """What the data set calls article and summary."""
-        return Columns(self.article_column, self.summary_column)
 
     def options(self, max_length: int) -> Options:
         """How a model writes in `max_length` tokens of prompt and summary."""

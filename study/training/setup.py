@@ -5,20 +5,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from runs import checkpoints, devices, forecast, opening
-from runs.settings import FromFlags
+from runs.settings import ReadsArticles
 from study.differential import latents
 from summarization import corpus, examples, prompt, training
 
 
 @dataclass(frozen=True)
-class Settings(FromFlags):
+class Settings(ReadsArticles):
     """What is trained on what, and when it is kept: flags of the script, by their names."""
 
     options: dict  # `TrainingArguments` of their names
     model_path: str
     dataset: str
-    article_column: str  # "": a usual name
-    summary_column: str
     output_dir: str
     seed: int
     subset_train_size: int
@@ -47,11 +45,6 @@ class Settings(FromFlags):
     def precision(self) -> training.Precision:
         """What training multiplies in."""
         return training.Precision(self.device, self.bf16, self.tf32)
-
-    @property
-    def columns(self) -> corpus.Columns:
-        """The names of the data set's columns."""
-        return corpus.Columns(self.article_column, self.summary_column)
 
 
 class Opened(NamedTuple):
