@@ -60,7 +60,7 @@ def write_circuit(path, seed: int, n: int = 60) -> Circuit:
 def write_evolution(path, first: str, last: str, edges: list[str]) -> None:
     """The parts of evolution.json that the explorer reads."""
     row = {"kind": "strengthened", "before": 0.1, "after": 0.2, "change": 0.1, "q": 0.0123}
-    content = {
+    evolution = {
         "format": 1,
         "checkpoints": [{"name": first, "step": 2}, {"name": last, "step": 10}],
         "graph": {"n_layers": GRAPH.n_layers, "n_heads": GRAPH.n_heads},
@@ -70,7 +70,7 @@ def write_evolution(path, first: str, last: str, edges: list[str]) -> None:
             "edges": [{"edge": edge, **row} for edge in edges],
         },
     }
-    disk.write_json(path, content)
+    disk.write_json(path, evolution)
 
 
 def write_outputs(folder) -> dict[str, Circuit]:
@@ -93,8 +93,8 @@ def write_outputs(folder) -> dict[str, Circuit]:
         "circuits/C_step2.run.json": record("extract_summarization_circuit.py", 61.0),
         "m/checkpoint-5/rouge.json": {"systems": {"concealed": {"rouge1": 1}}},
     }
-    for name, content in files.items():
-        disk.write_json(folder / name, content)
+    for name, data in files.items():
+        disk.write_json(folder / name, data)
     for name in ("test/rouge.png", "circuits/C_step2.edges.png", "other.png"):
         (folder / name).write_bytes(PIXEL)
     return circuits

@@ -146,14 +146,14 @@ def opened(browser, path, address="", *, width=1300, height=900, scheme="light")
     """A page of the report; afterwards: no error on its console, no request but for the file."""
     context = browser.context(width, height, scheme)
     page, problems, requests = context.new_page(), [], []
-    page.on("console", lambda said: problems.append(said.text))
+    page.on("console", lambda message: problems.append(message.text))
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(f"file://{path}{address}")
     page.wait_for_selector("#explorer[data-ready=yes]")
     yield page
     # these tests read the canvas back, which the browser remarks on
-    assert [said for said in problems if "willReadFrequently" not in said] == []
+    assert [message for message in problems if "willReadFrequently" not in message] == []
     assert [url for url in requests if not url.startswith(("file://", "data:", "blob:"))] == []
     context.close()
 
@@ -170,7 +170,7 @@ def until(page, condition: str) -> None:
 def shown(page) -> list[str]:
     """Names of the edges that are drawn."""
     return page.evaluate(
-        "() => { const s = report.explorer.state();"
+        "() => { const s = report.explorer.state;"
         " return s.passing.edges.map((e) => s.graph.edgeName(e)); }"
     )
 
@@ -253,8 +253,8 @@ def test_filters(browser, folder):
 def test_a_click_shows_a_nodes_edges_with_scores_and_intervals(browser, folder):
     with opened(browser, folder / "report.html") as page:
         x, y = page.evaluate(
-            "() => { const n = report.explorer.state().graph.numbers.get('m1');"
-            " const b = report.explorer.place().boxes[n]; return [b.x, b.y]; }"
+            "() => { const n = report.explorer.state.graph.numbers.get('m1');"
+            " const b = report.explorer.place.boxes[n]; return [b.x, b.y]; }"
         )
         page.locator("#canvas").click(position={"x": x, "y": y})
         assert page.locator("#panel h3").inner_text() == "m1"
@@ -273,6 +273,22 @@ def test_a_click_shows_a_nodes_edges_with_scores_and_intervals(browser, folder):
         assert page.locator("#panel .trajectory circle").count() == 3
         page.keyboard.press("Escape")
         assert page.locator("#panel h3").inner_text() == "C_step10"
+        page.locator("#canvas").click(position={"x": x, "y": y})
+        page.locator("#panel button.close").click()
+        assert page.locator("#panel h3").inner_text() == "C_step10"
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+def test_the_drawing_keeps_its_height_on_the_full_screen(browser, folder, width):
+    """At most that of the screen, and the same however often it is drawn."""
+    height = "() => document.getElementById('canvas').clientHeight"
+    with opened(browser, folder / "report.html", width=width) as page:
+        page.keyboard.press("f")
+        page.wait_for_timeout(300)
+        before = page.evaluate(height)
+        for _ in range(3):
+            page.evaluate("() => report.explorer.paint()")
+        assert 160 < page.evaluate(height) == before <= 900
 
 
 def test_search_and_the_keyboard_move_among_nodes(browser, folder):
@@ -293,14 +309,14 @@ def test_search_and_the_keyboard_move_among_nodes(browser, folder):
 def test_two_circuits_beside_each_other(browser, folder):
     with opened(browser, folder / "report.html") as page:
         page.locator("#other").select_option("C_before")
-        here, there = kept(folder, "C_step10"), kept(folder, "C_before")
+        first, second = kept(folder, "C_step10"), kept(folder, "C_before")
         page.locator("#edges").fill("100")
-        assert set(shown(page)) == here | there
+        assert set(shown(page)) == first | second
         panel = page.locator("#panel").inner_text()
-        assert f"{len(here & there) / len(here | there):.2f}" in panel
+        assert f"{len(first & second) / len(first | second):.2f}" in panel
         page.locator("#parts .part-here").click()
         page.locator("#parts .part-both").click()
-        assert set(shown(page)) == there - here
+        assert set(shown(page)) == second - first
         page.locator("#other").select_option("C_step2")
         assert "false-discovery rate 5 %" in page.locator("#panel").inner_text()
 
@@ -319,7 +335,7 @@ def test_a_view_is_shared_by_its_address(browser, folder):
         page.wait_for_selector("#explorer[data-ready=yes]")
         assert page.locator("#panel h3").inner_text() == "m0"
         page.evaluate("location.hash = '#circuit=C_before'")
-        until(page, "() => report.explorer.state().circuit.name === 'C_before'")
+        until(page, "() => report.explorer.state.circuit.name === 'C_before'")
 
 
 def test_an_address_of_another_report_does_no_harm(browser, folder):
@@ -495,11 +511,11 @@ def test_the_graph_of_a_large_model_can_be_explored(browser, tmp_path):
     write_steps(tmp_path, graph, 9000)
     assert (tmp_path / "report.html").stat().st_size < 8e6
     with opened(browser, tmp_path / "report.html", "#edges=2000") as page:
-        said = page.locator("#explorer-foot").inner_text()
+        footnote = page.locator("#explorer-foot").inner_text()
         milliseconds = milliseconds_a_step(browser, page)
-        print(f"{browser.name}: {milliseconds:.0f} ms a step; {said}")
+        print(f"{browser.name}: {milliseconds:.0f} ms a step; {footnote}")
         assert milliseconds < 100
-        assert f"of the graph's {graph.n_edges:,} edges are in this page" in said
+        assert f"of the graph's {graph.n_edges:,} edges are in this page" in footnote
         acts = {
             "all edges": "() => report.explorer.choose({all: '1', edges: 2000})",
             "a filter": "() => report.explorer.choose({slots: 'qk', reach: 3})",

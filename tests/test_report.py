@@ -380,8 +380,8 @@ def test_long_tables_say_what_they_leave_out():
 
 
 def test_nothing_to_show_is_no_table():
-    for content in (None, [], {}, {"a": {"b": {"c": 1}}}):
-        assert tables.table("none", content) is None
+    for data in (None, [], {}, {"a": {"b": {"c": 1}}}):
+        assert tables.table("none", data) is None
 
 
 def robustness_of(p: float, examples: int) -> dict:
@@ -446,16 +446,18 @@ def test_it_says_in_15_lines_what_is_on_the_page_and_what_is_missing(outputs, ca
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= MOST_LINES and max(map(len, lines)) <= WIDTH
     title = " ".join(line.strip() for line in lines[:2])
-    assert f"{outputs} on one page of 0.1 MB: 5 stages, 4 circuits, 1 figure" in title
+    size = f"{(outputs / 'report.html').stat().st_size / 1e6:.1f} MB"
+    assert f"{outputs} on one page of {size}: 5 stages, 4 circuits, 1 figure" in title
     row = "Does the model learn to summarize?   0.35 [0.32, 0.41]   at step 0 6.8"
     assert row in lines
     assert any(line.startswith("caution: not there yet: Data, ") for line in lines)
     assert "report.html" in lines[-1] and lines[-1].endswith("more: --verbose")
     make_report.main(["--output_dir", str(outputs), "--overwrite", "--verbose"])
-    said = capsys.readouterr().out
-    assert "Quality of the summaries: 1 table; rouge.png" in said
+    printed = capsys.readouterr().out
+    assert "Quality of the summaries: 1 table; rouge.png" in printed
     assert (
-        "validation NLL at step 9: 0.35 [0.32, 0.41] nats per token, lower (at step 0: 6.8" in said
+        "validation NLL at step 9: 0.35 [0.32, 0.41] nats per token, lower (at step 0: 6.8"
+        in printed
     )
 
 

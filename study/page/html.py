@@ -9,16 +9,40 @@ from study.page.gathering import Page
 
 FOLDER = Path(__file__).parent
 STYLE = "style.css"
-# in this order: later ones use what earlier ones define
+# of the folder `scripts`, in this order: later ones use what earlier ones define
 SCRIPTS = (
+    "elements.js",
+    "actions.js",
+    "numbers.js",
     "view_state.js",
     "sortable_tables.js",
-    "packed_columns.js",
-    "circuit_data.js",
+    "unpacking.js",
+    "graph.js",
+    "edge_ranking.js",
+    "edge_filter.js",
+    "choices.js",
+    "edge_slider.js",
+    "circuit_layout.js",
+    "circuit_hits.js",
     "circuit_drawing.js",
+    "scene.js",
+    "circuit_legend.js",
+    "panel_head.js",
+    "circuit_facts.js",
+    "edge_table.js",
+    "score_trajectory.js",
+    "node_panel.js",
+    "edge_panel.js",
     "circuit_panel.js",
     "circuit_controls.js",
+    "control_events.js",
+    "explorer_pointer.js",
+    "explorer_keys.js",
+    "checkpoint_player.js",
+    "edge_fade.js",
     "circuit_explorer.js",
+    "example_text.js",
+    "example_summary.js",
     "example_view.js",
     "start.js",
 )
@@ -40,9 +64,14 @@ def render(page: Page) -> str:
         "whisker": whisker,
         "shown_rows": tables.SHOWN_ROWS,
         "style": (FOLDER / STYLE).read_text(encoding="utf-8"),
-        "scripts": {name: (FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS},
+        "scripts": {name: script(name) for name in SCRIPTS},
     }
     return environment.get_template("page.html.jinja").render(page=page)
+
+
+def script(name: str) -> str:
+    """One of the page's scripts."""
+    return (FOLDER / "scripts" / name).read_text(encoding="utf-8")
 
 
 def script_json(content) -> str:
