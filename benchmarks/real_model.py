@@ -198,7 +198,7 @@ def overlaps(args, graph, *, scores: dict) -> list[dict]:
 
     entries, generator = [], torch.Generator().manual_seed(args.seed)
     for name, rows in scores.items():
-        for size in (0.01, 0.02, *args.sizes):
+        for size in sorted({0.01, 0.02, *args.sizes}):
             n, half, indices = round(size * graph.n_edges), len(rows) // 2, []
             for _ in range(SPLITS):
                 order = torch.randperm(len(rows), generator=generator)
@@ -234,9 +234,9 @@ def copying(args, adapter, *, pairs):
         places = places + pair.target_start - 1
         other = (same.sum(0) - same) / max(1, len(same) - 1)
         with torch.no_grad():
-            read = states(adapter, ids[None])
+            read = states(adapter, ids[None].to(adapter.model.device))
             rows = [
-                adapter.attention_weights(layer, read[layer])[0][:, places, first:last]
+                adapter.attention_weights(layer, read[layer])[0].cpu()[:, places, first:last]
                 for layer in range(graph.n_layers)
             ]
         weights = torch.stack(rows)
@@ -258,6 +258,11 @@ def strongest_and_others(args, graph, *, looks) -> tuple[list[int], list[int]]:
             for head in range(graph.n_heads)
             if (layer, head) not in chosen and (layer, head) not in others
         ]
+        if not free:
+            raise InputError(
+                f"--heads {args.heads}: expected so few that layer {layer} has as many other heads "
+                "as it has that copy; give fewer"
+            )
         pick = int(torch.randint(len(free), (), generator=generator))
         others.append((layer, free[pick]))
     return sources_of(graph, chosen), sources_of(graph, others)
@@ -361,11 +366,12 @@ def draw(results: dict):
     axes[1].set(title="Circuits of two halves of the pairs (dotted: chance)")
     axes[1].legend(frameon=False, fontsize=8)
     for axis in axes:
-        axis.set_xticks([1, 2, 5, 10, 20, 40, 60], ["1", "2", "5", "10", "20", "40", "60"])
+        axis.set_xticks(TICKS, TICKS)
         axis.minorticks_off()
     return figure
 
 
+TICKS = [1, 2, 5, 10, 20, 40, 80]  # % of the edges
 MEANS = {"mean": "|mean score|", "example": "mean |score|"}
 
 

@@ -95,3 +95,13 @@ def test_a_head_copies_as_much_as_it_looks_at_the_words_that_follow(study, chat_
         ]
         expected = (sum(at_own) - sum(at_others)) / len(steps)
         assert found[layer, head].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_more_copying_heads_than_a_layer_can_match_are_refused(study, chat_model_dir, capsys):
+    from eap import InputError
+
+    script = importlib.import_module("real_model")
+    words = ["--circuits", study / "C_secant.json", "--model_path", chat_model_dir, "--quiet"]
+    words += ["--pairs", study / "pairs_eval.jsonl", "--output_dir", study / "out2"]
+    with pytest.raises(InputError, match="--heads 8: expected so few"):
+        script.main([str(word) for word in [*words, "--heads", 8, "--max_examples", 2]])
