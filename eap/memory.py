@@ -98,12 +98,21 @@ def halving(batches: Iterable, compute: Callable, *, notify: Callable[[str], Non
             if len(part.rows) == 1:
                 tokens = part.clean_ids.shape[1]
                 raise InputError(
-                    f"expected memory for one example of {tokens} tokens, ran out; use shorter "
-                    "pairs or a device with more memory"
+                    f"expected memory for one example of {tokens} tokens, ran out{_left()}; use "
+                    "shorter pairs or a device with more memory"
                 )
             most = len(part.rows) // 2
             notify(f"out of memory with {len(part.rows)} examples at a time; going on with {most}")
             waiting = [part, *waiting]
+
+
+def _left() -> str:
+    """Words on what is free on the GPU, where there is one: other processes may hold the rest."""
+    if not torch.cuda.is_available():
+        return ""
+    free, total = torch.cuda.mem_get_info()
+    size = f"{free / 1e9:.1f} of its {total / 1e9:.1f} GB"
+    return f" (the GPU has {size} free: other processes may hold some)"
 
 
 def _unless_out_of_memory(compute: Callable, batch):

@@ -45,6 +45,14 @@ def test_one_example_that_does_not_fit_is_said():
         list(memory.halving([collate([0, 1], PAIRS[:2])], fits(0, MemoryError()), notify=str))
 
 
+def test_a_full_gpu_is_said_to_be_shared(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2 * 10**9, 85 * 10**9))
+    with pytest.raises(InputError, match="2.0 of its 85.0 GB free: other processes"):
+        list(memory.halving([collate([0], PAIRS[:1])], fits(0, MemoryError()), notify=str))
+
+
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="shape"):
         list(
