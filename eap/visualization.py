@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from eap import InputError
 from eap.graph import Graph
 from eap.style import COLOURS, SEQUENTIAL, drawable, subplots
 
@@ -170,15 +171,29 @@ def pen_width(score: float, largest: float) -> str:
     return f"{0.6 + 3.4 * math.sqrt(abs(score / largest)):.2f}"
 
 
+def graphviz():
+    """The module that draws circuits. Raises InputError where it does not load.
+
+    It is the package pygraphviz, whose wheel expects a library of the system, GObject.
+    """
+    try:
+        import pygraphviz
+    except ImportError as error:
+        raise InputError(
+            f"expected the package pygraphviz, which draws circuits, to load, got: {error}; "
+            "install it, or the system's library that it names (libgobject-2.0.so.0 is in "
+            "libglib2.0-0 on Debian and Ubuntu)"
+        ) from None
+    return pygraphviz
+
+
 def draw_edges(graph: Graph, looks: dict[int, dict], *, path, title: str) -> None:
     """Write a drawing (.png, .svg or .pdf) of some edges, input below, logits on top.
 
     `looks` maps an edge number to Graphviz attributes; a `mark` in it is written at the edge. The
     rows are the model's layers, named on the left. `title` is a label of `legend`.
     """
-    import pygraphviz
-
-    drawing = pygraphviz.AGraph(
+    drawing = graphviz().AGraph(
         directed=True,
         strict=False,
         rankdir="BT",

@@ -367,6 +367,17 @@ def one_edge(path) -> None:
     draw_edges(Graph(1, 1, 4), {0: {"mark": "x"}}, path=path, title=legend("title"))
 
 
+def test_a_circuit_that_could_not_be_drawn_is_refused_before_any_work(tmp_path, monkeypatch):
+    """pygraphviz loads a library of the system, which a bare container lacks."""
+    from study.extraction import making
+
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    with pytest.raises(InputError, match="expected the package pygraphviz.*libglib2.0-0"):
+        one_edge(tmp_path / "edges.png")
+    with pytest.raises(InputError, match="expected the package pygraphviz"):
+        making.make(None, None, pairs=[], known_by="")
+
+
 @pytest.mark.parametrize("kind", ["svg", "pdf"])
 @pytest.mark.parametrize("drawing", ["matplotlib", "Graphviz"])
 def test_figures_are_written_in_a_further_format_at_the_width_asked_for(

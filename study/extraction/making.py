@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from eap import visualization
 from eap.circuit import Circuit
 from eap.examples import Examples
 from runs import console, disk, opening, records, weights
@@ -21,8 +22,10 @@ class Made(NamedTuple):
 def make(job: Job, adapter, pairs: list, known_by: str) -> Made | None:
     """The circuit of a job; writes its scores per example. None where another process does.
 
-    `known_by` is the digest of the run, by which its finished blocks are known.
+    `known_by` is the digest of the run, by which its finished blocks are known. Raises InputError
+    before any work where the circuit could not be drawn.
     """
+    visualization.graphviz()
     settings = job.settings
     if job.as_many_as:
         ids = disk.read_json(job.as_many_as)["metadata"]["example_ids"]
