@@ -43,6 +43,7 @@ _END = re.compile(
 _WORD_BEFORE = re.compile(r"[\w.]+$")
 _INITIAL = re.compile(r"(^|\.)[A-ZА-ЯЁΑ-Ω]$")  # also Cyrillic and Greek
 _WORD = re.compile(r"[^\W\d_]+")
+SEPARATOR = "|||||"  # between the documents of one row, as Multi-News has it
 
 
 # ---------------------------------------------------------------- sentences
@@ -56,8 +57,16 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     quotes before white space, unless the next letter is small or the full stop belongs to an
     abbreviation or an initial. A full stop standing alone between spaces, as in the Daily Mail,
     always ends one; so do 。！？ without a space, and a space between Thai or Lao letters, which
-    have no such mark.
+    have no such mark. SEPARATOR belongs to no sentence.
     """
+    spans, start = [], 0
+    for document in text.split(SEPARATOR):
+        spans += [(start + begin, start + end) for begin, end in _spans_of_document(document)]
+        start += len(document) + len(SEPARATOR)
+    return spans
+
+
+def _spans_of_document(text: str) -> list[tuple[int, int]]:
     spans, start = [], 0
     for match in _END.finditer(text):
         if match.end() > start and _ends_sentence(text, match):

@@ -13,6 +13,7 @@ from study.pairs import figures as pair_figures
 from summarization import corruption, newsroom, prompt, rouge
 
 SUMMARY_END = [7, 8, 9]
+KEYS = ("clean_ids", "corrupted_ids", "control_ids")
 
 
 def example(name, lengths, salient):
@@ -98,6 +99,26 @@ def test_guard_15_pairs_align_token_for_token(prepared, kind):
         assert differing(row, "control_ids") <= covered(row["control_masked"])
         assert row["masked"] == [made.sentences[i] for i in made.salient]
         assert max(covered(row["masked"])) < row["summary_start"]
+
+
+def test_separators_of_documents_stay_where_they_are(tiny_tokenizer, articles):
+    """Two articles to a row, as in Multi-News: none is replaced, and none is put in elsewhere."""
+    mark = f" {rouge.SEPARATOR} "
+    rows = [
+        {**one, "article": one["article"] + mark + other["article"]}
+        for one, other in zip(articles[::2], articles[1::2], strict=True)
+    ]
+    prepared = corruption.prepare_all(tiny_tokenizer, rows, 1000)[0]
+    fill = corruption.swap_filler(prepared, [3])
+    for number, made in enumerate(prepared):
+        row = corruption.pair(made, number, fill, seed=0)
+        texts = [tiny_tokenizer.decode(row[key][: row["summary_start"]]) for key in KEYS]
+        assert [text.count(rouge.SEPARATOR) for text in texts] == [1, 1, 1]
+        places = [
+            [number for number, token in enumerate(row[key]) if "|" in tiny_tokenizer.decode(token)]
+            for key in KEYS
+        ]
+        assert places[0] == places[1] == places[2] != []
 
 
 def test_guard_16_the_control_is_as_large_and_touches_no_salient_sentence(prepared):

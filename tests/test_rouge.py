@@ -20,6 +20,7 @@ SENTENCES = [
         ["He waited until 3 p.m. then left...", "Really?!", "Yes"],
     ),
     ("  \n ", []),
+    ("It rained ||||| It snowed. It cleared. |||||", ["It rained", "It snowed.", "It cleared."]),
 ]
 
 
