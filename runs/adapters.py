@@ -131,9 +131,9 @@ def merge(folder: Path, base, label: str):
 
     probe = _probe(wrapped, config)
     with torch.no_grad(), _one_line(label), _quiet():
-        trained = wrapped(probe).logits
+        trained = wrapped(**probe).logits
         merged = wrapped.merge_and_unload()
-        computed = merged(probe).logits
+        computed = merged(**probe).logits
     difference, limit = (
         float((computed - trained).abs().max()),
         TOLERANCE * float(trained.abs().max()),
@@ -261,14 +261,20 @@ def _require_all_loaded(wrapped, saved: dict, label: str) -> None:
             )
 
 
-def _probe(model, config):
-    """(1, tokens) ids from all over the vocabulary, and those that the adapter changes."""
+def _probe(model, config) -> dict:
+    """What a model is called with: ids from all over the vocabulary, and those that the adapter
+    changes. An encoder-decoder's decoder reads them too.
+    """
     import torch
 
     own = getattr(config, "trainable_token_indices", None) or []
     own = sorted(set().union(*own.values())) if isinstance(own, dict) else own
     spread = torch.linspace(0, model.config.vocab_size - 1, PROBE_TOKENS).long().tolist()
-    return torch.tensor([[*own, *spread][: model.config.max_position_embeddings]])
+    most = getattr(model.config, "max_position_embeddings", None)  # T5's are relative
+    ids = torch.tensor([[*own, *spread][:most]])
+    if model.config.is_encoder_decoder:
+        return {"input_ids": ids, "decoder_input_ids": ids}
+    return {"input_ids": ids}
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ def load_model(name: str, dtype, device, flag: str = "--model_path", *, reading:
                 "model "
                 f"beside {adapters.CONFIG}; move one of the two into a folder of its own"
             )
-        model = _merged(source, name, dtype, flag)
+        model = _merged(source, name, dtype, flag, reading=reading)
     else:
         model = _plain(source, name, dtype, flag, _loader(name, source, flag, reading=reading))
     weights.require_finite(model, name, flag)
@@ -114,13 +114,13 @@ def _plain(source: Path, name: str, dtype, flag: str, loader: tuple):
     return fuse_gelu(model)
 
 
-def _merged(source: Path, name: str, dtype, flag: str):
+def _merged(source: Path, name: str, dtype, flag: str, *, reading: bool):
     """The model that an adapter makes of its base, merged in float32 at least, in `dtype`."""
     import torch
 
     base = adapters.base_of_adapter(source / adapters.CONFIG)
     exact = dtype if dtype == torch.float64 else torch.float32
-    model = load_model(base, exact, "cpu", flag=f"{source / adapters.CONFIG}:")
+    model = load_model(base, exact, "cpu", f"{source / adapters.CONFIG}:", reading=reading)
     note = adapters.require_recorded_base(source, base)  # once it is there to be looked at
     merged = adapters.merge(source, model, f"{flag} {name}").to(dtype)
     if note:
@@ -152,9 +152,11 @@ def require_architecture(name: str, source: Path, flag: str = "--model_path") ->
 
 
 def is_encoder_decoder(name: str, flag: str = "--model_path") -> bool:
-    """Whether a model is one of ENCODER_DECODERS, by its config.json alone."""
-    config = model_folder(name, flag, weights=False) / "config.json"
-    if not config.is_file():  # an adapter's: those of encoder-decoders are refused
+    """Whether a model, or an adapter's, is one of ENCODER_DECODERS, by its config.json alone."""
+    source = model_folder(name, flag, weights=False)
+    root = adapters.root_of(name) if adapters.is_adapter(source) else source
+    config = Path(root) / "config.json"
+    if not config.is_file():
         return False
     return disk.read_json(config, "config.json of a model").get("model_type") in ENCODER_DECODERS
 

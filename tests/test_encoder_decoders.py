@@ -7,6 +7,8 @@ import encoder_decoders
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForSeq2SeqLM
 
 from eap import InputError
 from runs import opening
@@ -52,6 +54,32 @@ def read(opened, articles):
         ]
         for family, (_, _, tokenizer, frame) in opened.items()
     }
+
+
+# ---------------------------------------------------------------- what is opened
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize("family", ["bart", "t5"])
+def test_an_adapter_is_merged_into_the_model_it_was_trained_on(family, folders, tmp_path):
+    """The logits are those of peft's own model; a script that needs a decoder still refuses."""
+    base = folders[family] / "base"
+    plain = AutoModelForSeq2SeqLM.from_pretrained(base).eval()
+    shape = LoraConfig(r=2, target_modules=r".*\.(q|v|q_proj|v_proj)", init_lora_weights=False)
+    torch.manual_seed(0)
+    wrapped = get_peft_model(plain, shape).eval()
+    wrapped.save_pretrained(tmp_path)
+    model, _ = opening.open_model(str(tmp_path), torch.float32, "cpu", reading=True)
+    ids = torch.arange(5, 25)[None]
+    given = {"input_ids": ids, "decoder_input_ids": ids + 30}
+    with torch.no_grad():
+        logits, base_logits = wrapped(**given).logits, wrapped.unload()(**given).logits
+        close = {"atol": 1e-4 * float(logits.abs().max()), "rtol": 0}
+        torch.testing.assert_close(model(**given).logits, logits, **close)
+    assert float((logits - base_logits).abs().max()) > 100 * close["atol"]
+    assert opening.is_encoder_decoder(str(tmp_path))
+    with pytest.raises(InputError, match=f"expected a decoder, got {family}"):
+        opening.load_model(str(tmp_path), torch.float32, "cpu")
 
 
 # ---------------------------------------------------------------- what is read
