@@ -66,7 +66,8 @@ def _loader(name: str, source: Path, flag: str, *, reading: bool):
 
     if reading and read_config(name, source, flag).model_type in ENCODER_DECODERS:
         return AutoModelForSeq2SeqLM, "eager"
-    return AutoModelForCausalLM, require_architecture(name, source, flag).attention
+    also = ENCODER_DECODERS if reading else ()
+    return AutoModelForCausalLM, require_architecture(name, source, flag, also=also).attention
 
 
 def _plain(source: Path, name: str, dtype, flag: str, loader: tuple):
@@ -133,11 +134,13 @@ def _warn_once(note: str) -> None:
     warn(note)
 
 
-def require_architecture(name: str, source: Path, flag: str = "--model_path") -> type:
+def require_architecture(
+    name: str, source: Path, flag: str = "--model_path", *, also: tuple[str, ...] = ()
+) -> type:
     """The adapter class of a model's architecture.
 
     Raises InputError unless it is one that `eap.models` knows, also when its config.json cannot be
-    read.
+    read; the error names those that the script takes `also`.
     """
     from eap.models import ARCHITECTURES
 
@@ -145,8 +148,8 @@ def require_architecture(name: str, source: Path, flag: str = "--model_path") ->
     refuse_encoder_decoder(kind, name, flag)
     if kind not in ARCHITECTURES:
         raise InputError(
-            f"{flag} {name}: expected a model of type {', '.join(ARCHITECTURES)}, got {kind}; "
-            "there is no adapter for it in eap/models yet"
+            f"{flag} {name}: expected a model of type {', '.join((*ARCHITECTURES, *also))}, got "
+            f"{kind}; there is no adapter for it in eap/models yet"
         )
     return ARCHITECTURES[kind]
 

@@ -2,6 +2,7 @@
 
 import json
 from importlib import import_module
+from types import SimpleNamespace
 
 import encoder_decoders
 import numpy as np
@@ -15,6 +16,8 @@ from runs import opening
 from study.differential import measures, written
 from study.differential import stacks as differential
 from study.differential.stacks import CROSS, DECODER, ENCODER
+from study.faithfulness import running as faithfulness
+from study.pipeline import hours
 from summarization import encoder_decoder, generation, prompt
 from summarization.generation import Options
 
@@ -359,6 +362,29 @@ def test_what_needs_a_decoder_refuses_and_writes_nothing(words, folders, article
         run(name, "--model_path", folders["bart"] / "base", *more, "--output_dir", tmp_path / "out")
     left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert [name for name in left if "run." not in name] == []
+
+
+def test_the_study_of_one_is_refused_with_the_reason(folders):
+    with pytest.raises(InputError, match=REFUSED):
+        hours.config_of(str(folders["bart"] / "base"))
+
+
+def test_another_model_that_is_none_is_refused_before_anything_runs(folders, monkeypatch):
+    files = {"circuit": "C.json", "other_circuit": None, "compare_circuit": None, "metrics": ()}
+    given = SimpleNamespace(**files, other_model_path=str(folders["bart"] / "base"))
+    circuit = SimpleNamespace(require_scores=lambda name: None)
+    monkeypatch.setattr(opening, "load_circuits", lambda paths: [circuit])
+    monkeypatch.setattr(faithfulness, "require_own_models", lambda settings, circuits: None)
+    with pytest.raises(InputError, match=f"--other_model_path .*: {REFUSED}"):
+        faithfulness.read_circuits(given)
+
+
+def test_a_kind_that_nothing_reads_is_refused_with_those_that_are(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "pegasus"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for reading, kinds in ((False, "gemma2"), (True, "gemma2, bart, t5, mt5")):
+        with pytest.raises(InputError, match=f"{kinds}, got pegasus"):
+            opening.load_model(str(tmp_path), torch.float32, "cpu", reading=reading)
 
 
 def test_prompts_of_decoders_are_refused(folders, articles_file, tmp_path):

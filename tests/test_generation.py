@@ -213,6 +213,18 @@ def test_differences_are_paired_and_claimed_only_when_the_interval_excludes_zero
     assert "no difference can be claimed" in said
 
 
+def test_nats_per_token_are_compared_between_models_of_one_tokenizer_only():
+    values = {name: np.arange(9.0) for name in ("rouge1", "nll_nats", "tokens", "words")}
+    systems = [
+        quality.System(label, "model", [], {name: i + x for name, x in values.items()}, tokenizer)
+        for i, (label, tokenizer) in enumerate((("a", "one"), ("b", "one"), ("c", "another")))
+    ]
+    table = quality.summarise(systems, seed=0)
+    assert table["b"]["minus_first"]["nll_nats"]["claim"] == "higher"
+    assert list(table["c"]["minus_first"]) == ["rouge1", "words"]
+    assert table["c"]["nll_nats"]["mean"] == 6.0
+
+
 def test_guard_26_few_texts_carry_no_claim():
     claims = [
         quality.difference(np.linspace(2, 3, n), np.zeros(n), seed=0)["claim"] for n in (2, 7, 8)

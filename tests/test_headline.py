@@ -683,6 +683,15 @@ def test_quality_says_better_in_the_direction_of_each_measure():
     assert any("NLL leaves out" in caution and "base 1" in caution for caution in made.cautions)
 
 
+def test_quality_says_whose_nll_is_of_other_tokens():
+    content = judged()
+    assert not any("other tokens" in caution for caution in quality.headline(content).cautions)
+    del content["systems"]["tuned"]["minus_first"]["nll_nats"]
+    made = quality.headline(content)
+    assert kinds(made) == ["worse", "better"]
+    assert any("other tokens than base's" in note and "tuned" in note for note in made.cautions)
+
+
 def test_quality_takes_the_paired_difference_where_the_best_model_has_one():
     """Intervals of 20 and 21 overlap; the difference of 1 over the same articles excludes zero."""
     content = judged()

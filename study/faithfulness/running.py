@@ -8,7 +8,7 @@ import torch
 from eap import InputError, dataset, hooks, memory, passes
 from eap import methods as scoring
 from eap.circuit import Circuit
-from runs import console, forecast, opening
+from runs import adapters, console, forecast, opening
 from study.faithfulness import examples, numbers
 from study.faithfulness.methods import COMPARED, Compared
 from study.faithfulness.numbers import Entry, Measured, by_size, nulls
@@ -73,6 +73,8 @@ def read_circuits(settings: Settings) -> Circuits:
     for name, circuit in by_name.items():
         circuit.require_scores(name)
     require_own_models(settings, by_name)
+    if other := settings.other_model_path:  # before the first model's runs, not after
+        opening.require_architecture(other, Path(adapters.root_of(other)), "--other_model_path")
     return Circuits(by_name, read_beside(settings))
 
 

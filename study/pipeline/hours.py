@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from runs import forecast, hub
+from runs import adapters, forecast, opening
 from study import estimate
 from study.pipeline import workload
 from study.pipeline.presets import Preset
@@ -47,7 +47,10 @@ class Rest:
 
 
 def config_of(name: str):
-    """The transformers configuration of a model, without its weights."""
-    from transformers import AutoConfig
+    """The transformers configuration of a model, or of an adapter's, without its weights.
 
-    return AutoConfig.from_pretrained(str(hub.model_folder(name, weights=False)))
+    Raises InputError for a model that the study cannot be done of.
+    """
+    source = Path(adapters.root_of(name))
+    opening.require_architecture(name, source)
+    return opening.read_config(name, source)

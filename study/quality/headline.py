@@ -100,16 +100,12 @@ def difference(systems: dict, name: str, first: str, measure: str) -> Finding | 
 
 def cautions(result: dict) -> tuple[str, ...]:
     """What a reader of the numbers must know now."""
-    notes, models = [], models_of(result)
+    notes, models, systems = [], models_of(result), result["systems"]
     if result["n"] < MIN_EXAMPLES:
         notes.append(f"{result['n']} articles carry no claim")
-    lead = result["systems"].get(BASELINE)
+    lead = systems.get(BASELINE)
     if lead:
-        below = [
-            name
-            for name in models
-            if result["systems"][name]["rouge1"]["high"] < lead["rouge1"]["low"]
-        ]
+        below = [name for name in models if systems[name]["rouge1"]["high"] < lead["rouge1"]["low"]]
         if below and result["n"] >= MIN_EXAMPLES:
             notes.append(f"below {BASELINE} in ROUGE-1: {', '.join(below)}")
     cut = [f"{name} {count:,}" for name, count in result["truncated"].items() if count]
@@ -118,8 +114,16 @@ def cautions(result: dict) -> tuple[str, ...]:
     without = [
         f"{name} {result['n'] - entry['n']}"
         for name in models
-        if (entry := result["systems"][name].get("nll_nats")) and entry["n"] < result["n"]
+        if (entry := systems[name].get("nll_nats")) and entry["n"] < result["n"]
     ]
+    first, *others = models
+    apart = [
+        name
+        for name in others
+        if systems[name].get("nll_nats") and "nll_nats" not in systems[name].get("minus_first", {})
+    ]
+    if apart:
+        notes.append(f"NLL counts other tokens than {first}'s, not compared: {', '.join(apart)}")
     if without:
         notes.append(f"NLL leaves out highlights that do not fit: {', '.join(without)}")
     return (*notes, *words.sentences(result["rouge_words"]))

@@ -17,6 +17,7 @@ ROUGE_LABELS = {
     "rougeL": "ROUGE-L",
     "rougeLsum": "ROUGE-Lsum",
 }
+IN_TOKENS = ("nll_nats", "tokens")  # compared between models of one tokenizer only
 # The highlights themselves: their length and copy rate are what the others' are compared with.
 REFERENCE = "reference"
 
@@ -24,13 +25,14 @@ REFERENCE = "reference"
 @dataclass
 class System:
     """What wrote a summary for every article: a model or a yardstick. `values` holds a measure of
-    each text by name, NaN for none.
+    each text by name, NaN for none; a model's tokenizer is known by its SHA-256.
     """
 
     label: str
     kind: str
     texts: list[str]
     values: dict[str, np.ndarray] = field(default_factory=dict)
+    tokenizer: str | None = None
 
 
 def yardsticks(rows, seed: int) -> list[System]:
@@ -89,6 +91,8 @@ def summarise(systems: list[System], seed: int) -> dict[str, dict]:
         }
         if system is not first:
             shared = [name for name in system.values if name in first.values]
+            if system.tokenizer != first.tokenizer:
+                shared = [name for name in shared if name not in IN_TOKENS]
             entry["minus_first"] = {
                 name: difference(system.values[name], first.values[name], seed) for name in shared
             }

@@ -39,6 +39,7 @@ def summaries(settings: Settings, path: str, label: str, rows, *, n_models: int 
         )
     else:
         written = _by_decoder(settings, model, tokenizer, rows, path=path, progress=progress)
+    sha256 = opening.tokenizer_sha256(tokenizer)
     return [
         {
             "id": row["id"],
@@ -48,6 +49,7 @@ def summaries(settings: Settings, path: str, label: str, rows, *, n_models: int 
             "n_cut": made.n_cut,
             "nll_nats": written.nll.get(number),
             "prompt": written.prompt,
+            "tokenizer_sha256": sha256,
             "reference": row["highlights"],
         }
         for number, (row, made) in enumerate(zip(rows, written.texts, strict=True))
@@ -130,7 +132,8 @@ def system(label: str, written: list[dict]) -> numbers.System:
         "nll_nats": [np.nan if row["nll_nats"] is None else row["nll_nats"] for row in written],
     }
     arrays = {name: np.array(column, dtype=float) for name, column in values.items()}
-    return numbers.System(label, "model", [row["summary"] for row in written], arrays)
+    texts, sha256 = [row["summary"] for row in written], written[0].get("tokenizer_sha256")
+    return numbers.System(label, "model", texts, arrays, sha256)
 
 
 def evaluate(settings: Settings, rows, written: dict[str, list[dict]]) -> dict:
