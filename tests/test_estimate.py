@@ -5,10 +5,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import families
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, GPT2Config, LlamaConfig
 
 import run_finetuning_with_checkpoints as training_script
@@ -43,18 +45,18 @@ def test_shapes_of_models_by_hand(small):
 
 
 def test_the_work_of_the_study_by_hand():
-    found = workload.workload(PRESETS["gpt2-cnn"])
-    assert found["run_finetuning_with_checkpoints"] == Work(train=3 * 20_000, read=10 * 200)
+    work = workload.workload(PRESETS["gpt2-cnn"])
+    assert work["run_finetuning_with_checkpoints"] == Work(train=3 * 20_000, read=10 * 200)
     # secant: two runs and a backward pass; EAP-IG: five points of both, and two runs
     secant, integrated = 1.8 * 3, 1.25 * 12
     extraction = secant * (200 + 200 + 10 * 200) + integrated * 200
-    assert found["extract_summarization_circuit"].read == pytest.approx(extraction)
+    assert work["extract_summarization_circuit"].read == pytest.approx(extraction)
     # six curves of ten sizes; one complement, 2 x 10 random ones
-    assert found["evaluate_faithfulness"].read == 1.5 * 100 * (60 + 4 * 21)
+    assert work["evaluate_faithfulness"].read == 1.5 * 100 * (60 + 4 * 21)
     again = 100 * (secant * (1 + 9 + 10) + integrated)
-    assert found["evaluate_robustness"].read == pytest.approx(again)
-    assert found["test_set_evaluation"].write == 2 * 500
-    bakeoff = found[
+    assert work["evaluate_robustness"].read == pytest.approx(again)
+    assert work["test_set_evaluation"].write == 2 * 500
+    bakeoff = work[
         "run_peft_bakeoff"
     ]  # nine arms that train, three seeds, and a sweep of three rates at a quarter of the steps
     assert bakeoff.train == 9 * 20_000 * (3 + 3 * 0.25) and bakeoff.write == (9 * 3 + 1) * 500
@@ -66,24 +68,24 @@ def test_seconds_add_up():
 
 def test_words_name_hours_source_and_uncertainty_and_what_is_assumed_without_a_gpu(small):
     work = {"a": Work(train=3600), "b": Work(write=7200)}
-    said = estimate.lines(work, Work(2.0, 0.0, 0.5), precision(), shape=small, new_tokens=100)
-    assert said[0] == "Estimate for this machine (cpu): about 3.0 hours: a 2.0, b 1.0"
-    assert "timed just now, of a gpt2" in said[1] and "124 million weights" in said[1]
-    assert "factor of two" in said[1]
-    assert "no GPU" in said[2] and "3.0 hours of work" in said[2]
-    assert "both assumptions: about" in said[2] and len(said) == 3
+    lines = estimate.lines(work, Work(2.0, 0.0, 0.5), precision(), shape=small, new_tokens=100)
+    assert lines[0] == "Estimate for this machine (cpu): about 3.0 hours: a 2.0, b 1.0"
+    assert "timed just now, of a gpt2" in lines[1] and "124 million weights" in lines[1]
+    assert "factor of two" in lines[1]
+    assert "no GPU" in lines[2] and "3.0 hours of work" in lines[2]
+    assert "both assumptions: about" in lines[2] and len(lines) == 3
 
 
 def test_what_takes_no_hour_is_told_in_minutes():
-    said = estimate.in_hours({"a": Work(read=90), "b": Work(read=36)}, Work(0, 1, 0))
-    assert said == "about 2.1 minutes: a 1.5, b 0.6"
+    words = estimate.in_hours({"a": Work(read=90), "b": Work(read=36)}, Work(0, 1, 0))
+    assert words == "about 2.1 minutes: a 1.5, b 0.6"
 
 
 def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to(small):
     work = {"a": Work(train=3600)}
-    said = estimate.lines(work, Work(100, 1, 1), precision(), shape=small, new_tokens=100)
-    assert "about 100.0 hours (4 days)" in said[0] and "4.2 days of work" in said[2]
-    assert "--preset demo" in said[3]
+    lines = estimate.lines(work, Work(100, 1, 1), precision(), shape=small, new_tokens=100)
+    assert "about 100.0 hours (4 days)" in lines[0] and "4.2 days of work" in lines[2]
+    assert "--preset demo" in lines[3]
 
 
 @pytest.mark.parametrize(("capability", "words", "products"), [
@@ -96,10 +98,10 @@ def test_on_a_gpu_the_estimate_names_what_training_multiplies_in(
     monkeypatch.setattr(devices.Device, "torch_device", torch.device("cuda"))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    said = estimate.lines(
+    lines = estimate.lines(
         {"a": Work(train=3600)}, Work(1, 1, 1), precision(*words), shape=small, new_tokens=100
     )
-    assert f"(matrix products in {products})" in said[1] and len(said) == 2
+    assert f"(matrix products in {products})" in lines[1] and len(lines) == 2
 
 
 def test_a_gpus_hours_by_hand(small):
@@ -117,14 +119,38 @@ def test_an_articles_training_flop_are_six_per_weight_and_token_and_the_attentio
     assert estimate.training_flop(small, 1024) > 1024 * 6 * 124e6
 
 
+def operations(work, _device) -> int:
+    """Floating-point operations of some work: they stand for its seconds."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
 @pytest.mark.parametrize("family", ["gpt2", "llama", "pythia"])
-def test_measured_seconds_are_positive_and_training_takes_longer_than_reading(family):
+def test_training_is_timed_with_its_backward_pass_and_a_summary_too(family, monkeypatch):
     kind = families.CONFIGS[family][0]
     sizes = families.CONFIGS[family][1] | {"vocab_size": 500}
     longest = "n_positions" if family == "gpt2" else "max_position_embeddings"
     tiny = AutoConfig.for_model(kind, **sizes | {longest: 96})
-    found = estimate.measure(precision(), 16, tiny, context=96)
-    assert found.train > found.read > 0 and found.write > 0
+    monkeypatch.setattr(estimate, "_seconds", operations)
+    unit = estimate.measure(precision(), 16, tiny, context=96)
+    assert unit.train > 3 * unit.read > 0  # a backward pass multiplies twice as much
+    assert unit.write > 0
+
+
+@pytest.mark.parametrize(("durations", "seconds"), [([4, 3, 1, 2], 1), ([6], 6)])
+def test_the_shortest_run_after_the_first_counts_and_a_long_one_runs_once(
+    durations, seconds, monkeypatch
+):
+    clock = SimpleNamespace(now=0.0)
+    left = list(durations)
+
+    def work():
+        clock.now += left.pop(0)
+
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    assert estimate._seconds(work, torch.device("cpu")) == seconds
+    assert not left
 
 
 def test_without_a_hub_nothing_is_timed(monkeypatch, tmp_path):
@@ -157,8 +183,8 @@ def finish(command, folder, **record):
         else records.record_in(args.output_dir, name)
     )
     arguments = {k: v for k, v in vars(args).items() if k != "resume_from_checkpoint"}
-    content = {"format": 1, "complete": True, "arguments": arguments, **record}
-    disk.write_json(path, json.loads(json.dumps(content, default=str)))
+    data = {"format": 1, "complete": True, "arguments": arguments, **record}
+    disk.write_json(path, json.loads(json.dumps(data, default=str)))
 
 
 def test_what_is_on_record_is_left_out_of_the_estimate(plan, tmp_path):
@@ -221,10 +247,10 @@ def test_the_estimate_says_what_it_leaves_out_and_the_disk(plan, tmp_path, monke
     finish(plan.chosen[1], tmp_path)
     args = script.parse(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
     script.say_estimate(args, PRESETS["gpt2-cnn"], plan)
-    said = capsys.readouterr().out
-    assert "done: run_finetuning_with_checkpoints." in said
+    printed = capsys.readouterr().out
+    assert "done: run_finetuning_with_checkpoints." in printed
     gigabytes = (4 * 32_491 * (600 + 2000) + 3 * 4 * 124.4e6) / 1e9  # scores, and three full models
-    assert f"about {gigabytes:.1f} GB will be written" in said
+    assert f"about {gigabytes:.1f} GB will be written" in printed
 
 
 # ---------------------------------------------------------------- the pipeline's end

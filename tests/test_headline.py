@@ -142,10 +142,10 @@ def test_a_headline_is_of_15_lines_of_100_columns_whatever_it_holds():
     rows = tuple((f"arm {i}", "0.71 [0.67, 0.74]") for i in range(40))
     findings = tuple(Finding("higher", f"f {i} " + "word " * 20, Number(0.5)) for i in range(9))
     many = Headline("title " * 30, Table(("arm", "f"), rows, "note"), findings, ("few",))
-    said = headline.lines(many, "wrote x.json")
-    assert len(said) <= headline.MOST_LINES
-    assert max(len(line.text) for line in said) <= headline.WIDTH
-    texts = [line.text for line in said]
+    lines = headline.lines(many, "wrote x.json")
+    assert len(lines) <= headline.MOST_LINES
+    assert max(len(line.text) for line in lines) <= headline.WIDTH
+    texts = [line.text for line in lines]
     assert any("more" in text for text in texts)
     assert any(text.startswith("arm 39") for text in texts)  # the last row stays
     assert [text for text in texts if text.startswith("caution: few")]
@@ -155,8 +155,8 @@ def test_a_headline_is_of_15_lines_of_100_columns_whatever_it_holds():
 def test_a_narrow_terminal_breaks_lines_but_no_interval():
     table = Table(("step", "changed", "a far too wide last column" * 3), (("1", "2", "3"),))
     finding = Finding("higher", "f of the circuit in the other model", Number(0.5, 0.4, 0.6))
-    said = headline.lines(Headline("title", table, (finding,)), "wrote x", width=40)
-    texts = [line.text for line in said]
+    lines = headline.lines(Headline("title", table, (finding,)), "wrote x", width=40)
+    texts = [line.text for line in lines]
     assert max(map(len, texts)) <= 40
     assert "step   changed" in texts  # the column that does not fit is left out
     assert any("0.50 [0.40, 0.60]" in text for text in texts)
@@ -375,11 +375,11 @@ def test_evolution_compares_with_noise():
 
 
 def test_evolution_claims_nothing_within_noise_or_of_few_examples():
-    content = moved_circuits()
-    content["rates"]["edges_equal_size"]["dS"] = 0.4  # the floor's upper end
-    content["similarity"]["edges_jaccard"] = [[1.0, 0.6, 0.55]]
-    content["arrival_test"]["p"] = 0.2
-    assert kinds(evolution.headline(content))[:3] == [
+    result = moved_circuits()
+    result["rates"]["edges_equal_size"]["dS"] = 0.4  # the floor's upper end
+    result["similarity"]["edges_jaccard"] = [[1.0, 0.6, 0.55]]
+    result["arrival_test"]["p"] = 0.2
+    assert kinds(evolution.headline(result))[:3] == [
         "within noise",
         "no clear difference",
         "not shown to differ",
@@ -391,12 +391,12 @@ def test_evolution_claims_nothing_within_noise_or_of_few_examples():
 
 
 def test_evolution_without_scores_says_that_noise_is_unknown():
-    content = moved_circuits() | {"examples": None, "moved": None, "arrival_test": None}
-    rate = content["rates"]["edges"]
+    result = moved_circuits() | {"examples": None, "moved": None, "arrival_test": None}
+    rate = result["rates"]["edges"]
     rate |= {"floor": None, "dS_floor": None, "beyond_noise": None}
-    content |= {"rates": {"edges": rate, "nodes": rate}, "faithfulness": None}
-    content["similarity"]["edges_noise"] = None
-    made = evolution.headline(content)
+    result |= {"rates": {"edges": rate, "nodes": rate}, "faithfulness": None}
+    result["similarity"]["edges_noise"] = None
+    made = evolution.headline(result)
     assert kinds(made) == ["no claim", "no claim"]
     assert any("noise unknown" in caution for caution in made.cautions)
     assert any("--training" in caution for caution in made.cautions)
@@ -474,9 +474,16 @@ def test_faithfulness_beside_its_nulls():
 
 
 def test_faithfulness_is_higher_than_random_only_above_every_draw():
-    content = faithful()
-    content["metrics"]["kl"]["nulls"][1]["null_highest"] = 0.8
-    assert kinds(faithfulness.headline(content))[0] == "no clear difference"
+    result = faithful()
+    result["metrics"]["kl"]["nulls"][1]["null_highest"] = 0.8
+    assert kinds(faithfulness.headline(result))[0] == "no clear difference"
+
+
+def test_faithfulness_beside_a_single_random_circuit_has_no_range():
+    result = faithful()
+    for null in result["metrics"]["kl"]["nulls"][:2]:
+        null["draws"] = 1
+    assert faithfulness.headline(result).findings[0].note == "random: 1 draw"
 
 
 def test_faithfulness_of_few_examples_claims_nothing():
@@ -486,8 +493,8 @@ def test_faithfulness_of_few_examples_claims_nothing():
 
 
 def test_methods_stand_side_by_side():
-    content = faithful()
-    content["methods"] = {
+    result = faithful()
+    result["methods"] = {
         "circuits": [{"method": "secant"}, {"method": "EAP"}],
         "agreement": [{"fraction": 0.05, "jaccard": 0.47, "chance": 0.02}],
         "differences": {
@@ -496,7 +503,7 @@ def test_methods_stand_side_by_side():
             ]
         },
     }
-    finding = faithfulness.headline(content).findings[2]
+    finding = faithfulness.headline(result).findings[2]
     assert (finding.kind, finding.difference.value) == ("higher", 0.06)
     assert (finding.number.value, finding.null.number.value) == (0.7, 0.64)
 
@@ -561,13 +568,13 @@ def test_robustness_compares_with_noise_and_swapped_labels():
 
 
 def test_robustness_without_scores_compares_with_chance():
-    content = robust() | {"agreement": None, "perturbation": []}
-    content["pairs"][0]["different"] = None
-    made = robustness.headline(content)
+    result = robust() | {"agreement": None, "perturbation": []}
+    result["pairs"][0]["different"] = None
+    made = robustness.headline(result)
     assert kinds(made) == ["above chance"]
     assert any("--model_path" in caution for caution in made.cautions)
-    content["pairs"][0]["jaccard_edges"] = 0.15
-    assert kinds(robustness.headline(content)) == ["not above chance"]
+    result["pairs"][0]["jaccard_edges"] = 0.15
+    assert kinds(robustness.headline(result)) == ["not above chance"]
 
 
 # ---------------------------------------------------------------- differences
@@ -624,7 +631,7 @@ def test_a_run_is_followed_layer_by_layer():
     table = {"mean": [[1, 1, 1], [0.9, 0.8, 0.7]], "low": [[1, 1, 1], [0.89, 0.79, 0.69]]}
     table["high"] = [[1, 1, 1], [0.91, 0.81, 0.71]]
     half = {"first": 4, "last": 5, "low": 4, "high": 9}
-    content = {
+    result = {
         "steps": [0, 9],
         "states": ["embeddings", "0", "1"],
         "texts": 20,
@@ -632,7 +639,7 @@ def test_a_run_is_followed_layer_by_layer():
         "measures": {"centred_cosine": table},
         "standing": {"centred_cosine": {"layer": 1, "share": 0.99, "half": half}},
     }
-    made = differential.headline(content)
+    made = differential.headline(result)
     assert kinds(made) == ["settled", "measured"]
     assert made.table.head == ("step", "layer 0", "layer 1")
     assert made.table.rows == (("9", "0.800 [0.790, 0.810]", "0.700 [0.690, 0.710]"),)
@@ -694,14 +701,14 @@ def test_quality_says_whose_nll_is_of_other_tokens():
 
 def test_quality_takes_the_paired_difference_where_the_best_model_has_one():
     """Intervals of 20 and 21 overlap; the difference of 1 over the same articles excludes zero."""
-    content = judged()
-    del content["systems"]["tuned"]
-    lead = content["systems"]["Lead-3"]
+    result = judged()
+    del result["systems"]["tuned"]
+    lead = result["systems"]["Lead-3"]
     lead |= {"rouge1": span(21.0, 19.0, 23.0), "minus_first": {"rouge1": span(1.0, 0.5, 1.5)}}
-    (finding,) = quality.headline(content).findings
+    (finding,) = quality.headline(result).findings
     assert (finding.kind, finding.difference.value) == ("worse", -1.0)
     lead["minus_first"] = {}
-    assert kinds(quality.headline(content)) == ["no clear difference"]
+    assert kinds(quality.headline(result)) == ["no clear difference"]
 
 
 def test_quality_of_few_articles_claims_nothing():
@@ -733,8 +740,8 @@ def baked(n=20, claim="better", seeds=(0,)):
     }
 
     def row(mean, p, word):
-        found = span(mean, mean - 1, mean + 1, n)
-        return found | {"p_holm": p, "claim": word, "detectable": 2.0}
+        interval = span(mean, mean - 1, mean + 1, n)
+        return interval | {"p_holm": p, "claim": word, "detectable": 2.0}
 
     families = {
         reference: {
@@ -772,17 +779,17 @@ def test_the_bake_off_asks_whether_the_circuit_beats_random_layers():
 
 
 def test_the_bake_off_without_a_circuit_has_its_clearest_difference():
-    content = baked(claim=None, seeds=(0, 1))
-    del content["arms"]["circuit"]
-    for measures in content["differences"].values():
+    result = baked(claim=None, seeds=(0, 1))
+    del result["arms"]["circuit"]
+    for measures in result["differences"].values():
         for family in measures.values():
             family.pop("circuit")
-    content["differences"]["all"]["nll_nats"]["random"]["p_holm"] = 0.001
-    made = bakeoff.headline(content)
+    result["differences"]["all"]["nll_nats"]["random"]["p_holm"] = 0.001
+    made = bakeoff.headline(result)
     assert made.findings[0].subject == "NLL of random minus all"
     assert kinds(made) == ["no clear difference", "no clear difference"]
     assert not any("one seed" in caution for caution in made.cautions)
     assert set(kinds(bakeoff.headline(baked(n=7)))) == {"no claim"}
-    for measures in content["differences"].values():
+    for measures in result["differences"].values():
         measures |= dict.fromkeys(measures, {})
-    assert bakeoff.headline(content).findings == ()  # each reference alone
+    assert bakeoff.headline(result).findings == ()  # each reference alone

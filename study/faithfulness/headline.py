@@ -139,11 +139,16 @@ def null_finding(metric: str, numbers: dict) -> Finding | None:
         f"f by {metric} at {size_words(size)} of the edges",
         f_at(numbers, row),
         Null(NULLS[row["null"]], drawn),
-        f"random: mean and range of {row['draws']} draws",
+        draw_words(row["draws"]),
         difference=difference,
         n=row["difference"]["n"],
         question="How much of the model does the circuit carry?",
     )
+
+
+def draw_words(draws: int) -> str:
+    """What the number of random circuits is made of."""
+    return "random: 1 draw" if draws == 1 else f"random: mean and range of {draws} draws"
 
 
 def f_at(numbers: dict, null: dict) -> Number:
