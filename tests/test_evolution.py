@@ -93,13 +93,15 @@ def test_random_circuits_of_5_percent_meet_the_chance_level():
             for seed in range(6)
         ]
     )
-    found, chance = (
+    overlaps, chance = (
         np.array(overlap.matrix(kept)),
         np.array(overlap.chance_matrix(kept)),
     )
     assert chance[0, 1] == pytest.approx(0.05 / 1.95, rel=0.01)
-    assert found[np.triu_indices(6, 1)] == pytest.approx(chance[np.triu_indices(6, 1)], abs=0.025)
-    assert np.diag(found).tolist() == np.diag(chance).tolist() == [1.0] * 6
+    assert overlaps[np.triu_indices(6, 1)] == pytest.approx(
+        chance[np.triu_indices(6, 1)], abs=0.025
+    )
+    assert np.diag(overlaps).tolist() == np.diag(chance).tolist() == [1.0] * 6
 
 
 # ---------------------------------------------------------------- noise
@@ -115,9 +117,8 @@ def noise_of(scores, resamples: int):
 def test_noise_floor_is_zero_without_noise_and_covers_a_repeated_extraction():
     quiet = planted(0, noise=0.0)
     assert noise_of(quiet, 5).edges.changed.max() == 0
-    first, second = (
-        planted(0, 0.0, 40) + 2 * randn(40, GRAPH.n_edges, seed=s) for s in (1, 2)
-    )  # one model, other examples
+    first = planted(0, 0.0, 40) + 2 * randn(40, GRAPH.n_edges, seed=1)
+    second = planted(0, 0.0, 40) + 2 * randn(40, GRAPH.n_edges, seed=2)  # one model, other examples
     noise = noise_of(first, 100)
     repeated = overlap.jaccard(circuit_of(first).in_graph, circuit_of(second).in_graph)
     low, high = np.quantile(noise.edges.jaccard, [0.005, 0.995])
@@ -173,7 +174,7 @@ def test_planted_moves_are_found_with_their_kind_and_little_else():
     after *= 7  # the metric's scale
     old, new = torch.zeros(2, GRAPH.n_edges, dtype=torch.bool)
     old[strong[:6]], new[strong[:4]], new[strong[6:8]] = True, True, True
-    found = evolution.moves(before, after, old, new)
+    moves = evolution.moves(before, after, old, new)
     kinds = [
         "strengthened",
         "strengthened",
@@ -186,11 +187,11 @@ def test_planted_moves_are_found_with_their_kind_and_little_else():
         "weakened",
         "weakened",
     ]
-    assert found.kind[strong].tolist() == kinds
+    assert moves.kind[strong].tolist() == kinds
     assert (
         evolution.moves(before, after, old, old).kind[strong[4:8]].tolist() == ["sign changed"] * 4
     )
-    others = np.delete(found.q, strong.numpy())
+    others = np.delete(moves.q, strong.numpy())
     assert (others <= 0.05).mean() < 0.1
     assert (
         evolution.moves(before, before, old, new).kind.tolist() == ["no evidence"] * GRAPH.n_edges
@@ -215,11 +216,11 @@ def test_the_norm_is_the_plain_sum_without_noise_and_near_zero_with_nothing_else
     noise = randn(32, 30_000)
     plain = float(noise.mean(0).abs().sum())
     assert abs(float(evolution.crossfitted(noise).mean())) < 0.03 * plain
-    found = evolution.norms(
+    norms = evolution.norms(
         [noise, signal.repeat(3, 1)]
     )  # three examples cannot be split: the plain sum for all
-    assert not found.noise_free
-    assert found.values == pytest.approx([plain, float(signal.abs().sum())], rel=1e-4)
+    assert not norms.noise_free
+    assert norms.values == pytest.approx([plain, float(signal.abs().sum())], rel=1e-4)
 
 
 def test_a_noisier_model_has_not_weakened_its_edges():
@@ -232,9 +233,8 @@ def test_a_noisier_model_has_not_weakened_its_edges():
     true = torch.zeros(8000)
     true[:80] = 1 + randn(80).abs()
     strength = torch.ones(8000).index_fill_(0, torch.arange(80), 0.3)
-    before, after = (
-        true + sd * strength * randn(32, 8000, seed=seed) for seed, sd in ((9, 1), (10, 2))
-    )
+    before = true + strength * randn(32, 8000, seed=9)
+    after = true + 2 * strength * randn(32, 8000, seed=10)
     plain = [scores / scores.mean(0).abs().sum() for scores in (before, after)]
     assert (
         ttest_rel(*plain).pvalue[:80] < 1e-3
@@ -267,9 +267,9 @@ def test_shares_hold_the_norm_s_own_error():
     left.
     """
     scores = torch.tensor([1.0, 3.0, 5.0, 7.0])[:, None] * torch.tensor([2.0, -1.0, 1.0])
-    found = evolution.norms([scores])
-    assert found.values == pytest.approx([16])
-    assert evolution.shares(scores, found.parts[0]).numpy() == pytest.approx(
+    norms = evolution.norms([scores])
+    assert norms.values == pytest.approx([16])
+    assert evolution.shares(scores, norms.parts[0]).numpy() == pytest.approx(
         np.tile([0.5, -0.25, 0.25], (4, 1))
     )
 
@@ -279,8 +279,10 @@ def test_an_edge_that_only_crossed_the_border_is_not_called_added():
     alone is no change of an edge.
     """
     signal = planted(0, 0.0)
-    before, after = (signal + 2 * randn(*signal.shape, seed=seed) for seed in (1, 2))
-    first, last = (circuit_of(scores).in_graph for scores in (before, after))
+    before = signal + 2 * randn(*signal.shape, seed=1)
+    after = signal + 2 * randn(*signal.shape, seed=2)
+    first = circuit_of(before).in_graph
+    last = circuit_of(after).in_graph
     assert int((last & ~first).sum()) > 5
     assert not set(evolution.moves(before, after, first, last).kind) & {"added", "removed"}
 
@@ -307,7 +309,7 @@ def test_every_edge_is_faithful_and_no_edge_is_not(tiny):
     every, ticks = torch.ones(adapter.graph.n_edges, dtype=torch.bool), []
     circuits = {"own": every, "final": ~every, "random 0": ~every}
     n = sum(len(batch.rows) for batch in batches)
-    found = evolution_faithfulness.run_circuits(
+    measured = evolution_faithfulness.run_circuits(
         adapter,
         batches,
         circuits=circuits,
@@ -315,7 +317,7 @@ def test_every_edge_is_faithful_and_no_edge_is_not(tiny):
     )
     assert len(ticks) == 3
     for metric in ("kl", "nll"):
-        row = evolution_faithfulness.summarise(found[metric], seed=0)
+        row = evolution_faithfulness.summarise(measured[metric], seed=0)
         assert row["own"] == pytest.approx({"mean": 1, "low": 1, "high": 1, "n": n}, abs=1e-6)
         assert row["final"] == pytest.approx({"mean": 0, "low": 0, "high": 0, "n": n}, abs=1e-6)
         assert row["own_minus_final"]["mean"] == pytest.approx(1, abs=1e-6)
@@ -349,10 +351,10 @@ def test_an_effect_of_nothing_is_said_to_mean_nothing():
         "which includes zero: its f means nothing"
         in evolution_faithfulness.sentences({"examples": 4, "metrics": {"kl": [row]}})[0]
     )
-    found = {"examples": 4, "metrics": {"kl": [row, row]}}
+    numbers = {"examples": 4, "metrics": {"kl": [row, row]}}
     for line in (
-        evolution_faithfulness.sentences(found)[2],
-        *evolution_faithfulness.table(found)[1:],
+        evolution_faithfulness.sentences(numbers)[2],
+        *evolution_faithfulness.table(numbers)[1:],
     ):
         assert "means nothing: the interval" in line  # the line with the number says so itself
 
@@ -368,11 +370,11 @@ def test_an_f_that_means_nothing_is_hollow_on_the_axis_and_in_the_title_beyond_i
     unknown = {"name": "C_step0", **evolution_faithfulness.summarise(values, 0)}
     higher = {name: value + 3 * (name != "full") for name, value in values.items()}
     known = {"name": "C_step9", **evolution_faithfulness.summarise(higher, 0)}
-    found = {"examples": 20, "metrics": {"kl": [unknown, known]}}
+    numbers = {"examples": 20, "metrics": {"kl": [unknown, known]}}
     steps = [{"name": "C_step0", "step": 0}, {"name": "C_step9", "step": 9}]
-    axis = evolution_plots.faithfulness_figure({"faithfulness": found, "checkpoints": steps}).axes[
-        0
-    ]
+    axis = evolution_plots.faithfulness_figure(
+        {"faithfulness": numbers, "checkpoints": steps}
+    ).axes[0]
     (hollow,) = [
         line
         for line in axis.lines
@@ -438,33 +440,33 @@ def test_script_tells_change_from_noise(folder, capsys):
             "--verbose",
         ]
     )
-    said, content = (
+    printed, result = (
         capsys.readouterr().out,
         json.loads((folder / "out" / "evolution.json").read_text()),
     )
-    assert [checkpoint["step"] for checkpoint in content["checkpoints"]] == [0, 10, 100]
-    assert content["rates"]["edges"]["beyond_noise"] == [False, True]
-    assert content["similarity"]["arrival"] == content["similarity"]["stays_from"] == 2
-    assert "more than noise" in said
-    assert "Faithfulness at each checkpoint left out" in said
+    assert [checkpoint["step"] for checkpoint in result["checkpoints"]] == [0, 10, 100]
+    assert result["rates"]["edges"]["beyond_noise"] == [False, True]
+    assert result["similarity"]["arrival"] == result["similarity"]["stays_from"] == 2
+    assert "more than noise" in printed
+    assert "Faithfulness at each checkpoint left out" in printed
     for name in ("nodes", "edges", "edges_equal_size"):  # the floor stands beside every rate
         assert (
-            len(content["rates"][name]["floor"])
-            == len(content["rates"][name]["from_first_floor"])
+            len(result["rates"][name]["floor"])
+            == len(result["rates"][name]["from_first_floor"])
             == 2
         )
-    lines = [line.split() for line in said.split("\n")]
+    lines = [line.split() for line in printed.split("\n")]
     assert [line[-1] for line in lines if line[:1] == ["C_step100"]][0].endswith("%")
     assert [("within" in line, "beyond" in line) for line in lines if line[:1] == ["C_step10"]][
         0
     ] == (True, False)
-    first, second = content["transitions"]
+    first, second = result["transitions"]
     assert (
         len(second["edges_added"])
-        == content["rates"]["edges"]["added"][1]
+        == result["rates"]["edges"]["added"][1]
         > len(first["edges_added"])
     )
-    moved = content["moved"]
+    moved = result["moved"]
     assert sum(sum(count.values()) for count in moved["counts"].values()) == GRAPH.n_edges
     assert moved["entered"]["edges"] == len(set(second["edges_added"]) | set(first["edges_added"]))
     assert (
@@ -476,7 +478,7 @@ def test_script_tells_change_from_noise(folder, capsys):
         )
         > 0
     )
-    assert moved["edges"][0]["edge"] in said
+    assert moved["edges"][0]["edge"] in printed
     assert {path.name for path in (folder / "out").iterdir()} == {
         "evolution.json", "layers.evolution.json", "run.analyze_circuit_evolution.json",
         "evolution.change.png", "evolution.jaccard.png",
@@ -504,16 +506,16 @@ def test_arrival_is_beside_a_test_on_the_same_examples():
         (shifted, True, "shows that they differ (p = 0.0"),
         (near, False, "shows no difference (p = "),
     ):
-        content = evolved(planted(0, 2.0), middle, last)
-        assert content["similarity"]["arrival"] == 1
-        assert (content["arrival_test"]["p"] < 0.05) == differs
-        assert any(words in line for line in content["sentences"])
+        result = evolved(planted(0, 2.0), middle, last)
+        assert result["similarity"]["arrival"] == 1
+        assert (result["arrival_test"]["p"] < 0.05) == differs
+        assert any(words in line for line in result["sentences"])
 
 
 def test_only_edges_and_layers_beyond_noise_are_said_to_have_changed():
     early = planted(0, 0.5)
-    content = evolved(early, planted(7, 0.5))
-    drawn, changed = content["trajectories"], [row["edge"] for row in content["moved"]["edges"]]
+    result = evolved(early, planted(7, 0.5))
+    drawn, changed = result["trajectories"], [row["edge"] for row in result["moved"]["edges"]]
     assert drawn["chosen"] == evolution_results.MOVED
     assert [row["edge"] for row in drawn["edges"]] == changed[:10]
     assert all(
@@ -521,22 +523,22 @@ def test_only_edges_and_layers_beyond_noise_are_said_to_have_changed():
         for row in drawn["edges"]
         for low, at, high in zip(row["low"], row["scores"], row["high"], strict=True)
     )
-    assert content["layers_noise"]["beyond"] == [0, 1, 2]
-    content = evolved(early, early + 0.02 * randn(*early.shape, seed=9))
-    assert content["trajectories"]["chosen"] == evolution_results.NOT_SHOWN
-    assert len(content["trajectories"]["edges"]) == 10
-    assert content["layers_noise"]["beyond"] == []
-    assert any("in 0 of 3 layers;" in line for line in content["sentences"])
+    assert result["layers_noise"]["beyond"] == [0, 1, 2]
+    result = evolved(early, early + 0.02 * randn(*early.shape, seed=9))
+    assert result["trajectories"]["chosen"] == evolution_results.NOT_SHOWN
+    assert len(result["trajectories"]["edges"]) == 10
+    assert result["layers_noise"]["beyond"] == []
+    assert any("in 0 of 3 layers;" in line for line in result["sentences"])
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_guard_26_few_examples_carry_no_word_about_noise(n):
-    content = evolved(planted(0, 0.5)[:n], planted(7, 0.5)[:n])
-    words = "\n".join(evolution_words.lines(content))
+    result = evolved(planted(0, 0.5)[:n], planted(7, 0.5)[:n])
+    words = "\n".join(evolution_words.lines(result))
     assert not re.search(
         r": (more than|within) noise|arrives|beyond what resampling|% +(beyond|within) ", words
     )
-    assert (content["noise_resamples"] == 0) == (
+    assert (result["noise_resamples"] == 0) == (
         n == 1
     )  # resampling one example changes nothing, which is no floor
     assert f"with {n} examples (fewer than 8)" in words
@@ -558,24 +560,24 @@ def test_two_files_without_examples_make_no_claim(tmp_path, capsys):
     write(tmp_path, "after", planted(1, 0.5), examples=False)
     files = [str(tmp_path / f"{name}.json") for name in ("before", "after")]
     script.main(["--circuits", *files, "--output_dir", str(tmp_path / "out")])
-    content = json.loads((tmp_path / "out" / "evolution.json").read_text())
-    assert [checkpoint["name"] for checkpoint in content["checkpoints"]] == ["before", "after"]
-    assert content["rates"]["edges"]["floor"] is None
-    said = capsys.readouterr().out
-    assert "noise unknown" in said
-    assert "beyond noise" not in said
+    result = json.loads((tmp_path / "out" / "evolution.json").read_text())
+    assert [checkpoint["name"] for checkpoint in result["checkpoints"]] == ["before", "after"]
+    assert result["rates"]["edges"]["floor"] is None
+    printed = capsys.readouterr().out
+    assert "noise unknown" in printed
+    assert "beyond noise" not in printed
 
 
 def test_circuits_without_scores_are_compared_as_sets(tmp_path):
     for name, seed in (("C_step0", 0), ("C_step5", 1)):
-        content = circuit_of(planted(seed, 0.5)).to_json()
-        content["edges"] = {
-            edge: {"in_graph": value["in_graph"]} for edge, value in content["edges"].items()
+        result = circuit_of(planted(seed, 0.5)).to_json()
+        result["edges"] = {
+            edge: {"in_graph": value["in_graph"]} for edge, value in result["edges"].items()
         }
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    content = run(tmp_path, "--circuits", str(tmp_path))
-    assert content["trajectories"] is None is content["layers_noise"]
-    assert content["rates"]["edges"]["changed"][0] > 0
+        (tmp_path / f"{name}.json").write_text(json.dumps(result))
+    result = run(tmp_path, "--circuits", str(tmp_path))
+    assert result["trajectories"] is None is result["layers_noise"]
+    assert result["rates"]["edges"]["changed"][0] > 0
 
 
 def test_training_loss_stands_above(folder):
@@ -585,8 +587,8 @@ def test_training_loss_stands_above(folder):
         "validation": [{"step": 0, "nll_nats_per_token": 3.0, "low": 2.9, "high": 3.1}],
     }
     (folder / "training.json").write_text(json.dumps(training))
-    content = run(folder, "--circuits", str(folder / "circuits"), "--training", str(folder))
-    assert content["training"] == {"loss": training["loss"], "validation": training["validation"]}
+    result = run(folder, "--circuits", str(folder / "circuits"), "--training", str(folder))
+    assert result["training"] == {"loss": training["loss"], "validation": training["validation"]}
 
 
 @pytest.fixture(scope="module")
@@ -603,13 +605,13 @@ def finetuned(tmp_path_factory):
         with torch.no_grad():
             model.transformer.h[0].mlp.c_fc.weight.add_(0.01 * step)
         model.save_pretrained(folder / "run" / f"checkpoint-{step}")
-        told = {
+        metadata = {
             "example_ids": [case.pairs[0].id],
             "weights_sha256": fingerprint(folder / "run" / f"checkpoint-{step}"),
         }
         (folder / "circuits").mkdir(exist_ok=True)
-        content = Circuit(graph, kept, randn(graph.n_edges, seed=step), metadata=told).to_json()
-        (folder / "circuits" / f"C_step{step}.json").write_text(json.dumps(content))
+        circuit = Circuit(graph, kept, randn(graph.n_edges, seed=step), metadata=metadata).to_json()
+        (folder / "circuits" / f"C_step{step}.json").write_text(json.dumps(circuit))
     (folder / "run" / "training.json").write_text("{}")
     rows = [
         {
@@ -640,16 +642,17 @@ def test_script_runs_own_and_final_circuit_in_every_checkpoint(finetuned, tmp_pa
             "--verbose",
         ]
     )
-    said, found = (
+    printed, numbers = (
         capsys.readouterr().out,
         json.loads((tmp_path / "evolution.json").read_text())["faithfulness"],
     )
     n = len(golden("small_kl_padded").pairs)
-    assert found["examples"] == n - 1
+    assert numbers["examples"] == n - 1
     assert (
-        f"faithfulness on {n - 1} of {n - 1} unseen pairs; 1 that extraction saw left out" in said
+        f"faithfulness on {n - 1} of {n - 1} unseen pairs; 1 that extraction saw left out"
+        in printed
     )
-    first, last = found["metrics"]["kl"]
+    first, last = numbers["metrics"]["kl"]
     assert [first["step"], last["step"]] == [0, 5]
     assert first["own"]["mean"] == pytest.approx(1, abs=1e-4)  # all edges
     assert first["final"]["mean"] < 0.99

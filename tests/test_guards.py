@@ -103,13 +103,13 @@ def test_guard_1_kl_is_summed_over_the_vocabulary():
     size = 50_257
     clean, other = torch.full((2, 1, size), 0.1 / (size - 1)).double()
     clean[0, 0], other[0, 0], other[0, 1:] = 0.9, 0.1, 0.9 / (size - 1)
-    found = float(
+    divergence = float(
         metrics.kl(
             other.log(), metrics.Reference(clean.log(), torch.tensor([0]), torch.tensor([0]))
         )
     )
-    assert found == pytest.approx(0.9 * np.log(9) + 0.1 * np.log(1 / 9))
-    assert f"{found / size:.4f}" == "0.0000"
+    assert divergence == pytest.approx(0.9 * np.log(9) + 0.1 * np.log(1 / 9))
+    assert f"{divergence / size:.4f}" == "0.0000"
 
 
 def test_guard_2_a_circuit_that_does_nothing_is_not_97_percent_faithful():
@@ -125,11 +125,11 @@ def test_guard_2_a_circuit_that_does_nothing_is_not_97_percent_faithful():
     assert full.mean() / circuit.mean() > 0.96
     here = setting(circuit, null, full, empty)
     rows = statistics.resample(40, 0)
-    told = faithfulness.table(here, SMALL, rows)[0]
+    row = faithfulness.table(here, SMALL, rows)[0]
     assert (
-        told["low"] <= 0 <= told["high"]
-        and abs(told["f"]) < 0.1
-        and told["metric"] == pytest.approx(circuit.mean())
+        row["low"] <= 0 <= row["high"]
+        and abs(row["f"]) < 0.1
+        and row["metric"] == pytest.approx(circuit.mean())
     )
     words = faithfulness_report.by_words(faithfulness.against_nulls(here, rows), "above", "below")
     assert words == "not told apart at 1 size"
@@ -144,12 +144,12 @@ def test_guard_2_an_f_that_means_nothing_is_not_drawn():
         noise = RNG.normal(0, scatter, 40)
         empty = 0.001 + noise - noise.mean()
         here = setting(empty / 2, [empty], full, empty)
-        content = faithfulness_results.describe(FAITHFULNESS, here, SMALL, rows) | {
+        numbers = faithfulness_results.describe(FAITHFULNESS, here, SMALL, rows) | {
             "control": None,
             "cross": [],
         }
         axis = faithfulness_figure(
-            {"metrics": {"nll": content}, "circuit": "C", "model": "m", "examples": 40, "edges": 9}
+            {"metrics": {"nll": numbers}, "circuit": "C", "model": "m", "examples": 40, "edges": 9}
         ).axes[0]
         label = next(
             text.get_text()
@@ -160,16 +160,16 @@ def test_guard_2_an_f_that_means_nothing_is_not_drawn():
         result = {
             "identities": {"all_edges": 0.0, "no_edge": 0.0},
             "examples": 40,
-            "metrics": {"nll": content},
+            "metrics": {"nll": numbers},
             "compared": None,
             "found_on": {},
             "tokens_changed": {},
             "left_out": [],
         }
-        said = faithfulness_report.sentences(result)
+        sentences = faithfulness_report.sentences(result)
         assert (
-            any("means nothing here" in line for line in said) != shown
-            and any("mean f of" in line for line in said) == shown
+            any("means nothing here" in line for line in sentences) != shown
+            and any("mean f of" in line for line in sentences) == shown
         )
 
 
@@ -201,12 +201,11 @@ def test_guard_19_scores_do_not_depend_on_batch_size_or_padding():
     """
     case = golden("tiny_nll_padded")
     pairs = [
-        Pair(str(i), one.clean_ids[i:], one.corrupted_ids[i:], one.target_start - i - (i == 0))
-        for i, one in enumerate(case.pairs)
+        Pair(str(i), pair.clean_ids[i:], pair.corrupted_ids[i:], pair.target_start - i - (i == 0))
+        for i, pair in enumerate(case.pairs)
     ]
-    alone, together = (
-        attribute(case.model(), pairs, metric="nll", batch_size=size) for size in (1, len(pairs))
-    )
+    alone = attribute(case.model(), pairs, metric="nll", batch_size=1)
+    together = attribute(case.model(), pairs, metric="nll", batch_size=len(pairs))
     for a, b in zip(alone[1:4], together[1:4], strict=True):
         assert (a - b).abs().max() <= 1e-10 * a.abs().max()
     lengths = torch.tensor([len(pair.clean_ids) - pair.target_start for pair in pairs]).double()
@@ -219,15 +218,16 @@ def test_guard_19_scores_do_not_depend_on_batch_size_or_padding():
 
 def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
     """Two random 5 % of GPT-2 small's edges share nearly all nodes, which looks like agreement."""
-    a, b = (random_circuit(GPT2_SMALL, 0.05, seed) for seed in (0, 1))
-    found = robustness.pair(a, b, None, resamples=10, seed=0)
-    assert found["jaccard_nodes"] > 0.95
-    assert found["chance"]["mean"] == pytest.approx(0.05 / 1.95, rel=0.01)
+    a = random_circuit(GPT2_SMALL, 0.05, 0)
+    b = random_circuit(GPT2_SMALL, 0.05, 1)
+    comparison = robustness.pair(a, b, None, resamples=10, seed=0)
+    assert comparison["jaccard_nodes"] > 0.95
+    assert comparison["chance"]["mean"] == pytest.approx(0.05 / 1.95, rel=0.01)
     assert (
-        found["chance"]["low"] <= found["jaccard_edges"] <= found["chance"]["high"]
-        and abs(found["spearman"]) < 0.05
+        comparison["chance"]["low"] <= comparison["jaccard_edges"] <= comparison["chance"]["high"]
+        and abs(comparison["spearman"]) < 0.05
     )
-    (line,) = robustness_words.pair_lines({"a": "A", "b": "B", **found})
+    (line,) = robustness_words.pair_lines({"a": "A", "b": "B", **comparison})
     assert "not more similar than chance" in line and "chance 0.026" in line
     half = torch.where(torch.arange(GPT2_SMALL.n_edges) < 16_000, a.in_graph, b.in_graph)
     (line,) = robustness_words.pair_lines(
@@ -248,7 +248,7 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
         "p": 0.5,
         "smallest_p": 0.06,
     }
-    line, _ = robustness_words.pair_lines({"a": "A", "b": "B", **found, "different": test})
+    line, _ = robustness_words.pair_lines({"a": "A", "b": "B", **comparison, "different": test})
     assert "more similar" not in line and "chance 0.026" in line
 
 
@@ -258,19 +258,20 @@ def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
     """
     graph, n, generator = Graph(6, 6, 12), 120, torch.Generator().manual_seed(0)
     true = torch.randn(graph.n_edges, generator=generator)
-    one, other = (true + 3 * torch.randn(12, graph.n_edges, generator=generator) for _ in range(2))
-    found = jaccard(*(selection.top_n(graph, scores.mean(0), n=n) for scores in (one, other)))
-    assert found < 0.5
+    first = true + 3 * torch.randn(12, graph.n_edges, generator=generator)
+    second = true + 3 * torch.randn(12, graph.n_edges, generator=generator)
+    overlap = jaccard(*(selection.top_n(graph, scores.mean(0), n=n) for scores in (first, second)))
+    assert overlap < 0.5
 
     def choose(means):
         return selection.strongest(means, n)
 
-    halves = bootstrap.split_half(one, 50, 0, choose).mean()
-    resamples = every_two(bootstrap.resampled(one, 100, 0, choose)).jaccard.mean()
+    halves = bootstrap.split_half(first, 50, 0, choose).mean()
+    resamples = every_two(bootstrap.resampled(first, 100, 0, choose)).jaccard.mean()
     assert (
-        halves - 0.03 < found < resamples + 0.03 < bootstrap.STABLE
+        halves - 0.03 < overlap < resamples + 0.03 < bootstrap.STABLE
     )  # two extractions on new examples lie between the two floors
-    test = bootstrap.permutation_test(one, other, n=n, permutations=100)
+    test = bootstrap.permutation_test(first, second, n=n, permutations=100)
     assert test["p"] > 0.05 and robustness_words.verdict(test) == "not shown to differ"
 
 
@@ -315,11 +316,10 @@ def test_guard_13_q_k_and_v_do_not_cancel():
     figure = visualization.heat_map(SMALL, scores, title="title")
     assert float(figure.axes[0].images[0].get_array()[0, 0]) == pytest.approx(2)
     visualization.subplots()[0].clear()
-    circuit, none = (
-        Circuit(SMALL, scores.abs() > 0, values) for values in (scores, torch.zeros(SMALL.n_edges))
-    )
-    found = layer_scores([none, circuit], torch.stack([none.scores, circuit.scores]))
-    assert (found["after"][0], found["change"][0]) == pytest.approx(
+    circuit = Circuit(SMALL, scores.abs() > 0, scores)
+    none = Circuit(SMALL, scores.abs() > 0, torch.zeros(SMALL.n_edges))
+    layers = layer_scores([none, circuit], torch.stack([none.scores, circuit.scores]))
+    assert (layers["after"][0], layers["change"][0]) == pytest.approx(
         (0.5, 0.5)
     )  # the other half of each edge is `input`'s
 
@@ -386,10 +386,8 @@ def test_guard_24_signed_and_absolute_ranking_are_told_apart_in_the_file(tmp_pat
     difference a change.
     """
     scores = torch.linspace(-3, 2, SMALL.n_edges).repeat(4, 1)
-    absolute, signed = (
-        chosen(tmp_path, scores, "--fraction", "0.5", flag)
-        for flag in ("--absolute", "--no-absolute")
-    )
+    absolute = chosen(tmp_path, scores, "--fraction", "0.5", "--absolute")
+    signed = chosen(tmp_path, scores, "--fraction", "0.5", "--no-absolute")
     assert jaccard(absolute.in_graph, signed.in_graph) < 0.7
     written = []
     for circuit in (absolute, signed):
@@ -408,7 +406,7 @@ def test_guard_25_a_circuit_of_another_tokenizer_or_shape_is_refused(tmp_path, t
     """A circuit of a model of the same shape loads and runs without complaint; its tokens mean
     something else.
     """
-    for graph, told, message in (
+    for graph, metadata, message in (
         (Graph(2, 4, 48), {"tokenizer_sha256": "x"}, "another tokenizer"),
         (Graph(3, 4, 48), {}, "3 layers"),
     ):
@@ -417,7 +415,7 @@ def test_guard_25_a_circuit_of_another_tokenizer_or_shape_is_refused(tmp_path, t
             torch.ones(graph.n_edges, dtype=torch.bool),
             torch.ones(graph.n_edges),
             None,
-            told,
+            metadata,
         )
         (tmp_path / "C.json").write_text(json.dumps(circuit.to_json()))
         with pytest.raises(InputError, match=message):
@@ -459,16 +457,19 @@ def test_guard_16_an_effect_that_other_sentences_have_too_is_not_called_salience
     kept = torch.zeros(SMALL.n_edges, dtype=torch.bool)
 
     def told(control_effect):
-        salient, control = (np.abs(RNG.normal(mean, 0.2, n)) for mean in (0.5, control_effect))
+        salient = np.abs(RNG.normal(0.5, 0.2, n))
+        control = np.abs(RNG.normal(control_effect, 0.2, n))
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
         here = faithfulness.Setting(sizes, salient[None] / 2, full, salient)
-        there = faithfulness.Measured({"kl": control[None] / 2}, {"kl": full}, {"kl": control}, {})
-        content = faithfulness_results.controlled(
-            FAITHFULNESS, here, running.Control(list(range(n)), sizes, there), "kl", SMALL
+        elsewhere = faithfulness.Measured(
+            {"kl": control[None] / 2}, {"kl": full}, {"kl": control}, {}
+        )
+        numbers = faithfulness_results.controlled(
+            FAITHFULNESS, here, running.Control(list(range(n)), sizes, elsewhere), "kl", SMALL
         )
         assert statistics.mean_interval(salient, 0)["low"] > 0.4
         return faithfulness_report.control_lines(
-            "kl", {"control": content}, {"salient": 70, "control": 70}
+            "kl", {"control": numbers}, {"salient": 70, "control": 70}
         )[0]
 
     assert "change it not more and not less" in told(0.5)
@@ -500,9 +501,9 @@ def test_guard_26_no_claim_word_without_an_interval_that_excludes_zero():
     for scatter, words in ((0.02, "above all at 5.0%"), (0.6, "not told apart at 1 size")):
         noise = RNG.normal(0, scatter, n)
         here = setting(0.5 + noise - noise.mean(), [np.full(n, 0.55)] * 10, full, empty)
-        found = faithfulness.against_nulls(here, rows)
-        assert found[0]["difference"]["mean"] == pytest.approx(0.05)
-        assert faithfulness_report.by_words(found, "above all", "below").startswith(words)
+        nulls = faithfulness.against_nulls(here, rows)
+        assert nulls[0]["difference"]["mean"] == pytest.approx(0.05)
+        assert faithfulness_report.by_words(nulls, "above all", "below").startswith(words)
 
 
 def test_guard_26_few_examples_support_no_claim_about_faithfulness():
@@ -514,22 +515,22 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
     def told(n):
         full, empty, rows = np.zeros(n), np.linspace(1, 1.01, n), statistics.resample(n, 0)
         here = setting(0.5 * empty, [0.9 * empty] * 10, full, empty)
-        there = faithfulness.Measured(
+        elsewhere = faithfulness.Measured(
             {"kl": 0.1 * here.values[:1]}, {"kl": full}, {"kl": 0.2 * empty}, {}
         )
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
         control = faithfulness_results.controlled(
-            FAITHFULNESS, here, running.Control(list(range(n)), sizes, there), "kl", SMALL
+            FAITHFULNESS, here, running.Control(list(range(n)), sizes, elsewhere), "kl", SMALL
         )
-        content = faithfulness_results.describe(FAITHFULNESS, here, SMALL, rows) | {
+        numbers = faithfulness_results.describe(FAITHFULNESS, here, SMALL, rows) | {
             "control": control,
             "cross": [],
         }
-        assert content["nulls"][0]["difference"]["low"] > 0.3  # zero is excluded all the same
+        assert numbers["nulls"][0]["difference"]["low"] > 0.3  # zero is excluded all the same
         result = {
             "identities": {"all_edges": 0.0, "no_edge": 0.0},
             "examples": n,
-            "metrics": {"kl": content},
+            "metrics": {"kl": numbers},
             "compared": None,
             "found_on": {
                 "C": {"examples": 48, "noise_floor": {"mean": 0.5, "low": 0.43, "high": 0.59}}
@@ -583,7 +584,7 @@ def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():
     """
     texts, steps, layers = 20, [0, 5, 10], 3
 
-    def said(more, n=texts):
+    def sentences_of(more, n=texts):
         noise = RNG.normal(0, 0.2, (n, 1, layers))
         moved = np.array([0.0, 0.2, 1.0])[None, :, None] * (
             1 + (noise - noise.mean(0)) + np.array([0, 0.001, more])
@@ -596,13 +597,13 @@ def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():
         summary = {"standing": standing, "texts": n, "steps": steps}
         return differential_run._sentences(summary), standing["cosine"]
 
-    (first, _), found = said(0)
-    assert "not settled" in first and found["share"] < 0.9
-    (first, second), found = said(1)
-    assert first.startswith("All measures agree which layer is farthest") and found["share"] == 1
+    (first, _), cosine = sentences_of(0)
+    assert "not settled" in first and cosine["share"] < 0.9
+    (first, second), cosine = sentences_of(1)
+    assert first.startswith("All measures agree which layer is farthest") and cosine["share"] == 1
     assert "layer 2 by cosine in 100%, relative_l2 in 100% of resamples" in first
     assert "cosine 10 [10, 10]" in second  # a fifth of the way at step 5
-    assert said(1, 7)[0] == [
+    assert sentences_of(1, 7)[0] == [
         "With 7 texts (fewer than 8) no claim is made about which layer is farthest from the base "
         "model at step 10."
     ]
@@ -622,12 +623,16 @@ def test_guard_26_entropy_rose_or_fell_only_where_the_interval_excludes_zero():
             for which in ("base", "finetuned")
         }
     )
-    found = {name: report.head_change(heads, name, 0) for name in report.ENTROPIES}
-    assert np.sign(found["entropy"]["layers"]["mean"]).tolist() == [1, 1, -1]
-    assert report.split_by_sign(found["entropy"]["layers"]) == ([0], [2], [1])
-    said = report._entropy_sentences({"entropy_change": found, "texts": 12})
-    assert said[1] == "By layer (interval excludes zero): rose in 0; fell in 2; no claim about 1."
-    assert "rose" not in " ".join(report._entropy_sentences({"entropy_change": found, "texts": 7}))
+    changes = {name: report.head_change(heads, name, 0) for name in report.ENTROPIES}
+    assert np.sign(changes["entropy"]["layers"]["mean"]).tolist() == [1, 1, -1]
+    assert report.split_by_sign(changes["entropy"]["layers"]) == ([0], [2], [1])
+    sentences = report._entropy_sentences({"entropy_change": changes, "texts": 12})
+    assert (
+        sentences[1] == "By layer (interval excludes zero): rose in 0; fell in 2; no claim about 1."
+    )
+    assert "rose" not in " ".join(
+        report._entropy_sentences({"entropy_change": changes, "texts": 7})
+    )
 
 
 def test_guard_26_a_circuit_has_changed_more_than_noise_only_above_what_other_examples_change():
@@ -750,9 +755,9 @@ def test_guard_4_a_massive_dimension_and_the_first_token_hide_no_change(base, te
     """
     shared = [copy.deepcopy(base), model(seed=5)]
     with torch.no_grad():
-        for each in shared:
-            each.transformer.h[0].mlp.c_proj.bias[7] = 100.0
-    naive = measures.cosine(*(hidden_states(each, texts[0])[N_LAYERS - 1] for each in shared))
+        for network in shared:
+            network.transformer.h[0].mlp.c_proj.bias[7] = 100.0
+    naive = measures.cosine(*(hidden_states(network, texts[0])[N_LAYERS - 1] for network in shared))
     assert naive > 0.99
     summary = report.summarise(compare(*shared, texts), 0)
     hidden, last = summary["hidden"], N_LAYERS
@@ -769,7 +774,7 @@ def test_guard_4_a_massive_dimension_and_the_first_token_hide_no_change(base, te
     with torch.no_grad():
         moved.transformer.wpe.weight[0] += 300
     ids = [[1, *text[1:]] for text in texts]
-    naive = [hidden_states(each, ids[0])[0].norm(dim=-1).mean() for each in (base, moved)]
+    naive = [hidden_states(network, ids[0])[0].norm(dim=-1).mean() for network in (base, moved)]
     assert naive[1] > 10 * naive[0]
     after = report.summarise(compare(base, moved, ids), 0)["hidden"]
     assert after["magnitude_finetuned"]["mean"][0] == pytest.approx(
@@ -788,7 +793,7 @@ def test_guard_5_both_models_read_the_same_tokens(texts, monkeypatch):
     with torch.no_grad():
         tuned.lm_head.weight.copy_(-tuned.lm_head.weight)
     written = [
-        each.generate(
+        network.generate(
             torch.tensor([texts[0][:8]]),
             attention_mask=torch.ones(1, 8, dtype=torch.long),
             max_new_tokens=8,
@@ -796,19 +801,19 @@ def test_guard_5_both_models_read_the_same_tokens(texts, monkeypatch):
             eos_token_id=None,
             pad_token_id=0,
         )[0].tolist()
-        for each in (base, tuned)
+        for network in (base, tuned)
     ]
     assert written[0][:8] == written[1][:8] and written[0] != written[1]
     naive = measures.relative_l2(
-        *(hidden_states(each, ids) for each, ids in zip((base, tuned), written, strict=True))
+        *(hidden_states(network, ids) for network, ids in zip((base, tuned), written, strict=True))
     )
     assert naive[N_LAYERS - 1] > 0.1
     read = [[], []]
-    for each, seen in zip((base, tuned), read, strict=True):
-        each.transformer.wte.register_forward_pre_hook(
+    for network, seen in zip((base, tuned), read, strict=True):
+        network.transformer.wte.register_forward_pre_hook(
             lambda module, inputs, seen=seen: seen.append(inputs[0])
         )
-        monkeypatch.setattr(each, "generate", None)  # anyone who generates fails
+        monkeypatch.setattr(network, "generate", None)  # anyone who generates fails
     summary = report.summarise(compare(base, tuned, texts), 0)
     assert summary["sentences"][0] == "No measure sees a change."
     assert read[0] and all(torch.equal(ours, theirs) for ours, theirs in zip(*read, strict=True))
@@ -825,10 +830,10 @@ def test_guard_6_attention_weights_come_from_every_layer_whatever_the_attention_
     assert not any(weights is not None for weights in fused(ids, output_attentions=True).attentions)
     heads = compare(fused, other, texts[:1]).heads
     assert heads["kl_base_finetuned"].shape == (1, N_LAYERS, N_HEADS)
-    eager = [each(ids, output_attentions=True).attentions for each in (base, other)]
+    eager = [network(ids, output_attentions=True).attentions for network in (base, other)]
     assert len(eager[0]) == N_LAYERS
     for layer, weights in enumerate(zip(*eager, strict=True)):
-        wanted = measures.attention_measures(*(each[0].detach() for each in weights))
+        wanted = measures.attention_measures(*(network[0].detach() for network in weights))
         for name, values in wanted.items():
             assert heads[name][0, layer] == pytest.approx(values.numpy(), abs=1e-6), name
 
@@ -846,11 +851,11 @@ def test_guard_7_entropy_counts_keys_sinks_and_chance_out():
     """
     # longer texts: uniform attention has more nats over more keys; over the log of their number it
     # has 1
-    short, long = (
-        measures.attention_measures(
-            *[torch.ones(1, n, n).tril() / torch.arange(1, n + 1)[:, None]] * 2
-        )
-        for n in (8, 64)
+    short = measures.attention_measures(
+        *[torch.ones(1, 8, 8).tril() / torch.arange(1, 8 + 1)[:, None]] * 2
+    )
+    long = measures.attention_measures(
+        *[torch.ones(1, 64, 64).tril() / torch.arange(1, 64 + 1)[:, None]] * 2
     )
     assert long["entropy_base"] > short["entropy_base"] + 1
     assert long["normalised_entropy_base"] == pytest.approx(
@@ -863,13 +868,13 @@ def test_guard_7_entropy_counts_keys_sinks_and_chance_out():
     sunk = [weights * (1 - share) + share * torch.eye(n)[0] for share in (0.45, 0.9)]
     for attention in sunk:
         attention[..., 0, :] = torch.eye(n)[0]
-    found = measures.attention_measures(*sunk)
-    assert found["entropy_finetuned"] < found["entropy_base"] - 1  # "more focused"
-    assert found["entropy_rest_finetuned"].item() == pytest.approx(
-        found["entropy_rest_base"].item(), abs=1e-4
+    focused = measures.attention_measures(*sunk)
+    assert focused["entropy_finetuned"] < focused["entropy_base"] - 1  # "more focused"
+    assert focused["entropy_rest_finetuned"].item() == pytest.approx(
+        focused["entropy_rest_base"].item(), abs=1e-4
     )
-    assert found["kl_base_finetuned_rest"].item() == pytest.approx(0, abs=1e-5)
-    assert found["first_token_finetuned"].item() == pytest.approx(0.9, abs=1e-5)
+    assert focused["kl_base_finetuned_rest"].item() == pytest.approx(0, abs=1e-5)
+    assert focused["first_token_finetuned"].item() == pytest.approx(0.9, abs=1e-5)
     # chance: 144 heads whose entropy does not change; uncorrected tests call some of them changed,
     # and about half are "lower"
     rng = np.random.default_rng(0)
@@ -884,5 +889,5 @@ def test_guard_7_entropy_counts_keys_sinks_and_chance_out():
     assert change["overall"]["low"] < 0 < change["overall"]["high"]
     # and a true change of 12 heads among them is found
     noise.heads["entropy_finetuned"][:, 4] -= 0.2
-    found = report.head_change(noise, "entropy", 0)
-    assert found["heads_lower"] == 12 and found["layers"]["high"][4] < 0
+    focused = report.head_change(noise, "entropy", 0)
+    assert focused["heads_lower"] == 12 and focused["layers"]["high"][4] < 0
