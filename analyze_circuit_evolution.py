@@ -11,11 +11,10 @@ Writes  evolution.json, layers.evolution.json, evolution.{change,jaccard,layers}
         --training model_outputs/gpt2_20k_finetuned --pairs data/pairs_eval.jsonl
 """
 
-import contextlib
 from pathlib import Path
 
 from runs import console, devices, disk, flags, records
-from study.evolution import reading
+from study.evolution import reading, written
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # files, or a folder of C_step{N}.json
@@ -45,8 +44,6 @@ DTYPE = "float32"  # of the model: float32, bfloat16 or float64
 OUTPUT_DIR = "outputs/analyze_circuit_evolution"  # numbers and plots
 # --------------------------------------------------------------------------------------------
 
-PLOTS = ("change", "jaccard", "layers")
-
 
 def parse(argv=None):
     """The script's arguments."""
@@ -75,22 +72,6 @@ def parse(argv=None):
     return parser.parse_args(argv)
 
 
-@contextlib.contextmanager
-def one_thread():
-    """Run a block with torch on one thread.
-
-    A circuit is a small tensor, and handing it to several costs more than it saves.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def main(argv=None):
     """Compare the circuits of all checkpoints and write how they moved."""
     args = parse(argv)
@@ -98,9 +79,8 @@ def main(argv=None):
     models = reading.model_folders(args.pairs, paths, training)
     from eap.scores import examples_beside
 
-    folder, out = Path(args.output_dir), console.Console.of(vars(args))
-    outputs = [folder / "evolution.json", folder / "layers.evolution.json"]
-    outputs += [folder / f"evolution.{plot}.png" for plot in PLOTS]
+    folder = Path(args.output_dir)
+    outputs = written.Files(folder).certain
     scores = filter(Path.is_file, map(examples_beside, paths))
     given = [Path(path) for path in (training, args.pairs) if path]
     inputs = {str(path): path for path in (*paths, *scores, *given, *models)}
@@ -113,13 +93,13 @@ def main(argv=None):
     settings = running.Settings.of(vars(args))
     if models:
         running.require_own_models(settings, checkpoints, models)
-    with one_thread():
+    with devices.one_thread():
         evolution = results.evolve(
             checkpoints,
             args.resamples,
             trajectories=args.trajectories,
             seed=args.seed,
-            progress=lambda items: out.progress(items, "resampling"),
+            progress=lambda items: settings.console.progress(items, "resampling"),
         )
     evolution = {"format": 1, "seed": args.seed, **evolution}
     if training:
@@ -129,38 +109,21 @@ def main(argv=None):
     if models:
         devices.seed_everything(args.seed)
         evolution["faithfulness"] = running.measure(settings, checkpoints, models)
-    write(args, evolution)
+    report(args, evolution)
     run.finish()
 
 
-def write(args, evolution: dict) -> None:
-    """The JSON files, the plots, and the tables on stdout."""
-    from study import captions, layers
-    from study.evolution import faithfulness, figures, headline, words
+def report(args, evolution: dict) -> None:
+    """Write the JSON files and the plots; print the tables."""
+    from study.evolution import faithfulness, headline, words
     from study.headline import show
 
-    folder, shown = Path(args.output_dir), console.Console.of(vars(args))
-    tables = [
-        "Faithfulness at each checkpoint left out: give --training with the run's folder and "
-        "--pairs data/pairs_eval.jsonl."
-    ]
+    tables = [faithfulness.LEFT_OUT]
     if evolution["faithfulness"]:
         tables = faithfulness.table(evolution["faithfulness"])
         evolution["sentences"] += faithfulness.sentences(evolution["faithfulness"])
-    evolution["captions"] = captions.of("evolution")
-    disk.write_json(folder / "evolution.json", evolution)
-    layers.write_layers(folder / "layers.evolution.json", "evolution", evolution["layers"])
-    known = [name for name in ("trajectories", "faithfulness") if evolution[name]]
-    for name in (*PLOTS, *known):
-        make = getattr(figures, f"{name}_figure")
-        disk.save_figure(lambda make=make: make(evolution), folder / f"evolution.{name}.png")
-    if evolution["moved"]:
-        disk.drawn(
-            lambda path: figures.moved_drawing(evolution, path), folder / "evolution.moved.png"
-        )
-    drawn = [*PLOTS, *known, *(["moved"] if evolution["moved"] else [])]
-    outputs = [folder / "evolution.json", folder / "layers.evolution.json"]
-    outputs += [folder / f"evolution.{name}.png" for name in drawn]
+    outputs = written.Files(Path(args.output_dir)).write(evolution)
+    shown = console.Console.of(vars(args))
     show(shown, headline.headline(evolution), outputs, [*tables, "", *words.lines(evolution)])
 
 

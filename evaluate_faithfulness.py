@@ -18,7 +18,8 @@ Writes  faithfulness.json and faithfulness.png in --output_dir; examples.json, a
 from pathlib import Path
 
 from eap import InputError
-from runs import console, devices, disk, flags, hub, records
+from runs import console, devices, flags, hub, records
+from study.faithfulness import written
 from study.faithfulness.settings import Settings
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
@@ -102,16 +103,12 @@ def main(argv=None):
     args = parse(argv)
     inputs = inputs_of(args)
     folder = Path(args.output_dir)
-    outputs = [folder / "faithfulness.json", folder / "faithfulness.png"]
-    if args.compare_circuit:
-        outputs.append(folder / "faithfulness.methods.png")
-    if args.examples:
-        outputs.append(folder / "examples.json")
-    run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
+    of_methods, of_examples = bool(args.compare_circuit), bool(args.examples)
+    files = written.Files(folder, of_methods, of_examples)
+    run = records.Run(vars(args), records.record_in(folder, __file__), files.all, inputs)
     if run.up_to_date:
         return
-    from study import captions
-    from study.faithfulness import figures, headline, methods_figure, results, words
+    from study.faithfulness import headline, results, words
     from study.headline import show
 
     settings = Settings.of(vars(args))
@@ -123,16 +120,8 @@ def main(argv=None):
     methods = result["methods"]
     more = methods["sentences"] if methods else []
     result["sentences"] = words.sentences(result) + more
-    result["captions"] = captions.of("faithfulness")
-    disk.write_json(folder / "faithfulness.json", result)
-    if evaluated.examples:
-        disk.write_json(folder / "examples.json", evaluated.examples)
-    disk.save_figure(lambda: figures.figure(result), folder / "faithfulness.png")
-    if methods:
-        disk.save_figure(
-            lambda: methods_figure.of_result(result), folder / "faithfulness.methods.png"
-        )
-    show(settings.console, headline.headline(result), outputs, words.lines(result) + more)
+    files.write(result, evaluated.examples)
+    show(settings.console, headline.headline(result), files.all, words.lines(result) + more)
     run.finish()
 
 

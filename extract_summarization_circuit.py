@@ -11,12 +11,12 @@ Writes  the circuit (EAP-IG's JSON and metadata): --output, or with --all_checkp
     torchrun --nproc_per_node=4 extract_summarization_circuit.py ...    the same on four devices
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from eap import InputError
-from runs import console, devices, flags, hub, opening, records, shards
+from runs import console, devices, flags, hub, opening, records
 from study.extraction import blocks, jobs
+from study.extraction import flags as extraction_flags
 from study.extraction.files import Files, write
 from study.extraction.settings import Settings
 
@@ -57,42 +57,12 @@ DTYPE = "float32"  # of the model: float32, bfloat16 or float64
 OUTPUT_DIR = "outputs/extract_summarization_circuit"  # of --all_checkpoints: one circuit for each
 # --------------------------------------------------------------------------------------------
 
-STABLE = 0.8  # what --until_stable means without a number
-GOAL = f"""take pairs until the mean Jaccard index between resamples is over J, or they end; with
---all_checkpoints the last one's number of pairs holds for all (J without a number: {STABLE})"""
-
 
 def parse(argv=None):
     """The script's arguments."""
     written = "the circuits of --all_checkpoints"
     parser = flags.parser(__doc__, OUTPUT_DIR, globals(), writes=written)
-    add = parser.add_argument
-    add("--model_path", type=flags.text, help="Hub id, folder, adapter, or demo")
-    every = "one circuit per checkpoint-N: <output_dir>/C_step{N}.json"
-    add("--all_checkpoints", action="store_true", help=every)
-    add("--pairs", type=flags.text, help="clean/corrupted pairs, .jsonl")
-    add("--output", type=flags.file_name, help="circuit file; its drawings lie beside it")
-    add("--method", choices=flags.METHODS, help="NAP, NAP-IG and NAP-secant score nodes")
-    add("--kv", choices=flags.KV, help="edges of heads that share keys and values")
-    add("--metric", choices=flags.METRICS)
-    add("--ig_steps", type=flags.steps, help="points on the path, or auto")
-    add("--ig_rule", choices=flags.RULES)
-    add("--ablation", choices=flags.ABLATIONS)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--fraction", type=flags.share, help="of all edges, up to 1")
-    size.add_argument("--top_n", type=flags.positive_int, help="number of edges instead")
-    size.add_argument("--threshold", type=flags.positive_float, help="least |score| instead")
-    add("--selection", choices=flags.SELECTIONS)
-    add("--absolute", action="store_true", help="rank by |score| (default)")
-    add("--no_absolute", dest="absolute", action="store_false", help="rank by signed score")
-    rank = "mean: by |mean score|; example: by the mean of |score per example|"
-    add("--rank", choices=flags.RANKS, help=rank)
-    add("--spans", action="store_true", help="split scores by where the destination reads")
-    add("--resamples", type=flags.count, help="of examples, for the noise floor")
-    stable = flags.fraction
-    add("--until_stable", nargs="?", const=STABLE, type=stable, metavar="J", help=GOAL)
-    add("--exact_top", type=flags.count, help="edges to patch exactly as a check")
-    flags.add_max_memory(parser)
+    extraction_flags.add(parser)
     args = parser.parse_args(argv)
     flags.say_unused_steps(parser, argv, args.method)
     return args
@@ -116,30 +86,8 @@ def main(argv=None):
     work = jobs.jobs_of(vars(args))
     for job in work:
         hub.resolve_model(job.model_path)
-    made = extract_until_stable(args, work) if args.until_stable else extract_all(args, work)
+    made = jobs.extracted(work, lambda job: extract(args, job), overwrite=args.overwrite)
     report(args, {output: circuit for output, circuit in made.items() if circuit is not None})
-
-
-def extract_all(args, work: list[jobs.Job], as_many_as: Path | None = None) -> dict:
-    """{circuit file: its circuit, None where it was up to date} of these jobs.
-
-    `as_many_as`: the circuit of whose pairs, no more and no fewer, they are made.
-    """
-    made = {}
-    for number, job in enumerate(work):
-        later = [other.output for other in work[number + 1 :]]
-        to_come = sum(args.overwrite or not output.is_file() for output in later)
-        job = replace(job, as_many_as=as_many_as, n_circuits=1 + to_come)
-        made[job.output] = extract(args, job)
-    return made
-
-
-def extract_until_stable(args, work: list[jobs.Job]) -> dict:
-    """`extract_all`, the last one first: its number of pairs holds for the others."""
-    *others, last = work
-    made = extract_all(args, [last])
-    shards.from_first(None)  # the others read the last one's file: no process goes on before it
-    return extract_all(args, others, as_many_as=last.output) | made
 
 
 def extract(args, job: jobs.Job):

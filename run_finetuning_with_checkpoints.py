@@ -20,8 +20,9 @@ devices: torchrun --nproc_per_node 4 run_finetuning_...
 
 from pathlib import Path
 
-from runs import checkpoints, console, devices, disk, flags, hub, records
-from study.training import resuming
+from runs import checkpoints, console, devices, flags, hub, records
+from study.training import flags as training_flags
+from study.training import resuming, written
 from summarization import corpus
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
@@ -95,46 +96,11 @@ DTYPE = "float32"  # of the model: float32, bfloat16 or float64
 # --------------------------------------------------------------------------------------------
 
 
-OUTPUTS = ("model.safetensors", "training.json", "training.png")
-RESUME = """go on from this checkpoint, or from the last whole one of --output_dir, which happens by
-itself as well"""
-
-
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, OUTPUT_DIR, globals())
-    add = parser.add_argument
-    model = "Hub id, folder, checkpoint-N, adapter folder or demo"
-    add("--model_path", type=flags.text, help=model)
-    add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder or demo")
-    add("--subset_train_size", type=flags.positive_int, help="training articles")
-    add("--validation_size", type=flags.positive_int, help="validation articles")
-    add("--checkpoint_schedule", choices=["log", "even"])
-    add("--num_checkpoints", type=flags.positive_int, help="of the schedule")
-    steps = "steps of the checkpoints, as in 0,10,100, in place of a schedule"
-    add("--checkpoint_steps", type=flags.int_list, help=steps)
-    add("--probe_examples", type=flags.count, help="examples of the latents; 0 for none")
-    add("--probe_positions", type=flags.positive_int, help="positions of each")
-    add("--resume_from_checkpoint", nargs="?", const="last", metavar="PATH", help=RESUME)
-    patience = "stop after so many evaluations without a better NLL; 0: never"
-    add("--early_stopping_patience", type=flags.count, help=patience)
-    add("--learning_rate", type=flags.natural_float)
-    add("--per_device_eval_batch_size", type=flags.positive_int)
-    add("--optim", type=flags.text)
-    add("--max_grad_norm", type=flags.natural_float)
-    add("--adam_beta1", type=flags.below_one)
-    add("--adam_beta2", type=flags.below_one)
-    add("--adam_epsilon", type=flags.natural_float)
-    add("--label_smoothing_factor", type=flags.fraction)
-    flags.add_trainer(parser)
-    add("--train_sampling_strategy", choices=["random", "sequential", "group_by_length"])
-    add("--dataloader_num_workers", type=flags.count)
-    add("--logging_steps", type=flags.positive_int)
-    flags.add_data(parser)
-    parser.epilog = flags.demo_defaults(DEMO)
-    if parser.parse_args(argv).dataset == "demo":
-        parser.set_defaults(**DEMO)
-    return parser.parse_args(argv)
+    training_flags.add(parser)
+    return flags.parse_with_demo(parser, argv, DEMO)
 
 
 def main(argv=None):
@@ -145,12 +111,12 @@ def main(argv=None):
     corpus.resolve(args.dataset)
     columns = corpus.Columns.of(vars(args))
     folder = Path(args.output_dir)
+    files = written.Files(folder)
     kept = checkpoints.complete_checkpoints(folder)  # of this very run, or Run refuses
-    outputs = [folder / name for name in OUTPUTS]
     identity = resuming.identity_of(vars(args))
     inputs = {"model": model, **corpus.inputs(args.dataset, columns)}
     asked = resuming.checkpoint_asked_for(identity, args.resume_from_checkpoint, inputs)
-    run = records.Run(identity, records.record_in(folder, __file__), outputs + kept, inputs)
+    run = records.Run(identity, records.record_in(folder, __file__), files.all + kept, inputs)
     if run.up_to_date:
         return
     from runs import shards
@@ -166,25 +132,22 @@ def main(argv=None):
     log = training.fine_tune(trainer, start, args.early_stopping_patience)
     trainer.save_final(folder)
     if console.is_main_process():
-        write(args, log, facts)
+        report(args, log, facts)
         run.finish()
     del trainer
     shards.leave()
 
 
-def write(args, log: list[dict], facts: dict) -> None:
+def report(args, log: list[dict], facts: dict) -> None:
     """Write training.json and training.png; print the validation NLL at each checkpoint."""
-    from study import captions
     from study.headline import show
-    from study.training import figures, headline, results, words
+    from study.training import headline, results, words
 
-    folder, shown = Path(args.output_dir), console.Console.of(vars(args))
+    files = written.Files(Path(args.output_dir))
     result = results.of_run(vars(args), log, facts)
-    result["captions"] = captions.of("training")
-    disk.write_json(folder / "training.json", result)
-    disk.save_figure(lambda: figures.figure(result), folder / "training.png")
-    outputs = [folder / name for name in OUTPUTS]
-    show(shown, headline.headline(result), outputs, words.lines(result))
+    files.write(result)
+    shown = console.Console.of(vars(args))
+    show(shown, headline.headline(result), files.all, words.lines(result))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ texts. A finished arm with the same configuration is not run again. Adapters loa
 
 from pathlib import Path
 
-from runs import console, devices, disk, flags, hub, records
-from study.bakeoff import arms
+from runs import console, devices, flags, hub, records
+from study.bakeoff import arms, written
+from study.bakeoff import flags as bakeoff_flags
 from study.bakeoff.lora import Arm
 from study.bakeoff.settings import Settings
 from summarization import corpus, generation
@@ -130,63 +131,14 @@ DEMO = {
 }
 # --------------------------------------------------------------------------------------------
 
-OUTPUTS = ("bakeoff.json", "bakeoff.png", "costs.json")
-NAMES = [arm.name for arm in ARMS]
-BY_DEFAULT = [arm.name for arm in ARMS if arm.by_default]
-CHOICE = (
-    f"""out of {" ".join(NAMES)} (default: those that can be run out of {" ".join(BY_DEFAULT)})"""
-)
-
 
 def parse(argv=None):
     """The script's arguments."""
     parser = flags.parser(__doc__, OUTPUT_DIR, globals())
-    add = parser.add_argument
-    several = {"nargs": "+", "metavar": "ARM", "constant": None}
-    add("--arms", type=flags.text, choices=NAMES, help=CHOICE, **several)
-    model = "the base model: Hub id, folder, checkpoint-N or demo"
-    add("--model_path", type=flags.text, help=model)
-    add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder or demo")
-    add("--subset_train_size", type=flags.positive_int, help="training articles")
-    add("--seeds", type=flags.positive_int, help="how many, from --seed on")
-    parameters = "trainable parameters of each LoRA arm: a number, all or none"
-    add("--budget", type=budget, help=parameters)
-    add("--rank", type=flags.positive_int, help="of arm all, and of each arm with --budget none")
-    add("--alpha_over_r", type=flags.positive_float)
-    add("--top_k", type=flags.positive_int, help="layers of random, observed, circuit")
-    add("--layers_observed", type=flags.text, help="layers.differential.json")
-    add("--layers_circuit", type=flags.text, help="layers.evolution.json, or a circuit")
-    add("--measure_observed", type=flags.text_or_none, help="(default: the file's first)")
-    add("--measure_circuit", type=flags.text)
-    add("--measure_change", type=flags.text)
-    add("--learning_rate", type=flags.positive_float, help="of adapters, middle of a sweep")
-    add("--full_learning_rate", type=flags.positive_float, help="of arm full, likewise")
-    add("--lr_sweep", type=factors, help="factors that each arm tries, or none")
-    add("--sweep_share", type=flags.share, help="steps of each as a share of all")
-    add("--validation_size", type=flags.positive_int, help="articles of the sweep")
-    flags.add_trainer(parser)
-    add("--max_new_tokens", type=flags.positive_int, help="of a summary")
-    add("--min_new_tokens", type=flags.count, help="no end before")
-    add("--num_beams", type=flags.positive_int, help="1 is greedy")
-    flags.add_data(parser)
-    parser.epilog = flags.demo_defaults(DEMO)
-    if parser.parse_args(argv).dataset == "demo":
-        parser.set_defaults(**DEMO)
-    args = parser.parse_args(argv)
+    bakeoff_flags.add(parser, ARMS)
+    args = flags.parse_with_demo(parser, argv, DEMO)
     generation.check_lengths(args.min_new_tokens, args.max_new_tokens)
     return args
-
-
-def factors(value) -> list[float]:
-    """Positive numbers separated by commas, as in `0.3,1,3`; an empty list for `none`. argparse
-    turns the error into one line.
-    """
-    return [] if value == "none" else flags.positive_floats(value)
-
-
-def budget(value) -> str:
-    """A number of trainable parameters as text, `all` or `none`."""
-    return value if value in ("all", "none") else str(flags.positive_int(value))
 
 
 def main(argv=None):
@@ -197,52 +149,40 @@ def main(argv=None):
     corpus.resolve(args.dataset)
     placement = arms.Placement.of(vars(args))
     chosen, left_out = arms.with_files(placement, ARMS)
-    columns = corpus.Columns.of(vars(args))
-    inputs |= corpus.inputs(args.dataset, columns)
-    for name, path in (("observed", args.layers_observed), ("circuit", args.layers_circuit)):
-        if Path(path).is_file():
-            inputs[name] = path
+    inputs |= corpus.inputs(args.dataset, corpus.Columns.of(vars(args)))
+    inputs |= placement.layers_files
     folder = Path(args.output_dir)
-    outputs = [folder / name for name in OUTPUTS]
-    run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
+    files = written.Files(folder)
+    run = records.Run(vars(args), records.record_in(folder, __file__), files.all, inputs)
     if run.up_to_date:
         return
-    from study.bakeoff import data as bakeoff_data
-    from study.bakeoff import results, trials
+    from study.bakeoff import running
 
     settings = Settings.of(vars(args))
     run.facts["matrix_products"] = settings.precision.products
-    data, shapes = bakeoff_data.prepare(settings, run.identity["inputs"])
-    budget = arms.budget_of(placement, shapes)
-    planned, impossible = trials.plan_trials(
-        settings, placement, chosen=chosen, data=data, shapes=shapes, budget=budget
+    outcome = running.run(
+        settings,
+        placement,
+        chosen=chosen,
+        left_out=left_out,
+        inputs=run.identity["inputs"],
+        overwrite=args.overwrite,
     )
-    left_out |= impossible
-    for name, why in left_out.items():
-        settings.console.detail(f"left out: {name}: {why}")
-    trials.require_unchanged(planned, args.overwrite)
-    trials.run_all(settings, planned, data)
-    finished = [results.read(trial) for trial in planned]
-    write(args, finished, data, results.Plan(placement, budget, left_out))
+    report(args, outcome, files)
     run.finish()
 
 
-def write(args, finished: list, data, plan) -> None:
-    """Write bakeoff.json, bakeoff.png and costs.json; print the table and what may be said."""
-    from study import captions
-    from study.bakeoff import figures, headline, results, words
+def report(args, outcome, files: written.Files) -> None:
+    """Write the files; print the table and what may be said."""
+    from study.bakeoff import headline, results, words
     from study.headline import show
 
-    folder, shown = Path(args.output_dir), console.Console.of(vars(args))
-    compared = results.of_trials(finished, data, plan)
-    compared["captions"] = captions.of("bakeoff")
-    disk.write_json(folder / "bakeoff.json", compared)
-    disk.save_figure(lambda: figures.figure(compared), folder / "bakeoff.png")
-    costs = results.costs(finished, plan.placement)
+    compared, costs = results.of_trials(outcome), results.costs(outcome)
     table = {name: cost._asdict() for name, cost in costs.items()}
-    disk.write_json(folder / "costs.json", {"format": 1, "costs": table})
-    outputs = [folder / name for name in ("bakeoff.json", "costs.json", "bakeoff.png")]
-    show(shown, headline.headline(compared, table), outputs, words.lines(compared, costs))
+    files.write(compared, table)
+    shown = console.Console.of(vars(args))
+    details = words.lines(compared, costs)
+    show(shown, headline.headline(compared, table), files.shown, details)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Device, precision, seeds and memory of a run. Imports nothing heavy."""
 
+import contextlib
 import os
 import resource
 import sys
@@ -112,6 +113,22 @@ def only_this_gpu(name: str) -> str:
         )
     os.environ["CUDA_VISIBLE_DEVICES"] = allowed[int(index)] if allowed else index
     return "cuda"
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Run a block with torch on one thread.
+
+    A circuit is a small tensor, and handing it to several costs more than it saves.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seed_everything(seed: int) -> None:

@@ -174,7 +174,7 @@ def _underscored(word):
 
 
 def parser(
-    doc: str, output_dir: str, constants: dict | None = None, *, writes="plots and numbers"
+    doc: str | None, output_dir: str, constants: dict | None = None, *, writes="plots and numbers"
 ) -> Parser:
     """A parser with the flags that every script has; the script's docstring is its help text.
 
@@ -323,6 +323,17 @@ def say_unused_steps(made: Parser, argv, method: str) -> None:
         value = getattr(given, name)
         if value not in (None, "auto") and method not in methods:  # auto is refused later
             console.warn(f"note: --{name} {value} is not used: {method} does not take {what}")
+
+
+def parse_with_demo(made: Parser, argv, defaults: dict) -> argparse.Namespace:
+    """The arguments; `defaults` hold in place of the constants with `--dataset demo`.
+
+    `--help` ends with them.
+    """
+    made.epilog = demo_defaults(defaults)
+    if made.parse_args(argv).dataset == "demo":
+        made.set_defaults(**defaults)
+    return made.parse_args(argv)
 
 
 def demo_defaults(defaults: dict) -> str:

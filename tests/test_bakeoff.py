@@ -564,7 +564,7 @@ def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(
         "judge",
         lambda settings, name, model, data: [{"id": "a", "summary": "", "nll_nats": 0.0}],
     )
-    monkeypatch.setattr(script, "write", lambda *_: None)
+    monkeypatch.setattr(script, "report", lambda *_: None)
     monkeypatch.setattr(examples.SummaryCollator, "__call__", spy)
     run(
         tmp_path / "out",

@@ -41,6 +41,12 @@ class Placement:
         """The placement that a script's flags ask for."""
         return cls(**{field.name: flags[field.name] for field in fields(cls)})
 
+    @property
+    def layers_files(self) -> dict[str, str]:
+        """{"observed", "circuit": the file}, of those files that are there."""
+        files = {"observed": self.layers_observed, "circuit": self.layers_circuit}
+        return {name: path for name, path in files.items() if Path(path).is_file()}
+
     def seeds_of(self, arm: Arm) -> range:
         """The seeds of an arm: one where nothing is trained."""
         return range(self.seed, self.seed + (1 if arm.method == "none" else self.seeds))

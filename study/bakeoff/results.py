@@ -31,6 +31,14 @@ class Plan(NamedTuple):
     left_out: dict[str, str]
 
 
+class Outcome(NamedTuple):
+    """All that was run: the trials with what their folders hold, on what data, by which plan."""
+
+    finished: list[Finished]
+    data: Data
+    plan: Plan
+
+
 def read(trial: Trial) -> Finished:
     """A trial with the results in its folder."""
     folder = trial.folder
@@ -62,8 +70,9 @@ def sweep_seconds(first: Trial) -> float:
     return disk.read_json(sweep_of(first).folder / "run.json")["sweep_seconds"]
 
 
-def of_trials(finished: list[Finished], data: Data, plan: Plan) -> dict:
+def of_trials(outcome: Outcome) -> dict:
     """The content of bakeoff.json: all arms with intervals, baselines, paired differences."""
+    finished, data, plan = outcome
     placement, rows = plan.placement, data.rows
     seed = placement.seed
     known = [(run.trial, run.metrics, run.texts) for run in finished]
@@ -100,10 +109,10 @@ def intervals(values: dict, seed: int) -> dict:
     return {name: mean_interval(column, seed) for name, column in values.items()}
 
 
-def costs(finished: list[Finished], placement: Placement) -> dict[str, Cost]:
+def costs(outcome: Outcome) -> dict[str, Cost]:
     """{arm: what it cost}."""
     made = {}
-    for name, first in first_trials([run.trial for run in finished]).items():
-        run_records = [run.record for run in finished if run.trial.arm.name == name]
-        made[name] = cost(placement, first.arm, run_records, sweep_seconds(first))
+    for name, first in first_trials([run.trial for run in outcome.finished]).items():
+        run_records = [run.record for run in outcome.finished if run.trial.arm.name == name]
+        made[name] = cost(outcome.plan.placement, first.arm, run_records, sweep_seconds(first))
     return made

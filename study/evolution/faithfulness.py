@@ -19,6 +19,10 @@ from study.findings import fixed
 
 OWN, FINAL = "own", "final"
 MEANS_NOTHING = "f means nothing: the interval of what it divides by includes zero"
+LEFT_OUT = (
+    "Faithfulness at each checkpoint left out: give --training with the run's folder and "
+    "--pairs data/pairs_eval.jsonl."
+)
 
 
 def random_circuits(circuit: Circuit, n: int, seed: int) -> list[torch.Tensor]:

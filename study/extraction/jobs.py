@@ -1,10 +1,11 @@
 """Which circuits are made of which models, and in what order. Imports nothing heavy."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eap import InputError
-from runs import checkpoints
+from runs import checkpoints, shards
 from study.extraction import blocks
 from study.extraction.settings import Settings
 
@@ -56,3 +57,27 @@ def jobs_of(flags: dict) -> list[Job]:
             "none; run_finetuning_with_checkpoints.py makes one"
         )
     return jobs
+
+
+def extracted(jobs: list[Job], extract: Callable, *, overwrite: bool) -> dict:
+    """{circuit file: what `extract` makes of its job}, in the jobs' order unless one waits.
+
+    With `until_stable` the last one comes first: its number of pairs holds for the others.
+    """
+    if not jobs[0].settings.until_stable:
+        return _in_order(jobs, extract, overwrite=overwrite)
+    *others, last = jobs
+    made = _in_order([last], extract, overwrite=overwrite)
+    shards.from_first(None)  # the others read the last one's file: no process goes on before it
+    others = [replace(job, as_many_as=last.output) for job in others]
+    return _in_order(others, extract, overwrite=overwrite) | made
+
+
+def _in_order(jobs: list[Job], extract: Callable, *, overwrite: bool) -> dict:
+    """`extracted` in this order; each job knows how many circuits are still to come."""
+    made = {}
+    for number, job in enumerate(jobs):
+        later = [other.output for other in jobs[number + 1 :]]
+        to_come = sum(overwrite or not output.is_file() for output in later)
+        made[job.output] = extract(replace(job, n_circuits=1 + to_come))
+    return made
