@@ -47,7 +47,7 @@ OUTPUT_DIR = "outputs/analyze_circuit_evolution"  # numbers and plots
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals())
     add = parser.add_argument
     add(
         "--circuits",
@@ -76,7 +76,7 @@ def main(argv=None):
     """Compare the circuits of all checkpoints and write how they moved."""
     args = parse(argv)
     paths, training = reading.circuit_files(args.circuits), reading.training_file(args.training)
-    models = reading.model_folders(args.pairs, paths, training)
+    models = reading.model_folders(args.pairs, paths, training=training)
     from eap.scores import examples_beside
 
     folder = Path(args.output_dir)
@@ -84,7 +84,9 @@ def main(argv=None):
     scores = filter(Path.is_file, map(examples_beside, paths))
     given = [Path(path) for path in (training, args.pairs) if path]
     inputs = {str(path): path for path in (*paths, *scores, *given, *models)}
-    run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
+    run = records.Run(
+        vars(args), records.record_in(folder, __file__), outputs=outputs, inputs=inputs
+    )
     if run.up_to_date:
         return
     from study.evolution import results, running
@@ -92,7 +94,7 @@ def main(argv=None):
     checkpoints = reading.load_checkpoints(paths)
     settings = running.Settings.of(vars(args))
     if models:
-        running.require_own_models(settings, checkpoints, models)
+        running.require_own_models(settings, checkpoints, folders=models)
     with devices.one_thread():
         evolution = results.evolve(
             checkpoints,
@@ -108,7 +110,7 @@ def main(argv=None):
     evolution["faithfulness"] = None
     if models:
         devices.seed_everything(args.seed)
-        evolution["faithfulness"] = running.measure(settings, checkpoints, models)
+        evolution["faithfulness"] = running.measure(settings, checkpoints, folders=models)
     report(args, evolution)
     run.finish()
 
@@ -124,7 +126,12 @@ def report(args, evolution: dict) -> None:
         evolution["sentences"] += faithfulness.sentences(evolution["faithfulness"])
     outputs = written.Files(Path(args.output_dir)).write(evolution)
     shown = console.Console.of(vars(args))
-    show(shown, headline.headline(evolution), outputs, [*tables, "", *words.lines(evolution)])
+    show(
+        shown,
+        headline.headline(evolution),
+        outputs=outputs,
+        details=[*tables, "", *words.lines(evolution)],
+    )
 
 
 if __name__ == "__main__":

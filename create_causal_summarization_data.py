@@ -45,7 +45,7 @@ OUTPUT_DIR = "outputs/create_causal_summarization_data"  # salience.json and sal
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals())
     add = parser.add_argument
     add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder, or demo")
     add("--split", type=flags.text, help="train, validation or test")
@@ -74,21 +74,21 @@ def main(argv=None):
         files.append(output.with_name(f"{output.stem}_eval{output.suffix}"))
     outputs = [*files, folder / "salience.json", folder / "salience.png"]
     inputs = {"tokenizer": model, **corpus.inputs(args.dataset, columns)}
-    run = records.Run(vars(args), records.record_beside(output), outputs, inputs)
+    run = records.Run(vars(args), records.record_beside(output), outputs=outputs, inputs=inputs)
     if run.up_to_date:
         return
     from study.headline import show
     from study.pairs import building, figures, headline, results
 
     built, facts = build(args, columns)
-    parts = building.split_pairs(built.pairs, args.eval_fraction, args.seed)
+    parts = building.split_pairs(built.pairs, args.eval_fraction, seed=args.seed)
     for file, part in zip(files, parts, strict=False):
         disk.write_jsonl(file, part)
-    summary = results.of_pairs(facts, built, parts, args.seed)
+    summary = results.of_pairs(facts, built, parts=parts, seed=args.seed)
     disk.write_json(folder / "salience.json", summary)
     disk.save_figure(lambda: figures.figure(summary), folder / "salience.png")
     shown = console.Console.of(vars(args))
-    show(shown, headline.headline(summary), outputs, summary["lines"])
+    show(shown, headline.headline(summary), outputs=outputs, details=summary["lines"])
     run.finish()
 
 
@@ -100,12 +100,16 @@ def build(args, columns: corpus.Columns):
     reader = opening.open_reader(args.model_path)
     tokenizer = reader.tokenizer
     template = prompt.template(
-        tokenizer, args.prompt, args.instruction, generation=reader.generation
+        tokenizer, args.prompt, instruction=args.instruction, generation=reader.generation
     )
-    max_length = prompt.row_length(args.max_length, reader.config, tokenizer, args.model_path)
-    rows = corpus.load(args.dataset, args.split, args.max_examples, args.seed, columns=columns)
+    max_length = prompt.row_length(
+        args.max_length, reader.config, tokenizer=tokenizer, name=args.model_path
+    )
+    rows = corpus.load(
+        args.dataset, args.split, max_examples=args.max_examples, seed=args.seed, columns=columns
+    )
     settings = building.Settings.of(vars(args))
-    built = building.build(settings, tokenizer, rows, max_length=max_length, template=template)
+    built = building.build(settings, tokenizer, rows=rows, max_length=max_length, template=template)
     facts = {
         "dataset": corpus.label(args.dataset),
         "split": args.split,

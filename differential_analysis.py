@@ -56,7 +56,7 @@ BASE_FLAG, FINETUNED_FLAG = "--base_model_path", "--finetuned_model_path"
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals())
     add = parser.add_argument
     add("--base_model_path", type=flags.text, help="model before fine-tuning")
     add("--finetuned_model_path", type=flags.text, help="model after fine-tuning")
@@ -78,23 +78,23 @@ def follow_run(args) -> None:
     from study.differential import figures, headline, over_a_run
     from study.headline import show
 
-    folder, there = Path(args.output_dir), over_a_run.files(args.run)
+    folder, latents = Path(args.output_dir), over_a_run.files(args.run)
     outputs = [folder / f"differential.latents.{kind}" for kind in ("json", "png")]
     run = records.Run(
         vars(args),
         records.record_in(folder, "differential_latents"),
-        outputs,
-        {path.name: path for _, path in there},
+        outputs=outputs,
+        inputs={path.name: path for _, path in latents},
     )
     if run.up_to_date:
         return
     shown = console.Console.of(vars(args))
     summary = over_a_run.follow(
-        there, args.seed, lambda items: shown.progress(items, "checkpoints")
+        latents, args.seed, progress=lambda items: shown.progress(items, "checkpoints")
     )
     disk.write_json(outputs[0], {"format": 1, "seed": args.seed, **summary})
     disk.save_figure(lambda: figures.run_figure(summary), outputs[1])
-    show(shown, headline.headline(summary), outputs, over_a_run.lines(summary))
+    show(shown, headline.headline(summary), outputs=outputs, details=over_a_run.lines(summary))
     run.finish()
 
 
@@ -117,8 +117,8 @@ def main(argv=None):
     run = records.Run(
         vars(args),
         records.record_in(files.folder, "differential_analysis"),
-        files.all,
-        {**models, **corpus.inputs(args.dataset, columns)},
+        outputs=files.all,
+        inputs={**models, **corpus.inputs(args.dataset, columns)},
     )
     if run.up_to_date:
         return
@@ -130,7 +130,12 @@ def main(argv=None):
     settings = Settings.of(vars(args))
     summary = running.compare(settings)
     files.write(summary)
-    show(settings.console, headline.headline(summary), files.all, files.lines(summary))
+    show(
+        settings.console,
+        headline.headline(summary),
+        outputs=files.all,
+        details=files.lines(summary),
+    )
     run.finish()
 
 

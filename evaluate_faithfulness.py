@@ -51,7 +51,7 @@ OUTPUT_DIR = "outputs/evaluate_faithfulness"  # faithfulness.json, faithfulness.
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals())
     add = parser.add_argument
     add("--circuit", type=flags.text, help="circuit JSON")
     add("--model_path", type=flags.text, help="Hub id, folder, adapter, or demo")
@@ -105,7 +105,9 @@ def main(argv=None):
     folder = Path(args.output_dir)
     of_methods, of_examples = bool(args.compare_circuit), bool(args.examples)
     files = written.Files(folder, of_methods, of_examples)
-    run = records.Run(vars(args), records.record_in(folder, __file__), files.all, inputs)
+    run = records.Run(
+        vars(args), records.record_in(folder, __file__), outputs=files.all, inputs=inputs
+    )
     if run.up_to_date:
         return
     from study.faithfulness import headline, results, words
@@ -121,7 +123,12 @@ def main(argv=None):
     more = methods["sentences"] if methods else []
     result["sentences"] = words.sentences(result) + more
     files.write(result, evaluated.examples)
-    show(settings.console, headline.headline(result), files.all, words.lines(result) + more)
+    show(
+        settings.console,
+        headline.headline(result),
+        outputs=files.all,
+        details=words.lines(result) + more,
+    )
     run.finish()
 
 

@@ -48,7 +48,7 @@ OUTPUT_DIR = "outputs/evaluate_robustness"  # robustness.json and plots
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals())
     add = parser.add_argument
     add("--circuits", nargs="+", type=flags.text, help="circuit files")
     add("--model_path", help="extract the first circuit again in this model, its own")
@@ -90,7 +90,9 @@ def main(argv=None):
         names.append("robustness.matrix.png")
     folder = Path(args.output_dir)
     outputs = [folder / name for name in names]
-    run = records.Run(vars(args), records.record_in(folder, __file__), outputs, inputs)
+    run = records.Run(
+        vars(args), records.record_in(folder, __file__), outputs=outputs, inputs=inputs
+    )
     if run.up_to_date:
         return
     from study import captions
@@ -109,7 +111,7 @@ def main(argv=None):
     if args.model_path:
         pairs_sha256 = run.identity["inputs"]["pairs"]["sha256"]
         full = again.Full(flags.fractions(LEVELS), variant_names(VARIANTS))
-        result |= again.extract_again(settings, circuits[0], pairs_sha256, full)
+        result |= again.extract_again(settings, circuits[0], pairs_sha256=pairs_sha256, full=full)
     else:
         result |= results.NOT_AGAIN
     result["sentences"] = words.lines(result)
@@ -120,7 +122,7 @@ def main(argv=None):
         disk.save_figure(
             lambda: figures.matrix(result["agreement"]), folder / "robustness.matrix.png"
         )
-    show(settings.console, headline.headline(result), outputs, result["sentences"])
+    show(settings.console, headline.headline(result), outputs=outputs, details=result["sentences"])
     run.finish()
 
 

@@ -61,10 +61,10 @@ OUTPUT_DIR = "outputs/extract_summarization_circuit"  # of --all_checkpoints: on
 def parse(argv=None):
     """The script's arguments."""
     written = "the circuits of --all_checkpoints"
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals(), writes=written)
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals(), writes=written)
     extraction_flags.add(parser)
     args = parser.parse_args(argv)
-    flags.say_unused_steps(parser, argv, args.method)
+    flags.say_unused_steps(parser, argv, method=args.method)
     return args
 
 
@@ -99,25 +99,29 @@ def extract(args, job: jobs.Job):
     inputs = {"model": hub.model_source(job.model_path), "pairs": args.pairs}
     if job.as_many_as:
         inputs["pairs as in"] = job.as_many_as
-    run = records.Run(vars(args), records.record_beside(job.output), files.all, inputs)
+    run = records.Run(
+        vars(args), records.record_beside(job.output), outputs=files.all, inputs=inputs
+    )
     if run.up_to_date:
         blocks.discard(job.unfinished)  # of a run that ended just before it did so
         return None
     from study.extraction import making
 
     devices.seed_everything(settings.seed)
-    adapter, tokenizer = opening.open_adapted(settings.device, job.model_path, {}, kv=args.kv)
+    adapter, tokenizer = opening.open_adapted(
+        settings.device, job.model_path, circuits={}, kv=args.kv
+    )
     settings.check_graph(adapter.graph)
     most = args.max_examples
     pairs = opening.read_pairs(
-        args.pairs, adapter, tokenizer, console=settings.console, max_examples=most
+        args.pairs, adapter, tokenizer=tokenizer, console=settings.console, max_examples=most
     )
     settings.check_pairs(pairs)
-    made = making.make(job, adapter, pairs, run.known_by())
+    made = making.make(job, adapter, pairs=pairs, known_by=run.known_by())
     if made is None:
         return None
-    circuit = making.identified(made, job, tokenizer, run.identity["inputs"])
-    write(files, circuit, made.by_span, unit=settings.unit)
+    circuit = making.identified(made, job, tokenizer=tokenizer, inputs=run.identity["inputs"])
+    write(files, circuit, by_span=made.by_span, unit=settings.unit)
     run.finish()
     blocks.discard(job.unfinished)
     return circuit
@@ -133,7 +137,7 @@ def report(args, made: dict) -> None:
         outputs = Files.of(Settings.of(vars(args), output=outputs[0])).all
     circuits = {output.stem: circuit.metadata for output, circuit in made.items()}
     if circuits:
-        show(console.Console.of(vars(args)), headline.headline(circuits), outputs)
+        show(console.Console.of(vars(args)), headline.headline(circuits), outputs=outputs)
 
 
 if __name__ == "__main__":

@@ -42,14 +42,14 @@ def start(args, folder: Path, files: list[Path]):
     record = records.record_in(folder, __file__)
     times = {section.times for section in sections.SECTIONS}
     inputs = {os.path.relpath(file, folder): file for file in files if file.name not in times}
-    described = record, [folder / "report.html"], inputs
+    outputs = [folder / "report.html"]
     try:
-        return records.Run(vars(args), *described)
+        return records.Run(vars(args), record, outputs=outputs, inputs=inputs)
     except InputError:
         if not record.is_file():
             raise
         args.overwrite = True
-        return records.Run(vars(args), *described)
+        return records.Run(vars(args), record, outputs=outputs, inputs=inputs)
 
 
 def main(argv=None):
@@ -77,8 +77,8 @@ def main(argv=None):
     page = gathering.gather(shown, folder)
     report = folder / "report.html"
     disk.write_text(report, html.render(page))
-    summary = headline.report_headline(page, report.stat().st_size, folder)
-    show(console.Console.of(vars(args)), summary, [report], headline.details(page))
+    summary = headline.report_headline(page, report.stat().st_size, folder=folder)
+    show(console.Console.of(vars(args)), summary, outputs=[report], details=headline.details(page))
     run.finish()
 
 

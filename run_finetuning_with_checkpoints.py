@@ -98,9 +98,9 @@ DTYPE = "float32"  # of the model: float32, bfloat16 or float64
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals())
     training_flags.add(parser)
-    return flags.parse_with_demo(parser, argv, DEMO)
+    return flags.parse_with_demo(parser, argv, defaults=DEMO)
 
 
 def main(argv=None):
@@ -115,8 +115,10 @@ def main(argv=None):
     kept = checkpoints.complete_checkpoints(folder)  # of this very run, or Run refuses
     identity = resuming.identity_of(vars(args))
     inputs = {"model": model, **corpus.inputs(args.dataset, columns)}
-    asked = resuming.checkpoint_asked_for(identity, args.resume_from_checkpoint, inputs)
-    run = records.Run(identity, records.record_in(folder, __file__), files.all + kept, inputs)
+    asked = resuming.checkpoint_asked_for(identity, args.resume_from_checkpoint, inputs=inputs)
+    run = records.Run(
+        identity, records.record_in(folder, __file__), outputs=files.all + kept, inputs=inputs
+    )
     if run.up_to_date:
         return
     from runs import shards
@@ -127,9 +129,9 @@ def main(argv=None):
     trainer, facts = setup.prepare(settings)
     run.facts["matrix_products"] = facts["matrix_products"]
     start = resuming.where_to_start(
-        run, trainer, asked, overwrite=args.overwrite, out=settings.console
+        run, trainer, asked=asked, overwrite=args.overwrite, out=settings.console
     )
-    log = training.fine_tune(trainer, start, args.early_stopping_patience)
+    log = training.fine_tune(trainer, start, patience=args.early_stopping_patience)
     trainer.save_final(folder)
     if console.is_main_process():
         report(args, log, facts)
@@ -144,10 +146,10 @@ def report(args, log: list[dict], facts: dict) -> None:
     from study.training import headline, results, words
 
     files = written.Files(Path(args.output_dir))
-    result = results.of_run(vars(args), log, facts)
+    result = results.of_run(vars(args), log, facts=facts)
     files.write(result)
     shown = console.Console.of(vars(args))
-    show(shown, headline.headline(result), files.all, words.lines(result))
+    show(shown, headline.headline(result), outputs=files.all, details=words.lines(result))
 
 
 if __name__ == "__main__":

@@ -134,9 +134,9 @@ DEMO = {
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals())
     bakeoff_flags.add(parser, ARMS)
-    args = flags.parse_with_demo(parser, argv, DEMO)
+    args = flags.parse_with_demo(parser, argv, defaults=DEMO)
     generation.check_lengths(args.min_new_tokens, args.max_new_tokens)
     return args
 
@@ -153,7 +153,9 @@ def main(argv=None):
     inputs |= placement.layers_files
     folder = Path(args.output_dir)
     files = written.Files(folder)
-    run = records.Run(vars(args), records.record_in(folder, __file__), files.all, inputs)
+    run = records.Run(
+        vars(args), records.record_in(folder, __file__), outputs=files.all, inputs=inputs
+    )
     if run.up_to_date:
         return
     from study.bakeoff import running
@@ -182,7 +184,7 @@ def report(args, outcome, files: written.Files) -> None:
     files.write(compared, table)
     shown = console.Console.of(vars(args))
     details = words.lines(compared, costs)
-    show(shown, headline.headline(compared, table), files.shown, details)
+    show(shown, headline.headline(compared, table), outputs=files.shown, details=details)
 
 
 if __name__ == "__main__":

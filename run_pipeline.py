@@ -97,7 +97,7 @@ def say_estimate(args, preset: Preset, plan: running.Plan) -> None:
     """
     preset = workload.limited(preset, args.max_examples)
     stages = {commands.stage_of(command) for command in plan.chosen}
-    rest = hours.Rest.of(preset, stages, left_to_do(plan))
+    rest = hours.Rest.of(preset, stages, left=left_to_do(plan))
     if not rest.work:
         return
     print(

@@ -47,7 +47,7 @@ OUTPUT_DIR = "outputs/test_set_evaluation"  # rouge.json, rouge.png, the texts
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, OUTPUT_DIR, globals())
+    parser = flags.parser(__doc__, OUTPUT_DIR, constants=globals())
     add = parser.add_argument
     add("--model_paths", nargs="+", type=flags.text, help="models, the one to compare with first")
     add("--dataset", type=flags.text, help="Hub id, file, save_to_disk folder, or demo")
@@ -95,7 +95,9 @@ def main(argv=None):
     outputs = [folder / "rouge.json", folder / "rouge.png", *texts.values()]
     inputs = {f"model {label}": path for label, path in models.items()}
     inputs |= corpus.inputs(args.dataset, columns)
-    run = records.Run(vars(args), records.record_in(folder, "test_set_evaluation"), outputs, inputs)
+    run = records.Run(
+        vars(args), records.record_in(folder, "test_set_evaluation"), outputs=outputs, inputs=inputs
+    )
     if run.up_to_date:
         return
 
@@ -109,7 +111,11 @@ def main(argv=None):
         numbers.load_metric(name)  # before the hours of generation, not after
     devices.seed_everything(settings.seed)
     rows = corpus.load(
-        settings.dataset, settings.split, settings.max_examples, settings.seed, columns=columns
+        settings.dataset,
+        settings.split,
+        max_examples=settings.max_examples,
+        seed=settings.seed,
+        columns=columns,
     )
     if args.overwrite or not run.same:
         # all of them at once: after an interruption what is there counts as done
@@ -119,14 +125,16 @@ def main(argv=None):
     for label, path in zip(labels, args.model_paths, strict=True):
         n_models = sum(not file.is_file() for file in texts.values())
         if not texts[label].is_file():
-            made = running.summaries(settings, path, label, rows, n_models=n_models)
+            made = running.summaries(settings, path, label=label, rows=rows, n_models=n_models)
             disk.write_jsonl(texts[label], made)
         written[label] = disk.read_jsonl(texts[label])
-    result = running.evaluate(settings, rows, written)
+    result = running.evaluate(settings, rows, written=written)
     result["captions"] = captions.of("rouge")
     disk.write_json(folder / "rouge.json", result)
     disk.save_figure(lambda: figures.figure(result), folder / "rouge.png")
-    show(settings.console, headline.headline(result), outputs, running.lines(result))
+    show(
+        settings.console, headline.headline(result), outputs=outputs, details=running.lines(result)
+    )
     run.finish()
 
 

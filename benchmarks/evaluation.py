@@ -58,9 +58,14 @@ def demo_pairs(n: int, seed: int = 0):
     from summarization.newsroom import articles
 
     tokenizer = opening.load_tokenizer("demo")
-    examples, _ = corruption.prepare_all(tokenizer, articles("validation", 2 * n, seed), 256)
+    examples, _ = corruption.prepare_all(
+        tokenizer, articles("validation", 2 * n, seed=seed), max_length=256
+    )
     fill = corruption.swap_filler(examples, [])
-    rows = [corruption.pair(example, row, fill, seed) for row, example in enumerate(examples[:n])]
+    rows = [
+        corruption.pair(example, row, fill=fill, seed=seed)
+        for row, example in enumerate(examples[:n])
+    ]
     return [
         Pair(row["id"], row["clean_ids"], row["corrupted_ids"], row["summary_start"])
         for row in rows
@@ -75,7 +80,7 @@ def demo_scores(args):
     from runs import opening
 
     device = devices.Device.of(vars(args)).torch_device
-    model = opening.load_model("demo", torch.float32, device)
+    model = opening.load_model("demo", torch.float32, device=device)
     scores = attribute(model, demo_pairs(args.demo_examples, args.seed))
     return scores.edges.double().mean(0)
 

@@ -112,12 +112,16 @@ def summaries(args) -> dict:
 
     devices.seed_everything(args.seed)
     device = devices.Device.of(vars(args))
-    model = opening.load_model(args.model_path, device.torch_dtype, device.torch_device)
+    model = opening.load_model(args.model_path, device.torch_dtype, device=device.torch_device)
     tokenizer = opening.load_tokenizer(args.model_path)
-    articles = list(corpus.load(args.dataset, "test", args.max_examples, args.seed)["article"])
+    articles = list(
+        corpus.load(args.dataset, "test", max_examples=args.max_examples, seed=args.seed)["article"]
+    )
     length = prompt.context_length(model.config, tokenizer)
     prompts = [
-        prompt.generation_ids(tokenizer, article, length, args.max_new_tokens)
+        prompt.generation_ids(
+            tokenizer, article, max_length=length, max_new_tokens=args.max_new_tokens
+        )
         for article in articles
     ]
     config = generation.settings(
@@ -125,9 +129,11 @@ def summaries(args) -> dict:
     )
     ways = {
         "one_by_one": lambda: one_by_one(model, prompts, config),
-        "batches": lambda: generation.generate_ids(model, prompts, config, args.batch_size),
+        "batches": lambda: generation.generate_ids(
+            model, prompts, config=config, batch_size=args.batch_size
+        ),
     }
-    generation.generate_ids(model, prompts[:2], config)  # warms up
+    generation.generate_ids(model, prompts[:2], config=config)  # warms up
     seconds, written = {name: [] for name in ways}, {}
     for _ in range(args.repeats):
         for name, way in ways.items():
@@ -205,7 +211,7 @@ def rouge_seconds(args) -> dict:
 
     predictions, references = pairs(args.pairs)
     started = time.perf_counter()
-    ours = rouge.score_all(predictions, references, args.processes)
+    ours = rouge.score_all(predictions, references, processes=args.processes)
     seconds = time.perf_counter() - started
     few = min(args.compared_pairs, args.pairs)
     plain = rouge_scorer.RougeScorer(list(rouge.NAMES), use_stemmer=True)

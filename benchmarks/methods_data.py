@@ -88,18 +88,18 @@ def demo_pairs(*, finding: int, judging: int, others: int, seed: int) -> Pairs:
     """
     from study.pairs.building import split_pairs
 
-    to_find_on, held_out = split_pairs(_newsroom(0, 2 * finding, seed), 0.5, seed)
+    to_find_on, held_out = split_pairs(_newsroom(0, 2 * finding, seed), 0.5, seed=seed)
     return Pairs(to_find_on, held_out[:judging], _newsroom(2 * finding, others, seed))
 
 
 def _newsroom(first: int, n: int, seed: int) -> list[Pair]:
     """Pairs of n validation articles from number `first` on."""
     tokenizer = opening.load_tokenizer("demo")
-    rows = articles("validation", first + n, seed)[first:]
-    examples, _ = corruption.prepare_all(tokenizer, rows, LONGEST)
+    rows = articles("validation", first + n, seed=seed)[first:]
+    examples, _ = corruption.prepare_all(tokenizer, rows, max_length=LONGEST)
     fill, pairs = corruption.swap_filler(examples, []), []
     for number, example in enumerate(examples):
-        row = corruption.pair(example, number, fill, seed)
+        row = corruption.pair(example, number, fill=fill, seed=seed)
         ids = row["clean_ids"], row["corrupted_ids"]
         pairs.append(Pair(row["id"], *ids, row["summary_start"]))
     return pairs
@@ -171,14 +171,14 @@ def faithful(args, adapter, *, judging: list[Pair], scored: dict[str, Scored]) -
                 entries.append(faithfulness.Entry(f"{way}|{rank}", fraction, kept))
     batches = dataset.batches(judging, args.batch_size or 8)
     total = len(entries) * len(batches)
-    with console.Console.of(vars(args)).progress(None, "circuits", total) as bar:
+    with console.Console.of(vars(args)).progress(None, "circuits", total=total) as bar:
         measured = faithfulness.measure(
             adapter,
             batches,
             entries=entries,
             how=faithfulness.Running([args.metric], tick=lambda: bar.update()),
         )
-    judged = faithfulness.setting(measured, entries, args.metric)
+    judged = faithfulness.setting(measured, entries, metric=args.metric)
     rows = intervals.resample(len(judging), args.seed)
     return {(way, rank): _f_rows(judged, f"{way}|{rank}", rows) for way in scored for rank in RANKS}
 
@@ -186,7 +186,9 @@ def faithful(args, adapter, *, judging: list[Pair], scored: dict[str, Scored]) -
 def _f_rows(judged: faithfulness.Setting, kind: str, rows) -> list[dict]:
     """f with its interval and its difference from the yardstick by |mean score|, size by size."""
     yardstick = f"{YARDSTICK}|mean"
-    differences = faithfulness.differences(judged, kind, judged, yardstick, rows=rows)
+    differences = faithfulness.differences(
+        judged, kind, other=judged, other_kind=yardstick, rows=rows
+    )
     result = []
     for which, row in zip(judged.rows_of(kind), differences, strict=True):
         f = intervals.interval(row["f"], judged.resampled([which], rows)[0], n=rows.shape[1])
@@ -213,8 +215,8 @@ def overlaps(scored: Scored, rank: str, *, seed: int) -> dict:
         def choose(means, n=n):
             return strongest(means, n)
 
-        halves.append(float(split_half(finding, RESAMPLES, seed, choose).mean()))
-        kept = resampled(finding, RESAMPLES, seed, choose)
+        halves.append(float(split_half(finding, RESAMPLES, seed=seed, choose=choose).mean()))
+        kept = resampled(finding, RESAMPLES, seed=seed, choose=choose)
         between.append(float(every_two(kept).jaccard.mean()))
     sizes = [n for n in (6, 12, 24, 48, 96, 192) if 2 * n <= len(everything)]
     curve = [{"pairs": n, "jaccard": disjoint(everything, n, seed=seed)} for n in sizes]
@@ -287,7 +289,7 @@ def on_model(args, name: str, *, path: str, ways: list[str], many: list[str]) ->
     from eap.models import adapt
 
     device = devices.Device.of(vars(args)).torch_device
-    adapter = adapt(opening.load_model(path, torch.float32, device))
+    adapter = adapt(opening.load_model(path, torch.float32, device=device))
     pairs = demo_pairs(
         finding=args.examples, judging=args.judges, others=args.others, seed=args.seed
     )

@@ -36,7 +36,7 @@ SPLITS = 20  # random halves of the examples
 
 def parse(argv=None):
     """The script's arguments."""
-    parser = flags.parser(__doc__, "outputs/benchmarks", {"MAX_EXAMPLES": 24})
+    parser = flags.parser(__doc__, "outputs/benchmarks", constants={"MAX_EXAMPLES": 24})
     add = parser.add_argument
     add("--circuits", nargs="+", default=CIRCUITS, help="(default: %(default)s)")
     add("--model_path", default=MODEL_PATH, help="(default: %(default)s)")
@@ -55,10 +55,10 @@ def main(argv=None):
     circuits = dict(zip(map(name_of, args.circuits), args.circuits, strict=True))
     by_name = dict(zip(circuits, opening.load_circuits(list(circuits.values())), strict=True))
     device, out = devices.Device.of(vars(args)), console.Console.of(vars(args))
-    adapter, tokenizer = opening.open_adapted(device, args.model_path, by_name)
-    pairs = opening.read_pairs(args.pairs, adapter, tokenizer, console=out)
+    adapter, tokenizer = opening.open_adapted(device, args.model_path, circuits=by_name)
+    pairs = opening.read_pairs(args.pairs, adapter, tokenizer=tokenizer, console=out)
     found_on = [circuit.about.examples for circuit in by_name.values()]
-    pairs = opening.unseen_pairs(pairs, args.pairs, found_on)
+    pairs = opening.unseen_pairs(pairs, args.pairs, found_on=found_on)
     pairs = pairs[: args.max_examples]
     scores = {name: scores_of(path) for name, path in circuits.items()}
     folder = Path(args.output_dir)
@@ -207,7 +207,7 @@ def overlaps(args, graph, *, scores: dict) -> list[dict]:
                 indices.append(jaccard(first, second))
             entry = {"what": name, "size": size, "pairs_in_a_half": half}
             mean = sum(indices) / len(indices)
-            entries.append(entry | {"jaccard": mean, "chance": chance(n, n, graph.n_edges)})
+            entries.append(entry | {"jaccard": mean, "chance": chance(n, n, total=graph.n_edges)})
     return entries
 
 

@@ -78,7 +78,7 @@ def compare(args, kind: str, *, values, drawn: list, choose, most: int) -> list[
     for times in (2, 4):
         generator = torch.Generator().manual_seed(args.seed)
         n = times * most
-        true = overlaps(values, n, stability.DRAWS, generator, choose)
+        true = overlaps(values, n, draws=stability.DRAWS, generator=generator, choose=choose)
         ahead = [row for curve in curves for row in curve["ahead"] if row["examples"] == n]
         rows.append(
             {

@@ -97,7 +97,7 @@ def article_ids(tokenizer, article: str, gaps: random.Random | None = None) -> l
     """Token ids of an article and end-of-text; with `gaps`, some sentences are full stops."""
     ids, _ = encode_with_offsets(tokenizer, article)
     if gaps:
-        for start, end in sentences_of(tokenizer, article, len(ids))[0]:
+        for start, end in sentences_of(tokenizer, article, n_tokens=len(ids))[0]:
             if gaps.random() < GAP_SHARE:
                 ids[start:end] = encode(tokenizer, ".") * (end - start)
     return [*ids, tokenizer.eos_token_id]
@@ -140,14 +140,14 @@ def training_rows(tokenizer, seed: int):
     rows = torch.cat(
         [
             packed[: n_rows - n_retold],
-            retold_rows(tokenizer, retellings("train", n_retold, seed), gaps),
+            retold_rows(tokenizer, retellings("train", n_retold, seed=seed), gaps),
         ]
     )
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
 
 
 def texts(split: str, n: int, seed: int) -> list[str]:
-    return [row["article"] for row in articles(split, n, seed)]
+    return [row["article"] for row in articles(split, n, seed=seed)]
 
 
 def new_model(tokenizer, seed: int):

@@ -65,6 +65,7 @@ from eap.hooks import Activations, Taps
 from eap.methods import METHODS, Method, Point, Settings
 from eap.metrics import Reference
 from eap.models import adapt
+from eap.models.contract import Adapter
 from eap.passes import ablated, run
 from eap.scores import Scores
 
@@ -105,7 +106,7 @@ def attribute(
 
 
 def attribute_batches(
-    adapter,
+    adapter: Adapter,
     batches: Iterable[Batch],
     *,
     settings: Settings,
@@ -136,7 +137,7 @@ def attribute_batches(
         scores_of = _by_points if method.rules is None else _by_rules
 
         def compute(batch):
-            return scores_of(adapter, batch.to(device), plan)
+            return scores_of(adapter, batch.to(device), plan=plan)
 
     with hooks.frozen(adapter.model):
         yield from memory.halving(batches, compute, notify=notify)
@@ -194,7 +195,7 @@ class _Metric:
 # ---------------------------------------------------------------- by points
 
 
-def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
+def _by_points(adapter: Adapter, batch: Batch, *, plan: _Plan) -> Scores:
     """The `Scores` of a batch from derivatives at the plan's points."""
     precision = partial(plan.precision, batch.clean_ids.device)
     gate, gated = plan.method.gate, nullcontext
@@ -219,13 +220,13 @@ def _by_points(adapter, batch: Batch, plan: _Plan) -> Scores:
     gradients = Gradients(adapter)
     for point in plan.points:
         with precision(), gated(), gradients.collecting(point.weight):
-            _differentiate(adapter, batch, point, between, metric)
+            _differentiate(adapter, batch, point=point, between=between, metric=metric)
         plan.tick()
     # 3. contraction
     by_group = contract(
         adapter, differences, gradients=gradients, batch=batch, groups=plan.settings.groups
     )
-    return _scores(adapter, batch, by_group, ends, plan)
+    return _scores(adapter, batch, by_group=by_group, ends=ends, plan=plan)
 
 
 class _Between(NamedTuple):
@@ -245,7 +246,9 @@ class _Between(NamedTuple):
         return self.clean.mlps[layer] + (1 - share) * self.differences.mlps[layer]
 
 
-def _differentiate(adapter, batch: Batch, point: Point, between: _Between, metric: _Metric) -> None:
+def _differentiate(
+    adapter: Adapter, batch: Batch, *, point: Point, between: _Between, metric: _Metric
+) -> None:
     """Run the model at a point, and the metric's derivative backwards; hooks keep what counts."""
     embeddings, patch = adapter.embed(batch.clean_ids), nullcontext()
     if point.where != "input":
@@ -271,9 +274,9 @@ class _Run(NamedTuple):
     taps: Taps | None  # what its operations worked on; None where no segment starts here
 
 
-def _by_rules(adapter, batch: Batch, plan: _Plan) -> Scores:
+def _by_rules(adapter: Adapter, batch: Batch, *, plan: _Plan) -> Scores:
     """The `Scores` of a batch from one backward pass per segment, by the method's rules."""
-    return _Segments(adapter, batch, plan).scores()
+    return _Segments(adapter, batch, plan=plan).scores()
 
 
 class _Segments:
@@ -284,7 +287,7 @@ class _Segments:
     segment as well.
     """
 
-    def __init__(self, adapter, batch: Batch, plan: _Plan):
+    def __init__(self, adapter: Adapter, batch: Batch, *, plan: _Plan):
         self.adapter, self.batch, self.plan = adapter, batch, plan
         self.several = len(plan.points) > 1
         self.clean_logits: Any = None  # until the clean run is there
@@ -308,7 +311,7 @@ class _Segments:
             self.plan.tick()
         metric = self._metric(self.clean_logits)
         ends = metric(self.clean_logits), metric(self.corrupted_logits)
-        return _scores(self.adapter, self.batch, by_group, ends, self.plan)
+        return _scores(self.adapter, self.batch, by_group=by_group, ends=ends, plan=self.plan)
 
     def _precision(self) -> AbstractContextManager:
         return self.plan.precision(self.batch.clean_ids.device)
@@ -378,16 +381,16 @@ class _Segments:
 # ---------------------------------------------------------------- results
 
 
-def _scores(adapter, batch: Batch, by_group: torch.Tensor, ends, plan: _Plan) -> Scores:
+def _scores(adapter: Adapter, batch: Batch, *, by_group: torch.Tensor, ends, plan: _Plan) -> Scores:
     """The `Scores` of a batch. Raises InputError for one that is not finite."""
     edges = by_group.sum(1)
-    _require_finite(adapter.graph, edges, batch)
+    _require_finite(adapter.graph, edges, batch=batch)
     clean, corrupted = ends
     split = None if plan.settings.groups is None else by_group
     return Scores(batch.rows, edges, clean.cpu(), corrupted.cpu(), split)
 
 
-def _require_finite(graph: Graph, scores: torch.Tensor, batch: Batch) -> None:
+def _require_finite(graph: Graph, scores: torch.Tensor, *, batch: Batch) -> None:
     wrong = ~torch.isfinite(scores)
     if wrong.any():
         example, edge = wrong.nonzero()[0].tolist()

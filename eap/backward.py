@@ -59,7 +59,7 @@ class _Replacement:
         self.before.append((module, partial(self._cut, module)))
         self.after.append((module, put_back))
 
-    def between(self, modules, end, rule: Callable) -> None:
+    def between(self, modules, end, *, rule: Callable) -> None:
         """Replace what happens from the outputs of `modules` to the input of `end`.
 
         `rule(grad, outputs)` gives the gradients of the modules' outputs.
@@ -84,7 +84,9 @@ class _Replacement:
 
 
 @contextmanager
-def handing_back(adapter, rules: Rules, *, other: Taps | None, collect: Callable | None = None):
+def handing_back(
+    adapter: Adapter, rules: Rules, *, other: Taps | None, collect: Callable | None = None
+):
     """Run a block in which activations, norms and attention hand back what `rules` say.
 
     `other` is what the corrupted run worked on, for rules that look at it. `collect(layer, value,
@@ -102,9 +104,9 @@ def handing_back(adapter, rules: Rules, *, other: Taps | None, collect: Callable
         ):
             if norm is not None:
                 replacement.module(norm.module, partial(_norm_rule, rules, norm, stream))
-        replacement.between(block.projections, block.attn_out, attention)
+        replacement.between(block.projections, block.attn_out, rule=attention)
         gate = partial(_activation_rule, rules, block.activation, corrupted.hidden)
-        replacement.between(block.mlp_in, block.mlp_out, gate)
+        replacement.between(block.mlp_in, block.mlp_out, rule=gate)
     stream = None if other is None else other.final[0]
     final = partial(_norm_rule, rules, adapter.final_norm, stream)
     replacement.module(adapter.final_norm.module, final)
@@ -115,13 +117,13 @@ def handing_back(adapter, rules: Rules, *, other: Taps | None, collect: Callable
         yield
 
 
-def derived_attention(adapter, collect: Callable):
+def derived_attention(adapter: Adapter, collect: Callable):
     """A context in which attention hands back derivatives, slot by slot, to `collect` as well."""
     rules = Rules(derivative, norm_derivative, attention_derivative, half_factor)
     replacement = _Replacement()
     for layer, block in enumerate(adapter.blocks):
         attention = _AttentionRule(adapter, layer, rules, None, collect)
-        replacement.between(block.projections, block.attn_out, attention)
+        replacement.between(block.projections, block.attn_out, rule=attention)
     return replacement.hooked()
 
 
@@ -207,12 +209,12 @@ class _AttentionRule:
         by_head = _wide(grad).unflatten(-1, (adapter.graph.n_heads, -1)).transpose(1, 2)
         ready, softmax = adapter.ready(layer, heads), adapter.softmax(layer)
         multipliers = self.rules.attention(ready, other_ready, grad=by_head, softmax=softmax)
-        joined = adapter.join_heads(self._before_ready(multipliers, heads, other))
+        joined = adapter.join_heads(self._before_ready(multipliers, heads, other=other))
         if self.collect is not None:
             self.collect(layer, slots, joined)
         return adapter.fold(joined)
 
-    def _before_ready(self, multipliers: Heads, heads: Heads, other: Heads | None) -> Heads:
+    def _before_ready(self, multipliers: Heads, heads: Heads, *, other: Heads | None) -> Heads:
         """The multipliers of what slots project: back through rotation and norms of q and k."""
         q = self.adapter.rotate(multipliers.q, back=True)
         k = self.adapter.rotate(multipliers.k, back=True)

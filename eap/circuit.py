@@ -154,15 +154,15 @@ def _parse(parsed: dict, path) -> Circuit:
     cfg, about = parsed["cfg"], _metadata(parsed, path)
     width = cfg.get("d_model")
     graph = Graph(
-        _whole(cfg["n_layers"], "n_layers", path),
-        _whole(cfg["n_heads"], "n_heads", path),
-        None if width is None else _whole(width, "d_model", path),
-        parallel=_boolean(cfg.get("parallel_attn_mlp", False), "parallel_attn_mlp", path),
-        kv_heads=_kv_heads(cfg["n_heads"], about.entries.get("kv_heads"), path),
+        _whole(cfg["n_layers"], "n_layers", path=path),
+        _whole(cfg["n_heads"], "n_heads", path=path),
+        None if width is None else _whole(width, "d_model", path=path),
+        parallel=_boolean(cfg.get("parallel_attn_mlp", False), "parallel_attn_mlp", path=path),
+        kv_heads=_kv_heads(cfg["n_heads"], about.entries.get("kv_heads"), path=path),
     )
-    in_graph, scores = _edges(graph, parsed["edges"], path)
-    _require_whole_nodes(graph, in_graph, parsed["nodes"], path)
-    node_scores = _node_scores(graph, parsed["nodes"], path)
+    in_graph, scores = _edges(graph, parsed["edges"], path=path)
+    _require_whole_nodes(graph, in_graph, listed=parsed["nodes"], path=path)
+    node_scores = _node_scores(graph, parsed["nodes"], path=path)
     rank_scores = None
     if about.rank == "example":
         ranks = [float(parsed["edges"][name]["rank_score"]) for name in graph.edges]
@@ -170,7 +170,7 @@ def _parse(parsed: dict, path) -> Circuit:
     return Circuit(graph, in_graph, scores, node_scores, about.entries, rank_scores)
 
 
-def _kv_heads(n_heads: int, kv_heads: int | None, path) -> int | None:
+def _kv_heads(n_heads: int, kv_heads: int | None, *, path) -> int | None:
     """How many heads' keys and values a file's graph has; None: as many as query heads."""
     if kv_heads is not None and not (0 < kv_heads < n_heads and n_heads % kv_heads == 0):
         raise InputError(
@@ -197,7 +197,7 @@ def _metadata(parsed: dict, path) -> Metadata:
     return read_metadata(entries, path)
 
 
-def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _edges(graph: Graph, listed: dict, *, path) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(which edges are in the circuit, their scores or None), from the `edges` of a file."""
     if columns := _as_we_write(graph, listed):
         return columns
@@ -205,7 +205,7 @@ def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor
     scores, in_graph = [0.0] * graph.n_edges, [False] * graph.n_edges
     seen, n_scored = set(), 0
     for name, value in listed.items():
-        numbers = _edge_numbers(graph, name, path)
+        numbers = _edge_numbers(graph, name, path=path)
         if not seen.isdisjoint(numbers):
             raise InputError(
                 f"{path}: expected every edge once, got {name} twice, also with its q, k and v; "
@@ -214,12 +214,12 @@ def _edges(graph: Graph, listed: dict, path) -> tuple[torch.Tensor, torch.Tensor
         seen.update(numbers)
         score = 0.0
         if isinstance(value, dict):
-            is_in = _boolean(value["in_graph"], name, path)
+            is_in = _boolean(value["in_graph"], name, path=path)
             if "score" in value:
                 n_scored += 1
-                score = _number(value["score"], name, path) / len(numbers)
+                score = _number(value["score"], name, path=path) / len(numbers)
         else:  # true and false alone: a number may be a score
-            is_in = _boolean(value, name, path, or_number=False)
+            is_in = _boolean(value, name, path=path, or_number=False)
         for number in numbers:
             in_graph[number], scores[number] = is_in, score
     if n_scored not in (0, len(listed)):
@@ -249,7 +249,7 @@ def _as_we_write(graph: Graph, listed: dict) -> tuple[torch.Tensor, torch.Tensor
     return torch.tensor(in_graph), numbers
 
 
-def _require_whole_nodes(graph: Graph, in_graph: torch.Tensor, listed: dict, path) -> None:
+def _require_whole_nodes(graph: Graph, in_graph: torch.Tensor, *, listed: dict, path) -> None:
     """Raise InputError for a circuit of EAP-IG that has only some neurons of a node.
 
     An edge of ours has all of them, so that the circuit would be a larger one.
@@ -266,7 +266,7 @@ def _require_whole_nodes(graph: Graph, in_graph: torch.Tensor, listed: dict, pat
             )
 
 
-def _node_scores(graph: Graph, listed: dict, path) -> torch.Tensor | None:
+def _node_scores(graph: Graph, listed: dict, *, path) -> torch.Tensor | None:
     """A score per source, from the `nodes` of a file; None where not every source has one."""
     scores = []
     for name in graph.sources:
@@ -274,11 +274,11 @@ def _node_scores(graph: Graph, listed: dict, path) -> torch.Tensor | None:
         score = node.get("score") if isinstance(node, dict) else None
         if score is None:
             return None
-        scores.append(_number(score, name, path))
+        scores.append(_number(score, name, path=path))
     return torch.tensor(scores, dtype=torch.float64)
 
 
-def _boolean(value, name: str, path, or_number: bool = True) -> bool:
+def _boolean(value, name: str, *, path, or_number: bool = True) -> bool:
     """A JSON boolean, or 0 and 1; Python would take the text "False" for true."""
     if type(value) is bool or (or_number and type(value) is int and value in (0, 1)):
         return bool(value)
@@ -288,7 +288,7 @@ def _boolean(value, name: str, path, or_number: bool = True) -> bool:
     )
 
 
-def _number(value, name: str, path) -> float:
+def _number(value, name: str, *, path) -> float:
     """A finite JSON number; not a text that spells one, nor a boolean."""
     if type(value) is int and abs(value) > sys.float_info.max:
         value = math.inf
@@ -300,7 +300,7 @@ def _number(value, name: str, path) -> float:
     )
 
 
-def _whole(value, name: str, path) -> int:
+def _whole(value, name: str, *, path) -> int:
     """A whole JSON number above 0, and no larger than any model's: a graph is built from it."""
     if type(value) is int and 0 < value <= MOST[name]:
         return value
@@ -310,7 +310,7 @@ def _whole(value, name: str, path) -> int:
     )
 
 
-def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
+def _edge_numbers(graph: Graph, name: str, *, path) -> list[int]:
     """The edge of a name, or the three of a head's collapsed slots. Raises InputError for none."""
     if name in graph.edge_number:
         return [graph.edge_number[name]]
@@ -325,19 +325,20 @@ def _edge_numbers(graph: Graph, name: str, path) -> list[int]:
 
 def require_comparable(circuits: list[Circuit], names: list[str]) -> None:
     """Raise InputError unless all circuits are of one graph and, as far as known, tokenizer."""
-    for first, second in itertools.combinations(zip(circuits, names, strict=True), 2):
-        _require_comparable(*first, *second)
+    named = zip(circuits, names, strict=True)
+    for (first, first_name), (second, second_name) in itertools.combinations(named, 2):
+        _require_comparable(first, second, names=(first_name, second_name))
 
 
-def _require_comparable(a: Circuit, name_a: str, b: Circuit, name_b: str) -> None:
+def _require_comparable(a: Circuit, b: Circuit, *, names: tuple[str, str]) -> None:
     if not a.graph.fits(b.graph):
         raise InputError(
-            f"expected circuits of one model shape, got {a.graph} ({name_a}) and {b.graph} "
-            f"({name_b}); compare circuits of one model only"
+            f"expected circuits of one model shape, got {a.graph} ({names[0]}) and {b.graph} "
+            f"({names[1]}); compare circuits of one model only"
         )
     tokenizers = {circuit.about.tokenizer_sha256 for circuit in (a, b)}
     if len(tokenizers - {None}) > 1:  # unknown: nothing to refuse
         raise InputError(
-            f"expected circuits of one tokenizer, got two different ones ({name_a}, {name_b}): "
+            f"expected circuits of one tokenizer, got two different ones ({names[0]}, {names[1]}): "
             "their tokens differ; extract both with the same one"
         )

@@ -10,6 +10,7 @@ from eap import dataset
 from eap.dataset import Batch, Grouping, Pair
 from eap.gradients import Gradients
 from eap.hooks import Activations
+from eap.models.contract import Adapter
 
 # Elements of the differences of all nodes at once: 16 MB in float32 stay near a processor, a GPU
 # wants more work at a time.
@@ -17,7 +18,7 @@ CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 
 
 def contract(
-    adapter,
+    adapter: Adapter,
     differences: Activations,
     *,
     gradients: Gradients,
@@ -30,15 +31,18 @@ def contract(
     `gradients` what slots read.
     """
     scores = [
-        _contract_example(adapter, differences, gradients, example, pair, groups)
+        _contract_example(
+            adapter, differences, gradients=gradients, example=example, pair=pair, groups=groups
+        )
         for example, pair in enumerate(batch.pairs)
     ]
     return adapter.graph.vector(torch.stack(scores).cpu())
 
 
 def _contract_example(
-    adapter,
+    adapter: Adapter,
     differences: Activations,
+    *,
     gradients: Gradients,
     example: int,
     pair: Pair,
@@ -51,14 +55,16 @@ def _contract_example(
     n_groups = 1 if groups is None else len(groups.names)
     scores = differences.input.new_zeros(n_groups, n_sources, len(graph.destinations))
     elements = CHUNK_ELEMENTS.get(scores.device.type, 2**22)
-    most = max(1, elements // (n_sources * graph.d_model))
+    most = max(1, elements // (n_sources * differences.input.shape[-1]))
     last_slots = [graph.mlp_slot(layer) for layer in range(graph.n_layers)] + [-1]
     for label, part in dataset.stretches(labels, most):
-        written = _written_by_all(adapter, differences, example, part).flatten(1)
+        written = _written_by_all(adapter, differences, example=example, part=part).flatten(1)
         for layer in range(graph.n_layers):
             slots = graph.head_slots(layer)
             parents = graph.n_parents[slots.start]
-            per_head = _head_gradients(adapter, gradients, layer, example, part).flatten(1)
+            per_head = _head_gradients(
+                adapter, gradients, layer=layer, example=example, part=part
+            ).flatten(1)
             per_slot = graph.fold_slots(per_head)
             scores[label, :parents, slots] += written[:parents] @ per_slot.T
         direct = [gradient[example, part] for gradient in gradients.direct]
@@ -66,7 +72,9 @@ def _contract_example(
     return scores
 
 
-def _written_by_all(adapter, activations: Activations, example: int, part: slice) -> torch.Tensor:
+def _written_by_all(
+    adapter: Adapter, activations: Activations, *, example: int, part: slice
+) -> torch.Tensor:
     """(sources, positions, d_model): what every source adds to the stream at some positions."""
     graph = adapter.graph
     start = activations.input[example, part]
@@ -81,7 +89,7 @@ def _written_by_all(adapter, activations: Activations, example: int, part: slice
 
 
 def _head_gradients(
-    adapter, gradients: Gradients, layer: int, example: int, part: slice
+    adapter: Adapter, gradients: Gradients, *, layer: int, example: int, part: slice
 ) -> torch.Tensor:
     """(3 heads, positions, d_model): the gradient at every slot's input, summed over points.
 

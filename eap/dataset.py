@@ -98,8 +98,13 @@ def read_pairs(
                     continue
                 if not pairs:
                     _require_lines(line, path)
-                pair = _pair(line, f"{path}, row {number}", vocabulary_size, context_length)
-                pairs.append(_with_id(pair, number, ids))
+                pair = _pair(
+                    line,
+                    f"{path}, row {number}",
+                    vocabulary_size=vocabulary_size,
+                    context_length=context_length,
+                )
+                pairs.append(_with_id(pair, number, ids=ids))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{path}: expected a file of pairs, found none") from error
     except UnicodeDecodeError as error:
@@ -125,7 +130,7 @@ def _require_lines(first: str, path) -> None:
         )
 
 
-def _with_id(pair: Pair, number: int, ids: set[str]) -> Pair:
+def _with_id(pair: Pair, number: int, *, ids: set[str]) -> Pair:
     """The pair with an id that no earlier one has; `ids` are theirs, and gets it."""
     own = pair.id or f"row-{number}"
     names = itertools.chain([own], (f"{own}#{count}" for count in itertools.count(2)))
@@ -142,7 +147,9 @@ def repeated(pairs: list[Pair], path) -> str | None:
     return f"note: {path}: {repeats} of {len(pairs)} pairs repeat the source of another pair"
 
 
-def _pair(line: str, where: str, vocabulary_size: int | None, context_length: int | None) -> Pair:
+def _pair(
+    line: str, where: str, *, vocabulary_size: int | None, context_length: int | None
+) -> Pair:
     """The pair in a line of a file, which is `where`. Raises InputError."""
     try:
         pair = _parsed(strict_json.loads(line))
@@ -282,7 +289,7 @@ def check_tokenizer(pairs: list[Pair], tokenizer, *, path) -> str | None:
     for pair, text in with_text:
         written = pair.clean_ids[pair.target_start :]
         decoded = tokenizer.decode(written, skip_special_tokens=True)
-        if decoded.split() != text.split() and not _encodes(tokenizer, text, written):
+        if decoded.split() != text.split() and not _encodes(tokenizer, text, ids=written):
             raise InputError(
                 f"{path}: expected pairs made with this model's tokenizer, got others "
                 f"(pair {pair.id} reads {decoded[:40]!r})"
@@ -297,7 +304,7 @@ def left_out(tokenizer) -> set[int]:
     return set(tokenizer.all_special_ids) - kept
 
 
-def _encodes(tokenizer, text: str, ids: list[int]) -> bool:
+def _encodes(tokenizer, text: str, *, ids: list[int]) -> bool:
     """Whether the tokenizer makes `ids` of a text, special tokens left out.
 
     After a space as in a plain prompt, or at the start of a chat model's turn. A tokenizer that

@@ -49,7 +49,7 @@ class CircuitRunner:
     @torch.no_grad()
     def __init__(
         self,
-        adapter,
+        adapter: Adapter,
         batch: Batch,
         *,
         ablation: str = "patching",
@@ -72,7 +72,7 @@ class CircuitRunner:
         streams = hooks.read_streams(adapter, self.ablated)
         self.before_attention, self.before_mlp = streams.attention, streams.mlp
         self.at_targets = streams.final[self.batch.target_rows, self.batch.target_positions]
-        self.projections = [None] * self.graph.n_layers
+        self.projections: list[torch.Tensor | None] = [None] * self.graph.n_layers
         self.plain_heads = {}  # by layer; of models with a norm after attention
 
     def plain_metric(self, which: str, metric: str) -> torch.Tensor:
@@ -109,12 +109,15 @@ class CircuitRunner:
 
         Computed when first asked for.
         """
-        if self.projections[layer] is None:
+        known = self.projections[layer]
+        if known is None:
             stream = self.before_attention[layer]
-            project = _LayerProjection(self.adapter, layer, [list(range(3 * self.graph.n_heads))])
+            project = _LayerProjection(
+                self.adapter, layer, groups=[list(range(3 * self.graph.n_heads))]
+            )
             values = project(stream.flatten(0, 1)[None])
-            self.projections[layer] = values.unflatten(1, stream.shape[:2])
-        return self.projections[layer]
+            known = self.projections[layer] = values.unflatten(1, stream.shape[:2])
+        return known
 
     def given(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """What a layer's heads make of the ablated stream, computed when first asked for.
@@ -225,16 +228,16 @@ class _CircuitRun:
             heads = self._that_read(layer, heads)
         slots = torch.cat([heads + slot * n_heads for slot in range(3)])
         projected = self.runner.projection(layer)[slots.to(self.terms.device)]
-        self._project_changed(layer, slots.tolist(), projected)
+        self._project_changed(layer, slots.tolist(), projected=projected)
         q, k, v = projected.unflatten(0, (3, -1)).transpose(1, 2)
         # (heads, batch pos, d_head)
         results = self.adapter.attend(layer, q, k, v).permute(1, 0, 2, 3).flatten(1, 2)
         if norm is not None:
-            results = results / norm.scale(self._total(layer, heads.tolist(), results))
+            results = results / norm.scale(self._total(layer, heads.tolist(), results=results))
             results = results[torch.isin(heads, alive).to(results.device)]
         by_head = self.runner.ablated.heads[layer].flatten(0, 1).unflatten(-1, (n_heads, -1))
         ablated = by_head.transpose(0, 1)[alive.to(results.device)]
-        self._write_heads(layer, alive.tolist(), results - ablated)
+        self._write_heads(layer, alive.tolist(), changes=results - ablated)
 
     def _that_read(self, layer: int, alive: torch.Tensor) -> torch.Tensor:
         """The heads `alive` and all others that read a slot with a kept edge, ascending."""
@@ -243,7 +246,7 @@ class _CircuitRun:
         reads[alive] = True
         return reads.nonzero()[:, 0]
 
-    def _total(self, layer: int, heads: list[int], results: torch.Tensor) -> torch.Tensor:
+    def _total(self, layer: int, heads: list[int], *, results: torch.Tensor) -> torch.Tensor:
         """(batch pos, d_model): what all heads give together, before the norm that follows.
 
         Heads outside of the circuit give what they make of the ablated stream.
@@ -252,7 +255,7 @@ class _CircuitRun:
         weight = self.adapter.out_weight(layer)[heads].flatten(0, 1)
         return total + (results - plain[heads]).transpose(0, 1).flatten(1) @ weight
 
-    def _write_heads(self, layer: int, heads: list[int], changes: torch.Tensor) -> None:
+    def _write_heads(self, layer: int, heads: list[int], *, changes: torch.Tensor) -> None:
         """Write what heads add to the stream.
 
         `changes` (heads, batch pos, d_head) is how their results differ from the ablated run's.
@@ -268,7 +271,7 @@ class _CircuitRun:
         if self.recipe.needs_total:
             self.total += changes.transpose(0, 1).flatten(1) @ weight[heads].flatten(0, 1)
 
-    def _project_changed(self, layer: int, slots: list[int], projected: torch.Tensor) -> None:
+    def _project_changed(self, layer: int, slots: list[int], *, projected: torch.Tensor) -> None:
         """Overwrite what slots with kept edges project in `projected` (slots, batch, pos, d_head).
 
         A stream that several of them read is made once.
@@ -280,7 +283,7 @@ class _CircuitRun:
             return
         streams = _Streams(self, [destinations[group[0]] for group in groups])
         slots_of = [[slots[row] for row in group] for group in groups]
-        project = _LayerProjection(self.adapter, layer, slots_of)
+        project = _LayerProjection(self.adapter, layer, groups=slots_of)
         rows = torch.tensor([row for group in groups for row in group], device=projected.device)
         ablated = self.runner.before_attention[layer].flatten(0, 1)
         by_position = projected.flatten(1, 2)  # a view
@@ -348,7 +351,7 @@ class _LayerProjection:
     multiplied together.
     """
 
-    def __init__(self, adapter: Adapter, layer: int, groups: list[list[int]]):
+    def __init__(self, adapter: Adapter, layer: int, *, groups: list[list[int]]):
         self.norm, self.d_head = adapter.blocks[layer].attn_norm, adapter.d_head
         self.bias = adapter.read_bias(layer, [slot for group in groups for slot in group])
         self.n_single = sum(len(group) == 1 for group in groups)

@@ -9,6 +9,7 @@ import torch
 
 from eap import backward
 from eap.hooks import NO_TAPS, Taps, hooked, row_chunks
+from eap.models.contract import Adapter
 from eap.rules import NormSlope, Rules, norm_derivative
 
 
@@ -33,7 +34,7 @@ class Gradients:
                            for the last (batch, pos, d_model)
     """
 
-    def __init__(self, adapter):
+    def __init__(self, adapter: Adapter):
         self.adapter = adapter
         n_layers = adapter.graph.n_layers
         self.projected: list[Any] = [None] * n_layers
@@ -90,12 +91,12 @@ class Gradients:
         for part in row_chunks(grad):
             self.projected[layer][part] += grad[part] * scale[part]
         if slope.direction is not None:
-            along = self._along(layer, slope, value, grad, corrupted.projections)
+            along = self._along(layer, slope, value=value, grad=grad, others=corrupted.projections)
             self.along[layer].append(along.mul_(point.weight * slope.along))
             self.directions[layer].append(slope.direction)
 
     def _along(
-        self, layer: int, slope: NormSlope, value: torch.Tensor, grad: torch.Tensor, others
+        self, layer: int, slope: NormSlope, *, value: torch.Tensor, grad: torch.Tensor, others
     ) -> torch.Tensor:
         """(batch, pos, 3 heads): G . value of every slot.
 
@@ -120,15 +121,15 @@ class Gradients:
         # A view is a node of its own in the autograd graph: its gradient is this reader's share of
         # the stream's.
         branch = x.view_as(x)
-        branch.register_hook(lambda grad: self._add_stream(layer, grad, weight))
+        branch.register_hook(lambda grad: self._add_stream(layer, grad, weight=weight))
         return branch
 
-    def _add_stream(self, layer: int, grad: torch.Tensor, weight: float) -> None:
+    def _add_stream(self, layer: int, grad: torch.Tensor, *, weight: float) -> None:
         direct = self.direct[layer]
         self.direct[layer] = grad * weight if direct is None else direct.add_(grad, alpha=weight)
 
 
-def _watch_projection(adapter, collect: Callable, out: torch.Tensor) -> None:
+def _watch_projection(adapter: Adapter, collect: Callable, out: torch.Tensor) -> None:
     """Call `collect(value, gradient)` of the slots when a fused projection's gradient is there."""
     value = out.detach()
     out.register_hook(lambda grad: collect(adapter.slots([value]), adapter.slots([grad])))

@@ -6,9 +6,12 @@ Every hook lives in a `with` block and is removed when it ends, also by an excep
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+
+if TYPE_CHECKING:  # whose package imports this file
+    from eap.models.contract import Adapter
 
 # Positions at a time on a CPU, so that what is computed for them stays near the processor.
 CHUNK_ROWS = 64
@@ -99,7 +102,7 @@ class _Nodes(NamedTuple):
 
 
 @contextmanager
-def recorded(adapter):
+def recorded(adapter: "Adapter"):
     """Run a block in which one forward pass leaves what heads and MLPs write in what is yielded."""
     nodes = _Nodes([], [])
     before, after = [], []
@@ -123,7 +126,7 @@ def _unhalved(x: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def record(adapter, ids: torch.Tensor) -> tuple[Activations, torch.Tensor]:
+def record(adapter: "Adapter", ids: torch.Tensor) -> tuple[Activations, torch.Tensor]:
     """What every node writes in a plain run, and the final norm's output (batch, pos, d_model)."""
     embeddings = adapter.embed(ids)
     with recorded(adapter) as nodes:
@@ -139,7 +142,7 @@ class Streams(NamedTuple):
     final: torch.Tensor
 
 
-def read_streams(adapter, activations: Activations) -> Streams:
+def read_streams(adapter: "Adapter", activations: Activations) -> Streams:
     """The streams that what the nodes write adds up to, with the layers' own biases."""
     stream, before_attention, before_mlp = activations.input, [], []
     for layer in range(adapter.graph.n_layers):
@@ -186,7 +189,7 @@ NO_TAPS = LayerTaps()
 
 
 @contextmanager
-def tapped(adapter):
+def tapped(adapter: "Adapter"):
     """Run a block in which a forward pass leaves what operations work on in the yielded `Taps`."""
     blocks, n_layers = adapter.blocks, adapter.graph.n_layers
     taps = Taps(
@@ -199,7 +202,9 @@ def tapped(adapter):
         final=[None],
         uncapped=[None],
     )
-    before, after = [(adapter.final_norm.module, partial(_keep, taps.final, 0))], []
+    before: list[tuple[torch.nn.Module, Callable]] = []
+    before.append((adapter.final_norm.module, partial(_keep, taps.final, 0)))
+    after: list[tuple[torch.nn.Module, Callable]] = []
     if adapter.cap is not None:
         before.append((adapter.cap, partial(_keep, taps.uncapped, 0)))
     for layer, block in enumerate(blocks):
@@ -224,7 +229,7 @@ def _keep(tensors: list, place: int, x: torch.Tensor) -> None:
 
 
 @contextmanager
-def gated(adapter, other: Taps, *, share: float):
+def gated(adapter: "Adapter", other: Taps, *, share: float):
     """Run a block in which readers read share x (their own stream) + (1 - share) x (other's)."""
 
     def mix(stream):
@@ -238,7 +243,7 @@ def gated(adapter, other: Taps, *, share: float):
         yield
 
 
-def patched(adapter, where: str, *, value: torch.Tensor):
+def patched(adapter: "Adapter", where: str, *, value: torch.Tensor):
     """Run a block with the output of a layer's heads ("a3") or of its MLP ("m3") replaced.
 
     `value` is (batch, pos, heads d_head) of heads, as in `Activations`, or (batch, pos, d_model).

@@ -3,10 +3,14 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from eap import InputError
+
+if TYPE_CHECKING:
+    from eap.models.contract import Adapter
 
 SHARE = 0.6  # of the free memory; the rest is for the allocator and for what else runs
 MOST = 16  # larger batches gain nothing
@@ -28,7 +32,7 @@ def free_bytes(device) -> int:
     return 8 * 2**30
 
 
-def attribution_bytes(adapter, *, tokens: int, targets: int, points: int) -> int:
+def attribution_bytes(adapter: "Adapter", *, tokens: int, targets: int, points: int) -> int:
     """Estimated bytes that one example of attribution takes in float32.
 
     In units of (tokens, d_model) per layer: about 44 for what autograd keeps of one pass and for
@@ -38,14 +42,16 @@ def attribution_bytes(adapter, *, tokens: int, targets: int, points: int) -> int
     the safe side. MLPs that are wider inside than the four times d_model of that model, as gated
     ones with two projections are, take three units more for each further width.
     """
-    graph = adapter.graph
-    inside = sum(module.weight.numel() for module in adapter.blocks[0].mlp_in) / graph.d_model**2
+    graph, width = adapter.graph, adapter.graph.d_model
+    assert width is not None  # as of every model's graph
+    weights = [module.get_parameter("weight") for module in adapter.blocks[0].mlp_in]
+    inside = sum(weight.numel() for weight in weights) / width**2
     units = 44 + points + 3 * max(0.0, inside - 4)
-    of_layers = tokens * graph.n_layers * graph.d_model * units
+    of_layers = tokens * graph.n_layers * width * units
     return 4 * round(of_layers + 8 * targets * adapter.vocabulary_size)
 
 
-def _bytes_of_longest(adapter, pairs, *, points: int) -> tuple[int, int]:
+def _bytes_of_longest(adapter: "Adapter", pairs, *, points: int) -> tuple[int, int]:
     """(bytes, tokens) of the longest pair's attribution."""
     longest = max(pairs, key=lambda pair: len(pair.clean_ids))
     tokens = len(longest.clean_ids)
@@ -53,7 +59,7 @@ def _bytes_of_longest(adapter, pairs, *, points: int) -> tuple[int, int]:
     return attribution_bytes(adapter, tokens=tokens, targets=targets, points=points), tokens
 
 
-def plan_batch_size(adapter, pairs, *, points: int, budget: int) -> int:
+def plan_batch_size(adapter: "Adapter", pairs, *, points: int, budget: int) -> int:
     """Examples at a time that fit into `budget` bytes, from 1 to `MOST`, by the longest pair."""
     needed, tokens = _bytes_of_longest(adapter, pairs, points=points)
     most = min(MOST, len(pairs))
@@ -62,7 +68,7 @@ def plan_batch_size(adapter, pairs, *, points: int, budget: int) -> int:
     return max(1, min(most, int(SHARE * budget / needed)))
 
 
-def plan_attribution(adapter, pairs, *, points: int, budget: int) -> int:
+def plan_attribution(adapter: "Adapter", pairs, *, points: int, budget: int) -> int:
     """`plan_batch_size` for attribution.
 
     Raises InputError, with the numbers, where not even one example fits into the budget.

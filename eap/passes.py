@@ -8,9 +8,10 @@ import torch
 from eap import hooks, memory
 from eap.dataset import Batch
 from eap.hooks import Activations
+from eap.models.contract import Adapter
 
 
-def run(adapter, ids: torch.Tensor, *, batch: Batch) -> tuple[Activations, torch.Tensor]:
+def run(adapter: Adapter, ids: torch.Tensor, *, batch: Batch) -> tuple[Activations, torch.Tensor]:
     """What every node writes in a plain run, and the logits at targets (targets, vocabulary)."""
     activations, hidden = hooks.record(adapter, ids)
     with torch.no_grad():
@@ -29,7 +30,7 @@ def ablated(corrupted: Activations, ablation: str, *, means: Activations | None)
 
 @torch.no_grad()
 def mean_activations(
-    adapter, batches: Iterable[Batch], *, notify: Callable[[str], None] = warnings.warn
+    adapter: Adapter, batches: Iterable[Batch], *, notify: Callable[[str], None] = warnings.warn
 ) -> Activations:
     """What every node writes in the clean runs, (1, 1, d_model) each, averaged over all positions.
 

@@ -37,11 +37,11 @@ def bootstrap_means(
     generator = torch.Generator().manual_seed(seed)
     n = len(per_example)
     for start in range(0, resamples, chunk):
-        counts = _counts(n, min(chunk, resamples - start), generator)
+        counts = _counts(n, min(chunk, resamples - start), generator=generator)
         yield counts @ per_example.float() / n
 
 
-def _counts(n: int, draws: int, generator: torch.Generator) -> torch.Tensor:
+def _counts(n: int, draws: int, *, generator: torch.Generator) -> torch.Tensor:
     """(draws, n) how often each of n examples is in each of `draws` resamples."""
     if n == 0:
         return torch.zeros(draws, 0)
@@ -60,9 +60,9 @@ def paired_bootstrap_means(
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, resamples, CHUNK):
         draws = min(CHUNK, resamples - start)
-        both = _counts(shared, draws, generator)
-        of_first = _counts(len(first) - shared, draws, generator)
-        of_second = _counts(len(second) - shared, draws, generator)
+        both = _counts(shared, draws, generator=generator)
+        of_first = _counts(len(first) - shared, draws, generator=generator)
+        of_second = _counts(len(second) - shared, draws, generator=generator)
         yield (
             torch.cat([both, of_first], dim=1) @ first.float() / len(first),
             torch.cat([both, of_second], dim=1) @ second.float() / len(second),

@@ -290,21 +290,23 @@ def attention_secant(heads: Heads, other: Heads, *, grad: torch.Tensor, softmax:
         mean = exp_of_weights(log_p).add_(exp_of_weights(log_q)).mul_(0.5)
         return _Weights(mean, log_mean(log_p, log_q, mean), slope)
 
-    return _attention(middle, grad, softmax, weights)
+    return _attention(middle, grad, softmax=softmax, weights=weights)
 
 
 def attention_half(heads: Heads, other, *, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """AttnLRP: the softmax's derivative; each product gives half to each of its factors."""
-    return _halved(_attention(heads, grad, softmax, _at(heads, softmax, slope_from_zero)))
+    return _halved(
+        _attention(heads, grad, softmax=softmax, weights=_at(heads, softmax, rule=slope_from_zero))
+    )
 
 
 def attention_warm(heads: Heads, other, *, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """GIM: the softmax's derivative at temperature 2; each product gives half to each factor."""
-    weights = _at(heads, softmax, derivative, GIM_TEMPERATURE)
-    return _halved(_attention(heads, grad, softmax, weights))
+    weights = _at(heads, softmax, rule=derivative, temperature=GIM_TEMPERATURE)
+    return _halved(_attention(heads, grad, softmax=softmax, weights=weights))
 
 
-def _at(heads: Heads, softmax: Softmax, rule: Callable, temperature: float = 1.0) -> Callable:
+def _at(heads: Heads, softmax: Softmax, *, rule: Callable, temperature: float = 1.0) -> Callable:
     """The `weights` of `_attention` at one run: the softmax's derivative, the cap's by `rule`."""
 
     def weights(rows: slice) -> _Weights:
@@ -344,7 +346,7 @@ def _row_chunks(heads: Heads) -> Iterator[slice]:
         start += n_rows
 
 
-def _attention(heads: Heads, grad: torch.Tensor, softmax: Softmax, weights: Callable) -> Heads:
+def _attention(heads: Heads, grad: torch.Tensor, *, softmax: Softmax, weights: Callable) -> Heads:
     """Multipliers of q, k, v. `weights(rows)` gives the `_Weights` of these queries."""
     grads = Heads(torch.empty_like(heads.q), *(torch.zeros_like(x) for x in heads[1:]))
     for rows in _row_chunks(heads):
@@ -375,7 +377,9 @@ def attend(heads: Heads, softmax: Softmax) -> torch.Tensor:
 def attention_derivative(heads: Heads, other, *, grad: torch.Tensor, softmax: Softmax) -> Heads:
     """The gradients of q, k and v of causal attention."""
     if softmax.cap is not None or not softmax.sees_all(heads.q.shape[-2]):
-        return _attention(heads, grad, softmax, _at(heads, softmax, derivative))
+        return _attention(
+            heads, grad, softmax=softmax, weights=_at(heads, softmax, rule=derivative)
+        )
     with torch.enable_grad():
         leaves = [x.detach().requires_grad_() for x in heads]
         return Heads(*torch.autograd.grad(attend(Heads(*leaves), softmax), leaves, grad))
@@ -416,11 +420,11 @@ def metric_secant(
         return share - reference.clean_log_probs.exp()
     if metric == "nll":
         return share.scatter_add_(-1, target, minus_one)
-    slope = _js_slope(log_p, log_q, reference.clean_log_probs)
+    slope = _js_slope(log_p, log_q, clean=reference.clean_log_probs)
     return mean * (slope - (share * slope).sum(-1, keepdim=True))
 
 
-def _js_slope(log_p: torch.Tensor, log_q: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+def _js_slope(log_p: torch.Tensor, log_q: torch.Tensor, *, clean: torch.Tensor) -> torch.Tensor:
     """The secant between two probabilities of their entry's term of the divergence.
 
     The term is [c ln(2c / (c + p)) + p ln(2p / (c + p))] / 2, its derivative ln(2p / (c + p)) / 2.

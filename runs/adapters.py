@@ -56,7 +56,7 @@ def _named_base(config: Path) -> str:
     return base
 
 
-def record_base(folder, base: str, prompt: dict | None = None) -> None:
+def record_base(folder, base: str, *, prompt: dict | None = None) -> None:
     """Write beside an adapter on which weights it was trained, and with which prompts."""
     record = {
         "format": 1,
@@ -104,7 +104,7 @@ def root_of(name: str) -> str:
     return str(source)
 
 
-def merge(folder: Path, base, label: str):
+def merge(folder: Path, base, *, label: str):
     """The plain model that the adapter in `folder` makes of `base`, its base model.
 
     Embeddings that are tied in the base and changed by the adapter are untied first: they were
@@ -116,12 +116,12 @@ def merge(folder: Path, base, label: str):
     saved = _saved(folder, label)
     tied = base.get_output_embeddings().weight is base.get_input_embeddings().weight
     if tied and _changes_embeddings(saved, base):
-        _untie(base, config, label)
+        _untie(base, config, label=label)
     with _one_line(label), _quiet():
         from peft import PeftModel
 
         wrapped = PeftModel.from_pretrained(base, folder, torch_device="cpu").eval()
-    _require_all_loaded(wrapped, saved, label)
+    _require_all_loaded(wrapped, saved, label=label)
     if not hasattr(wrapped.base_model, "merge_and_unload"):
         raise InputError(
             f"{label}: expected an adapter that can be merged, as LoRA, got "
@@ -217,7 +217,7 @@ def _changes_embeddings(saved: dict, base) -> bool:
     return any(part in names for what in others for part in what.split("."))
 
 
-def _untie(base, config, label: str) -> None:
+def _untie(base, config, *, label: str) -> None:
     """Give the unembedding, which shares the embedding's tensor, one of its own."""
     import torch
 
@@ -232,7 +232,7 @@ def _untie(base, config, label: str) -> None:
     base.config.tie_word_embeddings = False
 
 
-def _require_all_loaded(wrapped, saved: dict, label: str) -> None:
+def _require_all_loaded(wrapped, saved: dict, *, label: str) -> None:
     """Raise InputError unless what peft would save again is what was saved, and all of it."""
     import torch
     from peft import get_peft_model_state_dict

@@ -124,7 +124,7 @@ class Console:
             terminal.print(Text(text, STYLES[style]), soft_wrap=True)
         sys.stdout.flush()
 
-    def progress(self, items, what: str, total: int | None = None, *, ahead=None):
+    def progress(self, items, what: str, *, total: int | None = None, ahead=None):
         """`items` with a progress bar on stderr, there at once; none if quiet.
 
         Work of more than ten minutes is announced on stdout after its first steps; `ahead` is the

@@ -174,7 +174,7 @@ def _underscored(word):
 
 
 def parser(
-    doc: str | None, output_dir: str, constants: dict | None = None, *, writes="plots and numbers"
+    doc: str | None, output_dir: str, *, constants: dict | None = None, writes="plots and numbers"
 ) -> Parser:
     """A parser with the flags that every script has; the script's docstring is its help text.
 
@@ -312,7 +312,7 @@ def add_max_memory(made: Parser) -> None:
     )
 
 
-def say_unused_steps(made: Parser, argv, method: str) -> None:
+def say_unused_steps(made: Parser, argv, *, method: str) -> None:
     """Say which flags were given, whatever their value, that the method does not look at."""
     absent = argparse.Namespace(ig_steps=None, ig_rule=None)
     given, _ = made.parse_known_args(argv, absent)
@@ -325,7 +325,7 @@ def say_unused_steps(made: Parser, argv, method: str) -> None:
             console.warn(f"note: --{name} {value} is not used: {method} does not take {what}")
 
 
-def parse_with_demo(made: Parser, argv, defaults: dict) -> argparse.Namespace:
+def parse_with_demo(made: Parser, argv, *, defaults: dict) -> argparse.Namespace:
     """The arguments; `defaults` hold in place of the constants with `--dataset demo`.
 
     `--help` ends with them.
@@ -350,7 +350,7 @@ def _refuse(expected: str, value):
     raise argparse.ArgumentTypeError(f"expected {expected}, got {value!r}")
 
 
-def _number(value, kind, allowed, expected: str):
+def _number(value, kind, *, allowed, expected: str):
     """`value` as a number that is `allowed`."""
     written = str(value).strip()
     if kind is float or re.fullmatch(r"[0-9]+", written):
@@ -362,56 +362,73 @@ def _number(value, kind, allowed, expected: str):
 
 def positive_int(value) -> int:
     """`value` as an integer of at least 1."""
-    return _number(value, int, lambda n: n >= 1, "a whole number of at least 1")
+    return _number(value, int, allowed=lambda n: n >= 1, expected="a whole number of at least 1")
 
 
 def count(value) -> int:
     """`value` as an integer of at least 0, where 0 means none."""
-    return _number(value, int, lambda n: True, "a whole number of at least 0")
+    return _number(value, int, allowed=lambda n: True, expected="a whole number of at least 0")
 
 
 def max_steps(value) -> int:
     """`value` as a number of optimizer steps: at least 1, or -1 for as many as the epochs have."""
     if str(value) == "-1":
         return -1
-    return _number(value, int, lambda n: n >= 1, "a whole number of at least 1, or -1 for none")
+    return _number(
+        value,
+        int,
+        allowed=lambda n: n >= 1,
+        expected="a whole number of at least 1, or -1 for none",
+    )
 
 
 def seed_number(value) -> int:
     """`value` as a seed that every library takes."""
-    return _number(value, int, lambda n: n < 2**32, f"a whole number from 0 to {2**32 - 1}")
+    return _number(
+        value, int, allowed=lambda n: n < 2**32, expected=f"a whole number from 0 to {2**32 - 1}"
+    )
 
 
 def positive_float(value) -> float:
     """`value` as a finite number above 0."""
-    return _number(value, float, lambda x: 0 < x < float("inf"), "a number above 0")
+    return _number(
+        value, float, allowed=lambda x: 0 < x < float("inf"), expected="a number above 0"
+    )
 
 
 def natural_float(value) -> float:
     """`value` as a finite number of at least 0."""
-    return _number(value, float, lambda x: 0 <= x < float("inf"), "a number of at least 0")
+    return _number(
+        value, float, allowed=lambda x: 0 <= x < float("inf"), expected="a number of at least 0"
+    )
 
 
 def fraction(value) -> float:
     """`value` as a number in [0, 1]."""
-    return _number(value, float, lambda x: 0 <= x <= 1, "a number from 0 to 1")
+    return _number(value, float, allowed=lambda x: 0 <= x <= 1, expected="a number from 0 to 1")
 
 
 def share(value) -> float:
     """`value` as a number in (0, 1]."""
-    return _number(value, float, lambda x: 0 < x <= 1, "a number above 0 and up to 1")
+    return _number(
+        value, float, allowed=lambda x: 0 < x <= 1, expected="a number above 0 and up to 1"
+    )
 
 
 def below_one(value) -> float:
     """`value` as a number in [0, 1)."""
-    return _number(value, float, lambda x: 0 <= x < 1, "a number of at least 0 and below 1")
+    return _number(
+        value, float, allowed=lambda x: 0 <= x < 1, expected="a number of at least 0 and below 1"
+    )
 
 
 def examples(value) -> int | None:
     """`value` as a number of examples; None for `all`."""
     if value == "all":
         return None
-    return _number(value, int, lambda n: n >= 1, "a whole number of at least 1, or all")
+    return _number(
+        value, int, allowed=lambda n: n >= 1, expected="a whole number of at least 1, or all"
+    )
 
 
 def steps(value) -> int | str:
@@ -423,14 +440,18 @@ def planned(value) -> int | None:
     """`value` as a number of examples at a time; None, which means planned, for `auto`."""
     if value == "auto":
         return None
-    return _number(value, int, lambda n: n >= 1, "a whole number of at least 1, or auto")
+    return _number(
+        value, int, allowed=lambda n: n >= 1, expected="a whole number of at least 1, or auto"
+    )
 
 
 def gigabytes(value) -> float | None:
     """`value` as a number of gigabytes; None, which means what is free, for `auto`."""
     if value == "auto":
         return None
-    return _number(value, float, lambda x: 0 < x < float("inf"), "a number above 0, or auto")
+    return _number(
+        value, float, allowed=lambda x: 0 < x < float("inf"), expected="a number above 0, or auto"
+    )
 
 
 def text(value) -> str:

@@ -24,22 +24,22 @@ class Ahead:
 class Forecast:
     """Tells from the first steps of some work how long the rest will take: `tick` does, once."""
 
-    def __init__(self, what: str, total: float, ahead: Ahead, clock=time.monotonic):
+    def __init__(self, what: str, total: float, *, ahead: Ahead, clock=time.monotonic):
         self.what, self.ahead, self.clock = what, ahead, clock
         self.steps = ahead.steps or total
         self.started = self.last = clock()
-        self.seconds_a_step, self.done, self.told = [], 0, False
+        self.seconds_a_step, self.done, self.has_looked = [], 0, False
 
     def tick(self, n: float = 1) -> str | None:
         """Count `n` more steps as done; a sentence once, if there is one to say."""
-        if self.told or not n:
+        if self.has_looked or not n:
             return None
         now = self.clock()
         self.seconds_a_step.append((now - self.last) / n)
         self.last, self.done = now, self.done + n
         if now - self.started < LOOK_SECONDS:
             return None
-        self.told = True
+        self.has_looked = True
         left = self.seconds_left()
         return self.sentence(left) if left > LONG_SECONDS else None
 
@@ -62,8 +62,9 @@ class Bar(progress.Bar):
 
     def __init__(self, items, ahead: Ahead, **options):
         super().__init__(items, **options)
-        long = not self.disable and self.total
-        self.forecast = Forecast(self.desc, self.total, ahead) if long else None
+        self.forecast = None
+        if self.total and not self.disable:
+            self.forecast = Forecast(self.desc, self.total, ahead=ahead)
 
     def __iter__(self):
         for item in super().__iter__():

@@ -80,7 +80,7 @@ def resolve_model(name: str, flag: str = "--model_path", *, weights: bool = True
                 f"{flag} {name}: expected a model folder or a Hub id, found no such folder; check "
                 "the path or use demo"
             )
-        _snapshot(name, flag, weights)
+        _snapshot(name, flag, weights=weights)
         return name
     if not list(path.glob("*.safetensors")):
         pickled = [file.name for file in path.iterdir() if file.suffix in {".bin", ".pt", ".pth"}]
@@ -111,7 +111,7 @@ def model_folder(name: str, flag: str = "--model_path", *, weights: bool = True)
     Raises InputError as `resolve_model`.
     """
     source = Path(resolve_model(name, flag, weights=weights))
-    return source if source.is_dir() else _snapshot(name, flag, weights)
+    return source if source.is_dir() else _snapshot(name, flag, weights=weights)
 
 
 def model_source(name: str, flag: str = "--model_path", *, weights: bool = True) -> str | Source:
@@ -123,13 +123,13 @@ def model_source(name: str, flag: str = "--model_path", *, weights: bool = True)
     source = resolve_model(name, flag, weights=weights)
     if Path(source).is_dir():
         return source
-    folder = _snapshot(name, flag, weights)
+    folder = _snapshot(name, flag, weights=weights)
     patterns = MODEL_FILES if weights else MODEL_FILES[1:]
     return Source(name, fingerprint(folder, patterns), folder.name)
 
 
 @functools.cache
-def _snapshot(name: str, flag: str, weights: bool) -> Path:
+def _snapshot(name: str, flag: str, *, weights: bool) -> Path:
     """The folder of a model's commit in the cache, downloaded or completed where it has to be."""
     _require_name(name, flag)
     answer = ask(name, "model")
@@ -139,7 +139,7 @@ def _snapshot(name: str, flag: str, weights: bool) -> Path:
     lacking = _lacking(folder, weights) if folder else None
     if folder is None or lacking:
         raise NotGiven(name, flag, kind="model", failure=answer.failure, lacking=lacking)
-    say_cached(name, answer.failure, folder.name)
+    say_cached(name, answer.failure, commit=folder.name)
     return folder
 
 
@@ -204,7 +204,7 @@ def _lacking(folder: Path, weights: bool) -> str | None:
 # ---------------------------------------------------------------- asking the Hub
 
 
-def require_dataset(name: str, flag: str, prepared) -> None:
+def require_dataset(name: str, flag: str, *, prepared) -> None:
     """Return if the Hub has the data set, or a cache something of it; loading tells more.
 
     `prepared()` says whether the cache of `datasets` has it. Raises InputError otherwise.
@@ -282,7 +282,7 @@ NOUNS = {"model": "model", "dataset": "data set"}
 AGAIN = "run the same command again: the files that arrived whole are kept"
 
 
-def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
+def explain(error: BaseException, kind: str, *, asking: bool = False) -> Failure:
     """Cause and advice of a client's error, from the first error in its chain that tells."""
     for link in _chain(error):
         names = {kind_of_error.__name__ for kind_of_error in type(link).__mro__}
@@ -291,7 +291,7 @@ def explain(error: BaseException, kind: str, asking: bool = False) -> Failure:
         if status in (401, 403, 404) and not asking and not _is_gated(response):
             return _refused_file(status, response)
         if status is not None:
-            return _explain_status(status, response, NOUNS[kind])
+            return _explain_status(status, response, kind=NOUNS[kind])
         if "OfflineModeIsEnabled" in names:
             return OFFLINE
         if isinstance(link, OSError) and link.errno == errno.ENOSPC:
@@ -343,7 +343,7 @@ def _and_endpoint() -> str:
     return f", and HF_ENDPOINT ({endpoint})" if endpoint else ""
 
 
-def _explain_status(status: int, response, kind: str) -> Failure:
+def _explain_status(status: int, response, *, kind: str) -> Failure:
     from huggingface_hub import get_token
 
     code = response.headers.get("X-Error-Code", "")
@@ -402,7 +402,7 @@ class NotGiven(InputError):
 
 
 @functools.cache
-def say_cached(name: str, failure: Failure, commit: str) -> None:
+def say_cached(name: str, failure: Failure, *, commit: str) -> None:
     """Say once that the local cache is used and why, unless the user asked for that."""
     if failure is not OFFLINE:
         warn(f"note: {failure.cause}; {name} is read from the local cache (commit {commit[:12]})")

@@ -7,13 +7,16 @@ import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eap import InputError
 from runs import adapters, disk, errors, prompts, records, weights
 from runs.console import Console, warn
 from runs.devices import Device
 from runs.hub import TOKENIZERS, model_folder, resolve_model
+
+if TYPE_CHECKING:  # torch is slow to import, and scripts parse their flags first
+    from eap.models.contract import Adapter
 
 # Whatever config.json asks for: what we want of a model, we ask for ourselves.
 PLAIN_OUTPUT = {"output_attentions": False, "output_hidden_states": False, "return_dict": True}
@@ -34,7 +37,7 @@ LEAST_SHARE = 0.9  # of a model's vocabulary: padding it to a round number leave
 # ---------------------------------------------------------------- models
 
 
-def load_model(name: str, dtype, device, flag: str = "--model_path", *, reading: bool = False):
+def load_model(name: str, dtype, *, device, flag: str = "--model_path", reading: bool = False):
     """A causal language model in eval mode on `device`; an adapter merged into its base model.
 
     It runs the attention function that its architecture's adapter names. A model that is only for
@@ -53,24 +56,30 @@ def load_model(name: str, dtype, device, flag: str = "--model_path", *, reading:
                 "model "
                 f"beside {adapters.CONFIG}; move one of the two into a folder of its own"
             )
-        model = _merged(source, name, dtype, flag, reading=reading)
+        model = _merged(source, name, dtype=dtype, flag=flag, reading=reading)
     else:
-        model = _plain(source, name, dtype, flag, _loader(name, source, flag, reading=reading))
-    weights.require_finite(model, name, flag)
+        model = _plain(
+            source,
+            name,
+            dtype=dtype,
+            flag=flag,
+            loader=_loader(name, source, flag=flag, reading=reading),
+        )
+    weights.require_finite(model, name, flag=flag)
     return model.to(device).eval()
 
 
-def _loader(name: str, source: Path, flag: str, *, reading: bool):
+def _loader(name: str, source: Path, *, flag: str, reading: bool):
     """(the class that loads a model, the attention function it runs)."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    if reading and read_config(name, source, flag).model_type in ENCODER_DECODERS:
+    if reading and read_config(name, source, flag=flag).model_type in ENCODER_DECODERS:
         return AutoModelForSeq2SeqLM, "eager"
     also = ENCODER_DECODERS if reading else ()
-    return AutoModelForCausalLM, require_architecture(name, source, flag, also=also).attention
+    return AutoModelForCausalLM, require_architecture(name, source, flag=flag, also=also).attention
 
 
-def _plain(source: Path, name: str, dtype, flag: str, loader: tuple):
+def _plain(source: Path, name: str, *, dtype, flag: str, loader: tuple):
     """The model in a folder or on the Hub, on the CPU, with every weight in its module.
 
     `loader` is the class that loads it and the attention function it runs.
@@ -115,15 +124,17 @@ def _plain(source: Path, name: str, dtype, flag: str, loader: tuple):
     return fuse_gelu(model)
 
 
-def _merged(source: Path, name: str, dtype, flag: str, *, reading: bool):
+def _merged(source: Path, name: str, *, dtype, flag: str, reading: bool):
     """The model that an adapter makes of its base, merged in float32 at least, in `dtype`."""
     import torch
 
     base = adapters.base_of_adapter(source / adapters.CONFIG)
     exact = dtype if dtype == torch.float64 else torch.float32
-    model = load_model(base, exact, "cpu", f"{source / adapters.CONFIG}:", reading=reading)
+    model = load_model(
+        base, exact, device="cpu", flag=f"{source / adapters.CONFIG}:", reading=reading
+    )
     note = adapters.require_recorded_base(source, base)  # once it is there to be looked at
-    merged = adapters.merge(source, model, f"{flag} {name}").to(dtype)
+    merged = adapters.merge(source, model, label=f"{flag} {name}").to(dtype)
     if note:
         _warn_once(note)
     return merged
@@ -135,7 +146,7 @@ def _warn_once(note: str) -> None:
 
 
 def require_architecture(
-    name: str, source: Path, flag: str = "--model_path", *, also: tuple[str, ...] = ()
+    name: str, source: Path, *, flag: str = "--model_path", also: tuple[str, ...] = ()
 ) -> type:
     """The adapter class of a model's architecture.
 
@@ -144,8 +155,8 @@ def require_architecture(
     """
     from eap.models import ARCHITECTURES
 
-    kind = read_config(name, source, flag).model_type
-    refuse_encoder_decoder(kind, name, flag)
+    kind = read_config(name, source, flag=flag).model_type
+    refuse_encoder_decoder(kind, name, flag=flag)
     if kind not in ARCHITECTURES:
         raise InputError(
             f"{flag} {name}: expected a model of type {', '.join((*ARCHITECTURES, *also))}, got "
@@ -164,7 +175,7 @@ def is_encoder_decoder(name: str, flag: str = "--model_path") -> bool:
     return disk.read_json(config, "config.json of a model").get("model_type") in ENCODER_DECODERS
 
 
-def refuse_encoder_decoder(kind: str, name: str, flag: str = "--model_path") -> None:
+def refuse_encoder_decoder(kind: str, name: str, *, flag: str = "--model_path") -> None:
     """Raise InputError for an encoder-decoder where a decoder is needed."""
     if kind in ENCODER_DECODERS:
         raise InputError(
@@ -174,7 +185,7 @@ def refuse_encoder_decoder(kind: str, name: str, flag: str = "--model_path") -> 
         )
 
 
-def read_config(name: str, source: Path, flag: str = "--model_path"):
+def read_config(name: str, source: Path, *, flag: str = "--model_path"):
     """What a model's config.json says, as transformers reads it.
 
     Raises InputError for one that cannot be read, names a thing twice, or has numbers with which
@@ -289,7 +300,7 @@ def read_tokenizer(source: str, flag: str = "--model_path"):
 
     silence_transformers()
     if Path(source, "config.json").is_file():  # for which the tokenizer would be blamed
-        read_config(source, Path(source), flag)
+        read_config(source, Path(source), flag=flag)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # json's, tokenizers' and transformers' errors have no common kind
@@ -308,7 +319,7 @@ def read_tokenizer(source: str, flag: str = "--model_path"):
     return tokenizer
 
 
-def require_tokenizer(tokenizer, name: str, flag: str = "--model_path"):
+def require_tokenizer(tokenizer, name: str, *, flag: str = "--model_path"):
     """The tokenizer. Raises InputError if there is none, or it is slow or has no end of text."""
     if tokenizer is None:
         raise InputError(
@@ -328,7 +339,7 @@ def require_tokenizer(tokenizer, name: str, flag: str = "--model_path"):
     return tokenizer
 
 
-def require_agreement(config, tokenizer, name: str, flag: str = "--model_path") -> None:
+def require_agreement(config, tokenizer, *, name: str, flag: str = "--model_path") -> None:
     """Raise InputError unless config and tokenizer agree on the vocabulary and the end of a text.
 
     An end-of-text id in the config that is outside of its own vocabulary says nothing: that is
@@ -391,7 +402,7 @@ def open_reader(model_path: str) -> Reader:
         return Reader(tokenizer, None, None)
     config = read_config(model_path, source)
     refuse_encoder_decoder(config.model_type, model_path)
-    require_agreement(config, tokenizer, model_path)
+    require_agreement(config, tokenizer, name=model_path)
     if not (source / "generation_config.json").is_file():
         return Reader(tokenizer, config, None)
     return Reader(tokenizer, config, GenerationConfig.from_pretrained(str(source)))
@@ -400,30 +411,31 @@ def open_reader(model_path: str) -> Reader:
 # ---------------------------------------------------------------- model and tokenizer together
 
 
-def open_model(name: str, dtype, device, flag: str = "--model_path", *, reading: bool = False):
+def open_model(name: str, dtype, *, device, flag: str = "--model_path", reading: bool = False):
     """(model, tokenizer or None) of a `--model_path`, which agree. Raises InputError.
 
     With `reading` the model may be an encoder-decoder.
     """
     tokenizer = load_tokenizer(name, flag)
-    model = load_model(name, dtype, device, flag, reading=reading)
-    require_agreement(model.config, tokenizer, name, flag)
+    model = load_model(name, dtype, device=device, flag=flag, reading=reading)
+    require_agreement(model.config, tokenizer, name=name, flag=flag)
     return model, tokenizer
 
 
-def open_for_texts(name: str, dtype, device, flag: str = "--model_path", *, reading: bool = False):
+def open_for_texts(name: str, dtype, *, device, flag: str = "--model_path", reading: bool = False):
     """(model, tokenizer) for a script that reads texts: `open_model`, and a tokenizer that can."""
-    require_tokenizer(load_tokenizer(name, flag), name, flag)  # before the weights: it is quick
-    model, tokenizer = open_model(name, dtype, device, flag, reading=reading)
-    return model, require_tokenizer(tokenizer, name, flag)
+    own = load_tokenizer(name, flag)
+    require_tokenizer(own, name, flag=flag)  # before the weights: it is quick
+    model, tokenizer = open_model(name, dtype, device=device, flag=flag, reading=reading)
+    return model, require_tokenizer(tokenizer, name, flag=flag)
 
 
 def open_adapted(
     device: Device,
     name: str,
+    *,
     circuits: dict,
     flag: str = "--model_path",
-    *,
     kv: str = "per-head",
 ):
     """(eap's adapter, tokenizer or None) of a model in whose circuits are found or run.
@@ -434,7 +446,7 @@ def open_adapted(
     """
     from eap.models import adapt
 
-    model, tokenizer = open_model(name, device.circuit_dtype, device.torch_device, flag=flag)
+    model, tokenizer = open_model(name, device.circuit_dtype, device=device.torch_device, flag=flag)
     if circuits:
         kv = next(iter(circuits.values())).graph.kv
     adapter, own_tokenizer = adapt(model, kv=kv), tokenizer_sha256(tokenizer)
@@ -454,7 +466,7 @@ def open_adapted(
 
 
 def read_pairs(
-    path, adapter, tokenizer, *, console: Console, max_examples: int | None = None
+    path, adapter: "Adapter", *, tokenizer, console: Console, max_examples: int | None = None
 ) -> list:
     """The pairs in a file, at most `max_examples`, of the model's tokenizer (guard 25).
 
@@ -469,33 +481,33 @@ def read_pairs(
             context_length=adapter.context_length,
             max_examples=max_examples,
         )
-    require_pairs_tokenizer(pairs, path, tokenizer, console=console)
+    require_pairs_tokenizer(pairs, path, tokenizer=tokenizer, console=console)
     if note := dataset.repeated(pairs, path):
         warn(note)
     return pairs
 
 
-def require_pairs_tokenizer(pairs, path, tokenizer, *, console: Console) -> None:
+def require_pairs_tokenizer(pairs, path, *, tokenizer, console: Console) -> None:
     """Raise InputError if the tokenizer did not make the pairs, or its model was trained on other
     prompts than theirs; say so where the first is unknown.
     """
     from eap import dataset
 
-    prompts.check_prompt(pairs, tokenizer, path)
+    prompts.check_prompt(pairs, tokenizer, path=path)
     with errors.advising(PAIRS_ADVICE):
         note = dataset.check_tokenizer(pairs, tokenizer, path=path)
     if note:
         console.say(note)
 
 
-def unseen_pairs(pairs, path, found_on: list) -> list:
+def unseen_pairs(pairs, path, *, found_on: list) -> list:
     """The pairs on whose articles no circuit was found; `found_on` are the circuits' `Examples`.
 
     Says so where that is judged by ids. Raises InputError when none is left.
     """
     from eap import examples
 
-    for note in (examples.by_ids(found_on, path), prompts.other_prompt(pairs, found_on, path)):
+    for note in (examples.by_ids(found_on, path), prompts.other_prompt(pairs, found_on, path=path)):
         if note:
             warn(note)
     with errors.advising(UNSEEN_ADVICE):
@@ -515,7 +527,7 @@ def load_circuits(paths) -> list:
 
 
 def require_own_weights(
-    circuit, label: str, name: str, flag: str = "--model_path", *, console: Console
+    circuit, label: str, *, name: str, flag: str = "--model_path", console: Console
 ) -> None:
     """Raise InputError if a circuit was found in other weights than these.
 

@@ -26,8 +26,11 @@ class Lines:
         self.sp = None  # so that tqdm's own `close` draws nothing
         now = self._time()  # pyright: ignore  as below: tqdm's
         every = EVERY_PIPED if PIPE in os.environ else EVERY
-        if msg is None and now - getattr(self, "told", getattr(self, "start_t", now)) >= every:
-            self.told = now
+        if (
+            msg is None
+            and now - getattr(self, "printed_at", getattr(self, "start_t", now)) >= every
+        ):
+            self.printed_at = now
             tell(in_words(self.format_dict))  # pyright: ignore
         return False
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # it imports torch, and scripts parse their flags first
 PROMPT_KEY = "summary_prompt"
 
 
-def check_prompt(pairs: list, tokenizer, path) -> None:
+def check_prompt(pairs: list, tokenizer, *, path) -> None:
     """Raise InputError for pairs of several prompts, or of another than the model was trained on.
 
     Files and models that do not say how their prompts were made are not judged.
@@ -28,7 +28,7 @@ def check_prompt(pairs: list, tokenizer, path) -> None:
         )
 
 
-def other_prompt(pairs: list, found_on: "list[Examples]", path) -> str | None:
+def other_prompt(pairs: list, found_on: "list[Examples]", *, path) -> str | None:
     """A note where circuits were found on examples of other prompts than the pairs have."""
     of_pairs = next((pair.prompt for pair in pairs if pair.prompt is not None), None)
     of_circuits = [examples.prompt for examples in found_on if examples.prompt]

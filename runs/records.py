@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from eap import InputError
 from runs import console, devices, disk
@@ -106,6 +107,44 @@ def fingerprint(source, patterns: tuple[str, ...] = MODEL_FILES) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
+class Decision(NamedTuple):
+    """What a run is.
+
+    | the record before   | outputs   | the run                                           |
+    |---------------------|-----------|---------------------------------------------------|
+    | none, or another's  | none      | begins                                            |
+    | none, or another's  | some      | starts over; without --overwrite it is refused    |
+    | this, complete      | all       | is up to date; with --overwrite it is made again  |
+    | this, complete      | some gone | is made again                                     |
+    | this, interrupted   | any       | is resumed; starts over, where that run did so    |
+    """
+
+    same: bool  # as the run on record
+    up_to_date: bool
+    times_resumed: int
+    # Whether what is there was left by another run: it stays so, also after an interruption, until
+    # `Run.cleared` is called.
+    starts_over: bool
+
+
+def decide(
+    before: dict | None, *, same: bool, overwrite: bool, any_there: bool, all_there: bool
+) -> Decision:
+    """What a run is, by the record of the run before and by which of its outputs are there.
+
+    `same`: it asks for what that run asked for.
+    """
+    if before is None:
+        return Decision(False, False, 0, any_there)
+    interrupted = same and not before["complete"]
+    return Decision(
+        same=same,
+        up_to_date=same and before["complete"] and all_there and not overwrite,
+        times_resumed=before.get("times_resumed", 0) + 1 if interrupted else 0,
+        starts_over=any_there and (not same or before.get("starts_over", False)),
+    )
+
+
 class Run:
     """One run of a script: what it reads and writes, whether that is there already, and its
     run.json.
@@ -117,7 +156,7 @@ class Run:
     outputs are there: they stay that run's until they change.
     """
 
-    def __init__(self, flags: dict, record, outputs, inputs):
+    def __init__(self, flags: dict, record, *, outputs, inputs):
         self.flags, self.record = flags, Path(record)
         self.outputs = [Path(output) for output in outputs]
         require_utf8([*self.outputs, *filter(os.path.isdir, map(str, inputs.values()))])
@@ -132,23 +171,16 @@ class Run:
             "inputs": {name: as_source(source).entry() for name, source in inputs.items()},
         }
         before, self.replaces = self._before()
-        known = before or {}  # of the run before
-        self.same = self._asked_for(before)
-        self.up_to_date = (
-            self.same
-            and known["complete"]
-            and not flags["overwrite"]
-            and all(out.exists() or self._left_out(out, known) for out in self.outputs)
+        decision = decide(
+            before,
+            same=self._asked_for(before),
+            overwrite=flags["overwrite"],
+            any_there=any(output.exists() for output in self.outputs),
+            all_there=all(self._is_there(output, before) for output in self.outputs),
         )
-        self.sizes = known.get("output_bytes", {}) if self.up_to_date else {}
-        self.resumed = (
-            known.get("times_resumed", 0) + 1 if self.same and not known["complete"] else 0
-        )
-        # Whether what is there was left by another run: it stays so, also after an interruption,
-        # until `cleared` is called.
-        self.starts_over = any(out.exists() for out in self.outputs) and (
-            not self.same or known.get("starts_over", False)
-        )
+        self.same, self.up_to_date = decision.same, decision.up_to_date
+        self.resumed, self.starts_over = decision.times_resumed, decision.starts_over
+        self.sizes = before.get("output_bytes", {}) if before and self.up_to_date else {}
         self._check_and_record(before)
 
     def _before(self):
@@ -176,9 +208,10 @@ class Run:
     def _asked_for(self, before) -> bool:
         return before is not None and _asks_for(before) == _asks_for(self.identity)
 
-    def _left_out(self, output: Path, before: dict) -> bool:
-        """Whether an output is a figure that could not be drawn when the run was complete."""
-        return self._name(output) in before.get("left_out", ())
+    def _is_there(self, output: Path, before: dict | None) -> bool:
+        """Whether an output exists, or could not be drawn when the run before was complete."""
+        left_out = before.get("left_out", ()) if before else ()
+        return output.exists() or self._name(output) in left_out
 
     def _untouched(self, record: dict, since: float) -> bool:
         """Whether a complete run's outputs are what it wrote, older than the first try to replace

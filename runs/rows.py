@@ -91,7 +91,7 @@ def read(path: Path, columns: Columns = USUAL):
         raise (error.__cause__ or error) from None  # ours: it says which row is wrong
 
 
-def _rows(path: str, sha256: str, version: str, columns: Columns) -> Iterator[dict]:
+def _rows(path: str, sha256: str, *, version: str, columns: Columns) -> Iterator[dict]:
     """Yield the rows. The other arguments are what the cache knows the file by."""
     records = _csv(path, columns) if path.endswith(".csv") else _json(path)
     n, names = 0, {}
@@ -101,7 +101,7 @@ def _rows(path: str, sha256: str, version: str, columns: Columns) -> Iterator[di
                 named = columns.found_in(record, path)
                 texts = [(column, named[column]) for column in ("article", "highlights")]
                 names = {column: name for column, name in texts if name is not None}
-            yield _row(path, where, record, names)
+            yield _row(path, where, record=record, names=names)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: expected text in UTF-8, got other bytes in line {_first_bad_line(path)}; "
@@ -124,7 +124,7 @@ def _csv(path: str, columns: Columns) -> Iterator[tuple[str, dict]]:
         number = 0
         try:
             header = [name.strip() for name in next(reader, [])]
-            _check_header(path, header, columns)
+            _check_header(path, header, columns=columns)
             for fields in filter(None, reader):
                 number += 1
                 if len(fields) != len(header):
@@ -145,7 +145,7 @@ def _csv(path: str, columns: Columns) -> Iterator[tuple[str, dict]]:
             ) from error
 
 
-def _check_header(path: str, header: list[str], columns: Columns) -> None:
+def _check_header(path: str, header: list[str], *, columns: Columns) -> None:
     wanted = [name for names in SYNONYMS.values() for name in names]
     wanted += [name for name in (columns.article, columns.summary) if name]
     twice = [name for name in wanted if header.count(name) > 1]
@@ -169,7 +169,7 @@ def _json(path: str) -> Iterator[tuple[str, dict]]:
             if not line.strip():
                 continue
             try:
-                record = _parsed(path, f"line {number}", line)
+                record = _parsed(path, f"line {number}", text=line)
             except InputError:
                 if first:
                     _require_lines(path)
@@ -190,30 +190,30 @@ def _array(path: str, file) -> Iterator[tuple[str, dict]]:
     number = 0
     try:
         for number, record in enumerate(strict_json.items(file.read().removeprefix("\ufeff")), 1):
-            _require_object(path, f"item {number}", record)
+            _require_object(path, f"item {number}", record=record)
             yield f"item {number}", record
     except InputError:
         raise
     except ValueError as error:
-        raise _not_json(path, f"item {number + 1}", error) from error
+        raise _not_json(path, f"item {number + 1}", error=error) from error
 
 
-def _parsed(path: str, where: str, text: str) -> dict:
+def _parsed(path: str, where: str, *, text: str) -> dict:
     try:
         record = strict_json.loads(text.removeprefix("\ufeff"))
     except ValueError as error:
-        raise _not_json(path, where, error) from error
-    _require_object(path, where, record)
+        raise _not_json(path, where, error=error) from error
+    _require_object(path, where, record=record)
     return record
 
 
-def _not_json(path: str, where: str, error: ValueError) -> InputError:
+def _not_json(path: str, where: str, *, error: ValueError) -> InputError:
     if isinstance(error, strict_json.Twice):
         return InputError(f"{path}: {where}: {error}; keep the one that is meant")
     return InputError(f"{path}: {where} is not JSON: {error}; mend the file")
 
 
-def _require_object(path: str, where: str, record) -> None:
+def _require_object(path: str, where: str, *, record) -> None:
     if not isinstance(record, dict):
         raise InputError(f"{path}: {where} is no JSON object; mend the file")
 
@@ -241,7 +241,7 @@ def _first_bad_line(path: str) -> int:
 # ---------------------------------------------------------------- rows
 
 
-def _row(path: str, where: str, record: dict, names: dict[str, str]) -> dict:
+def _row(path: str, where: str, *, record: dict, names: dict[str, str]) -> dict:
     """{"id", "article", "highlights"}; None for what is not there. Raises InputError for an article
     that is no text.
     """

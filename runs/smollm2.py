@@ -30,7 +30,7 @@ def folder(flag: str = "--model_path") -> Path:
     digest = sha256(source)
     made = Path(constants.HF_HOME) / "summarization-circuits" / f"{NAME}-{digest[:12]}"
     if not (made / PROVENANCE).is_file():
-        _convert(source, digest, made)
+        _convert(source, digest, made=made)
     return made
 
 
@@ -50,7 +50,7 @@ def _weights_file(flag: str) -> Path:
     return files[0]
 
 
-def _convert(source: Path, digest: str, made: Path) -> None:
+def _convert(source: Path, digest: str, *, made: Path) -> None:
     """Write model, tokenizer and where they are from into the folder `made`, in one step.
 
     What the GGUF reader makes cannot be saved: its configuration says that it is quantised.

@@ -33,7 +33,7 @@ class Stage:
     state: str = WAITING
     seconds: float | None = None
     started: float | None = None
-    told: str = ""  # the last line of its progress
+    progress: str = ""  # its last line
     code: int = 0  # with which it ended
 
 
@@ -70,7 +70,7 @@ def rows(stages: list[Stage], now: float) -> list[tuple[str, str, str, str]]:
             words = progress.seconds_in_words(stage.seconds or 0.0)
         elif stage.state == RUNNING and stage.started is not None:
             words = progress.seconds_in_words(now - stage.started)
-            words += f"; {stage.told}" if stage.told else ""
+            words += f"; {stage.progress}" if stage.progress else ""
         elif stage.state == WAITING and stage.expected:
             words = f"about {progress.seconds_in_words(stage.expected * factor)}"
         made.append((f"{number}/{len(stages)}", stage.name, stage.state, words))
@@ -86,7 +86,7 @@ def line(row: tuple[str, str, str, str], width: int) -> str:
 class Listed:
     """Runs stages and shows the list, unless quiet; `log` gets what they print."""
 
-    def __init__(self, stages: list[Stage], log: Path, shown: console.Console):
+    def __init__(self, stages: list[Stage], log: Path, *, shown: console.Console):
         self.stages, self.log, self.shown = stages, log, shown
         self.width = max(len(stage.name) for stage in stages)
         self.live = None
@@ -134,7 +134,7 @@ class Listed:
         stage.state, stage.started = RUNNING, time.time()
         start = self.log.stat().st_size
         with open(self.log, "ab") as log:
-            code = self._process(stage, log, prepare)
+            code = self._process(stage, log, prepare=prepare)
         stage.seconds, stage.code = time.time() - stage.started, code
         stage.state = FAILED if code else DONE
         printed = self.log.read_bytes()[start:].decode(errors="replace").split("\n")
@@ -142,7 +142,7 @@ class Listed:
         if not code and lines and all(words.startswith(UP_TO_DATE) for words in lines):
             stage.state = UP_TO_DATE
 
-    def _process(self, stage: Stage, log, prepare) -> int:
+    def _process(self, stage: Stage, log, *, prepare) -> int:
         """The exit code of the command; its stdout goes to the log."""
         if self.live is None:
             with subprocess.Popen(stage.command, stdout=log, preexec_fn=prepare) as process:
@@ -172,9 +172,9 @@ class Listed:
     def _follow(self, stage: Stage, reading: int) -> None:
         """Keep the last line of a stage's progress."""
         with open(reading, encoding="utf-8", errors="replace") as lines:
-            for told_line in lines:
-                stage.told = told_line.rstrip("\n")
-        stage.told = ""
+            for line_of_progress in lines:
+                stage.progress = line_of_progress.rstrip("\n")
+        stage.progress = ""
 
     def _relay(self, stderr) -> None:
         """Print what a stage prints on stderr above the list."""

@@ -66,7 +66,7 @@ def config_sha256(name: str) -> str:
     return hashlib.sha256(written.encode()).hexdigest()
 
 
-def are(recorded: str | None, name: str, config: str | None = None) -> bool:
+def are(recorded: str | None, name: str, *, config: str | None = None) -> bool:
     """Whether a recorded SHA-256 is of these weights, and `config`, if any, of their config.json.
 
     Files of version 0.1.0 recorded the fingerprint of the folder instead, which counts as well.
@@ -79,7 +79,7 @@ def are(recorded: str | None, name: str, config: str | None = None) -> bool:
     return recorded in (fingerprint(folder), fingerprint(folder, FORMER_MODEL_FILES))
 
 
-def require_finite(model, name: str, flag: str) -> None:
+def require_finite(model, name: str, *, flag: str) -> None:
     """Raise InputError naming the first weight that is NaN or infinite, as after divergence."""
     for what, parameter in model.named_parameters():
         if not parameter.isfinite().all():
@@ -127,11 +127,11 @@ def _of_files(stamps: tuple) -> str:
     for name in sorted(places):
         file, start, about = places[name]
         digest.update(json.dumps([name, about["dtype"], about["shape"]]).encode())
-        _add_bytes(digest, file, start, about["data_offsets"])
+        _add_bytes(digest, file, start=start, offsets=about["data_offsets"])
     return digest.hexdigest()
 
 
-def _add_bytes(digest, file: str, start: int, offsets: list[int]) -> None:
+def _add_bytes(digest, file: str, *, start: int, offsets: list[int]) -> None:
     """Put a tensor's bytes into a digest."""
     left = offsets[1] - offsets[0]
     with open(file, "rb") as bytes_:

@@ -76,7 +76,7 @@ def shape_of(config) -> Shape:
     return Shape(config, model.num_parameters(), graph.n_layers, graph.d_model, graph.n_edges)
 
 
-def measure(precision, max_new_tokens: int, config, context: int = CONTEXT) -> Work:
+def measure(precision, max_new_tokens: int, *, config, context: int = CONTEXT) -> Work:
     """Seconds of training on, reading and summarizing one article, timed with random weights.
 
     `precision` is the training.Precision, with the device, of a script that trains.
@@ -169,7 +169,7 @@ def in_hours(work: dict[str, Work], unit: Work) -> str:
 
 
 def lines(
-    work: dict[str, Work], unit: Work, precision, *, shape: Shape, new_tokens: int
+    work: dict[str, Work], unit: Work, *, precision, shape: Shape, new_tokens: int
 ) -> list[str]:
     """The estimate in words: hours of the whole and of each stage, whence, and how uncertain.
 

@@ -228,7 +228,7 @@ def p_words(p: float) -> str:
     return f"p = {p:.2f}" if p >= 0.01 else f"p = {p:.1g}"
 
 
-def named(names: Sequence[str], of: int, most: int = 4) -> str:
+def named(names: Sequence[str], of: int, *, most: int = 4) -> str:
     """`C_step0, C_step10`; `all`; `6 of 10` where there are too many to name."""
     if len(names) == of > 1:
         return f"all {of}"

@@ -44,13 +44,13 @@ class Line(NamedTuple):
     style: str = ""
 
 
-def show(console, headline: Headline, outputs: Sequence, details: Sequence[str] = ()) -> None:
+def show(console, headline: Headline, *, outputs: Sequence, details: Sequence[str] = ()) -> None:
     """Print a headline and what was written on a `runs.console.Console`, after the details if that
     is verbose.
     """
     console.detail(*details, *([""] if details else []))
     wrote = written(outputs) + ("" if console.verbose else "; more: --verbose")
-    console.show(lines(headline, wrote, console.width))
+    console.show(lines(headline, wrote, width=console.width))
 
 
 def written(paths: Sequence) -> str:
@@ -77,15 +77,15 @@ def _short(file: Path, before: Path | None) -> str:
     return file.name.removeprefix(before.stem) if same_stem else file.name
 
 
-def lines(headline: Headline, wrote: str = "", width: int = WIDTH) -> list[Line]:
+def lines(headline: Headline, wrote: str = "", *, width: int = WIDTH) -> list[Line]:
     """At most `MOST_LINES` lines of `WIDTH` columns; more where `width` is less and lines break.
 
     Where there are too many, blank lines give way first, then rows of the table, then the last
     findings: what is left out stands in the JSON.
     """
     shown = fitted(headline, wrote)
-    blocks = _blocks(shown, wrote, width)
-    room = MOST_LINES - sum(len(block) for block in _blocks(shown, wrote, WIDTH))
+    blocks = _blocks(shown, wrote, width=width)
+    room = MOST_LINES - sum(len(block) for block in _blocks(shown, wrote, width=WIDTH))
     top, rows, findings, bottom = blocks
     before = [Line("")] if rows and room > 0 else []
     after = [Line("")] if rows and room > 1 else []
@@ -96,7 +96,7 @@ def fitted(headline: Headline, wrote: str = "") -> Headline:
     """The headline with so many rows and findings as `MOST_LINES` lines of `WIDTH` columns hold."""
     headline = replace(headline, findings=headline.findings[:MOST_FINDINGS])
     while True:
-        blocks = _blocks(headline, wrote, WIDTH)
+        blocks = _blocks(headline, wrote, width=WIDTH)
         over = sum(len(block) for block in blocks) - MOST_LINES
         if over <= 0:
             return headline
@@ -108,14 +108,14 @@ def fitted(headline: Headline, wrote: str = "") -> Headline:
         headline = replace(headline, findings=headline.findings[:-1])
 
 
-def _blocks(headline: Headline, wrote: str, width: int) -> tuple[list[Line], ...]:
+def _blocks(headline: Headline, wrote: str, *, width: int) -> tuple[list[Line], ...]:
     """Title, table, findings, and what stands below them."""
     findings = []
     for finding in headline.findings:
         findings += _wrapped(sentence(finding), width)
-    bottom = [*_cautions(headline, width), *_wrapped(wrote, width, "written")]
+    bottom = [*_cautions(headline, width), *_wrapped(wrote, width, style="written")]
     rows = _drawn(headline.table, width) if headline.table and headline.table.rows else []
-    return _wrapped(headline.title, width, "title"), rows, findings, bottom
+    return _wrapped(headline.title, width, style="title"), rows, findings, bottom
 
 
 def _shorter(table: Table, over: int) -> Table | None:
@@ -131,7 +131,7 @@ def _shorter(table: Table, over: int) -> Table | None:
     return replace(table, rows=(*table.rows[: left - 2], between, table.rows[-1]))
 
 
-def _wrapped(words: str, width: int, style: str = "") -> list[Line]:
+def _wrapped(words: str, width: int, *, style: str = "") -> list[Line]:
     """`words` in lines that do not break within an interval."""
     whole = re.sub(r"\[[^\]]*\]", lambda interval: interval[0].replace(" ", NO_BREAK), words)
     parts = wrap(
@@ -143,7 +143,7 @@ def _wrapped(words: str, width: int, style: str = "") -> list[Line]:
 def _cautions(headline: Headline, width: int) -> list[Line]:
     if not headline.cautions:
         return []
-    return _wrapped(f"caution: {'; '.join(headline.cautions)}", width, "caution")
+    return _wrapped(f"caution: {'; '.join(headline.cautions)}", width, style="caution")
 
 
 def _drawn(table: Table, width: int) -> list[Line]:

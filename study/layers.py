@@ -6,7 +6,7 @@ from eap import InputError
 from runs.disk import read_json, write_json
 
 
-def write_layers(path, source: str, scores: dict[str, list[float]]) -> None:
+def write_layers(path, source: str, *, scores: dict[str, list[float]]) -> None:
     """Write `{"format", "source", "scores": {measure: [a number per layer]}, "order": {measure:
     [layers, most first]}}`.
 
@@ -58,7 +58,7 @@ def top_layers(
     return sorted(orders[measure][:k])
 
 
-def random_layers(n_layers: int, k: int, rng: np.random.Generator) -> list[int]:
+def random_layers(n_layers: int, k: int, *, rng: np.random.Generator) -> list[int]:
     """`k` different layers of `n_layers`, drawn uniformly, in ascending order. Raises InputError if
     there are not as many.
     """

@@ -51,7 +51,7 @@ def matrix(kept: torch.Tensor) -> list[list[float]]:
 # ---------------------------------------------------------------- chance
 
 
-def chance(size_a: float, size_b: float, total: int) -> float:
+def chance(size_a: float, size_b: float, *, total: int) -> float:
     """The Jaccard index expected of two random choices of `total` items: ab / (a + b - ab) in
     fractions, K / (2 - K) for equal sizes K. 0 for two empty ones, as of `jaccard`.
     """
@@ -59,14 +59,14 @@ def chance(size_a: float, size_b: float, total: int) -> float:
     return a * b / (a + b - a * b) if a + b else 0.0
 
 
-def chance_interval(size_a: int, size_b: int, total: int) -> dict[str, float]:
+def chance_interval(size_a: int, size_b: int, *, total: int) -> dict[str, float]:
     """{"mean", "low", "high"}: `chance`, and the central 95 % of what two random choices have.
 
     The number of shared items is hypergeometric.
     """
     low, high = hypergeom(total, size_a, size_b).ppf(TAILS)
     return {
-        "mean": chance(size_a, size_b, total),
+        "mean": chance(size_a, size_b, total=total),
         "low": _index(low, size_a + size_b),
         "high": _index(high, size_a + size_b),
     }
@@ -80,7 +80,7 @@ def chance_matrix(kept: torch.Tensor) -> list[list[float]]:
     """`chance` of every two circuits of these sizes (guard 11); 1 with itself."""
     sizes, total = kept.sum(1).tolist(), kept.shape[1]
     return [
-        [1.0 if i == j else chance(a, b, total) for j, b in enumerate(sizes)]
+        [1.0 if i == j else chance(a, b, total=total) for j, b in enumerate(sizes)]
         for i, a in enumerate(sizes)
     ]
 

@@ -64,7 +64,7 @@ def resolve(dataset: str, flag: str = "--dataset") -> str:
         raise InputError(f"{flag} {dataset}: expected {kinds}, found no such path; check it")
     else:
         name = FULL_NAMES.get(dataset, dataset)
-        hub.require_dataset(name, flag, lambda: _is_prepared(name))
+        hub.require_dataset(name, flag, prepared=lambda: _is_prepared(name))
         return name
     return dataset
 
@@ -102,9 +102,9 @@ def title(about: dict) -> str:
 def load(
     dataset: str,
     split: str,
+    *,
     max_examples: int | None = None,
     seed: int = 0,
-    *,
     columns: Columns = USUAL,
 ):
     """A datasets.Dataset of text columns `id`, `article`, `highlights`: the first `max_examples` of
@@ -122,7 +122,7 @@ def load(
         columns.found_in(("id", "article", "highlights"), "--dataset demo")
         return _demo(split, max_examples)
     with _naming_the_cache(dataset):
-        table = _read(resolve(dataset), split, columns)
+        table = _read(resolve(dataset), split, columns=columns)
     usable = _rows_with_text(table, dataset)
     if (
         without_splits(dataset) and split != "train"
@@ -180,26 +180,26 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return splits
 
 
-def _read(dataset: str, split: str, columns: Columns):
+def _read(dataset: str, split: str, *, columns: Columns):
     """A table of the columns id, article and highlights, under these names."""
     path = Path(dataset)
     if path.is_file():
         return _read_file(path, columns)
     if path.is_dir() and not _saved(path):
-        return _read_file(_one_of(_split_files(path), split, path), columns)
+        return _read_file(_one_of(_split_files(path), split, where=path), columns)
     table = _read_saved(path, split) if path.is_dir() else _read_hub(dataset, split)
     with _silence():
-        return _with_columns(table, dataset, columns)
+        return _with_columns(table, dataset, columns=columns)
 
 
 def _read_saved(folder: Path, split: str):
     from datasets import DatasetDict, load_from_disk
 
     saved = load_from_disk(str(folder))
-    return _one_of(saved, split, folder) if isinstance(saved, DatasetDict) else saved
+    return _one_of(saved, split, where=folder) if isinstance(saved, DatasetDict) else saved
 
 
-def _one_of(splits, split: str, where):
+def _one_of(splits, split: str, *, where):
     if split not in splits:
         raise NoSplit(
             f"{where}: expected a split {split!r}, found {', '.join(splits)}; choose one of these"
@@ -216,7 +216,7 @@ def _read_file(path: Path, columns: Columns):
             if path.suffix != ".parquet":
                 return _with_columns(rows.read(path, columns), str(path))
             table = datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train")
-            return _with_columns(table, str(path), columns)
+            return _with_columns(table, str(path), columns=columns)
     except InputError:
         raise
     except Exception as error:  # datasets raises its own kinds and pyarrow's
@@ -294,7 +294,7 @@ def _prepare(name: str) -> Prepared:
             lacking="some of its files" if failure else None,
         ) from error
     if failure:
-        hub.say_cached(name, failure, prepared.commit)
+        hub.say_cached(name, failure, commit=prepared.commit)
     return prepared
 
 
@@ -341,7 +341,7 @@ def _hub_source(name: str, columns: Columns) -> Source:
     digest = hashlib.sha256()
     for split in sorted(prepared.splits):
         with _silence():
-            table = _with_columns(prepared.builder.as_dataset(split=split), name, columns)
+            table = _with_columns(prepared.builder.as_dataset(split=split), name, columns=columns)
         digest.update(f"{split} {len(table)}\n".encode())
         for column in table.column_names:
             _update_with_texts(digest, table.data.column(column))
@@ -388,7 +388,7 @@ def _silence(logs_only: bool = False):
 # ---------------------------------------------------------------- checking
 
 
-def _with_columns(table, dataset: str, columns: Columns = USUAL):
+def _with_columns(table, dataset: str, *, columns: Columns = USUAL):
     """`table` with exactly the columns id, article and highlights, under these names; ids become
     text.
     """

@@ -54,18 +54,24 @@ Fill = Callable[[int, int, np.random.Generator], np.ndarray]
 # ---------------------------------------------------------------- sentences and their salience
 
 
-def prepare(tokenizer, row: dict, max_length: int, template=None) -> Example:
+def prepare(tokenizer, row: dict, *, max_length: int, template=None) -> Example:
     """The prompt of one article with the salience of the sentences that are left of it. Raises
     Dropped.
     """
     try:
-        made = prompt.build(tokenizer, row["article"], row["highlights"], max_length, template)
+        made = prompt.build(
+            tokenizer,
+            row["article"],
+            highlights=row["highlights"],
+            max_length=max_length,
+            template=template,
+        )
     except prompt.TooLong as error:
         raise Dropped(
             f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens to "
             "the article"
         ) from error
-    spans, texts = sentences_of(tokenizer, row["article"], len(made.article_ids))
+    spans, texts = sentences_of(tokenizer, row["article"], n_tokens=len(made.article_ids))
     first = made.article_start
     spans = [(first + start, first + end) for start, end in spans]
     salient = rouge.greedy_oracle(texts, row["highlights"])
@@ -86,7 +92,9 @@ def prepare(tokenizer, row: dict, max_length: int, template=None) -> Example:
     )
 
 
-def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int, int]], list[str]]:
+def sentences_of(
+    tokenizer, article: str, *, n_tokens: int
+) -> tuple[list[tuple[int, int]], list[str]]:
     """([start, end) token spans, texts) of the sentences in the first `n_tokens` of an article; a
     last one may be incomplete.
     """
@@ -94,7 +102,7 @@ def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int
     offsets = prompt.encode_with_offsets(tokenizer, article)[1][:n_tokens]
     article = article[: offsets[-1, 1]] if n_tokens else ""
     characters = rouge.sentence_spans(article)
-    sentence = prompt.token_sentences(article, offsets, characters)
+    sentence = prompt.token_sentences(article, offsets, spans=characters)
     numbers, first = np.unique(sentence[sentence >= 0], return_index=True)
     first = np.flatnonzero(sentence >= 0)[first]
     last = [int(np.flatnonzero(sentence == number)[-1]) for number in numbers]
@@ -103,7 +111,7 @@ def sentences_of(tokenizer, article: str, n_tokens: int) -> tuple[list[tuple[int
 
 
 def prepare_all(
-    tokenizer, rows: Iterable[dict], max_length: int, template=None
+    tokenizer, rows: Iterable[dict], *, max_length: int, template=None
 ) -> tuple[list[Example], Counter]:
     """(the examples that can be used, how many rows were dropped by reason). Ids come out unique,
     articles too.
@@ -117,7 +125,7 @@ def prepare_all(
             if article in articles:
                 raise Dropped("the same article as an earlier row")
             articles.add(article)
-            made = prepare(tokenizer, row, max_length, template)
+            made = prepare(tokenizer, row, max_length=max_length, template=template)
             examples.append(replace(made, id=_new_id(made.id, ids)))
         except Dropped as reason:
             dropped[str(reason)] += 1
@@ -156,24 +164,24 @@ def swap_filler(examples: list[Example], mask_ids: list[int]) -> Fill:
     order = np.argsort(lengths, kind="stable")
     spans, lengths = spans[order], lengths[order]
 
-    def fill(length: int, row: int, rng: np.random.Generator) -> np.ndarray:
+    def fitting(length: int, row: int) -> np.ndarray:
+        """Numbers of the sentences of other articles that fit best, which are all of one length."""
         low, high = np.searchsorted(lengths, [length, length + 1])
-        for begin, end, longest in (
-            (low, high, False),
-            (high, len(lengths), False),
-            (0, low, True),
-        ):
-            others = begin + np.flatnonzero(spans[begin:end, 0] != row)
+        as_long, longer, shorter = slice(low, high), slice(high, None), slice(0, low)
+        for candidates in (as_long, longer, shorter):
+            others = candidates.start + np.flatnonzero(spans[candidates, 0] != row)
             if len(others):
-                wanted = lengths[others[-1 if longest else 0]]
-                donor, start, stop = spans[rng.choice(others[lengths[others] == wanted])]
-                tokens = examples[donor].ids[start:stop][:length]
-                return (
-                    np.concatenate([tokens, fill(length - len(tokens), row, rng)])
-                    if len(tokens) < length
-                    else tokens
-                )
+                wanted = lengths[others[-1 if candidates is shorter else 0]]
+                return others[lengths[others] == wanted]
         raise Dropped("no sentence of another article to swap in")
+
+    def fill(length: int, row: int, rng: np.random.Generator) -> np.ndarray:
+        pieces, missing = [], length
+        while missing or not pieces:
+            donor, start, stop = spans[rng.choice(fitting(missing, row))]
+            pieces.append(examples[donor].ids[start:stop][:missing])
+            missing -= len(pieces[-1])
+        return np.concatenate(pieces)
 
     return fill
 
@@ -189,7 +197,7 @@ CORRUPTIONS: dict[str, Callable[[list[Example], list[int]], Fill]] = {
 }
 
 
-def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list | None:
+def again(pairs: list, kind: str, *, mask_ids: list[int] | None, seed: int) -> list | None:
     """`eap.dataset.Pair`s whose salient sentences are corrupted anew, by a kind of `CORRUPTIONS`:
     other draws, or another kind.
 
@@ -218,7 +226,11 @@ def again(pairs: list, kind: str, mask_ids: list[int] | None, seed: int) -> list
     for row, (pair, example) in enumerate(zip(pairs, examples, strict=True)):
         try:
             ids = _replaced(
-                example.ids, pair.corrupted_spans, row, fill, np.random.default_rng([seed, row])
+                example.ids,
+                pair.corrupted_spans,
+                row=row,
+                fill=fill,
+                rng=np.random.default_rng([seed, row]),
             )
         except Dropped:
             return None
@@ -243,13 +255,13 @@ def control_spans(example: Example, rng: np.random.Generator) -> list[tuple[int,
     return sorted(spans)
 
 
-def pair(example: Example, row: int, fill: Fill, seed: int) -> dict:
+def pair(example: Example, row: int, *, fill: Fill, seed: int) -> dict:
     """A row of pairs.jsonl; the same for the same seed and row. Raises Dropped."""
     rng = np.random.default_rng([seed, row])
     masked = [example.sentences[number] for number in example.salient]
     control = control_spans(example, rng)
-    corrupted_ids = _replaced(example.ids, masked, row, fill, rng)
-    control_ids = _replaced(example.ids, control, row, fill, rng)
+    corrupted_ids = _replaced(example.ids, masked, row=row, fill=fill, rng=rng)
+    control_ids = _replaced(example.ids, control, row=row, fill=fill, rng=rng)
     if (corrupted_ids == example.ids).all():
         raise Dropped("the corruption changes no token")
     if not len(corrupted_ids) == len(control_ids) == len(example.ids):
@@ -269,7 +281,9 @@ def pair(example: Example, row: int, fill: Fill, seed: int) -> dict:
     }
 
 
-def _replaced(ids: np.ndarray, spans, row: int, fill: Fill, rng: np.random.Generator) -> np.ndarray:
+def _replaced(
+    ids: np.ndarray, spans, *, row: int, fill: Fill, rng: np.random.Generator
+) -> np.ndarray:
     """A copy of `ids` with each span filled anew."""
     ids = ids.copy()
     for start, end in spans:

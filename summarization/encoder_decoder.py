@@ -50,7 +50,7 @@ class Text(NamedTuple):
     n_cut: int
 
 
-def frame(model, tokenizer, name: str, max_length: int = 0) -> Frame:
+def frame(model, tokenizer, *, name: str, max_length: int = 0) -> Frame:
     """The `Frame` of the model `name`.
 
     Its encoder reads `max_length` tokens at most, 0: all it can. Raises InputError where the
@@ -76,7 +76,7 @@ def frame(model, tokenizer, name: str, max_length: int = 0) -> Frame:
     )
 
 
-def require_plain(kind: str, instruction: str, name: str) -> None:
+def require_plain(kind: str, instruction: str, *, name: str) -> None:
     """Raise InputError for flags that ask for a prompt, which an encoder-decoder does not have."""
     if kind == prompt.CHAT or instruction:
         flag = f"--prompt {kind}" if kind == prompt.CHAT else f"--instruction {instruction!r}"
@@ -123,36 +123,38 @@ def _around(tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
 # ---------------------------------------------------------------- texts
 
 
-def source(tokenizer, article: str, frame: Frame) -> tuple[list[int], int]:
+def source(tokenizer, article: str, *, frame: Frame) -> tuple[list[int], int]:
     """(what the encoder reads of an article, number of its tokens cut off): up to the last whole
     sentence that fits, if there is one. Raises prompt.TooLong.
     """
     room = frame.max_source - len(frame.before) - len(frame.after)
-    ids, n_cut = prompt.shortened(tokenizer, frame.prefix + article.strip(), room)
+    ids, n_cut = prompt.shortened(tokenizer, frame.prefix + article.strip(), room=room)
     return [*frame.before, *ids, *frame.after], n_cut
 
 
-def build(tokenizer, article: str, highlights: str, frame: Frame) -> Text:
+def build(tokenizer, article: str, *, highlights: str, frame: Frame) -> Text:
     """The `Text` of an article and its highlights. Raises prompt.TooLong where one does not fit."""
     summary = prompt.encode(tokenizer, highlights.strip())
     target = [*frame.opening, *summary]
     if frame.max_target and len(target) > frame.max_target:
         raise prompt.TooLong(f"{len(target)} tokens for a decoder of {frame.max_target}")
-    ids, n_cut = source(tokenizer, article, frame)
+    ids, n_cut = source(tokenizer, article, frame=frame)
     labels = [prompt.NO_LABEL] * (len(frame.opening) - 1) + [*summary, frame.end]
     return Text(ids, target, labels, n_cut)
 
 
-def build_all(tokenizer, rows, frame: Frame) -> dict[int, Text]:
+def build_all(tokenizer, rows, *, frame: Frame) -> dict[int, Text]:
     """{number of the row: its `Text`}, of the rows whose article and highlights fit."""
     texts = {}
     for number, row in enumerate(rows):
         with contextlib.suppress(prompt.TooLong):
-            texts[number] = build(tokenizer, row["article"], row["highlights"], frame)
+            texts[number] = build(
+                tokenizer, row["article"], highlights=row["highlights"], frame=frame
+            )
     return texts
 
 
-def inputs(texts: list[Text], frame: Frame, device) -> dict:
+def inputs(texts: list[Text], frame: Frame, *, device) -> dict:
     """What a model is called with: sources and targets padded on the right, and the sources' mask.
 
     The decoder needs no mask: a position reads those before it alone.
@@ -173,7 +175,7 @@ def _padded(rows: list[list[int]], value: int):
 
 
 def summary_nll(
-    model, texts: list[Text], frame: Frame, *, batch_size: int, progress=lambda rows: rows
+    model, texts: list[Text], *, frame: Frame, batch_size: int, progress=lambda rows: rows
 ) -> list[float]:
     """Nats per summary token of each text, its mean over the summary and its end; teacher-forced.
 
@@ -190,7 +192,7 @@ def summary_nll(
         chosen = [texts[row] for row in rows]
         labels = _padded([text.labels for text in chosen], prompt.NO_LABEL).to(device)
         with torch.no_grad():
-            logits = model(**inputs(chosen, frame, device), use_cache=False).logits.float()
+            logits = model(**inputs(chosen, frame, device=device), use_cache=False).logits.float()
         losses = torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), labels, ignore_index=prompt.NO_LABEL, reduction="none"
         )

@@ -42,7 +42,7 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    rows, tokenizer, max_length: int, progress=lambda rows: rows, *, template=None
+    rows, tokenizer, *, max_length: int, progress=lambda rows: rows, template=None
 ) -> Encoded:
     """Tokens and labels of `rows`; labels cover the summary and its end only.
 
@@ -52,7 +52,13 @@ def encode(
     numbers, ids, truncated, dropped = [], [], 0, Counter()
     for number, row in enumerate(progress(rows)):
         try:
-            made = prompt.build(tokenizer, row["article"], row["highlights"], max_length, template)
+            made = prompt.build(
+                tokenizer,
+                row["article"],
+                highlights=row["highlights"],
+                max_length=max_length,
+                template=template,
+            )
         except prompt.TooLong:
             dropped[
                 f"summary and cue leave under {prompt.MIN_ARTICLE_TOKENS} of {max_length} tokens "
@@ -73,7 +79,7 @@ def encode(
 
 
 def load_disjoint(
-    dataset: str, split: str, n_train: int, n_other: int, seed: int, *, columns=corpus.USUAL
+    dataset: str, split: str, *, n_train: int, n_other: int, seed: int, columns=corpus.USUAL
 ):
     """(training rows, rows of `split`, a note or None): without a common row, so that nothing is
     judged on what it was trained on.
@@ -84,16 +90,16 @@ def load_disjoint(
     out of what could be trained on: `n_other` where there are that many beside `n_train`, otherwise
     what there is or a tenth, at least one. Raises InputError if there is nothing to hold out.
     """
-    parts, notes = load_parts(dataset, n_train, {split: n_other}, seed, columns=columns)
+    parts, notes = load_parts(dataset, n_train, others={split: n_other}, seed=seed, columns=columns)
     return parts["train"], parts[split], "; ".join(notes) or None
 
 
 def load_parts(
     dataset: str,
     n_train: int,
+    *,
     others: dict[str, int | None],
     seed: int,
-    *,
     columns: corpus.Columns = corpus.USUAL,
 ):
     """({"train" and each split of `others`: rows}, notes): `load_disjoint` for any number of splits
@@ -102,14 +108,16 @@ def load_parts(
     parts, notes, judged = {}, [], set()
     most = n_train + sum(n or 0 for n in others.values())
     load = functools.partial(corpus.load, dataset, seed=seed, columns=columns)
-    train = load("train", most)
+    train = load("train", max_examples=most)
     for split, n in others.items():
         rows = None
         if not corpus.without_splits(dataset):
-            rows = _own_rows(dataset, functools.partial(load, split, n), train, judged)
+            rows = _own_rows(
+                dataset, functools.partial(load, split, max_examples=n), train=train, judged=judged
+            )
         if rows is None:
             total = len(train)
-            train, rows = held_out(train, n, n_train)
+            train, rows = held_out(train, n, n_train=n_train)
             notes.append(
                 f"{corpus.label(dataset)} has no {split} rows of its own: {len(rows)} of {total} "
                 "training rows are held out"
@@ -132,7 +140,7 @@ def load_parts(
     return {"train": train.select(range(min(n_train, len(train)))), **parts}, notes
 
 
-def _own_rows(dataset: str, load, train, judged: set[str]):
+def _own_rows(dataset: str, load, *, train, judged: set[str]):
     """The rows of a split, which `load()` reads, without articles `judged` already; None where
     there is no such split, or most of it is in `train`.
     """
@@ -158,7 +166,7 @@ def _without(rows, articles: set[str]):
     return (rows.select(kept) if repeats else rows), repeats
 
 
-def held_out(train, n_other: int | None, n_train: int):
+def held_out(train, n_other: int | None, *, n_train: int):
     """(rows without the last ones, these): `n_other` if `n_train` are left, otherwise what is
     beyond `n_train` or a tenth, at least 1.
     """
@@ -195,7 +203,7 @@ class SummaryCollator:
 
 @torch.no_grad()
 def summary_nll(
-    model, data: Dataset, tokenizer, batch_size: int, progress=lambda rows: rows
+    model, data: Dataset, *, tokenizer, batch_size: int, progress=lambda rows: rows
 ) -> np.ndarray:
     """Nats per summary token of each example, its mean over the summary and the end-of-text: an
     array (examples,).

@@ -40,7 +40,7 @@ class Generated(NamedTuple):
 
 
 def generate(
-    model, articles, options: Options, *, tokenizer, template=None, progress=lambda batches: batches
+    model, articles, *, options: Options, tokenizer, template=None, progress=lambda batches: batches
 ) -> list[Generated]:
     """A decoder's summary of each article, in their order.
 
@@ -53,7 +53,9 @@ def generate(
     n_new = options.max_new_tokens
     try:
         prompts = [
-            prompt.generation_ids(tokenizer, article, length, n_new, template)
+            prompt.generation_ids(
+                tokenizer, article, max_length=length, max_new_tokens=n_new, template=template
+            )
             for article in articles
         ]
     except prompt.TooLong as error:
@@ -61,17 +63,22 @@ def generate(
             f"--max_new_tokens {n_new}: expected room for an article in {length} tokens "
             "(the model's context, or --max_length) beside them, found none; ask for fewer"
         ) from error
-    config = settings(tokenizer, options, template.end)
-    written = generate_ids(model, prompts, config, options.batch_size, progress)
+    config = settings(tokenizer, options, end=template.end)
+    written = generate_ids(
+        model, prompts, config=config, batch_size=options.batch_size, progress=progress
+    )
     rows = zip(written, articles, prompts, strict=True)
-    return [_of_prompt(tokenizer, template, *row) for row in rows]
+    return [
+        _of_prompt(tokenizer, template, ids=ids, article=article, prompt_ids=prompt_ids)
+        for ids, article, prompt_ids in rows
+    ]
 
 
 def generate_from_sources(
     model,
     articles,
-    options: Options,
     *,
+    options: Options,
     tokenizer,
     frame: encoder_decoder.Frame,
     progress=lambda batches: batches,
@@ -88,7 +95,7 @@ def generate_from_sources(
             "ask for fewer"
         )
     try:
-        sources = [encoder_decoder.source(tokenizer, article, frame) for article in articles]
+        sources = [encoder_decoder.source(tokenizer, article, frame=frame) for article in articles]
     except prompt.TooLong as error:
         raise InputError(
             f"--max_length {frame.max_source}: expected room for an article, found none ({error}); "
@@ -99,19 +106,25 @@ def generate_from_sources(
     made: list = [None] * len(sources)
     lengths = [len(ids) for ids, _ in sources]
     for rows in progress(
-        plan_batches(lengths, options.max_new_tokens, options.batch_size, options.num_beams)
+        plan_batches(
+            lengths,
+            options.max_new_tokens,
+            batch_size=options.batch_size,
+            num_beams=options.num_beams,
+        )
     ):
         texts = [encoder_decoder.Text(sources[row][0], frame.opening, [], 0) for row in rows]
-        inputs = encoder_decoder.inputs(texts, frame, next(model.parameters()).device)
-        new = _new_tokens(model, inputs, config, len(frame.opening))
+        inputs = encoder_decoder.inputs(texts, frame, device=next(model.parameters()).device)
+        new = _new_tokens(model, inputs, config=config, n_read=len(frame.opening))
         for row, ids in zip(rows, new, strict=True):
-            made[row] = _generated(tokenizer, ids, {frame.end}, sources[row][1])
+            made[row] = _generated(tokenizer, ids, ends={frame.end}, n_cut=sources[row][1])
     return made
 
 
 def generate_ids(
     model,
     prompts: list[list[int]],
+    *,
     config,
     batch_size: int | None = None,
     progress=lambda batches: batches,
@@ -121,9 +134,11 @@ def generate_ids(
     """
     made: list = [None] * len(prompts)
     lengths = [len(ids) for ids in prompts]
-    batches = plan_batches(lengths, config.max_new_tokens, batch_size, config.num_beams)
+    batches = plan_batches(
+        lengths, config.max_new_tokens, batch_size=batch_size, num_beams=config.num_beams
+    )
     for rows in progress(batches):
-        written = _generate_batch(model, [prompts[row] for row in rows], config)
+        written = _generate_batch(model, [prompts[row] for row in rows], config=config)
         for row, ids in zip(rows, written, strict=True):
             made[row] = ids
     return made
@@ -137,7 +152,7 @@ def check_lengths(min_new_tokens: int, max_new_tokens: int) -> None:
         )
 
 
-def settings(tokenizer, options: Options, end: int | None = None):
+def settings(tokenizer, options: Options, *, end: int | None = None):
     """The GenerationConfig: nothing of the checkpoint's own (it may sample, or have `use_cache`
     false from training).
 
@@ -161,7 +176,7 @@ def settings(tokenizer, options: Options, end: int | None = None):
 
 
 def plan_batches(
-    lengths: list[int], max_new_tokens: int, batch_size: int | None = None, num_beams: int = 1
+    lengths: list[int], max_new_tokens: int, *, batch_size: int | None = None, num_beams: int = 1
 ) -> list[list[int]]:
     """Rows in batches, longest first; a batch holds `batch_size` rows, or BATCH rows and
     BATCH_TOKENS positions at most.
@@ -176,7 +191,7 @@ def plan_batches(
     return batches
 
 
-def _generate_batch(model, prompts: list[list[int]], config) -> list[list[int]]:
+def _generate_batch(model, prompts: list[list[int]], *, config) -> list[list[int]]:
     """The new tokens of each prompt, with the end-of-text and what padding follows it."""
     import torch
     from transformers import StaticCache
@@ -190,10 +205,10 @@ def _generate_batch(model, prompts: list[list[int]], config) -> list[list[int]]:
         mask[row, longest - len(tokens) :] = 1
     device = next(model.parameters()).device
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-    return _new_tokens(model, inputs | {"past_key_values": cache}, config, longest)
+    return _new_tokens(model, inputs | {"past_key_values": cache}, config=config, n_read=longest)
 
 
-def _new_tokens(model, inputs: dict, config, n_read: int) -> list[list[int]]:
+def _new_tokens(model, inputs: dict, *, config, n_read: int) -> list[list[int]]:
     """What a model writes after the first `n_read` tokens, by `config` and nothing else."""
     import torch
 
@@ -208,14 +223,14 @@ def _new_tokens(model, inputs: dict, config, n_read: int) -> list[list[int]]:
 
 
 def _of_prompt(
-    tokenizer, template, ids: list[int], article: str, prompt_ids: list[int]
+    tokenizer, template, *, ids: list[int], article: str, prompt_ids: list[int]
 ) -> Generated:
     n_article = len(prompt.encode(tokenizer, article.strip()))
     n_cut = n_article + template.n_fixed - len(prompt_ids)
-    return _generated(tokenizer, ids, {tokenizer.eos_token_id, template.end}, n_cut)
+    return _generated(tokenizer, ids, ends={tokenizer.eos_token_id, template.end}, n_cut=n_cut)
 
 
-def _generated(tokenizer, ids: list[int], ends: set[int], n_cut: int) -> Generated:
+def _generated(tokenizer, ids: list[int], *, ends: set[int], n_cut: int) -> Generated:
     """The `Generated` of new tokens, which stop at the first of `ends`."""
     places = [ids.index(end) for end in ends if end in ids]
     written = ids[: min(places, default=len(ids))]

@@ -93,13 +93,13 @@ SURNAMES = {
 }
 
 
-def articles(split: str, n: int, seed: int = 0) -> list[dict]:
+def articles(split: str, n: int, *, seed: int = 0) -> list[dict]:
     """The first n articles of a split, each with `id`, `article` and `highlights` (one sentence a
     line).
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: the newsroom has {', '.join(SPLITS)}")
-    return [_article(split, seed, index) for index in range(n)]
+    return [_article(split, seed, index=index) for index in range(n)]
 
 
 def people(article: str) -> list[str]:
@@ -109,7 +109,7 @@ def people(article: str) -> list[str]:
     return re.findall(rf"\b{first} {last}\b", article)
 
 
-def retellings(split: str, n: int, seed: int = 0) -> list[tuple[str, str]]:
+def retellings(split: str, n: int, *, seed: int = 0) -> list[tuple[str, str]]:
     """n stories, each told in two articles: the same people, places and figures in sentences chosen
     anew.
     """
@@ -117,36 +117,38 @@ def retellings(split: str, n: int, seed: int = 0) -> list[tuple[str, str]]:
     for index in range(n):
         rng = random.Random(f"retellings {split} {seed} {index}")
         kind = rng.choice(list(KINDS.values()))
-        first, _, slots = _tell(rng, split, kind)
-        pairs.append((first, _tell(rng, split, kind, slots)[0]))
+        first, _, slots = _tell(rng, split, kind=kind)
+        pairs.append((first, _tell(rng, split, kind=kind, slots=slots)[0]))
     return pairs
 
 
-def _article(split: str, seed: int, index: int) -> dict:
+def _article(split: str, seed: int, *, index: int) -> dict:
     rng = random.Random(f"newsroom {split} {seed} {index}")
-    article, highlights, _ = _tell(rng, split, rng.choice(list(KINDS.values())))
+    article, highlights, _ = _tell(rng, split, kind=rng.choice(list(KINDS.values())))
     return {"id": f"demo-{split}-{seed}-{index:06d}", "article": article, "highlights": highlights}
 
 
 def _tell(
-    rng: random.Random, split: str, kind: dict, slots: dict | None = None
+    rng: random.Random, split: str, *, kind: dict, slots: dict | None = None
 ) -> tuple[str, str, dict]:
     """Article, highlights and slots of the first draft that has the right length and mentions both
     people again.
     """
     while True:
-        article, highlights, filled = _draft(rng, split, kind, slots)
+        article, highlights, filled = _draft(rng, split, kind=kind, slots=slots)
         mentions = [article.count(filled[person]) for person in ("chief", "other")]
         if WORDS[0] <= len(article.split()) <= WORDS[1] and min(mentions) >= 2:
             return article, highlights, filled
 
 
-def _draft(rng: random.Random, split: str, kind: dict, slots: dict | None) -> tuple[str, str, dict]:
+def _draft(
+    rng: random.Random, split: str, *, kind: dict, slots: dict | None
+) -> tuple[str, str, dict]:
     salient = [rng.choice(kind[part]) for part in SALIENT[: rng.choice((2, 3))]]
     body = [sentence for sentence, _ in salient[1:]]
     body += [rng.choice(part) for part in (kind["fact"], kind["quote"], kind["past"], FILLER)]
     rng.shuffle(body)
-    slots = slots or _slots(rng, split, kind)
+    slots = slots or _slots(rng, split, kind=kind)
     article = " ".join([salient[0][0], *body]).format(**slots)
     for person in ("chief", "other"):  # full at the first mention, surname afterwards
         article = article.replace(
@@ -155,7 +157,7 @@ def _draft(rng: random.Random, split: str, kind: dict, slots: dict | None) -> tu
     return article, "\n".join(highlight for _, highlight in salient).format(**slots), slots
 
 
-def _slots(rng: random.Random, split: str, kind: dict) -> dict[str, object]:
+def _slots(rng: random.Random, split: str, *, kind: dict) -> dict[str, object]:
     """What fills each slot of an article's patterns."""
     chief, other = _surnames(rng, split)
     of_town, of_region = rng.sample(PLACE[0], 2)

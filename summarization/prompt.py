@@ -80,7 +80,7 @@ class Prompt(NamedTuple):
 # ---------------------------------------------------------------- templates
 
 
-def template(tokenizer, kind: str = AUTO, instruction: str = "", *, generation=None) -> Template:
+def template(tokenizer, kind: str = AUTO, *, instruction: str = "", generation=None) -> Template:
     """The template of a kind: plain, chat or auto; an empty `instruction` of a chat is INSTRUCTION.
 
     `auto` is what the tokenizer's model was fine-tuned with, where it says so; else chat for an
@@ -209,7 +209,7 @@ def _is_instruct(tokenizer, generation) -> bool:
 
 
 def build(
-    tokenizer, article: str, highlights: str, max_length: int, template: Template | None = None
+    tokenizer, article: str, *, highlights: str, max_length: int, template: Template | None = None
 ) -> Prompt:
     """The prompt of one example in at most `max_length` tokens. Only the article is ever shortened.
 
@@ -219,19 +219,26 @@ def build(
     template = template or _plain(tokenizer)
     summary_ids = [*encode(tokenizer, template.lead + highlights.strip()), template.end]
     room = max_length - template.n_fixed - len(summary_ids)
-    article_ids, n_cut = shortened(tokenizer, article, room)
+    article_ids, n_cut = shortened(tokenizer, article, room=room)
     return Prompt(article_ids, list(template.cue), summary_ids, n_cut, list(template.before))
 
 
 def generation_ids(
-    tokenizer, article: str, max_length: int, max_new_tokens: int, template: Template | None = None
+    tokenizer,
+    article: str,
+    *,
+    max_length: int,
+    max_new_tokens: int,
+    template: Template | None = None,
 ) -> list[int]:
     """The prompt up to its summary, with room for `max_new_tokens` in `max_length`.
 
     Raises TooLong.
     """
     template = template or _plain(tokenizer)
-    article_ids, _ = shortened(tokenizer, article, max_length - template.n_fixed - max_new_tokens)
+    article_ids, _ = shortened(
+        tokenizer, article, room=max_length - template.n_fixed - max_new_tokens
+    )
     return [*template.before, *article_ids, *template.cue]
 
 
@@ -263,7 +270,7 @@ def context_length(config, tokenizer=None) -> int:
     return int(length)
 
 
-def row_length(asked: int, config, tokenizer, name: str) -> int:
+def row_length(asked: int, config, *, tokenizer, name: str) -> int:
     """Tokens of a prompt with its summary at most: `asked`, or with 0 the context of model `name`.
 
     Raises InputError when more is asked for than the model reads.
@@ -300,7 +307,7 @@ def encode_with_offsets(tokenizer, text: str) -> tuple[list[int], np.ndarray]:
     return [coded["input_ids"][index] for index in keep], offsets[keep]
 
 
-def token_sentences(text: str, offsets: np.ndarray, spans: list[tuple[int, int]]) -> np.ndarray:
+def token_sentences(text: str, offsets: np.ndarray, *, spans: list[tuple[int, int]]) -> np.ndarray:
     """The sentence of each token, -1 for none: the one that holds the token's last character that
     is no white space.
 
@@ -316,7 +323,7 @@ def token_sentences(text: str, offsets: np.ndarray, spans: list[tuple[int, int]]
     return np.where(inside, sentence, -1)
 
 
-def shortened(tokenizer, article: str, room: int) -> tuple[list[int], int]:
+def shortened(tokenizer, article: str, *, room: int) -> tuple[list[int], int]:
     """(the first article tokens that fit, number cut off): up to the last whole sentence that fits,
     if there is one.
     """
@@ -328,7 +335,7 @@ def shortened(tokenizer, article: str, room: int) -> tuple[list[int], int]:
         )
     if len(ids) <= room:
         return ids, 0
-    sentence = token_sentences(article, offsets, sentence_spans(article))
+    sentence = token_sentences(article, offsets, spans=sentence_spans(article))
     ends = 1 + np.flatnonzero((sentence[:-1] != sentence[1:]) & (sentence[:-1] >= 0))
     fitting = ends[(ends <= room) & (ends >= MIN_ARTICLE_TOKENS)]
     kept = int(fitting[-1]) if len(fitting) else room

@@ -73,7 +73,7 @@ def _spans_of_document(text: str) -> list[tuple[int, int]]:
             spans.append((start, match.end()))
             start = match.end()
     spans.append((start, len(text)))
-    return [trimmed for begin, end in spans if (trimmed := _trimmed(text, begin, end))]
+    return [trimmed for begin, end in spans if (trimmed := _trimmed(text, begin, end=end))]
 
 
 def split_sentences(text: str) -> list[str]:
@@ -96,7 +96,7 @@ def _ends_sentence(text: str, match) -> bool:
     return not (last in ABBREVIATIONS or _INITIAL.search(last))
 
 
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
+def _trimmed(text: str, start: int, *, end: int) -> tuple[int, int] | None:
     """The span without white space at its ends; None if nothing is left."""
     part = text[start:end]
     left, right = len(part) - len(part.lstrip()), len(part.rstrip())
@@ -122,7 +122,7 @@ def score(prediction: str, reference: str) -> dict[str, float]:
     return {name: 100 * scores[name].fmeasure for name in NAMES}
 
 
-def score_all(predictions, references, processes: int | None = None) -> dict[str, np.ndarray]:
+def score_all(predictions, references, *, processes: int | None = None) -> dict[str, np.ndarray]:
     """`score` of every pair, in `processes` processes (default: one per core for many pairs):
     {name: array (pairs,)}.
     """
@@ -200,7 +200,7 @@ def lead(article: str, k: int = 3) -> str:
     return "\n".join(_worded(article)[:k])
 
 
-def random_sentences(article: str, k: int, rng: np.random.Generator) -> str:
+def random_sentences(article: str, k: int, *, rng: np.random.Generator) -> str:
     """k sentences of an article at random, in its order, one a line: the yardstick Random-3."""
     sentences = _worded(article)
     chosen = sorted(rng.choice(len(sentences), size=min(k, len(sentences)), replace=False))

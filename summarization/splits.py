@@ -24,18 +24,20 @@ def split(path: Path, folder: Path, *, seed: int, columns: corpus.Columns = corp
     record = folder / RECORD
     if record.is_file() and disk.read_json(record, "record of a split") == about:
         return folder
-    rows = corpus.load(str(path), "train", len(path.read_bytes()), seed, columns=columns)
+    rows = corpus.load(
+        str(path), "train", max_examples=len(path.read_bytes()), seed=seed, columns=columns
+    )
     first = {digest: row for row, digest in reversed(list(enumerate(corpus.digests(rows))))}
     order = sorted(first.values())
     start = 0
     for name, share in SHARES.items():
         end = start + max(1, round(share * len(order)))
-        _write(folder / f"{name}.jsonl", rows, order[start:end])
+        _write(folder / f"{name}.jsonl", rows, chosen=order[start:end])
         start = end
-    _write(folder / "train.jsonl", rows, order[start:])
+    _write(folder / "train.jsonl", rows, chosen=order[start:])
     disk.write_json(record, about)
     return folder
 
 
-def _write(path: Path, rows, chosen: list[int]) -> None:
+def _write(path: Path, rows, *, chosen: list[int]) -> None:
     disk.write_jsonl(path, [rows[row] for row in chosen])

@@ -53,7 +53,7 @@ NOT_OURS = "training_args.bin"
 # ---------------------------------------------------------------- schedule
 
 
-def checkpoint_steps(schedule, max_steps: int, n: int) -> list[int]:
+def checkpoint_steps(schedule, max_steps: int, *, n: int) -> list[int]:
     """Steps of the checkpoints in ascending order, 0 and `max_steps` among them.
 
     `schedule` is "log" (0 and n-1 steps in geometric progression from 1 to max_steps), "even" (n
@@ -79,12 +79,13 @@ class Schedule(TrainerCallback):
     Logging there too makes the loss curve of a resumed run the same.
     """
 
-    def __init__(self, trainer, choose_steps, patience: int):
+    def __init__(self, trainer, choose_steps, *, patience: int):
         self.trainer, self.choose_steps, self.patience = trainer, choose_steps, patience
 
     def on_train_begin(self, arguments, state, control, **kwargs):
         self.steps = set(self.choose_steps(state.max_steps))
-        if state.global_step == 0 and not (Path(arguments.output_dir) / "checkpoint-0").exists():
+        first = checkpoints.folder_of(0, arguments.output_dir)
+        if state.global_step == 0 and not first.exists():
             self.trainer.evaluate()
             self.trainer._save_checkpoint(self.trainer.model, trial=None)
 
@@ -170,7 +171,7 @@ class SummaryTrainer(Trainer):
 
     on_checkpoint: Callable | None = None
 
-    def __init__(self, model, tokenizer, settings, train, validation=None, *, tf32: bool = False):
+    def __init__(self, model, tokenizer, *, settings, train, validation=None, tf32: bool = False):
         # Several devices are torchrun's; DataParallel would change the batch size unasked.
         settings._n_gpu = min(settings.n_gpu, 1)
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -200,8 +201,8 @@ class SummaryTrainer(Trainer):
         nll = summary_nll(
             self.model,
             self.validation,
-            self.processing_class,
-            self.args.per_device_eval_batch_size,
+            tokenizer=self.processing_class,
+            batch_size=self.args.per_device_eval_batch_size,
         )
         mean = mean_interval(nll, self.args.seed)
         metrics = {
@@ -352,7 +353,9 @@ def settings(
         raise InputError(f"Trainer refuses these flags: {error}") from error
 
 
-def fine_tune(trainer: SummaryTrainer, resume: Path | None = None, patience: int = 0) -> list[dict]:
+def fine_tune(
+    trainer: SummaryTrainer, resume: Path | None = None, *, patience: int = 0
+) -> list[dict]:
     """Trainer's log, {"step", "loss", ...} and {"step", "eval_nll", ...}, after training.
 
     From the checkpoint `resume` if given: such a run ends bit for bit as the uninterrupted one; one

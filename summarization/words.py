@@ -32,7 +32,7 @@ def kind_of(text: str) -> str:
     return ANY if others > OTHER_SHARE * len(letters) else LATIN
 
 
-def words(text: str, kind: str, stem: bool = True) -> list[str]:
+def words(text: str, kind: str, *, stem: bool = True) -> list[str]:
     """The words of `text`, in small letters. With LATIN `rouge_score`'s, Porter stems if `stem`.
 
     Exactly these where all letters are Latin; words of other scripts stand between them. ANY has

@@ -76,7 +76,7 @@ def weights(name: str, folder: str) -> dict:
     from runs import hub, opening
 
     source = hub.model_source(name)
-    model = opening.load_model(name, torch.float32, "cpu")
+    model = opening.load_model(name, torch.float32, device="cpu")
     if folder:
         model.save_pretrained(folder)
     first = model.transformer.wte.weight[0, 0].item()

@@ -293,8 +293,8 @@ MUTANTS = (
     ),
     Mutant(
         "eap/circuit.py",
-        '_number(value["score"], name, path) / len(numbers)',
-        '_number(value["score"], name, path)',
+        '_number(value["score"], name, path=path) / len(numbers)',
+        '_number(value["score"], name, path=path)',
         "a collapsed edge would count three times",
         PROPERTIES + "a_collapsed_edge_puts_all_slots_into_the_circuit_and_shares_its_score_out",
     ),
@@ -405,7 +405,7 @@ MUTANTS = (
     ),
     Mutant(
         "runs/records.py",
-        'known.get("times_resumed", 0) + 1',
+        'before.get("times_resumed", 0) + 1',
         "1",
         "interruptions would not be counted",
         "test_runs.py::test_an_interrupted_run_goes_on_and_counts_it",
@@ -440,7 +440,7 @@ MUTANTS = (
     ),
     Mutant(
         "eap/evaluate.py",
-        "norm.scale(self._total(layer, heads.tolist(), results))",
+        "norm.scale(self._total(layer, heads.tolist(), results=results))",
         "norm.scale(self.runner.given(layer)[1])",
         "the norm after the heads would have the ablated run's scale",
         "test_families.py::test_circuits_equal_their_definition",

@@ -83,3 +83,39 @@ def test_nothing_below_the_scripts_takes_all_flags(name):
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert [each.name for each in functions if "args" in parameters(each)] == []
+
+
+# A library calls these by position; q, k and v, and what is averaged, have an order of their own.
+BY_POSITION = {
+    "eap": {"attend", "forward", "log_mean"},
+    "study": {"on_optimizer_step"},
+    "summarization": {"on_evaluate", "on_log", "on_step_end", "on_train_begin", "on_train_end"},
+}
+
+
+def many_by_position(tree: ast.Module | ast.ClassDef) -> set[str]:
+    """The functions and methods that take more than two arguments by position, besides `self`."""
+    many = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            many |= many_by_position(node)
+        if isinstance(node, ast.FunctionDef):
+            named = [parameter.arg for parameter in (*node.args.posonlyargs, *node.args.args)]
+            if len([name for name in named if name not in ("self", "cls")]) > 2:
+                many.add(node.name)
+    return many
+
+
+def handed_on(tree: ast.Module) -> set[str]:
+    """The names that a file uses without calling them: who is given a function calls it."""
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
+    uncalled = [node for node in names if id(node) not in called]
+    return {node.id if isinstance(node, ast.Name) else node.attr for node in uncalled}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_arguments_after_the_second_are_given_by_name(name):
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    many = many_by_position(tree) - handed_on(tree)
+    assert many <= BY_POSITION.get(name.split(".")[0], set())

@@ -65,7 +65,7 @@ def plan_of(arm, where, budget=None, critical=(), shapes=GPT2):
     ],
 )
 def test_parameters_of_one_module(method, parameters):
-    assert lora.parameters((D, 3 * D), 8, method) == parameters
+    assert lora.parameters((D, 3 * D), 8, method=method) == parameters
 
 
 def test_the_published_arms_of_one_rank_had_different_sizes_and_a_budget_makes_them_equal():
@@ -149,7 +149,7 @@ def model(tiny_model_dir):
 def test_guard_21_exactly_the_planned_modules_are_wrapped(model):
     shapes = lora.module_shapes(model)
     plan = plan_of(Arm("one"), (1,), shapes=shapes)
-    found = lora.read_back(lora.wrap(model, plan, 10))
+    found = lora.read_back(lora.wrap(model, plan, total_steps=10))
     assert set(found) == {
         f"transformer.h.1.{module}"
         for module in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
@@ -160,7 +160,9 @@ def test_guard_21_exactly_the_planned_modules_are_wrapped(model):
 def test_an_adapter_in_layer_1_moves_what_leaves_layer_1_and_not_what_enters_it(model):
     ids = torch.arange(20)[None]
     before = model(ids, output_hidden_states=True).hidden_states
-    wrapped = lora.wrap(model, plan_of(Arm("one"), (1,), shapes=lora.module_shapes(model)), 10)
+    wrapped = lora.wrap(
+        model, plan_of(Arm("one"), (1,), shapes=lora.module_shapes(model)), total_steps=10
+    )
     for name, parameter in wrapped.named_parameters():
         if "lora_B" in name:
             torch.nn.init.ones_(parameter)
@@ -177,9 +179,9 @@ def test_an_adapter_in_layer_1_moves_what_leaves_layer_1_and_not_what_enters_it(
 def test_guard_8_a_model_that_is_not_as_planned_stops_the_run(model, tamper):
     shapes = lora.module_shapes(model)
     plan = plan_of(Arm("one"), (0,), shapes=shapes)
-    wrapped = lora.wrap(model, plan, 10)
+    wrapped = lora.wrap(model, plan, total_steps=10)
     with pytest.raises(RuntimeError, match="planned"):
-        lora.require_as_planned(wrapped, tamper(plan), shapes)
+        lora.require_as_planned(wrapped, tamper(plan), shapes=shapes)
 
 
 # ---------------------------------------------------------------- comparing
@@ -253,7 +255,7 @@ def test_no_detectable_difference_where_no_word_is_possible():
     assert {entry["detectable"] for entry in four.values()} == {None}
     assert two["a"]["detectable"] > 0 and two["b"]["detectable"] is None
     said = [
-        bakeoff_words.difference_sentence(name, bakeoff_numbers.COMPARED[0], two[name])
+        bakeoff_words.difference_sentence(name, bakeoff_numbers.COMPARED[0], difference=two[name])
         for name in two
     ]
     assert (
@@ -401,19 +403,21 @@ def placed(*words) -> arms.Placement:
 
 def test_random_layers_are_drawn_anew_for_each_seed_and_the_same_again():
     placement = placed("--top_k", "3")
-    draws = [arms.layers_of(placement, "random", 12, seed) for seed in range(5)]
-    assert draws == [arms.layers_of(placement, "random", 12, seed) for seed in range(5)]
+    draws = [arms.layers_of(placement, "random", n_layers=12, seed=seed) for seed in range(5)]
+    assert draws == [
+        arms.layers_of(placement, "random", n_layers=12, seed=seed) for seed in range(5)
+    ]
     assert len({tuple(draw) for draw in draws}) > 1
 
 
 def test_layers_files_are_read_by_measure(tmp_path):
     file = tmp_path / "layers.evolution.json"
     layers.write_layers(
-        file, "evolution", {"change": [0.1, 0.2, 0.9, 0.3], "after": [0.9, 0.8, 0.1, 0.2]}
+        file, "evolution", scores={"change": [0.1, 0.2, 0.9, 0.3], "after": [0.9, 0.8, 0.1, 0.2]}
     )
     placement = placed("--layers_circuit", str(file), "--top_k", "2")
-    assert arms.layers_of(placement, "circuit", 4, 0) == [0, 1]
-    assert arms.layers_of(placement, "change", 4, 0) == [2, 3]
+    assert arms.layers_of(placement, "circuit", n_layers=4, seed=0) == [0, 1]
+    assert arms.layers_of(placement, "change", n_layers=4, seed=0) == [2, 3]
 
 
 def test_an_arm_without_its_layers_file_is_an_error_by_name_and_left_out_by_default(tmp_path):
@@ -453,7 +457,9 @@ def test_rslora_divides_by_the_root_of_the_rank():
 def test_an_arm_of_some_modules_wraps_only_them(model):
     shapes = lora.module_shapes(model)
     wrapped = lora.wrap(
-        model, plan_of(Arm("own", modules=("attn.c_proj", "mlp.c_fc")), (0, 1), shapes=shapes), 10
+        model,
+        plan_of(Arm("own", modules=("attn.c_proj", "mlp.c_fc")), (0, 1), shapes=shapes),
+        total_steps=10,
     )
     assert {lora.kind_of(name) for name in lora.read_back(wrapped)} == {"attn.c_proj", "mlp.c_fc"}
 
@@ -497,13 +503,15 @@ def test_every_arm_leaves_its_folder_and_one_budget_is_one_count(finished):
 def test_what_was_saved_is_what_was_judged(arm, finished, tiny_tokenizer):
     folder = finished / arm / "seed-0"
     model = opening.load_model(
-        str(folder / ("model" if arm == "full" else "adapter")), torch.float32, "cpu"
+        str(folder / ("model" if arm == "full" else "adapter")), torch.float32, device="cpu"
     )
     rows = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
-    data = examples.encode(examples.corpus.load("demo", "test", 4), tiny_tokenizer, 320).data
-    assert examples.summary_nll(model, data, tiny_tokenizer, 4) == pytest.approx(
-        [row["nll_nats"] for row in rows], rel=1e-4
-    )
+    data = examples.encode(
+        examples.corpus.load("demo", "test", max_examples=4), tiny_tokenizer, max_length=320
+    ).data
+    assert examples.summary_nll(
+        model, data, tokenizer=tiny_tokenizer, batch_size=4
+    ) == pytest.approx([row["nll_nats"] for row in rows], rel=1e-4)
 
 
 def test_adapters_load_in_plain_peft(finished, model):
@@ -524,7 +532,9 @@ def test_plain_peft_finds_the_base_model_from_any_folder(arm, finished, tmp_path
     monkeypatch.chdir(tmp_path)
     ids = torch.arange(5, 25)[None]
     plain = AutoPeftModelForCausalLM.from_pretrained(finished / arm / "seed-0" / "adapter").eval()
-    ours = opening.load_model(str(finished / arm / "seed-0" / "adapter"), torch.float32, "cpu")
+    ours = opening.load_model(
+        str(finished / arm / "seed-0" / "adapter"), torch.float32, device="cpu"
+    )
     torch.testing.assert_close(
         plain(input_ids=ids).logits, ours(input_ids=ids).logits, rtol=1e-4, atol=1e-4
     )
@@ -556,7 +566,7 @@ def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(
         "train",
         lambda settings, this, *more, **named: (
             bakeoff_arm.__setitem__(0, (this.arm.name, this.seed)),
-            train(settings, this, *more),
+            train(settings, this, *more, **named),
         )[1],
     )
     monkeypatch.setattr(
@@ -586,7 +596,9 @@ def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(
 
 
 def test_adalora_gives_ranks_away_while_it_trains(model, tiny_tokenizer, tmp_path):
-    data = examples.encode(examples.corpus.load("demo", "train", 8), tiny_tokenizer, 320)
+    data = examples.encode(
+        examples.corpus.load("demo", "train", max_examples=8), tiny_tokenizer, max_length=320
+    )
     plan = plan_of(
         Arm("ada", method="adalora"),
         (0, 1),
@@ -606,18 +618,18 @@ def test_adalora_gives_ranks_away_while_it_trains(model, tiny_tokenizer, tmp_pat
             "1e-2",
         ]
     )
-    wrapped = lora.wrap(model, plan, 12)
+    wrapped = lora.wrap(model, plan, total_steps=12)
     trainer = bakeoff.training.SummaryTrainer(
         wrapped,
         tiny_tokenizer,
-        bakeoff.training.settings(
+        settings=bakeoff.training.settings(
             tmp_path,
             0,
             device=Device("cpu"),
             gradient_checkpointing=False,
             **bakeoff.training.options_of(vars(args)),
         ),
-        data.data,
+        train=data.data,
     )
     trainer.add_callback(bakeoff.Allocate(wrapped))
     log = bakeoff.training.fine_tune(trainer)
@@ -698,9 +710,11 @@ def test_the_sweep_takes_the_rate_of_the_lowest_validation_nll_and_says_what_it_
         tiny_model_dir
     ).eval()  # what a rate of nearly nothing leaves
     validation = examples.encode(
-        examples.corpus.load("demo", "validation", 4), tiny_tokenizer, 320
+        examples.corpus.load("demo", "validation", max_examples=4), tiny_tokenizer, max_length=320
     ).data
-    untouched = examples.summary_nll(base, validation, tiny_tokenizer, 4).mean()
+    untouched = examples.summary_nll(
+        base, validation, tokenizer=tiny_tokenizer, batch_size=4
+    ).mean()
     assert content["arms"]["all"]["sweep"]["tried"][0]["nll_nats"]["mean"] == pytest.approx(
         untouched, abs=1e-3
     )
@@ -767,7 +781,7 @@ def test_numbers_that_cannot_be_trained_with_are_refused_in_one_line(words, refu
 def test_what_cannot_be_done_is_said_before_anything_is_trained(
     words, message, tiny_model_dir, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(bakeoff, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(bakeoff, "train", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(InputError, match=message):
         run(tmp_path / "out", tiny_model_dir, "--quiet", "--seeds", "1", *words)
 
@@ -798,7 +812,7 @@ def test_an_interrupted_bake_off_goes_on_and_ends_as_an_uninterrupted_one(
     def die(settings, name, model, data):
         if name == "full":
             raise KeyboardInterrupt
-        return judge(settings, name, model, data)
+        return judge(settings, name, model=model, data=data)
 
     words = [*SWEPT, "--lr_sweep", "1e-6,1,1e30"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -831,7 +845,7 @@ def test_observed_and_circuit_change_with_several_seeds_and_the_cost_of_their_ch
         ("differential", {"kl": [0.1, 0.9]}),
         ("evolution", {"after": [0.9, 0.1], "change": [0.9, 0.1]}),
     ):
-        layers.write_layers(tmp_path / stage / f"layers.{stage}.json", stage, score)
+        layers.write_layers(tmp_path / stage / f"layers.{stage}.json", stage, scores=score)
     write_record(
         tmp_path / "differential/run.differential_analysis.json",
         30.0,
@@ -935,7 +949,7 @@ def chain(tmp_path):
     """
     root = tmp_path / "project"
     layers.write_layers(
-        root / "out/evolution/layers.evolution.json", "evolution", {"after": [0.9, 0.1]}
+        root / "out/evolution/layers.evolution.json", "evolution", scores={"after": [0.9, 0.1]}
     )
     write_record(
         root / "out/evolution/run.analyze_circuit_evolution.json",
@@ -1005,7 +1019,7 @@ def test_an_unfinished_link_leaves_no_cost(chain):
 
 
 def test_a_stage_that_shares_the_folder_and_a_fine_tuned_model_of_the_hub(tmp_path):
-    layers.write_layers(tmp_path / "layers.differential.json", "differential", {"kl": [1.0]})
+    layers.write_layers(tmp_path / "layers.differential.json", "differential", scores={"kl": [1.0]})
     (tmp_path / "tuned").mkdir()
     write_record(tmp_path / "run.differential_latents.json", 90.0)
     write_record(tmp_path / "tuned/run.run_finetuning_with_checkpoints.json", 200.0)
@@ -1026,7 +1040,7 @@ def test_a_stage_that_shares_the_folder_and_a_fine_tuned_model_of_the_hub(tmp_pa
 
 
 def test_layers_files_without_records_have_no_known_cost(tmp_path):
-    layers.write_layers(tmp_path / "layers.x.json", "x", {"a": [1.0]})
+    layers.write_layers(tmp_path / "layers.x.json", "x", scores={"a": [1.0]})
     assert costs.seconds_behind(tmp_path / "layers.x.json") is None
 
 

@@ -113,7 +113,7 @@ def test_pairs_of_other_prompts_than_the_models_are_refused(trained, built, tmp_
     joined = tmp_path / "joined.jsonl"
     joined.write_text(plain.read_text() + other.read_text())
     with pytest.raises(InputError, match="the first pair has .plain"):
-        prompts.check_prompt(dataset.read_pairs(joined), None, joined)
+        prompts.check_prompt(dataset.read_pairs(joined), None, path=joined)
     main("extract_summarization_circuit", *words, "--pairs", built("--max_length", "240")[0])
     assert json.loads((tmp_path / "C.json").read_text())["metadata"]["prompt"] == ASKED
 
@@ -122,7 +122,7 @@ def test_a_circuit_of_other_prompts_is_judged_with_a_word(built, tmp_path, capsy
     pairs = dataset.read_pairs(built("--prompt", "plain")[0])
     for prompt_found_on, said in (({"kind": "plain"}, False), (ASKED, True), (None, False)):
         found_on = [Examples(("x",), prompt=prompt_found_on)]
-        opening.unseen_pairs(pairs, "p.jsonl", found_on)
+        opening.unseen_pairs(pairs, "p.jsonl", found_on=found_on)
         assert ("other prompts (plain) than" in capsys.readouterr().err) == said
 
 
@@ -130,7 +130,7 @@ def test_generation_stops_where_a_turn_ends(chat_model_dir, chat_tokenizer):
     """The model is made to say a word and end its turn, whatever it reads."""
     import torch
 
-    model, tokenizer = opening.open_for_texts(chat_model_dir, torch.float64, "cpu")
+    model, tokenizer = opening.open_for_texts(chat_model_dir, torch.float64, device="cpu")
     tokenizer.eos_token = "<|endoftext|>"  # as Gemma's, whose turns end otherwise than texts
     template = prompt.template(tokenizer, "chat")
     word = prompt.encode(tokenizer, "Rain")[0]
@@ -145,7 +145,11 @@ def test_generation_stops_where_a_turn_ends(chat_model_dir, chat_tokenizer):
 
     model.lm_head = Script()
     made = generation.generate(
-        model, ["It was wet."], generation.Options(6), tokenizer=tokenizer, template=template
+        model,
+        ["It was wet."],
+        options=generation.Options(6),
+        tokenizer=tokenizer,
+        template=template,
     )
     assert made == [generation.Generated(tokenizer.decode([word]), 1, True, 0)]
 
@@ -157,7 +161,7 @@ def test_an_adapter_says_how_it_was_asked(chat_model_dir, tmp_path):
     save_file({"none": torch.zeros(1)}, tmp_path / adapters.WEIGHTS)
     config = json.dumps({"base_model_name_or_path": chat_model_dir})
     (tmp_path / adapters.CONFIG).write_text(config)
-    adapters.record_base(tmp_path, chat_model_dir, {"kind": "plain"})
+    adapters.record_base(tmp_path, chat_model_dir, prompt={"kind": "plain"})
     tokenizer = opening.load_tokenizer(str(tmp_path))
     assert prompt.template(tokenizer).kind == "plain"
     assert prompt.template(opening.load_tokenizer(chat_model_dir)).kind == "chat"

@@ -57,7 +57,7 @@ def test_a_file_without_splits_is_used_whole_and_says_so(tmp_path, capsys):
 def test_max_examples_is_the_start_of_one_seeded_shuffle(tmp_path):
     path = write(tmp_path / "a.jsonl", ROWS)
     ids = {
-        (n, seed): list(corpus.load(path, "test", n, seed)["id"])
+        (n, seed): list(corpus.load(path, "test", max_examples=n, seed=seed)["id"])
         for n in (3, 6, 99)
         for seed in (0, 1)
     }
@@ -127,7 +127,7 @@ def test_other_columns_are_named_by_flags(tmp_path):
 
 def test_the_demos_columns_have_their_names_alone():
     with pytest.raises(InputError, match="--dataset demo: expected a column text"):
-        corpus.load("demo", "test", 3, columns=corpus.Columns("text"))
+        corpus.load("demo", "test", max_examples=3, columns=corpus.Columns("text"))
 
 
 def test_blank_rows_are_left_out_and_counted(tmp_path, capsys):
@@ -188,8 +188,11 @@ def test_offline_a_hub_id_is_answered_with_a_way_out():
 
 
 def test_the_demo_is_made_to_size():
-    assert [len(corpus.load("demo", "test", n)) for n in (3, None)] == [3, 200]
-    assert corpus.load("demo", "test", 3).to_list() == corpus.load("demo", "test", 5).to_list()[:3]
+    assert [len(corpus.load("demo", "test", max_examples=n)) for n in (3, None)] == [3, 200]
+    assert (
+        corpus.load("demo", "test", max_examples=3).to_list()
+        == corpus.load("demo", "test", max_examples=5).to_list()[:3]
+    )
     with pytest.raises(InputError, match="splits train, validation, test"):
         corpus.load("demo", "dev")
 

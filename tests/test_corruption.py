@@ -30,7 +30,7 @@ def example(name, lengths, salient):
 
 @pytest.fixture(scope="module")
 def prepared(tiny_tokenizer, articles):
-    return corruption.prepare_all(tiny_tokenizer, articles, 320)[0]
+    return corruption.prepare_all(tiny_tokenizer, articles, max_length=320)[0]
 
 
 def differing(row, key):
@@ -50,7 +50,7 @@ def covered(spans):
 
 def test_sentence_spans_hold_exactly_their_sentences(tiny_tokenizer, articles):
     for row in articles:
-        spans, texts = corruption.sentences_of(tiny_tokenizer, row["article"], 10_000)
+        spans, texts = corruption.sentences_of(tiny_tokenizer, row["article"], n_tokens=10_000)
         ids = prompt.encode(tiny_tokenizer, row["article"])
         assert [tiny_tokenizer.decode(ids[start:end]).strip() for start, end in spans] == texts
         assert " ".join(texts) == row["article"]
@@ -77,7 +77,7 @@ def test_rows_that_make_no_pair_are_dropped_with_the_reason(tiny_tokenizer, arti
         {**articles[2], "highlights": "word " * 320},
         {**articles[3], "id": articles[0]["id"]},
     ]
-    examples, dropped = corruption.prepare_all(tiny_tokenizer, rows, 320)
+    examples, dropped = corruption.prepare_all(tiny_tokenizer, rows, max_length=320)
     assert [made.id for made in examples] == [articles[0]["id"], articles[0]["id"] + "#2"]
     assert dropped == {
         "the same article as an earlier row": 1,
@@ -93,7 +93,7 @@ def test_rows_that_make_no_pair_are_dropped_with_the_reason(tiny_tokenizer, arti
 def test_guard_15_pairs_align_token_for_token(prepared, kind):
     fill = corruption.CORRUPTIONS[kind](prepared, [3])
     for number, made in enumerate(prepared):
-        row = corruption.pair(made, number, fill, seed=0)
+        row = corruption.pair(made, number, fill=fill, seed=0)
         assert len(row["clean_ids"]) == len(row["corrupted_ids"]) == len(row["control_ids"])
         assert differing(row, "corrupted_ids") <= covered(row["masked"])
         assert differing(row, "control_ids") <= covered(row["control_masked"])
@@ -108,10 +108,10 @@ def test_separators_of_documents_stay_where_they_are(tiny_tokenizer, articles):
         {**one, "article": one["article"] + mark + other["article"]}
         for one, other in zip(articles[::2], articles[1::2], strict=True)
     ]
-    prepared = corruption.prepare_all(tiny_tokenizer, rows, 1000)[0]
+    prepared = corruption.prepare_all(tiny_tokenizer, rows, max_length=1000)[0]
     fill = corruption.swap_filler(prepared, [3])
     for number, made in enumerate(prepared):
-        row = corruption.pair(made, number, fill, seed=0)
+        row = corruption.pair(made, number, fill=fill, seed=0)
         texts = [tiny_tokenizer.decode(row[key][: row["summary_start"]]) for key in KEYS]
         assert [text.count(rouge.SEPARATOR) for text in texts] == [1, 1, 1]
         places = [
@@ -124,7 +124,7 @@ def test_separators_of_documents_stay_where_they_are(tiny_tokenizer, articles):
 def test_guard_16_the_control_is_as_large_and_touches_no_salient_sentence(prepared):
     fill = corruption.swap_filler(prepared, [3])
     for number, made in enumerate(prepared):
-        row = corruption.pair(made, number, fill, seed=0)
+        row = corruption.pair(made, number, fill=fill, seed=0)
         others = sum(made.lengths(salient=False))
         assert len(covered(row["control_masked"])) == min(len(covered(row["masked"])), others)
         assert not covered(row["control_masked"]) & covered(row["masked"])
@@ -132,7 +132,7 @@ def test_guard_16_the_control_is_as_large_and_touches_no_salient_sentence(prepar
 
 def test_mask_repeats_the_neutral_tokens():
     made = example(1, [5, 4], [0])
-    row = corruption.pair(made, 0, corruption.mask_filler([made], [50, 60]), seed=0)
+    row = corruption.pair(made, 0, fill=corruption.mask_filler([made], [50, 60]), seed=0)
     assert row["corrupted_ids"] == [50, 60, 50, 60, 50, 1005, 1006, 1007, 1008, *SUMMARY_END]
     assert row["control_ids"] == [1000, 1001, 1002, 1003, 1004, 50, 60, 50, 60, *SUMMARY_END]
     assert row["control_masked"] == [(5, 9)]  # 4 of the 5 tokens wanted: there are no more
@@ -168,19 +168,21 @@ def test_swap_cuts_the_shortest_longer_sentence_and_joins_shorter_ones():
 def test_swap_never_takes_from_the_article_itself():
     examples = [example(1, [3, 3, 4], [1]), example(2, [3], [0])]
     with pytest.raises(corruption.Dropped, match="another article"):
-        corruption.pair(examples[0], 0, corruption.swap_filler(examples, []), seed=0)
+        corruption.pair(examples[0], 0, fill=corruption.swap_filler(examples, []), seed=0)
 
 
 def test_the_control_is_empty_when_every_sentence_is_salient():
     examples = [example(1, [4, 4], [0, 1]), example(2, [4, 4], [0])]
-    row = corruption.pair(examples[0], 0, corruption.swap_filler(examples, []), seed=0)
+    row = corruption.pair(examples[0], 0, fill=corruption.swap_filler(examples, []), seed=0)
     assert row["control_masked"] == []
     assert row["control_ids"] == row["clean_ids"]
 
 
 def test_pairs_depend_on_the_seed_and_on_nothing_else(prepared):
     fill = corruption.swap_filler(prepared, [])
-    one, again, other = (corruption.pair(prepared[3], 3, fill, seed) for seed in (0, 0, 1))
+    one, again, other = (
+        corruption.pair(prepared[3], 3, fill=fill, seed=seed) for seed in (0, 0, 1)
+    )
     assert one == again
     assert one["corrupted_ids"] != other["corrupted_ids"]
 

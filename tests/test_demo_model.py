@@ -71,9 +71,11 @@ def test_it_copies_names_of_people_it_has_never_seen(tokenizer, model):
 
 
 def test_bfloat16_products_rank_its_strongest_edges_alike(tokenizer, model):
-    examples, _ = corruption.prepare_all(tokenizer, articles("validation", 8), 256)
+    examples, _ = corruption.prepare_all(tokenizer, articles("validation", 8), max_length=256)
     fill = corruption.swap_filler(examples, [])
-    rows = [corruption.pair(example, row, fill, seed=0) for row, example in enumerate(examples[:4])]
+    rows = [
+        corruption.pair(example, row, fill=fill, seed=0) for row, example in enumerate(examples[:4])
+    ]
     pairs = [
         Pair(row["id"], row["clean_ids"], row["corrupted_ids"], row["summary_start"])
         for row in rows

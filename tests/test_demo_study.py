@@ -63,7 +63,7 @@ def test_the_tuned_model_stops_by_itself(study):
 
 @pytest.mark.parametrize("corruption", ["swap", "mask"])
 def test_salient_sentences_matter_three_times_as_much_as_others(study, corruption):
-    adapter = adapt(opening.load_model(str(study / "run"), torch.float32, "cpu"))
+    adapter = adapt(opening.load_model(str(study / "run"), torch.float32, device="cpu"))
     pairs = dataset.read_pairs(study / f"{corruption}.jsonl")
     change = {"salient": [], "control": []}
     with hooks.frozen(adapter.model):
@@ -96,7 +96,7 @@ def test_scores_agree_with_exact_patching():
     """
     args = methods.parse(["--quiet"])
     adapter, pairs = (
-        adapt(opening.load_model("demo", torch.float32, "cpu")),
+        adapt(opening.load_model("demo", torch.float32, device="cpu")),
         evaluation.demo_pairs(8),
     )
     scores = {

@@ -124,7 +124,7 @@ def test_entropy_of_uniform_attention_is_the_log_of_the_number_of_keys():
 def test_entropy_is_normalised_by_the_keys_that_a_window_shows():
     seen = torch.ones(9, 9).tril() - torch.ones(9, 9).tril(-4)  # four keys at most
     uniform = (seen / seen.sum(-1, keepdim=True))[None]
-    found = measures.attention_measures(uniform, uniform, 4)
+    found = measures.attention_measures(uniform, uniform, window=4)
     assert found["normalised_entropy_base"].item() == pytest.approx(1, rel=1e-6)
     assert found["normalised_entropy_rest_base"].item() == pytest.approx(1, rel=1e-6)
     assert measures.attention_measures(uniform, uniform)["normalised_entropy_base"].item() < 0.9
@@ -214,8 +214,8 @@ def sequences(n=10, seed=0):
 
 def compared(base, finetuned, texts=None, batch_size=None):
     texts = texts or sequences()
-    comparison = Comparison(adapt(base), adapt(finetuned), len(texts))
-    for rows in plan_batches([len(ids) for ids in texts], 4, batch_size):
+    comparison = Comparison(adapt(base), adapt(finetuned), n_texts=len(texts))
+    for rows in plan_batches([len(ids) for ids in texts], 4, batch_size=batch_size):
         comparison.add(rows, [texts[row] for row in rows])
     return comparison
 
@@ -408,10 +408,10 @@ def test_models_of_other_shape_or_kind_are_refused(base):
     )
     adapters = adapt(base), adapt(other)
     with pytest.raises(InputError, match="shape, got 3 layers .* 2 layers"):
-        require_comparable(*adapters, ("a", "b"))
+        require_comparable(*adapters, names=("a", "b"))
     other.config.model_type = "llama"
     with pytest.raises(InputError, match=r"architecture, got gpt2 \(a\) and llama \(b\)"):
-        require_comparable(*adapters, ("a", "b"))
+        require_comparable(*adapters, names=("a", "b"))
 
 
 def test_summary_is_strict_json(base):
@@ -529,7 +529,9 @@ def followed(base, tmp_path):
         with torch.no_grad():
             other.transformer.h[1].mlp.c_proj.weight += 0.002 * step * noise
         latents.save(
-            tmp_path / "latents" / f"checkpoint-{step}.safetensors", other, latents.probe(texts, 8)
+            tmp_path / "latents" / f"checkpoint-{step}.safetensors",
+            other,
+            chosen=latents.probe(texts, 8),
         )
     return tmp_path
 
@@ -582,7 +584,7 @@ def test_latents_that_are_missing_or_broken_are_named(followed, change, words):
 def test_latents_of_other_texts_are_refused(base, followed):
     """Guard 5 for latents: the same columns hold other tokens."""
     other = latents.probe([[2, *ids] for ids in sequences(6, seed=1)], 8)
-    latents.save(followed / "latents" / "checkpoint-5.safetensors", base, other)
+    latents.save(followed / "latents" / "checkpoint-5.safetensors", base, chosen=other)
     with pytest.raises(
         InputError, match="checkpoint-5.safetensors: expected the probe of checkpoint-0"
     ):
@@ -595,7 +597,7 @@ def test_too_few_positions_leave_out_what_compares_pairs(base, tmp_path):
         latents.save(
             tmp_path / "latents" / f"checkpoint-{step}.safetensors",
             base,
-            latents.probe(sequences(3), 3),
+            chosen=latents.probe(sequences(3), 3),
         )
     summary = differential_run.follow(differential_run.files(str(tmp_path)), seed=0)
     assert set(summary["measures"]) == {"centred_cosine", "cosine", "relative_l2"}

@@ -37,11 +37,11 @@ def opened(folders):
     found = {}
     for family, folder in folders.items():
         models = [
-            opening.open_for_texts(str(folder / name), torch.float64, "cpu", reading=True)
+            opening.open_for_texts(str(folder / name), torch.float64, device="cpu", reading=True)
             for name in ("base", "tuned")
         ]
         (base, tokenizer), (tuned, _) = models
-        frame = encoder_decoder.frame(base, tokenizer, family)
+        frame = encoder_decoder.frame(base, tokenizer, name=family)
         found[family] = base, tuned, tokenizer, frame
     return found
 
@@ -52,7 +52,9 @@ def read(opened, articles):
     rows = [row | {"article": row["article"][: 200 + 90 * i]} for i, row in enumerate(articles[:4])]
     return {
         family: [
-            encoder_decoder.build(tokenizer, row["article"], row["highlights"], frame)
+            encoder_decoder.build(
+                tokenizer, row["article"], highlights=row["highlights"], frame=frame
+            )
             for row in rows
         ]
         for family, (_, _, tokenizer, frame) in opened.items()
@@ -72,7 +74,7 @@ def test_an_adapter_is_merged_into_the_model_it_was_trained_on(family, folders, 
     torch.manual_seed(0)
     wrapped = get_peft_model(plain, shape).eval()
     wrapped.save_pretrained(tmp_path)
-    model, _ = opening.open_model(str(tmp_path), torch.float32, "cpu", reading=True)
+    model, _ = opening.open_model(str(tmp_path), torch.float32, device="cpu", reading=True)
     ids = torch.arange(5, 25)[None]
     given = {"input_ids": ids, "decoder_input_ids": ids + 30}
     with torch.no_grad():
@@ -82,7 +84,7 @@ def test_an_adapter_is_merged_into_the_model_it_was_trained_on(family, folders, 
     assert float((logits - base_logits).abs().max()) > 100 * close["atol"]
     assert opening.is_encoder_decoder(str(tmp_path))
     with pytest.raises(InputError, match=f"expected a decoder, got {family}"):
-        opening.load_model(str(tmp_path), torch.float32, "cpu")
+        opening.load_model(str(tmp_path), torch.float32, device="cpu")
 
 
 # ---------------------------------------------------------------- what is read
@@ -100,7 +102,9 @@ def test_the_model_that_is_opened_is_the_one_that_was_saved(family, opened):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_text_is_what_the_tokenizer_makes_of_it(family, opened):
     _, _, tokenizer, frame = opened[family]
-    text = encoder_decoder.build(tokenizer, "It rained in Dal.", "Rain in Dal.", frame)
+    text = encoder_decoder.build(
+        tokenizer, "It rained in Dal.", highlights="Rain in Dal.", frame=frame
+    )
     prefix = encoder_decoders.PREFIX if family == "t5" else ""
     assert text.source == tokenizer(prefix + "It rained in Dal.")["input_ids"]
     assert frame.record() == {"kind": "encoder-decoder"} | ({"prefix": prefix} if prefix else {})
@@ -113,7 +117,7 @@ def test_a_text_is_what_the_tokenizer_makes_of_it(family, opened):
 
 def test_an_article_is_cut_at_a_sentence_and_keeps_what_stands_around_it(opened):
     _, _, tokenizer, frame = opened["bart"]
-    ids, n_cut = encoder_decoder.source(tokenizer, "Rain fell on the town. " * 200, frame)
+    ids, n_cut = encoder_decoder.source(tokenizer, "Rain fell on the town. " * 200, frame=frame)
     assert n_cut > 0 and len(ids) <= 320
     assert (ids[0], ids[-1]) == (0, 2)
     assert tokenizer.decode(ids[1:-1]).endswith("town.")
@@ -143,7 +147,7 @@ def test_summaries_are_those_that_transformers_generates(family, beams, opened, 
         made = generation.generate_from_sources(
             base,
             texts,
-            Options(6, num_beams=beams, batch_size=size),
+            options=Options(6, num_beams=beams, batch_size=size),
             tokenizer=tokenizer,
             frame=frame,
         )
@@ -155,7 +159,7 @@ def test_a_summary_that_the_decoder_cannot_hold_is_refused(opened):
     base, _, tokenizer, frame = opened["bart"]
     with pytest.raises(InputError, match="--max_new_tokens 400: expected room"):
         generation.generate_from_sources(
-            base, ["It rained."], Options(400), tokenizer=tokenizer, frame=frame
+            base, ["It rained."], options=Options(400), tokenizer=tokenizer, frame=frame
         )
 
 
@@ -163,9 +167,9 @@ def test_a_summary_that_the_decoder_cannot_hold_is_refused(opened):
 def test_the_likelihood_is_that_of_transformers_loss(family, opened, read):
     base, _, _, frame = opened[family]
     texts = read[family]
-    found = encoder_decoder.summary_nll(base, texts, frame, batch_size=3)
+    found = encoder_decoder.summary_nll(base, texts, frame=frame, batch_size=3)
     assert found == pytest.approx(
-        encoder_decoder.summary_nll(base, texts, frame, batch_size=1), rel=1e-6
+        encoder_decoder.summary_nll(base, texts, frame=frame, batch_size=1), rel=1e-6
     )
     for text, value in zip(texts, found, strict=True):
         with torch.no_grad():
@@ -196,10 +200,10 @@ def test_entropy_of_attention_made_by_hand():
 
 
 def compared(base, tuned, texts, frame, size):
-    comparison = differential.Comparison(base, tuned, len(texts))
+    comparison = differential.Comparison(base, tuned, n_texts=len(texts))
     for start in range(0, len(texts), size):
         rows = list(range(start, min(start + size, len(texts))))
-        comparison.add(rows, [texts[row] for row in rows], frame)
+        comparison.add(rows, [texts[row] for row in rows], frame=frame)
     return comparison
 
 
@@ -263,9 +267,9 @@ def test_barts_states_are_its_sums_before_their_norms(opened, read):
     """Normalising them gives what transformers calls the hidden states."""
     base, _, _, frame = opened["bart"]
     text = read["bart"][0]
-    batch = encoder_decoder.inputs([text], frame, "cpu")
+    batch = encoder_decoder.inputs([text], frame, device="cpu")
     with torch.no_grad():
-        streams = differential.run(base, differential.parts_of(base), batch).streams
+        streams = differential.run(base, differential.parts_of(base), batch=batch).streams
         hidden = base(**batch, output_hidden_states=True)
         for name, stack in ((ENCODER, base.model.encoder), (DECODER, base.model.decoder)):
             norms = [stack.layernorm_embedding, *(layer.final_layer_norm for layer in stack.layers)]
@@ -331,11 +335,13 @@ def test_the_test_set_is_summarized(family, folders, articles, articles_file, tm
     row = json.loads(rows[0])
     article = next(each for each in articles if each["id"] == row["id"])
     model, tokenizer = opening.open_for_texts(
-        str(folder / "base"), torch.float32, "cpu", reading=True
+        str(folder / "base"), torch.float32, device="cpu", reading=True
     )
-    frame = encoder_decoder.frame(model, tokenizer, family)
-    text = encoder_decoder.build(tokenizer, article["article"], article["highlights"], frame)
-    nll = encoder_decoder.summary_nll(model, [text], frame, batch_size=1)
+    frame = encoder_decoder.frame(model, tokenizer, name=family)
+    text = encoder_decoder.build(
+        tokenizer, article["article"], highlights=article["highlights"], frame=frame
+    )
+    nll = encoder_decoder.summary_nll(model, [text], frame=frame, batch_size=1)
     assert row["nll_nats"] == pytest.approx(nll[0], rel=1e-5)
 
 
@@ -384,7 +390,7 @@ def test_a_kind_that_nothing_reads_is_refused_with_those_that_are(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     for reading, kinds in ((False, "gemma2"), (True, "gemma2, bart, t5, mt5")):
         with pytest.raises(InputError, match=f"{kinds}, got pegasus"):
-            opening.load_model(str(tmp_path), torch.float32, "cpu", reading=reading)
+            opening.load_model(str(tmp_path), torch.float32, device="cpu", reading=reading)
 
 
 def test_prompts_of_decoders_are_refused(folders, articles_file, tmp_path):

@@ -68,7 +68,9 @@ def test_seconds_add_up():
 
 def test_words_name_hours_source_and_uncertainty_and_what_is_assumed_without_a_gpu(small):
     work = {"a": Work(train=3600), "b": Work(write=7200)}
-    lines = estimate.lines(work, Work(2.0, 0.0, 0.5), precision(), shape=small, new_tokens=100)
+    lines = estimate.lines(
+        work, Work(2.0, 0.0, 0.5), precision=precision(), shape=small, new_tokens=100
+    )
     assert lines[0] == "Estimate for this machine (cpu): about 3.0 hours: a 2.0, b 1.0"
     assert "timed just now, of a gpt2" in lines[1] and "124 million weights" in lines[1]
     assert "factor of two" in lines[1]
@@ -83,7 +85,9 @@ def test_what_takes_no_hour_is_told_in_minutes():
 
 def test_days_on_a_processor_are_called_days_and_the_demo_is_pointed_to(small):
     work = {"a": Work(train=3600)}
-    lines = estimate.lines(work, Work(100, 1, 1), precision(), shape=small, new_tokens=100)
+    lines = estimate.lines(
+        work, Work(100, 1, 1), precision=precision(), shape=small, new_tokens=100
+    )
     assert "about 100.0 hours (4 days)" in lines[0] and "4.2 days of work" in lines[2]
     assert "--preset demo" in lines[3]
 
@@ -99,7 +103,11 @@ def test_on_a_gpu_the_estimate_names_what_training_multiplies_in(
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     lines = estimate.lines(
-        {"a": Work(train=3600)}, Work(1, 1, 1), precision(*words), shape=small, new_tokens=100
+        {"a": Work(train=3600)},
+        Work(1, 1, 1),
+        precision=precision(*words),
+        shape=small,
+        new_tokens=100,
     )
     assert f"(matrix products in {products})" in lines[1] and len(lines) == 2
 
@@ -133,7 +141,7 @@ def test_training_is_timed_with_its_backward_pass_and_a_summary_too(family, monk
     longest = "n_positions" if family == "gpt2" else "max_position_embeddings"
     tiny = AutoConfig.for_model(kind, **sizes | {longest: 96})
     monkeypatch.setattr(estimate, "_seconds", operations)
-    unit = estimate.measure(precision(), 16, tiny, context=96)
+    unit = estimate.measure(precision(), 16, config=tiny, context=96)
     assert unit.train > 3 * unit.read > 0  # a backward pass multiplies twice as much
     assert unit.write > 0
 
@@ -156,7 +164,7 @@ def test_the_shortest_run_after_the_first_counts_and_a_long_one_runs_once(
 def test_without_a_hub_nothing_is_timed(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    monkeypatch.setattr(estimate, "measure", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(estimate, "measure", lambda *_, **__: pytest.fail("timed"))
     with pytest.raises(script.InputError, match="demo"):
         script.main(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
 
@@ -236,13 +244,13 @@ def test_max_examples_is_taken_off_the_estimate():
 
 
 def test_nothing_is_timed_where_nothing_long_is_left(plan, tmp_path, monkeypatch):
-    monkeypatch.setattr(estimate, "measure", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(estimate, "measure", lambda *_, **__: pytest.fail("timed"))
     args = script.parse(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])
     script.say_estimate(args, PRESETS["gpt2-cnn"], replace(plan, chosen=plan.chosen[:1]))
 
 
 def test_the_estimate_says_what_it_leaves_out_and_the_disk(plan, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(estimate, "measure", lambda *_: Work(1, 1, 1))
+    monkeypatch.setattr(estimate, "measure", lambda *_, **__: Work(1, 1, 1))
     monkeypatch.setattr(hours, "config_of", lambda _: GPT2Config())
     finish(plan.chosen[1], tmp_path)
     args = script.parse(["--preset", "gpt2-cnn", "--output_dir", str(tmp_path)])

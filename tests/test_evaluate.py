@@ -157,7 +157,7 @@ def test_faithfulness_is_a_ratio_of_means():
         torch.tensor([1.0, 3.0]),
         torch.tensor([1.0, 0.0]),
     )
-    assert float(faithfulness(circuit, full, empty)) == pytest.approx(
+    assert float(faithfulness(circuit, full, empty=empty)) == pytest.approx(
         0.75
     )  # (0.5 - 2) / (0 - 2); a mean of ratios would give 0.5
 

@@ -157,7 +157,7 @@ def test_a_larger_metric_is_no_change_of_the_circuit():
     before = circuit_of(planted(0, 0.5))
     after = Circuit(GRAPH, before.in_graph, 1000 * before.scores)
     ends = torch.stack([before.scores, after.scores])
-    scores = evolution_results.layer_scores([before, after], ends, [1.0, 1000.0])
+    scores = evolution_results.layer_scores([before, after], ends, norms=[1.0, 1000.0])
     assert max(scores["change"]) < 1e-12
     assert max(evolution_results.layer_scores([before, after], ends)["change"]) < 1e-12
     assert scores["after"] == pytest.approx(scores["before"])
@@ -174,7 +174,7 @@ def test_planted_moves_are_found_with_their_kind_and_little_else():
     after *= 7  # the metric's scale
     old, new = torch.zeros(2, GRAPH.n_edges, dtype=torch.bool)
     old[strong[:6]], new[strong[:4]], new[strong[6:8]] = True, True, True
-    moves = evolution.moves(before, after, old, new)
+    moves = evolution.moves(before, after, kept_before=old, kept_after=new)
     kinds = [
         "strengthened",
         "strengthened",
@@ -189,12 +189,14 @@ def test_planted_moves_are_found_with_their_kind_and_little_else():
     ]
     assert moves.kind[strong].tolist() == kinds
     assert (
-        evolution.moves(before, after, old, old).kind[strong[4:8]].tolist() == ["sign changed"] * 4
+        evolution.moves(before, after, kept_before=old, kept_after=old).kind[strong[4:8]].tolist()
+        == ["sign changed"] * 4
     )
     others = np.delete(moves.q, strong.numpy())
     assert (others <= 0.05).mean() < 0.1
     assert (
-        evolution.moves(before, before, old, new).kind.tolist() == ["no evidence"] * GRAPH.n_edges
+        evolution.moves(before, before, kept_before=old, kept_after=new).kind.tolist()
+        == ["no evidence"] * GRAPH.n_edges
     )
 
 
@@ -204,7 +206,9 @@ def test_noise_alone_seldom_moves_any_edge():
     for seed in range(24):
         noise = 0.5 * randn(2, 40, GRAPH.n_edges, seed=seed)
         before, after = planted(0, 0.3) + noise[0], planted(0, 0.3) + noise[1]
-        finding += (evolution.moves(before, after, none, none).kind != "no evidence").any()
+        finding += (
+            evolution.moves(before, after, kept_before=none, kept_after=none).kind != "no evidence"
+        ).any()
     assert finding <= 4
 
 
@@ -242,9 +246,9 @@ def test_a_noisier_model_has_not_weakened_its_edges():
     first, second = evolution.norms([before, after]).values
     assert second > 1.4 * first
     kept = torch.zeros(8000, dtype=torch.bool)
-    assert (evolution.moves(before, after, kept, kept).q <= 0.05).sum() <= 4
+    assert (evolution.moves(before, after, kept_before=kept, kept_after=kept).q <= 0.05).sum() <= 4
     after[:, :8] *= 0.3
-    kinds = evolution.moves(before, after, kept, kept).kind
+    kinds = evolution.moves(before, after, kept_before=kept, kept_after=kept).kind
     assert kinds[:8].tolist() == ["weakened"] * 8
     assert (kinds[8:80] == "weakened").sum() <= 4
 
@@ -259,7 +263,7 @@ def test_noise_of_layers_by_hand():
     assert drawn.shape == (evolution.LAYER_PAIRS, 3)
     assert set(drawn[:, 0]) == {0, 0.25, 0.5}
     assert drawn.mean(0) == pytest.approx([0.75 / 4, 0, 0.75 / 4], abs=0.03)
-    assert evolution.layer_noise(GRAPH, scores[:1].repeat(5, 1) + 1, 0).max() < 1e-5
+    assert evolution.layer_noise(GRAPH, scores[:1].repeat(5, 1) + 1, seed=0).max() < 1e-5
 
 
 def test_shares_hold_the_norm_s_own_error():
@@ -284,14 +288,16 @@ def test_an_edge_that_only_crossed_the_border_is_not_called_added():
     first = circuit_of(before).in_graph
     last = circuit_of(after).in_graph
     assert int((last & ~first).sum()) > 5
-    assert not set(evolution.moves(before, after, first, last).kind) & {"added", "removed"}
+    assert not set(evolution.moves(before, after, kept_before=first, kept_after=last).kind) & {
+        "added",
+        "removed",
+    }
 
 
 def test_moves_of_other_examples_are_refused():
     with pytest.raises(InputError, match="same 2 or more examples"):
-        evolution.moves(
-            planted(0, 1.0, 5), planted(0, 1.0, 6), *torch.zeros(2, GRAPH.n_edges, dtype=torch.bool)
-        )
+        none = torch.zeros(GRAPH.n_edges, dtype=torch.bool)
+        evolution.moves(planted(0, 1.0, 5), planted(0, 1.0, 6), kept_before=none, kept_after=none)
 
 
 # ---------------------------------------------------------------- faithfulness at each checkpoint

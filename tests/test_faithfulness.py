@@ -48,7 +48,7 @@ def test_crossings_are_read_off_in_log_k():
         [0.01, 0.1, 1.0],
         np.array([[0.0, 0.8, 1.0], [0.5, 0.6, 1.0], [0.95, 0.2, 1.0], [0.0, 0.1, 0.2]]),
     )
-    found = faithfulness.crossing(fractions, f, 0.8)
+    found = faithfulness.crossing(fractions, f, goal=0.8)
     assert found[:3] == pytest.approx([0.1, 10**-0.5, 0.01])
     assert found[3] == np.inf
 
@@ -86,7 +86,7 @@ def test_running_circuits_gives_the_ends_and_every_example_its_own_row():
     found = faithfulness.measure(
         adapter, batches(case.pairs, 2), entries=entries, how=faithfulness.Running(["kl", "nll"])
     )
-    here = faithfulness.setting(found, entries, "kl")
+    here = faithfulness.setting(found, entries, metric="kl")
     assert here.f([0, 1, 2]) == pytest.approx([1, 0, 1], abs=1e-9)
     assert max(found.identities.values()) < 1e-9
     alone = [
@@ -148,7 +148,7 @@ def test_a_corruption_that_changes_nothing_has_no_faithfulness():
         {"kl": np.zeros((1, 3))}, {"kl": np.zeros(3)}, {"kl": np.zeros(3)}, {}
     )
     with pytest.raises(InputError, match="change of 0"):
-        faithfulness.setting(measured, [], "kl")
+        faithfulness.setting(measured, [], metric="kl")
 
 
 def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
@@ -203,7 +203,7 @@ def test_salient_sentences_are_corrupted_again_and_nothing_else():
         for i in (1, 2, 3)
     ]
     for kind, seed in (("swap", 1), ("mask", 0)):
-        made = corruption.again(pairs, kind, [7], seed)
+        made = corruption.again(pairs, kind, mask_ids=[7], seed=seed)
         for pair, new in zip(pairs, made, strict=True):
             assert [
                 i
@@ -211,8 +211,10 @@ def test_salient_sentences_are_corrupted_again_and_nothing_else():
                 if a != b
             ] == [2, 3, 4]
     assert made[0].corrupted_ids[2:5] == [7, 7, 7]
-    assert corruption.again(pairs, "mask", None, 0) is None
-    assert corruption.again([Pair("a", [1, 2, 3], [1, 0, 3], 2)], "swap", [7], 0) is None
+    assert corruption.again(pairs, "mask", mask_ids=None, seed=0) is None
+    assert (
+        corruption.again([Pair("a", [1, 2, 3], [1, 0, 3], 2)], "swap", mask_ids=[7], seed=0) is None
+    )
 
 
 def test_a_resample_without_an_effect_has_no_f_and_no_nan_is_written():
@@ -221,7 +223,7 @@ def test_a_resample_without_an_effect_has_no_f_and_no_nan_is_written():
     entries = [faithfulness.Entry("circuit", 0.5, torch.ones(GRAPH.n_edges, dtype=torch.bool))]
     here = faithfulness.Setting(entries, np.array([[0.25, 0.0]]), np.zeros(2), np.array([1.0, 0.0]))
     rows = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
-    (row,) = faithfulness.table(here, GRAPH, rows)
+    (row,) = faithfulness.table(here, GRAPH, rows=rows)
     assert (row["f"], row["low"], row["high"]) == (0.75, 0.75, 0.75)
 
 
@@ -240,7 +242,9 @@ def test_examples_hold_each_tokens_nll_and_where_the_heads_look():
     everything = Circuit(
         graph, torch.ones(graph.n_edges).bool(), torch.ones(graph.n_edges).double()
     )
-    made = examples.of_pairs(adapter, None, everything, [pair], ablation="patching", means=None)
+    made = examples.of_pairs(
+        adapter, None, circuit=everything, pairs=[pair], ablation="patching", means=None
+    )
     (shown,) = made["pairs"]
     assert shown["tokens"][1] == "9" and shown["replaced"] == {1: "8", 2: "6"}
     with torch.no_grad():

@@ -261,7 +261,7 @@ def test_lora_arms_wrap_every_matrix_of_a_block_and_meet_their_budget(family, me
     with torch.no_grad():
         before = model(ids).logits
         torch.manual_seed(0)
-        wrapped = lora.wrap(model, plan, 10)
+        wrapped = lora.wrap(model, plan, total_steps=10)
         close(wrapped(ids).logits, before, 1e-5)  # B starts at zero
         trainable, _ = wrapped.get_nb_trainable_parameters()
         assert trainable == lora.count(plan, shapes) and 0 <= budget - trainable < 0.01 * budget

@@ -17,7 +17,7 @@ class Clock:
 def ticks(seconds, total, ahead=Ahead()):  # noqa: B008
     """What is said after each of some steps that take so many seconds."""
     clock = Clock()
-    told = Forecast("training", total, ahead, clock)
+    told = Forecast("training", total, ahead=ahead, clock=clock)
     said = []
     for duration in seconds:
         clock.now += duration

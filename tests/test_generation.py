@@ -21,12 +21,14 @@ from summarization.generation import Options
 
 @pytest.fixture(scope="module")
 def model(tiny_model_dir):
-    return opening.load_model(tiny_model_dir, torch.float64, "cpu")
+    return opening.load_model(tiny_model_dir, torch.float64, device="cpu")
 
 
 def greedy(model, tokenizer, article, max_new_tokens, forbidden=()):
     """The obvious way: one article, no padding, no cache, one token after the other."""
-    ids = prompt.generation_ids(tokenizer, article, model.config.n_positions, max_new_tokens)
+    ids = prompt.generation_ids(
+        tokenizer, article, max_length=model.config.n_positions, max_new_tokens=max_new_tokens
+    )
     new = []
     for _ in range(max_new_tokens):
         with torch.no_grad():
@@ -53,7 +55,7 @@ def test_batches_write_what_one_by_one_generation_writes(
 ):
     texts, expected = one_by_one
     options = Options(8, batch_size=batch_size)
-    assert generation.generate(model, texts, options, tokenizer=tiny_tokenizer) == expected
+    assert generation.generate(model, texts, options=options, tokenizer=tiny_tokenizer) == expected
 
 
 def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
@@ -61,14 +63,14 @@ def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
 ):
     """With a large bias the end-of-text wins wherever it is allowed."""
     end = tiny_tokenizer.eos_token_id
-    wants_to_stop = opening.load_model(model.name_or_path, torch.float64, "cpu")
+    wants_to_stop = opening.load_model(model.name_or_path, torch.float64, device="cpu")
     bias = torch.zeros(len(tiny_tokenizer), dtype=torch.float64)
     bias[end] = 1e3
     wants_to_stop.lm_head.register_forward_hook(lambda module, inputs, output: output + bias)
     texts = [row["article"] for row in articles[:3]]
     write = partial(generation.generate, wants_to_stop, texts, tokenizer=tiny_tokenizer)
-    assert write(Options(12)) == [("", 0, True, 0)] * 3
-    made = write(Options(12, min_new_tokens=4))
+    assert write(options=Options(12)) == [("", 0, True, 0)] * 3
+    made = write(options=Options(12, min_new_tokens=4))
     assert [(one.n_tokens, one.ended) for one in made] == [(4, True)] * 3
     assert (
         made[0].text
@@ -80,8 +82,8 @@ def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
 
 def test_the_checkpoints_own_settings_do_not_count(model, tiny_tokenizer, articles):
     texts = [row["article"] for row in articles[:2]]
-    expected = generation.generate(model, texts, Options(8), tokenizer=tiny_tokenizer)
-    other = opening.load_model(model.name_or_path, torch.float64, "cpu")
+    expected = generation.generate(model, texts, options=Options(8), tokenizer=tiny_tokenizer)
+    other = opening.load_model(model.name_or_path, torch.float64, device="cpu")
     other.config.use_cache = False  # what Trainer leaves in a checkpoint
     for name, value in {
         "do_sample": True,
@@ -91,7 +93,9 @@ def test_the_checkpoints_own_settings_do_not_count(model, tiny_tokenizer, articl
         "eos_token_id": 5,
     }.items():
         setattr(other.generation_config, name, value)
-    assert generation.generate(other, texts, Options(8), tokenizer=tiny_tokenizer) == expected
+    assert (
+        generation.generate(other, texts, options=Options(8), tokenizer=tiny_tokenizer) == expected
+    )
     assert other.generation_config.temperature == 9.0  # put back
 
 
@@ -101,24 +105,28 @@ def test_beam_search_finds_a_likelier_text(model, tiny_tokenizer, articles):
             logits = model(torch.tensor([ids + text_ids])).logits[0].log_softmax(-1)
         return sum(float(logits[len(ids) + i - 1, token]) for i, token in enumerate(text_ids))
 
-    ids = prompt.generation_ids(tiny_tokenizer, articles[0]["article"], 320, 6)
+    ids = prompt.generation_ids(
+        tiny_tokenizer, articles[0]["article"], max_length=320, max_new_tokens=6
+    )
     config = [
         generation.settings(tiny_tokenizer, Options(6, 6, num_beams=beams)) for beams in (1, 8)
     ]
-    greedy_ids, beam_ids = (generation._generate_batch(model, [ids], one)[0] for one in config)
+    greedy_ids, beam_ids = (
+        generation._generate_batch(model, [ids], config=one)[0] for one in config
+    )
     assert log_likelihood(beam_ids, ids) >= log_likelihood(greedy_ids, ids)
 
 
 def test_articles_that_do_not_fit_are_cut_and_counted(model, tiny_tokenizer):
     write = partial(generation.generate, model, tokenizer=tiny_tokenizer)
-    made = write(["Rain fell on the town. " * 200], Options(12))[0]
+    made = write(["Rain fell on the town. " * 200], options=Options(12))[0]
     sentence = len(prompt.encode(tiny_tokenizer, " Rain fell on the town."))
     assert made.n_cut > 0
     assert (
         made.n_cut - len(prompt.encode(tiny_tokenizer, "Rain fell on the town. " * 200))
     ) % sentence <= sentence
     with pytest.raises(InputError, match="--max_new_tokens 310.*320 tokens"):
-        write(["Rain fell. " * 200], Options(310))
+        write(["Rain fell. " * 200], options=Options(310))
 
 
 def test_batches_hold_neighbours_in_length_and_stay_within_the_budget():
@@ -297,10 +305,14 @@ def test_summary_nll_by_hand(tmp_path, articles_file, articles, tiny_model_dir, 
     texts = (tmp_path / "out" / "generated.tiny.jsonl").read_text(encoding="utf-8")
     rows = {row["id"]: row for row in map(json.loads, texts.splitlines())}
     row = rows[articles[4]["id"]]
-    made = prompt.build(tiny_tokenizer, articles[4]["article"], articles[4]["highlights"], 320)
+    made = prompt.build(
+        tiny_tokenizer, articles[4]["article"], highlights=articles[4]["highlights"], max_length=320
+    )
     with torch.no_grad():
         logs = (
-            opening.load_model(tiny_model_dir, torch.float32, "cpu")(torch.tensor([made.ids]))
+            opening.load_model(tiny_model_dir, torch.float32, device="cpu")(
+                torch.tensor([made.ids])
+            )
             .logits[0]
             .double()
             .log_softmax(-1)
@@ -322,7 +334,7 @@ def test_an_interrupted_run_keeps_the_models_that_are_done(
         seen.append(label)
         if label == "second" and seen.count("second") == 1:
             raise KeyboardInterrupt
-        return real(settings, path, label, rows, **more)
+        return real(settings, path, label=label, rows=rows, **more)
 
     monkeypatch.setattr(running, "summaries", failing)
     with pytest.raises(KeyboardInterrupt):

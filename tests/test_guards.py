@@ -76,8 +76,10 @@ def pairs_of(words: list[str]) -> list:
     """The pairs on which faithfulness is evaluated with these flags."""
     settings = FaithfulnessSettings.of(vars(evaluate_faithfulness.parse(words)))
     circuits = running.read_circuits(settings)
-    opened = opening.open_adapted(settings.device, settings.model_path, circuits.by_name)
-    return running.read_pairs(settings, circuits, *opened).pairs
+    adapter, tokenizer = opening.open_adapted(
+        settings.device, settings.model_path, circuits=circuits.by_name
+    )
+    return running.read_pairs(settings, circuits, adapter=adapter, tokenizer=tokenizer).pairs
 
 
 def chosen(tmp_path, per_example, *flags):
@@ -92,7 +94,9 @@ def chosen(tmp_path, per_example, *flags):
     args = extraction.parse(["--quiet", "--resamples", "20", *flags])
     settings = Settings.of(vars(args), output=tmp_path / "C.json")
     summary = {"completeness": "not applicable", "steps": 5}
-    return choose(settings, SimpleNamespace(graph=SMALL), [], path, summary)
+    return choose(
+        settings, SimpleNamespace(graph=SMALL), pairs=[], scores_file=path, summary=summary
+    )
 
 
 # ---------------------------------------------------------------- the metric
@@ -125,13 +129,15 @@ def test_guard_2_a_circuit_that_does_nothing_is_not_97_percent_faithful():
     assert full.mean() / circuit.mean() > 0.96
     here = setting(circuit, null, full, empty)
     rows = statistics.resample(40, 0)
-    row = faithfulness.table(here, SMALL, rows)[0]
+    row = faithfulness.table(here, SMALL, rows=rows)[0]
     assert (
         row["low"] <= 0 <= row["high"]
         and abs(row["f"]) < 0.1
         and row["metric"] == pytest.approx(circuit.mean())
     )
-    words = faithfulness_report.by_words(faithfulness.against_nulls(here, rows), "above", "below")
+    words = faithfulness_report.by_words(
+        faithfulness.against_nulls(here, rows), "above", negative="below"
+    )
     assert words == "not told apart at 1 size"
 
 
@@ -144,7 +150,7 @@ def test_guard_2_an_f_that_means_nothing_is_not_drawn():
         noise = RNG.normal(0, scatter, 40)
         empty = 0.001 + noise - noise.mean()
         here = setting(empty / 2, [empty], full, empty)
-        numbers = faithfulness_results.describe(FAITHFULNESS, here, SMALL, rows) | {
+        numbers = faithfulness_results.describe(FAITHFULNESS, here, graph=SMALL, rows=rows) | {
             "control": None,
             "cross": [],
         }
@@ -220,7 +226,7 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
     """Two random 5 % of GPT-2 small's edges share nearly all nodes, which looks like agreement."""
     a = random_circuit(GPT2_SMALL, 0.05, 0)
     b = random_circuit(GPT2_SMALL, 0.05, 1)
-    comparison = robustness.pair(a, b, None, resamples=10, seed=0)
+    comparison = robustness.pair(a, b, per_example=None, resamples=10, seed=0)
     assert comparison["jaccard_nodes"] > 0.95
     assert comparison["chance"]["mean"] == pytest.approx(0.05 / 1.95, rel=0.01)
     assert (
@@ -235,7 +241,7 @@ def test_guard_11_two_random_circuits_are_not_more_similar_than_chance():
             "a": "A",
             "b": "B",
             **robustness.pair(
-                a, Circuit(GPT2_SMALL, half, half.double()), None, resamples=10, seed=0
+                a, Circuit(GPT2_SMALL, half, half.double()), per_example=None, resamples=10, seed=0
             ),
         }
     )
@@ -266,8 +272,8 @@ def test_guard_11_a_low_jaccard_of_two_extractions_of_one_model_is_noise():
     def choose(means):
         return selection.strongest(means, n)
 
-    halves = bootstrap.split_half(first, 50, 0, choose).mean()
-    resamples = every_two(bootstrap.resampled(first, 100, 0, choose)).jaccard.mean()
+    halves = bootstrap.split_half(first, 50, seed=0, choose=choose).mean()
+    resamples = every_two(bootstrap.resampled(first, 100, seed=0, choose=choose)).jaccard.mean()
     assert (
         halves - 0.03 < overlap < resamples + 0.03 < bootstrap.STABLE
     )  # two extractions on new examples lie between the two floors
@@ -465,11 +471,15 @@ def test_guard_16_an_effect_that_other_sentences_have_too_is_not_called_salience
             {"kl": control[None] / 2}, {"kl": full}, {"kl": control}, {}
         )
         numbers = faithfulness_results.controlled(
-            FAITHFULNESS, here, running.Control(list(range(n)), sizes, elsewhere), "kl", SMALL
+            FAITHFULNESS,
+            here,
+            control=running.Control(list(range(n)), sizes, elsewhere),
+            metric="kl",
+            graph=SMALL,
         )
         assert statistics.mean_interval(salient, 0)["low"] > 0.4
         return faithfulness_report.control_lines(
-            "kl", {"control": numbers}, {"salient": 70, "control": 70}
+            "kl", {"control": numbers}, tokens={"salient": 70, "control": 70}
         )[0]
 
     assert "change it not more and not less" in told(0.5)
@@ -480,8 +490,8 @@ def test_guard_17_only_the_article_is_cut_and_only_what_is_left_is_salient(
     tiny_tokenizer, articles
 ):
     """Cutting a row at the end loses the summary, which is what is asked about."""
-    whole = corruption.prepare(tiny_tokenizer, articles[0], 320)
-    cut = corruption.prepare(tiny_tokenizer, articles[0], len(whole.ids) - 40)
+    whole = corruption.prepare(tiny_tokenizer, articles[0], max_length=320)
+    cut = corruption.prepare(tiny_tokenizer, articles[0], max_length=len(whole.ids) - 40)
     assert cut.n_cut >= 40
     assert cut.ids[cut.summary_start :].tolist() == whole.ids[whole.summary_start :].tolist()
     assert whole.ids[: len(cut.ids)].tolist() != cut.ids.tolist()
@@ -503,7 +513,7 @@ def test_guard_26_no_claim_word_without_an_interval_that_excludes_zero():
         here = setting(0.5 + noise - noise.mean(), [np.full(n, 0.55)] * 10, full, empty)
         nulls = faithfulness.against_nulls(here, rows)
         assert nulls[0]["difference"]["mean"] == pytest.approx(0.05)
-        assert faithfulness_report.by_words(nulls, "above all", "below").startswith(words)
+        assert faithfulness_report.by_words(nulls, "above all", negative="below").startswith(words)
 
 
 def test_guard_26_few_examples_support_no_claim_about_faithfulness():
@@ -520,9 +530,13 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
         )
         sizes = [faithfulness.Entry("circuit", 0.05, kept)]
         control = faithfulness_results.controlled(
-            FAITHFULNESS, here, running.Control(list(range(n)), sizes, elsewhere), "kl", SMALL
+            FAITHFULNESS,
+            here,
+            control=running.Control(list(range(n)), sizes, elsewhere),
+            metric="kl",
+            graph=SMALL,
         )
-        numbers = faithfulness_results.describe(FAITHFULNESS, here, SMALL, rows) | {
+        numbers = faithfulness_results.describe(FAITHFULNESS, here, graph=SMALL, rows=rows) | {
             "control": control,
             "cross": [],
         }
@@ -590,7 +604,7 @@ def test_guard_26_a_layer_is_farthest_only_if_resampled_texts_agree():
             1 + (noise - noise.mean(0)) + np.array([0, 0.001, more])
         )
         standing = {
-            name: differential_run.standing(steps, scale * moved, 0)
+            name: differential_run.standing(steps, scale * moved, seed=0)
             for name, scale in (("cosine", 1), ("relative_l2", 3))
         }
         assert {row["layer"] for row in standing.values()} == {2 if more > 0.001 else 1}
@@ -623,7 +637,7 @@ def test_guard_26_entropy_rose_or_fell_only_where_the_interval_excludes_zero():
             for which in ("base", "finetuned")
         }
     )
-    changes = {name: report.head_change(heads, name, 0) for name in report.ENTROPIES}
+    changes = {name: report.head_change(heads, name, seed=0) for name in report.ENTROPIES}
     assert np.sign(changes["entropy"]["layers"]["mean"]).tolist() == [1, 1, -1]
     assert report.split_by_sign(changes["entropy"]["layers"]) == ([0], [2], [1])
     sentences = report._entropy_sentences({"entropy_change": changes, "texts": 12})
@@ -697,8 +711,8 @@ def texts():
 
 
 def compare(base, finetuned, texts):
-    comparison = Comparison(adapt(base), adapt(finetuned), len(texts))
-    for rows in plan_batches([len(ids) for ids in texts], N_HEADS, None):
+    comparison = Comparison(adapt(base), adapt(finetuned), n_texts=len(texts))
+    for rows in plan_batches([len(ids) for ids in texts], N_HEADS, batch_size=None):
         comparison.add(rows, [texts[row] for row in rows])
     return comparison
 
@@ -744,7 +758,7 @@ def test_guard_3_a_rescaled_final_norm_is_no_change_of_the_last_layer(base, text
     assert len(summary["changes"]["relative_l2"]["scores"]) == N_LAYERS
     chosen = latents.probe(texts[:2], 8)
     for name, of in (("base", base), ("tuned", only_norm)):
-        latents.save(tmp_path / f"{name}.safetensors", of, chosen)
+        latents.save(tmp_path / f"{name}.safetensors", of, chosen=chosen)
     streams = [load_file(tmp_path / f"{name}.safetensors")["streams"] for name in ("base", "tuned")]
     assert torch.equal(*streams)  # nor do the latents show it
 
@@ -882,12 +896,12 @@ def test_guard_7_entropy_counts_keys_sinks_and_chance_out():
     noise = Measured(
         entropy_base=before, entropy_finetuned=before + rng.normal(0, 0.1, size=before.shape)
     )
-    change = report.head_change(noise, "entropy", 0)
+    change = report.head_change(noise, "entropy", seed=0)
     assert (np.array(change["heads"]["p"]) < 0.05).sum() >= 3
     assert change["heads_lower"] == change["heads_higher"] == 0
     assert change["share_of_heads_lower"]["low"] < 0.5 < change["share_of_heads_lower"]["high"]
     assert change["overall"]["low"] < 0 < change["overall"]["high"]
     # and a true change of 12 heads among them is found
     noise.heads["entropy_finetuned"][:, 4] -= 0.2
-    focused = report.head_change(noise, "entropy", 0)
+    focused = report.head_change(noise, "entropy", seed=0)
     assert focused["heads_lower"] == 12 and focused["layers"]["high"][4] < 0

@@ -253,7 +253,7 @@ def test_training_claims_by_the_change_of_the_same_articles():
     ]
     run = {"output_dir": "nowhere", "seed": 0}
     facts = trained((0, 0, 0), (0, 0, 0))
-    result = facts | {"validation": results.of_run(run, logged, {})["validation"]}
+    result = facts | {"validation": results.of_run(run, logged, facts={})["validation"]}
     change = result["validation"][1]["change"]
     assert "change" not in result["validation"][0]
     assert (change["from_step"], change["n"]) == (0, 16)

@@ -13,7 +13,7 @@ SCORES = {"kl": [0.1, 0.5, 0.5, 0.0], "cka": [4, 3, 2, 1]}
 
 def written(tmp_path, scores=SCORES):
     path = tmp_path / "layers.x.json"
-    write_layers(path, "x", scores)
+    write_layers(path, "x", scores=scores)
     return path
 
 
@@ -53,17 +53,17 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 @pytest.mark.parametrize("scores", [{}, {"a": [1.0, float("nan")]}, {"a": [1.0], "b": [1.0, 2.0]}])
 def test_broken_scores_are_not_written(tmp_path, scores):
     with pytest.raises(ValueError):  # noqa: PT011 - numpy words one of the three itself
-        write_layers(tmp_path / "layers.json", "x", scores)
+        write_layers(tmp_path / "layers.json", "x", scores=scores)
     assert not list(tmp_path.iterdir())
 
 
 def test_random_layers_are_distinct_seeded_and_uniform():
     rng = np.random.default_rng(0)
-    draws = [random_layers(6, 3, rng) for _ in range(600)]
+    draws = [random_layers(6, 3, rng=rng) for _ in range(600)]
     assert all(draw == sorted(set(draw)) and len(draw) == 3 for draw in draws)
     assert (
         np.bincount(np.concatenate(draws), minlength=6).min() > 250
     )  # 300 expected, standard deviation 12
-    assert random_layers(6, 3, np.random.default_rng(0)) == draws[0]
+    assert random_layers(6, 3, rng=np.random.default_rng(0)) == draws[0]
     with pytest.raises(InputError):
-        random_layers(3, 4, rng)
+        random_layers(3, 4, rng=rng)

@@ -139,7 +139,7 @@ def test_the_figure_has_four_panels_with_both_methods():
         {"fraction": row["fraction"], "f": row["f"], "low": row["f"], "high": row["f"]}
         for row in rows
     ]
-    figure = method_comparison_plots.figure(about, rows, [curve, curve], "kl", 20)
+    figure = method_comparison_plots.figure(about, rows, curves=[curve, curve], metric="kl", n=20)
     labels = [text.get_text() for axis in figure.axes[:2] for text in axis.get_legend().get_texts()]
     assert sum("secant" in label for label in labels) == 2
     assert [text.get_text() for text in figure.axes[2].texts] == ["no curves in these files"]
@@ -154,6 +154,6 @@ def test_the_figure_shows_how_many_examples_either_method_takes():
         curve = {"points": points, "ahead": [{**points[1], "examples": 16}], "goal": 0.7}
         entry["stability"] = {"sizes": [], "resamples": curve}
     curve = [{"fraction": row["fraction"], "f": 1, "low": 1, "high": 1} for row in rows]
-    figure = method_comparison_plots.figure(about, rows, [curve, curve], "kl", 20)
+    figure = method_comparison_plots.figure(about, rows, curves=[curve, curve], metric="kl", n=20)
     drawn = [list(line.get_ydata()) for line in figure.axes[2].lines]
     assert [0.4, 0.8] in drawn and [1.4, 1.8] in drawn and drawn.count([0.7, 0.7]) == 2

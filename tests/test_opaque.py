@@ -567,7 +567,7 @@ def test_an_article_of_a_judged_split_is_not_trained_on_whatever_its_id(tmp_path
     again["article"] = again["article"].replace(" ", "  ") + "\n"
     test = [again, *({"id": f"t{i}", **row(i, 100)} for i in range(4))]
     parts, notes = examples.load_parts(
-        folder_of(tmp_path, train=train, test=test), 10, {"test": 5}, 0
+        folder_of(tmp_path, train=train, test=test), 10, others={"test": 5}, seed=0
     )
     assert (len(parts["train"]), len(parts["test"])) == (9, 5)
     assert not articles_of(parts["train"]) & articles_of(parts["test"])
@@ -577,7 +577,7 @@ def test_an_article_of_a_judged_split_is_not_trained_on_whatever_its_id(tmp_path
 def test_splits_that_are_one_table_are_not_judged_on_what_was_trained(tmp_path):
     table = [row(i) for i in range(20)]
     where = folder_of(tmp_path, train=table, test=[{"id": f"z{i}", **row(i)} for i in range(20)])
-    parts, notes = examples.load_parts(where, 15, {"test": 5}, 0)
+    parts, notes = examples.load_parts(where, 15, others={"test": 5}, seed=0)
     assert (len(parts["train"]), len(parts["test"])) == (15, 5)
     assert not articles_of(parts["train"]) & articles_of(parts["test"])
     assert "has no test rows of its own" in notes[0]
@@ -585,11 +585,13 @@ def test_splits_that_are_one_table_are_not_judged_on_what_was_trained(tmp_path):
 
 def test_rows_held_out_of_repeated_articles_are_not_trained_on(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"id": f"n{i}", **row(i % 5)} for i in range(40)])
-    parts, notes = examples.load_parts(path, 30, {"test": 2}, 0)
+    parts, notes = examples.load_parts(path, 30, others={"test": 2}, seed=0)
     assert not articles_of(parts["train"]) & articles_of(parts["test"])
     assert any("training rows are left out" in note for note in notes)
     with pytest.raises(InputError, match="2 different articles"):
-        examples.load_parts(write_jsonl(tmp_path / "b.jsonl", [row(1)] * 9), 5, {"test": 2}, 0)
+        examples.load_parts(
+            write_jsonl(tmp_path / "b.jsonl", [row(1)] * 9), 5, others={"test": 2}, seed=0
+        )
 
 
 def test_rows_that_repeat_are_counted_and_said(tmp_path, capsys):
@@ -602,7 +604,7 @@ def test_a_broken_split_is_no_absent_one(tmp_path):
     where = folder_of(tmp_path, train=[row(i) for i in range(9)])
     (tmp_path / "test.csv").write_text("article,highlights\na,b,c\n")
     with pytest.raises(InputError, match="row 1"):
-        examples.load_parts(where, 5, {"test": 2}, 0)
+        examples.load_parts(where, 5, others={"test": 2}, seed=0)
 
 
 def test_two_files_of_one_split_are_refused(tmp_path):
@@ -692,7 +694,7 @@ def test_tokenizers_that_normalise_give_aligned_pairs_that_extraction_accepts(
         each["highlights"] += " ﬁne  CAFE\u0301 Ⅳ"
     settings = building.Settings.of(vars(script.parse(["--quiet"])))
     template = prompt.template(normalising)
-    built = building.build(settings, normalising, table, max_length=320, template=template)
+    built = building.build(settings, normalising, rows=table, max_length=320, template=template)
     made = built.pairs
     assert len(made) == 4
     write_jsonl(tmp_path / "p.jsonl", made)

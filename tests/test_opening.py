@@ -101,11 +101,11 @@ KINDS_OF_ADAPTERS = {
 def test_a_merged_adapter_is_the_model_that_was_trained(kind, tiny_model_dir, tmp_path):
     config = copy.deepcopy(KINDS_OF_ADAPTERS[kind])
     logits = trained(tmp_path / "adapter", tiny_model_dir, config)
-    model = opening.load_model(str(tmp_path / "adapter"), torch.float32, "cpu")
+    model = opening.load_model(str(tmp_path / "adapter"), torch.float32, device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(model(IDS).logits, logits, atol=1e-4, rtol=0)
     model.save_pretrained(tmp_path / "plain")
-    again = opening.load_model(str(tmp_path / "plain"), torch.float32, "cpu")
+    again = opening.load_model(str(tmp_path / "plain"), torch.float32, device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(again(IDS).logits, logits, atol=1e-4, rtol=0)
 
@@ -129,7 +129,7 @@ def test_an_adapter_of_another_architecture_is_merged(kind, tmp_path):
         tmp_path / "base"
     )
     logits = trained(tmp_path / "adapter", str(tmp_path / "base"), lora(target_modules=targets))
-    model = opening.load_model(str(tmp_path / "adapter"), torch.float32, "cpu")
+    model = opening.load_model(str(tmp_path / "adapter"), torch.float32, device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(model(IDS).logits, logits, atol=1e-4, rtol=0)
 
@@ -139,10 +139,10 @@ def test_an_adapter_of_a_newer_peft_with_options_that_ours_does_not_know_is_refu
 ):
     trained(tmp_path, tiny_model_dir, lora())
     edit(tmp_path / "adapter_config.json", lambda config: config.update(use_of_tomorrow=None))
-    opening.load_model(str(tmp_path), torch.float32, "cpu")  # not used: nothing is left out
+    opening.load_model(str(tmp_path), torch.float32, device="cpu")  # not used: nothing is left out
     edit(tmp_path / "adapter_config.json", lambda config: config.update(use_of_tomorrow=True))
     with pytest.raises(InputError, match="use_of_tomorrow.*install the peft that saved it"):
-        opening.load_model(str(tmp_path), torch.float32, "cpu")
+        opening.load_model(str(tmp_path), torch.float32, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_tied_and_untied_changes_of_the_embeddings_together_are_refused(
 ):
     trained(tmp_path, tiny_model_dir, lora(target_modules=["lm_head"], **option))
     with pytest.raises(InputError, match="embedding and unembedding apart"):
-        opening.load_model(str(tmp_path), torch.float32, "cpu")
+        opening.load_model(str(tmp_path), torch.float32, device="cpu")
 
 
 @pytest.mark.parametrize("said", [True, False])
@@ -165,13 +165,13 @@ def test_embeddings_that_differ_in_the_file_stay_apart_whatever_the_config_says(
     model.config.tie_word_embeddings = False
     model.save_pretrained(tmp_path / "apart")
     edit(tmp_path / "apart" / "config.json", lambda c: c.update(tie_word_embeddings=said))
-    loaded = opening.load_model(str(tmp_path / "apart"), torch.float32, "cpu")
+    loaded = opening.load_model(str(tmp_path / "apart"), torch.float32, device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(loaded(IDS).logits, model.eval()(IDS).logits, atol=1e-5, rtol=0)
     logits = trained(tmp_path / "adapter", tmp_path / "apart", lora(target_modules=["lm_head"]))
-    merged = opening.load_model(str(tmp_path / "adapter"), torch.float32, "cpu")
+    merged = opening.load_model(str(tmp_path / "adapter"), torch.float32, device="cpu")
     merged.save_pretrained(tmp_path / "plain")
-    again = opening.load_model(str(tmp_path / "plain"), torch.float32, "cpu")
+    again = opening.load_model(str(tmp_path / "plain"), torch.float32, device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(again(IDS).logits, logits, atol=1e-4, rtol=0)
 
@@ -179,7 +179,7 @@ def test_embeddings_that_differ_in_the_file_stay_apart_whatever_the_config_says(
 def test_a_tokenizer_of_far_fewer_tokens_is_said(tiny_tokenizer, capsys):
     for size, said in ((1024, 0), (5000, 1)):
         config = GPT2Config(vocab_size=size, eos_token_id=0)
-        opening.require_agreement(config, tiny_tokenizer, f"of {size}")
+        opening.require_agreement(config, tiny_tokenizer, name=f"of {size}")
         assert capsys.readouterr().err.count("its tokenizer has 1000 tokens, the model") == said
 
 
@@ -241,12 +241,12 @@ def test_the_library_takes_what_is_merged(tiny_model_dir):
 
 def test_an_adapter_on_an_adapter_is_merged_into_both(tiny_model_dir, tmp_path):
     trained(tmp_path / "first", tiny_model_dir, lora())
-    middle = opening.load_model(str(tmp_path / "first"), torch.float32, "cpu")
+    middle = opening.load_model(str(tmp_path / "first"), torch.float32, device="cpu")
     middle.save_pretrained(tmp_path / "plain")
     logits = trained(tmp_path / "second", str(tmp_path / "plain"), lora())
     name = {"base_model_name_or_path": str(tmp_path / "first")}
     edit(tmp_path / "second" / "adapter_config.json", lambda content: content.update(name))
-    model = opening.load_model(str(tmp_path / "second"), torch.float32, "cpu")
+    model = opening.load_model(str(tmp_path / "second"), torch.float32, device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(model(IDS).logits, logits, atol=1e-4, rtol=0)
 
@@ -255,10 +255,10 @@ def test_an_adapter_that_says_its_base_is_checked_and_another_is_said(
     tiny_model_dir, tmp_path, capsys
 ):
     trained(tmp_path / "adapter", tiny_model_dir, lora())
-    opening.load_model(str(tmp_path / "adapter"), torch.float32, "cpu")
+    opening.load_model(str(tmp_path / "adapter"), torch.float32, device="cpu")
     assert "does not say on which weights" in capsys.readouterr().err
     adapters.record_base(tmp_path / "adapter", tiny_model_dir)
-    opening.load_model(str(tmp_path / "adapter"), torch.float32, "cpu")
+    opening.load_model(str(tmp_path / "adapter"), torch.float32, device="cpu")
     assert capsys.readouterr().err == ""
 
 
@@ -315,7 +315,7 @@ def test_an_adapters_base_is_held_to_its_configuration_where_that_is_recorded(
 def test_an_adapter_a_folder_further_down_is_named(tiny_model_dir, tmp_path):
     trained(tmp_path / "arm" / "adapter", tiny_model_dir, lora())
     with pytest.raises(InputError, match="a folder further down; give .*arm/adapter"):
-        opening.load_model(str(tmp_path / "arm"), torch.float32, "cpu")
+        opening.load_model(str(tmp_path / "arm"), torch.float32, device="cpu")
 
 
 # ---------------------------------------------------------------- models: faults by scripts
@@ -843,21 +843,21 @@ def test_a_circuit_belongs_to_its_models_configuration_where_its_file_has_that(
 ):
     relu = with_config(tiny_model_dir, tmp_path / "relu", activation_function="relu")
     circuit, quiet = load_circuit(material / "C.json"), Console(quiet=True)
-    opening.require_own_weights(circuit, "C.json", tiny_model_dir, console=quiet)
+    opening.require_own_weights(circuit, "C.json", name=tiny_model_dir, console=quiet)
     with pytest.raises(InputError, match="C.json was found in, got its weights with another"):
-        opening.require_own_weights(circuit, "C.json", relu, console=quiet)
+        opening.require_own_weights(circuit, "C.json", name=relu, console=quiet)
     older = circuit.noting(config_sha256=None)
-    opening.require_own_weights(older, "C.json", relu, console=quiet)
+    opening.require_own_weights(older, "C.json", name=relu, console=quiet)
 
 
 @pytest.mark.parametrize("script", ["evaluate_faithfulness", "analyze_circuit_evolution"])
 def test_one_model_is_in_memory_at_a_time(script, material, tiny_model_dir, tmp_path, monkeypatch):
     opened, open_adapted = [], opening.open_adapted
 
-    def watched(*words):
+    def watched(*words, **named):
         gc.collect()
         assert [model for model in opened if model() is not None] == []
-        adapter, tokenizer = open_adapted(*words)
+        adapter, tokenizer = open_adapted(*words, **named)
         opened.append(weakref.ref(adapter.model))
         return adapter, tokenizer
 
@@ -877,7 +877,7 @@ def test_a_circuit_without_a_record_of_its_weights_is_run_with_a_word(
 ):
     for name, note in (("C", ""), ("plain", "does not say in which weights it was found")):
         circuit = load_circuit(material / f"{name}.json")
-        opening.require_own_weights(circuit, name, tiny_model_dir, console=Console())
+        opening.require_own_weights(circuit, name, name=tiny_model_dir, console=Console())
         assert note in capsys.readouterr().out
 
 
@@ -902,7 +902,7 @@ def used(tiny: str, folder: Path) -> str:
 
 def by_hand(model, tokenizer, row: dict) -> float:
     """Nats per summary token of one example, by the definition: no batch, no padding."""
-    made = prompt.build(tokenizer, row["article"], row["highlights"], 320)
+    made = prompt.build(tokenizer, row["article"], highlights=row["highlights"], max_length=320)
     with torch.no_grad():
         log_p = model(torch.tensor([made.ids])).logits[0].log_softmax(-1)
     places = range(made.summary_start, len(made.ids))
@@ -926,18 +926,18 @@ def uneven(articles, tmp_path_factory):
 def test_nll_depends_neither_on_the_batch_nor_on_the_side_of_padding(
     side, batch_size, uneven, tiny_model_dir
 ):
-    model, tokenizer = opening.open_for_texts(tiny_model_dir, torch.float64, "cpu")
+    model, tokenizer = opening.open_for_texts(tiny_model_dir, torch.float64, device="cpu")
     expected = [by_hand(model, tokenizer, row) for row in uneven[0]]
     tokenizer.padding_side = side  # as a caller of the library may leave it
-    data = examples.encode(uneven[0], tokenizer, 320).data
-    found = examples.summary_nll(model, data, tokenizer, batch_size)
+    data = examples.encode(uneven[0], tokenizer, max_length=320).data
+    found = examples.summary_nll(model, data, tokenizer=tokenizer, batch_size=batch_size)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)  # the loss is in float32
 
 
 @pytest.fixture(scope="module")
 def expected_nll(uneven, tiny_model_dir):
     """NLL of the uneven rows by the definition, with the tokenizer as it was made."""
-    model, tokenizer = opening.open_for_texts(tiny_model_dir, torch.float64, "cpu")
+    model, tokenizer = opening.open_for_texts(tiny_model_dir, torch.float64, device="cpu")
     return [by_hand(model, tokenizer, row) for row in uneven[0]]
 
 
@@ -1048,7 +1048,8 @@ def test_a_config_that_asks_for_tuples_and_states_changes_nothing(tiny_model_dir
     wishes = {"output_hidden_states": True, "output_attentions": True, "return_dict": False}
     edit(folder / "config.json", lambda content: content.update(wishes))
     plain, asks = (
-        opening.load_model(str(name), torch.float32, "cpu") for name in (tiny_model_dir, folder)
+        opening.load_model(str(name), torch.float32, device="cpu")
+        for name in (tiny_model_dir, folder)
     )
     with torch.no_grad():
         assert torch.equal(asks(IDS).logits, plain(IDS).logits)
@@ -1061,4 +1062,4 @@ def test_an_adapter_in_the_folder_of_a_whole_model_is_neither(tiny_model_dir, tm
     wrapped = get_peft_model(GPT2LMHeadModel.from_pretrained(tiny_model_dir), lora())
     wrapped.save_pretrained(folder)
     with pytest.raises(InputError, match="a model or an adapter"):
-        opening.load_model(str(folder), torch.float32, "cpu")
+        opening.load_model(str(folder), torch.float32, device="cpu")

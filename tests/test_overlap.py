@@ -34,7 +34,7 @@ def test_two_empty_circuits_agree_in_nothing_wherever_they_are_compared():
     none = torch.zeros(GRAPH.n_edges, dtype=torch.bool)
     empty = Circuit(GRAPH, none, torch.ones(GRAPH.n_edges))
     kept = torch.stack([none, none])
-    compared = robustness.pair(empty, empty, None, resamples=2, seed=0)
+    compared = robustness.pair(empty, empty, per_example=None, resamples=2, seed=0)
     chance = compared["chance"]
     numbers_of_nothing = [
         overlap.jaccard(none, none),
@@ -44,7 +44,7 @@ def test_two_empty_circuits_agree_in_nothing_wherever_they_are_compared():
         1 - numbers.change_rates(kept)["one_minus_jaccard"][0],
         compared["jaccard_edges"],
         compared["jaccard_nodes"],
-        overlap.chance(0, 0, GRAPH.n_edges),
+        overlap.chance(0, 0, total=GRAPH.n_edges),
         *(chance[name] for name in ("mean", "low", "high")),
     ]
     assert numbers_of_nothing == [0] * len(numbers_of_nothing)
@@ -57,9 +57,9 @@ def test_chance_is_the_mean_and_the_quantiles_of_random_choices():
         order_b = torch.randperm(n, generator=generator)
         values.append(overlap.jaccard(order_a < 50, order_b < 50))
     share = 0.05
-    assert overlap.chance(50, 50, n) == pytest.approx(share / (2 - share))
-    assert np.mean(values) == pytest.approx(overlap.chance(50, 50, n), abs=0.003)
-    span = overlap.chance_interval(50, 50, n)
+    assert overlap.chance(50, 50, total=n) == pytest.approx(share / (2 - share))
+    assert np.mean(values) == pytest.approx(overlap.chance(50, 50, total=n), abs=0.003)
+    span = overlap.chance_interval(50, 50, total=n)
     shared = hypergeom(n, 50, 50).ppf([0.025, 0.975])
     assert (span["low"], span["high"]) == pytest.approx(tuple(shared / (100 - shared)))
     assert overlap.chance_matrix(torch.arange(n)[None].repeat(2, 1) < 50) == [
@@ -113,7 +113,7 @@ def test_every_stage_has_the_same_noise_floor_for_the_same_circuit():
     moved = results.evolve([checkpoint, checkpoint], n, trajectories=1, seed=seed)
     assert moved["similarity"]["edges_noise"] == [expected, expected]
     levels = {0.5: per_example}
-    row = robustness.curve(circuit, levels, per_example, resamples=n, seed=seed)[0]
+    row = robustness.curve(circuit, levels, whole=per_example, resamples=n, seed=seed)[0]
     assert row["noise_floor"] == expected
     sized = [
         row

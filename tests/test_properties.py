@@ -382,7 +382,7 @@ class RunRecord(RuleBasedStateMachine):
         steps, source = asked
         flags = {"seed": 0, "overwrite": overwrite, "quiet": True, "steps": steps}
         inputs = {"source": self.out.parent / source / "input.txt"}
-        return records.Run(flags, self.out.parent / "run.json", [self.out], inputs)
+        return records.Run(flags, self.out.parent / "run.json", outputs=[self.out], inputs=inputs)
 
     @rule(steps=st.sampled_from([5, 6]), source=st.sampled_from("ab"), overwrite=st.booleans())
     def start(self, steps, source, overwrite):

@@ -65,7 +65,7 @@ def test_a_head_copies_as_much_as_it_looks_at_the_words_that_follow(study, chat_
     from transformers import AutoModelForCausalLM
 
     script = importlib.import_module("real_model")
-    model, _ = opening.open_for_texts(chat_model_dir, torch.float32, "cpu")
+    model, _ = opening.open_for_texts(chat_model_dir, torch.float32, device="cpu")
     pair = dataset.read_pairs(study / "pairs_eval.jsonl")[0]
     args = script.parse(["--quiet"])
     from eap.models import adapt

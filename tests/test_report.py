@@ -230,7 +230,9 @@ def test_shared_edges_and_what_moved(filled, text):
 def test_intervals_are_of_resampled_examples():
     """Of two examples, 0 and 1, a resample's mean is 0, 0.5 or 1, each end one time in four."""
     rows = torch.tensor([[0.0, 2.0], [1.0, 2.0]])
-    low, high = page_circuits.intervals(rows, rows.mean(0).double(), torch.tensor([True, False]))
+    low, high = page_circuits.intervals(
+        rows, rows.mean(0).double(), kept=torch.tensor([True, False])
+    )
     assert (low[0], high[0]) == (0, 1)
     assert (low[1], high[1]) == (2, 2)
 

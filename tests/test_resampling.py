@@ -78,7 +78,9 @@ def test_f_has_one_interval_whichever_script_reports_it():
     entries = [faithfulness.Entry("circuit", 0.1, none), faithfulness.Entry("other", 0.1, none)]
     setting = faithfulness.Setting(entries, np.stack([circuit, other]), full, empty)
     rows = resampling.resample(12, seed=3)
-    (difference,) = faithfulness.differences(setting, "circuit", setting, "other", rows=rows)
+    (difference,) = faithfulness.differences(
+        setting, "circuit", other=setting, other_kind="other", rows=rows
+    )
     drawn = setting.resampled([0], rows)[0]
     low, high = np.quantile(drawn, [tail_of(12), 1 - tail_of(12)])
     assert low < setting.f([0])[0] < high

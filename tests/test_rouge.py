@@ -113,14 +113,16 @@ def test_lead_and_random_pass_over_lines_of_a_few_words():
     assert lead.split("\n") == [
         f"Sentence number {word} is here today." for word in ("one", "two", "three")
     ]
-    drawn = [rouge.random_sentences(article, 3, np.random.default_rng(seed)) for seed in range(20)]
+    drawn = [
+        rouge.random_sentences(article, 3, rng=np.random.default_rng(seed)) for seed in range(20)
+    ]
     assert all(len(text.split("\n")) == 3 and "Associated" not in text for text in drawn)
     assert len(set(drawn)) == 4  # each of the four ways to leave one out, in the article's order
 
 
 def test_short_articles_have_a_lead():
     assert rouge.lead("Hi there.") == "Hi there."
-    assert rouge.random_sentences("Hi there.", 3, np.random.default_rng(0)) == "Hi there."
+    assert rouge.random_sentences("Hi there.", 3, rng=np.random.default_rng(0)) == "Hi there."
 
 
 def test_copy_rate_by_hand():

@@ -78,7 +78,10 @@ def test_an_unknown_format_is_refused(tmp_path):
 
 def make_run(tmp_path, source, **options):
     return records.Run(
-        args(**options), tmp_path / "run.json", [tmp_path / "out.json"], {"source": source}
+        args(**options),
+        tmp_path / "run.json",
+        outputs=[tmp_path / "out.json"],
+        inputs={"source": source},
     )
 
 
@@ -105,8 +108,8 @@ def test_a_run_is_the_same_under_another_spelling_and_in_another_place(tmp_path,
         return records.Run(
             args(circuits=[f"{folder}/a.json"], output_dir=str(folder)),
             folder / "run.json",
-            [folder / "out.json"],
-            {f"{folder}/a.json": f"{folder}/a.json"},
+            outputs=[folder / "out.json"],
+            inputs={f"{folder}/a.json": f"{folder}/a.json"},
         )
 
     (tmp_path / "one").mkdir()
@@ -214,7 +217,9 @@ def test_what_differs_from_the_run_on_record_is_named(tmp_path):
 def test_a_commit_is_recorded_and_only_another_content_makes_another_run(tmp_path):
     def start(sha256, commit):
         source = records.Source("gpt2", sha256, commit)
-        return records.Run(args(), tmp_path / "run.json", [tmp_path / "out"], {"model": source})
+        return records.Run(
+            args(), tmp_path / "run.json", outputs=[tmp_path / "out"], inputs={"model": source}
+        )
 
     first = start("a" * 64, "c0ffee")
     (tmp_path / "out").write_text("1")
@@ -230,7 +235,7 @@ def test_a_figure_that_could_not_be_drawn_makes_no_run_repeat_the_work(tmp_path,
     outputs = [tmp_path / name for name in ("a.json", "a.png")]
 
     def start():
-        return records.Run(args(quiet=False), tmp_path / "run.json", outputs, {})
+        return records.Run(args(quiet=False), tmp_path / "run.json", outputs=outputs, inputs={})
 
     first = start()
     outputs[0].write_text("1")
@@ -295,7 +300,9 @@ def test_a_folder_is_never_replaced_by_a_file(tmp_path):
 
 def test_an_interrupted_overwrite_never_goes_on_from_what_the_other_run_left(tmp_path):
     def start(**options):
-        return records.Run(args(**options), tmp_path / "run.json", [tmp_path / "out"], {})
+        return records.Run(
+            args(**options), tmp_path / "run.json", outputs=[tmp_path / "out"], inputs={}
+        )
 
     first = start(steps=5)
     (tmp_path / "out").write_text("of 5 steps")

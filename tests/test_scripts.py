@@ -668,7 +668,7 @@ def test_a_lora_adapter_folder_is_a_model(study, monkeypatch, tmp_path):
     script("extract_summarization_circuit").main([*words, "--quiet", "--fraction", "0.5"])
     changed, base = load_circuit(tmp_path / "C.json"), load_circuit("C_before_summarization.json")
     assert changed.graph == base.graph and not torch.equal(changed.scores, base.scores)
-    merged = opening.load_model(str(adapter), torch.float32, "cpu")
+    merged = opening.load_model(str(adapter), torch.float32, device="cpu")
     assert all(
         parameter.requires_grad for parameter in merged.parameters()
     )  # so that it can be fine-tuned further

@@ -380,14 +380,14 @@ def settings(method: str) -> Settings:
     ],
 )
 def test_a_completeness_gap_names_a_cure_that_is_one(method, cure):
-    (warning,) = warnings_of(settings(method), {"completeness": {"gap": 0.2}}, 5)
+    (warning,) = warnings_of(settings(method), {"completeness": {"gap": 0.2}}, steps=5)
     assert "20.0%" in warning and cure in warning
     assert method.startswith("secant") == ("--method" not in warning)
 
 
 @pytest.mark.parametrize(("method", "cure"), [("GIM", "secant"), ("NAP", "NAP-secant")])
 def test_a_metric_without_a_gradient_names_a_method_of_the_same_kind(method, cure):
-    (warning,) = warnings_of(settings(method), {"completeness": "not applicable"}, 5)
+    (warning,) = warnings_of(settings(method), {"completeness": "not applicable"}, steps=5)
     assert warning.endswith(f"--method {cure}")
 
 

@@ -137,7 +137,7 @@ def test_the_packages_weights_become_a_model_folder_once(
     assert origin["file"] == "Little.F32.gguf"
     assert origin["sha256"] == smollm2.sha256(package / "Little.F32.gguf")
 
-    made, tokenizer = opening.open_for_texts("smollm2", torch.float32, "cpu")
+    made, tokenizer = opening.open_for_texts("smollm2", torch.float32, device="cpu")
     ids = torch.tensor([tokenizer("The mayor said on Monday that it rained.")["input_ids"]])
     assert ids.tolist() == [tiny_tokenizer("The mayor said on Monday that it rained.")["input_ids"]]
     with torch.no_grad():

@@ -94,7 +94,7 @@ def test_the_model_is_recovered_from_points_that_follow_it():
     fit = stability.fitted(means)
     assert (fit.start, fit.slope) == pytest.approx((2, 0.5)) and fit.deviation < 1e-9
     assert stability.crossing(fit, stability.to_share(0.8)) == pytest.approx(196)
-    told = stability.needed(fit, [fit] * 8, 0.8)["needed"]
+    told = stability.needed(fit, [fit] * 8, goal=0.8)["needed"]
     assert told["examples"] == 196 and told["low"] < 196 < told["high"]
     # with k = 1/2 alone: 100 * (9 / 7)^2
     assert told["low"] == int(100 * (9 / 7) ** 2)
@@ -103,14 +103,14 @@ def test_the_model_is_recovered_from_points_that_follow_it():
 def test_no_number_where_the_curve_supports_none():
     means = {n: stability.to_jaccard(1 / (2 + 0.5 * n**0.5)) for n in (25, 36, 49, 64, 100)}
     fit = stability.fitted(means)
-    far = stability.needed(fit, [fit] * 8, 0.95)
+    far = stability.needed(fit, [fit] * 8, goal=0.95)
     assert far["needed"] is None and "400" in far["why_not"]
     rough = stability.fitted(means | {36: means[36] - 0.2})
     assert "leaves" in stability.doubt(rough, [rough] * 8)
     noise = torch.randn(64, GRAPH.n_edges, generator=torch.Generator().manual_seed(0))
     flat = stability.curve("disjoint", noise, choose=choose, goal=0.8, seed=0)
     assert flat["needed"] is None and flat["ahead"] == [] and "does not rise" in flat["why_not"]
-    chance = overlap.chance(SIZE, SIZE, GRAPH.n_edges)
+    chance = overlap.chance(SIZE, SIZE, total=GRAPH.n_edges)
     assert flat["points"][-1]["mean"] == pytest.approx(chance, abs=0.02)
 
 
@@ -162,7 +162,7 @@ def test_sizes_between_stable_ones_that_are_not_stable_are_named():
 
 def test_the_figure_holds_both_curves_and_every_size():
     about = stability.summarise(circuit_of(world()(40)), world()(40), goal=0.6, seed=0)
-    figure = stability_plots.figure(about, "C", 0.05)
+    figure = stability_plots.figure(about, "C", own_fraction=0.05)
     left, right = figure.axes
     assert any(len(line.get_xdata()) == len(stability.SIZES) - 1 for line in right.lines)
     drawn = [list(line.get_ydata()) for line in left.lines]
@@ -196,7 +196,7 @@ def test_circuits_of_more_and_of_fewer_of_the_same_pairs_are_tested_on_those_tha
     fewer = circuit_of(other(16)).noting(**numbered(16).entries())
     n = more.about.examples.shared_start(fewer.about.examples)
     scores = draw(24), other(16)
-    found = robustness.pair(more, fewer, scores, shared=n, resamples=10, seed=0)
+    found = robustness.pair(more, fewer, per_example=scores, shared=n, resamples=10, seed=0)
     assert n == found["different"]["examples"] == 16
     assert found["p"] < 0.05 and found["low"] < found["high"] < 0.9
 
@@ -212,7 +212,7 @@ def test_the_interval_of_circuits_of_more_and_of_fewer_pairs_is_that_of_resampli
     scores, rng = world()(40), np.random.default_rng(5)
     circuits = circuit_of(scores), circuit_of(scores[:16])
     both = scores, scores[:16]
-    found = robustness.pair(*circuits, both, shared=16, resamples=400, seed=0)
+    found = robustness.pair(*circuits, per_example=both, shared=16, resamples=400, seed=0)
     naive = []
     for _ in range(400):
         both, own = rng.integers(16, size=16), 16 + rng.integers(24, size=24)
@@ -224,7 +224,9 @@ def test_the_interval_of_circuits_of_more_and_of_fewer_pairs_is_that_of_resampli
     expected = np.percentile(naive, [2.5, 97.5])
     assert [found["low"], found["high"]] == pytest.approx(expected, abs=0.04)
     assert found["low"] < found["high"] <= 1
-    same = robustness.pair(*circuits[1:] * 2, (scores[:16],) * 2, shared=16, resamples=9, seed=0)
+    same = robustness.pair(
+        *circuits[1:] * 2, per_example=(scores[:16],) * 2, shared=16, resamples=9, seed=0
+    )
     assert (same["low"], same["high"]) == (1, 1)  # of the same examples the same are drawn
 
 
@@ -342,11 +344,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
     extraction(tmp_path / "whole", words)
     block_of, calls = until_stable.block_of, []
 
-    def interrupted(*given):
+    def interrupted(*given, **named):
         if len(calls) == (3 if "auto" in words else 2):
             raise KeyboardInterrupt
         calls.append(1)
-        return block_of(*given)
+        return block_of(*given, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(until_stable, "block_of", interrupted)
@@ -357,7 +359,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
     done = len(list((tmp_path / "again").glob(".blocks*/block-*")))
     again = []
     monkeypatch.setattr(
-        until_stable, "block_of", lambda *given: again.append(1) or block_of(*given)
+        until_stable,
+        "block_of",
+        lambda *given, **named: again.append(1) or block_of(*given, **named),
     )
     said = []
     monkeypatch.setattr(console.Console, "say", lambda self, *words: said.extend(words))
@@ -372,11 +376,11 @@ def test_blocks_of_an_interrupted_run_with_another_seed_are_made_again(
 ):
     block_of, made = until_stable.block_of, []
 
-    def counted(*given):
+    def counted(*given, **named):
         if made.count("first") == 2 and "second" not in made:
             raise KeyboardInterrupt
         made.append("first" if len(made) < 2 else "second")
-        return block_of(*given)
+        return block_of(*given, **named)
 
     monkeypatch.setattr(until_stable, "block_of", counted)
     with pytest.raises(KeyboardInterrupt):

@@ -20,7 +20,7 @@ def python(code: str) -> list[str]:
 def listed(*codes, log, quiet=False) -> Listed:
     log.touch()
     made = [Stage(f"stage {i}", python(code), 10.0) for i, code in enumerate(codes)]
-    return Listed(made, log, Console(quiet))
+    return Listed(made, log, shown=Console(quiet))
 
 
 def test_a_line_for_each_command_when_it_ends(tmp_path, capfd):
@@ -70,7 +70,7 @@ def test_a_terminal_shows_progress_in_the_list_and_warnings_above_it(tmp_path, m
         "from runs.stages import Listed, Stage\n"
         f"log = Path({str(tmp_path / 'log')!r}); log.touch()\n"
         f"Listed([Stage('reading stage', [sys.executable, '-c', {code!r}])], log, "
-        "Console()).run(None)\n"
+        "shown=Console()).run(None)\n"
     )
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "90")

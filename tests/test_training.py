@@ -25,7 +25,7 @@ from summarization import examples, prompt, training
 
 @pytest.fixture(scope="module")
 def encoded(articles, tiny_tokenizer):
-    return examples.encode(articles, tiny_tokenizer, 320)
+    return examples.encode(articles, tiny_tokenizer, max_length=320)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_loss_of_a_batch_without_article_logits_is_the_models_own_loss(
 def test_summary_nll_is_the_mean_over_summary_tokens_and_batching_changes_nothing(
     encoded, model, tiny_tokenizer
 ):
-    found = examples.summary_nll(model, encoded.data, tiny_tokenizer, batch_size=5)
+    found = examples.summary_nll(model, encoded.data, tokenizer=tiny_tokenizer, batch_size=5)
     example = encoded.data[7]
     log_p = model(torch.tensor([example["input_ids"]])).logits[0].log_softmax(-1)
     by_hand = [
@@ -89,7 +89,9 @@ def test_summary_nll_is_the_mean_over_summary_tokens_and_batching_changes_nothin
     ]
     assert found[7] == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
     assert np.allclose(
-        found, examples.summary_nll(model, encoded.data, tiny_tokenizer, batch_size=1), rtol=1e-5
+        found,
+        examples.summary_nll(model, encoded.data, tokenizer=tiny_tokenizer, batch_size=1),
+        rtol=1e-5,
     )
 
 
@@ -98,20 +100,24 @@ def test_rows_that_cannot_fit_are_counted_with_the_reason(articles, tiny_tokeniz
         *articles[:2],
         {"id": "long", "article": "A short one.", "highlights": articles[0]["article"] * 3},
     ]
-    found = examples.encode(rows, tiny_tokenizer, 320)
+    found = examples.encode(rows, tiny_tokenizer, max_length=320)
     assert found.ids == [row["id"] for row in articles[:2]]
     assert list(found.dropped.values()) == [1]
     assert "dropped 1" in found.describe("training")
     with pytest.raises(InputError, match="got none of 1"):
-        examples.encode(rows[2:], tiny_tokenizer, 320)
+        examples.encode(rows[2:], tiny_tokenizer, max_length=320)
 
 
 def test_a_file_without_splits_has_a_part_held_out(articles_file):
-    train, other, note = examples.load_disjoint(articles_file, "validation", 12, 5, seed=0)
+    train, other, note = examples.load_disjoint(
+        articles_file, "validation", n_train=12, n_other=5, seed=0
+    )
     assert (len(train), len(other)) == (11, 1)  # a tenth of 12
     assert not set(train["id"]) & set(other["id"])
     assert "1 of 12" in note and "11 rows to train on, fewer than the 12 asked for" in note
-    parts, notes = examples.load_parts(articles_file, 6, {"test": 4, "validation": 2}, seed=0)
+    parts, notes = examples.load_parts(
+        articles_file, 6, others={"test": 4, "validation": 2}, seed=0
+    )
     assert {name: len(rows) for name, rows in parts.items()} == {
         "train": 6,
         "test": 4,
@@ -132,12 +138,12 @@ def test_a_file_without_splits_has_a_part_held_out(articles_file):
     ("log", 9, 1, [0, 1, 9]),
 ])  # fmt: skip
 def test_checkpoint_steps(schedule, last, n, steps):
-    assert training.checkpoint_steps(schedule, last, n) == steps
+    assert training.checkpoint_steps(schedule, last, n=n) == steps
 
 
 def test_a_checkpoint_past_the_last_step_is_refused():
     with pytest.raises(InputError, match="got 11"):
-        training.checkpoint_steps([11], 10, 3)
+        training.checkpoint_steps([11], 10, n=3)
 
 
 def test_stopping_early_needs_patience_evaluations_without_a_better_one():
@@ -156,20 +162,20 @@ def test_training_steps_alone_multiply_in_tf32(
     backend, seen = torch.backends.cuda.matmul, []
     before = backend.fp32_precision
     args = script.parse(["--device", "cpu", "--max_steps", "2", "--batch_size", "2"])
-    encoded = examples.encode(articles[:4], tiny_tokenizer, 320)
+    encoded = examples.encode(articles[:4], tiny_tokenizer, max_length=320)
     for tf32 in (True, False):
         trainer = training.SummaryTrainer(
-            opening.load_model(tiny_model_dir, torch.float32, "cpu"),
+            opening.load_model(tiny_model_dir, torch.float32, device="cpu"),
             tiny_tokenizer,
-            training.settings(
+            settings=training.settings(
                 tmp_path,
                 0,
                 device=devices.Device("cpu"),
                 gradient_checkpointing=False,
                 **training.options_of(vars(args)),
             ),
-            encoded.data,
-            encoded.data,
+            train=encoded.data,
+            validation=encoded.data,
             tf32=tf32,
         )
         trainer.model.transformer.h[0].register_forward_hook(
@@ -201,7 +207,9 @@ def one_step(model, encoded, tokenizer, folder, **more):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    training.fine_tune(training.SummaryTrainer(model, tokenizer, settings, encoded.data))
+    training.fine_tune(
+        training.SummaryTrainer(model, tokenizer, settings=settings, train=encoded.data)
+    )
     return torch.cat([parameter.flatten() for parameter in model.parameters()])
 
 
@@ -562,7 +570,7 @@ def test_a_folder_that_lacks_weights_is_no_model(tiny_model_dir, tmp_path):
     del weights["transformer.h.1.mlp.c_fc.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="1 are missing, as transformer.h.1.mlp.c_fc.weight"):
-        opening.load_model(str(folder), torch.float32, "cpu")
+        opening.load_model(str(folder), torch.float32, device="cpu")
 
 
 def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
@@ -585,7 +593,7 @@ def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
         (broken, "config.json"),
     ):
         with pytest.raises(InputError, match=message):
-            opening.load_model(folder, torch.float32, "cpu")
+            opening.load_model(folder, torch.float32, device="cpu")
     with pytest.raises(InputError, match="expected a tokenizer"):
         opening.load_tokenizer(damaged("words", "tokenizer.json", lambda content: content[:20]))
 
@@ -594,7 +602,7 @@ def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_t
     tiny_model_dir, tmp_path
 ):
     plain = AutoModelForCausalLM.from_pretrained(tiny_model_dir).double().eval()
-    loaded = opening.load_model(tiny_model_dir, torch.float64, "cpu")
+    loaded = opening.load_model(tiny_model_dir, torch.float64, device="cpu")
     assert isinstance(loaded.transformer.h[0].mlp.act, torch.nn.GELU)
     ids = torch.arange(40)[None]
     torch.testing.assert_close(
@@ -605,7 +613,7 @@ def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_t
 
 
 def test_loading_and_reading_say_nothing(tiny_model_dir, tiny_tokenizer, capfd):
-    model = opening.load_model(tiny_model_dir, torch.float32, "cpu")
+    model = opening.load_model(tiny_model_dir, torch.float32, device="cpu")
     model(
         torch.tensor([[5, 6, tiny_tokenizer.eos_token_id]])
     )  # transformers would ask for an attention mask
@@ -631,7 +639,7 @@ def test_latents_are_what_the_final_norm_reads_and_leave_the_first_token_out(
     torch.testing.assert_close(streams[:-1], torch.cat(states[:-1]))
     chosen = latents.probe([ids], per_example=3)
     assert chosen.positions[0].tolist() == [1, round(len(ids) / 2), len(ids) - 1]
-    latents.save(tmp_path / "one.safetensors", model, chosen)
+    latents.save(tmp_path / "one.safetensors", model, chosen=chosen)
     torch.testing.assert_close(
         load_file(tmp_path / "one.safetensors")["streams"], streams[:, chosen.positions[0]]
     )

@@ -64,23 +64,25 @@ def _require_agreement(adapter: Adapter, kind: str) -> None:
     for layer, block in enumerate(adapter.blocks):
         own = taps.of_layer(layer)
         _require_close(
-            own.attn_norms, streams.attention[layer], f"the stream of layer {layer}", kind
+            own.attn_norms, streams.attention[layer], what=f"the stream of layer {layer}", kind=kind
         )
-        _require_close(own.mlp_norms, streams.mlp[layer], f"the stream of m{layer}", kind)
+        _require_close(own.mlp_norms, streams.mlp[layer], what=f"the stream of m{layer}", kind=kind)
         slots = adapter.slots(own.projections)
         weight = adapter.read_weight(layer, every).flatten(1)
         read = block.attn_norm(own.attn_norms) @ weight
         bias = adapter.read_bias(layer, every)
         read = read if bias is None else read + bias.flatten()
-        _require_close(slots, read, f"q, k and v of layer {layer}", kind)
+        _require_close(slots, read, what=f"q, k and v of layer {layer}", kind=kind)
         heads = adapter.attend(layer, *adapter.split_heads(slots)).transpose(1, 2).flatten(2)
         if block.attn_post is not None:
             heads = heads / block.attn_post.scale(heads @ adapter.out_weight(layer).flatten(0, 1))
-        _require_close(activations.heads[layer], heads, f"the attention of layer {layer}", kind)
-    _require_close(taps.final[0], streams.final, "the final stream", kind)
+        _require_close(
+            activations.heads[layer], heads, what=f"the attention of layer {layer}", kind=kind
+        )
+    _require_close(taps.final[0], streams.final, what="the final stream", kind=kind)
 
 
-def _require_close(ours: torch.Tensor, theirs: torch.Tensor, what: str, kind: str) -> None:
+def _require_close(ours: torch.Tensor, theirs: torch.Tensor, *, what: str, kind: str) -> None:
     """Raise InputError where two tensors differ by more than their rounding can explain.
 
     What is not a number is no difference: attribution names the layer that it comes from.

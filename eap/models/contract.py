@@ -9,7 +9,7 @@ projection, and the gradient that arrives at the unit is the sum over its slots.
 # The methods of a Protocol have a docstring for a body.
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -111,7 +111,7 @@ class Adapter(Protocol):
     Streams are (batch, pos, d_model); q, k and v of the query heads (batch, heads, pos, d_head).
     """
 
-    model: nn.Module
+    model: Any  # of transformers
     graph: Graph
     blocks: list[Block]
     final_norm: Norm

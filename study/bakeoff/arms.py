@@ -98,7 +98,7 @@ def with_files(placement: Placement, arms) -> tuple[list[Arm], dict[str, str]]:
     return chosen, left_out
 
 
-def layers_of(placement: Placement, strategy, n_layers: int, seed: int) -> list[int]:
+def layers_of(placement: Placement, strategy, *, n_layers: int, seed: int) -> list[int]:
     """The layers of a strategy, ascending.
 
     Raises InputError for layers that the model does not have.
@@ -115,7 +115,7 @@ def layers_of(placement: Placement, strategy, n_layers: int, seed: int) -> list[
         chosen = list(range(n_layers))
     elif strategy == "random":
         chosen = layers.random_layers(
-            n_layers, placement.top_k, np.random.default_rng([RANDOM_STREAM, seed])
+            n_layers, placement.top_k, rng=np.random.default_rng([RANDOM_STREAM, seed])
         )
     elif strategy == "observed":
         chosen = layers.top_layers(
@@ -125,7 +125,7 @@ def layers_of(placement: Placement, strategy, n_layers: int, seed: int) -> list[
             n_layers=n_layers,
         )
     elif "edges" in disk.read_json(placement.layers_circuit, "layers file or a circuit"):
-        chosen = layers_of_circuit(placement, strategy, n_layers)
+        chosen = layers_of_circuit(placement, strategy, n_layers=n_layers)
     else:
         measure = placement.measure_change if strategy == "change" else placement.measure_circuit
         chosen = layers.top_layers(
@@ -136,7 +136,7 @@ def layers_of(placement: Placement, strategy, n_layers: int, seed: int) -> list[
     return chosen
 
 
-def layers_of_circuit(placement: Placement, strategy: str, n_layers: int) -> list[int]:
+def layers_of_circuit(placement: Placement, strategy: str, *, n_layers: int) -> list[int]:
     """The layers with the most attribution among the edges of the circuit `--layers_circuit`.
 
     Raises InputError if asked for change, and for a circuit of another model's layers.
@@ -161,7 +161,7 @@ def layers_of_circuit(placement: Placement, strategy: str, n_layers: int) -> lis
     return sorted(layers.order(mass.tolist())[: placement.top_k])
 
 
-def plan_of(placement: Placement, arm: Arm, shapes, budget: int | None, seed: int):
+def plan_of(placement: Placement, arm: Arm, *, shapes, budget: int | None, seed: int):
     """The lora.Plan of an arm and a seed; None for an arm without adapters."""
     if arm.method in ("none", "full"):
         return None
@@ -169,8 +169,8 @@ def plan_of(placement: Placement, arm: Arm, shapes, budget: int | None, seed: in
     return lora.make_plan(
         shapes,
         arm,
-        layers=layers_of(placement, arm.layers, n_layers, seed),
-        critical=layers_of(placement, arm.critical, n_layers, seed),
+        layers=layers_of(placement, arm.layers, n_layers=n_layers, seed=seed),
+        critical=layers_of(placement, arm.critical, n_layers=n_layers, seed=seed),
         sizing=Sizing(placement.rank, placement.alpha_over_r, budget),
     )
 

@@ -11,7 +11,7 @@ from study.findings import ALPHA
 POWER_FACTOR = 1.960 + 0.842  # normal quantiles of a two-sided test at 5 % and of 80 % power
 
 
-def paired(values, others, seed: int) -> dict:
+def paired(values, others, *, seed: int) -> dict:
     """The mean of values - others over texts: {"mean", "low", "high", "n", "p", "p_smallest",
     "detectable", "seeds"}.
 

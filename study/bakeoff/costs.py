@@ -8,7 +8,7 @@ from study.bakeoff.lora import Arm
 from study.bakeoff.numbers import Cost
 
 
-def cost(placement: Placement, arm: Arm, run_records: list[dict], sweep_seconds: float) -> Cost:
+def cost(placement: Placement, arm: Arm, *, run_records: list[dict], sweep_seconds: float) -> Cost:
     """The cost of an arm from the run records of its seeds."""
     seconds = sum(record["training_seconds"] for record in run_records) / len(run_records)
     return Cost(
@@ -47,12 +47,15 @@ def seconds_behind(source, seen: set | None = None) -> float | None:
     record = disk.read_json(path, "run record")
     if not record.get("complete") or "duration_seconds" not in record:
         return None
-    behind = [input_seconds(name, entry, path, seen) for name, entry in record["inputs"].items()]
+    behind = [
+        input_seconds(name, entry, record=path, seen=seen)
+        for name, entry in record["inputs"].items()
+    ]
     known = [seconds for seconds in behind if seconds is not None]
     return record["duration_seconds"] + sum(known) if len(known) == len(behind) else None
 
 
-def input_seconds(name: str, entry: dict, record: Path, seen: set) -> float | None:
+def input_seconds(name: str, entry: dict, *, record: Path, seen: set) -> float | None:
     """`seconds_behind` an input of a record; 0 for what may have been given and has no record of
     its own.
     """

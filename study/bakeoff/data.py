@@ -51,8 +51,8 @@ def prepare(settings: Settings, inputs: dict):
         what: examples.encode(
             part,
             tokenizer,
-            length,
-            lambda part: settings.console.progress(part, "tokens"),
+            max_length=length,
+            progress=lambda part: settings.console.progress(part, "tokens"),
             template=template,
         )
         for what, part in rows.items()
@@ -99,8 +99,8 @@ def load_rows(settings: Settings) -> dict:
     rows, notes = examples.load_parts(
         settings.dataset,
         settings.subset_train_size,
-        others,
-        settings.seed,
+        others=others,
+        seed=settings.seed,
         columns=settings.columns,
     )
     for note in notes:

@@ -34,9 +34,9 @@ def figure(result: dict):
     height = 1.4 + rows * (0.8 + ROW * len(arms))
     made, axes = subplots(rows, len(panels), figsize=(9.2, height), squeeze=False, sharey="row")
     for column, measure in enumerate(panels):
-        _values(axes[0][column], result, measure)
+        _values(axes[0][column], result, measure=measure)
         if reference is not None:
-            _differences(axes[1][column], result, measure, reference)
+            _differences(axes[1][column], result, measure=measure, reference=reference)
     made.suptitle(title(result), fontsize=9)
     placements = [arm["placement"] for arm in result["arms"].values()]
     _legend(made, placements, hollow=reference is not None)
@@ -77,12 +77,12 @@ def labels(result: dict, arms: list[str]) -> list[str]:
     return made
 
 
-def _values(axis, result: dict, measure: Measure) -> None:
+def _values(axis, result: dict, *, measure: Measure) -> None:
     """One measure of every arm, a row an arm, with the yardsticks of ROUGE."""
     arms = list(result["arms"])
     for row, name in enumerate(arms):
         arm = result["arms"][name]
-        _point(axis, arm[measure.name], row, _look(arm["placement"]))
+        _point(axis, arm[measure.name], row=row, look=_look(arm["placement"]))
     if measure.name == "rouge1":
         for name, entry in result["yardsticks"].items():
             place = entry["rouge1"]["mean"]
@@ -101,19 +101,19 @@ def _values(axis, result: dict, measure: Measure) -> None:
     axis.set(xlabel=f"{measure.label} ({measure.unit}; {better} is better)")
 
 
-def _differences(axis, result: dict, measure: Measure, reference: str) -> None:
+def _differences(axis, result: dict, *, measure: Measure, reference: str) -> None:
     """Paired differences of one measure from the reference, a row an arm."""
     rows = result["differences"][reference][measure.name]
     for row, (name, difference) in enumerate(rows.items()):
         look = _look(result["arms"][name]["placement"])
-        _point(axis, difference, row, look, filled=difference["claim"] is not None)
+        _point(axis, difference, row=row, look=look, filled=difference["claim"] is not None)
     axis.axvline(0, color=COLOURS["chance"], linewidth=1)
     _rows(axis, labels(result, list(rows)))
     words = "random layers" if reference == "random" else "all layers"
     axis.set(xlabel=f"{measure.label}, difference from {words}")
 
 
-def _point(axis, entry: dict, row: int, look: tuple[str, str], filled: bool = True) -> None:
+def _point(axis, entry: dict, *, row: int, look: tuple[str, str], filled: bool = True) -> None:
     colour, marker = look
     error = np.clip([[entry["mean"] - entry["low"]], [entry["high"] - entry["mean"]]], 0, None)
     axis.errorbar(
@@ -143,7 +143,7 @@ def _look(placement: str) -> tuple[str, str]:
     return COLOURS[colour], marker
 
 
-def _legend(made, placements: list[str], hollow: bool) -> None:
+def _legend(made, placements: list[str], *, hollow: bool) -> None:
     """What colours and markers mean, of the placements that occur, below the panels."""
     from matplotlib.lines import Line2D
 

@@ -38,7 +38,7 @@ def table(result: dict, costs: dict | None) -> Table:
         numbers = [number(entry[measure]) if measure in entry else None for entry in entries]
         columns[label] = column(numbers)
     for reference in result["differences"]:
-        words = [claims(result, name, reference) for name in arms]
+        words = [claims(result, name, reference=reference) for name in arms]
         columns[f"to {reference}"] = [*words, *[""] * len(baselines)]
     if costs:
         seconds = [f"{costs[name]['train_seconds']:,.0f} s" for name in arms]
@@ -52,7 +52,7 @@ def place(name: str) -> int:
     return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
-def claims(result: dict, name: str, reference: str) -> str:
+def claims(result: dict, name: str, *, reference: str) -> str:
     """`better, worse`: of ROUGE-1 and NLL against a reference; a dot where nothing may be said."""
     if name == reference:
         return "-"
@@ -70,7 +70,9 @@ def findings(result: dict) -> tuple[Finding, ...]:
     """
     differences = result["differences"]
     if "circuit" in differences.get("random", {}).get(SPOKEN[0], {}):
-        return tuple(difference(result, "circuit", "random", measure) for measure in SPOKEN)
+        return tuple(
+            difference(result, "circuit", reference="random", measure=measure) for measure in SPOKEN
+        )
     made = []
     for reference in REFERENCES:
         rows = [
@@ -80,11 +82,11 @@ def findings(result: dict) -> tuple[Finding, ...]:
         ]
         if rows:
             *_, name, measure = min(rows)
-            made.append(difference(result, name, reference, measure))
+            made.append(difference(result, name, reference=reference, measure=measure))
     return tuple(made)
 
 
-def difference(result: dict, name: str, reference: str, measure: str) -> Finding:
+def difference(result: dict, name: str, *, reference: str, measure: str) -> Finding:
     """An arm's difference from a reference in one measure, paired over the texts."""
     entry = result["differences"][reference][measure][name]
     note = f"Holm's {p_words(entry['p_holm'])}"

@@ -119,7 +119,7 @@ def kinds_of(shapes) -> list[str]:
     return list(dict.fromkeys(map(kind_of, shapes)))
 
 
-def parameters(shape: tuple[int, int], rank: int, method: str = "lora") -> int:
+def parameters(shape: tuple[int, int], rank: int, *, method: str = "lora") -> int:
     """Trainable parameters of one wrapped module: r (in + out), with DoRA's `out` magnitudes or
     AdaLoRA's r singular values.
     """
@@ -128,7 +128,9 @@ def parameters(shape: tuple[int, int], rank: int, method: str = "lora") -> int:
 
 def count(plan: Plan, shapes: dict[str, tuple[int, int]]) -> int:
     """Trainable parameters of a plan's adapters, by formula."""
-    return sum(parameters(shapes[name], rank, plan.method) for name, rank in plan.ranks.items())
+    return sum(
+        parameters(shapes[name], rank, method=plan.method) for name, rank in plan.ranks.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def make_plan(shapes, arm: Arm, *, layers, critical=(), sizing: Sizing) -> Plan:
         of_one_rank = sum(sum(shape) + 1 for shape in chosen.values())
         ranks = dict.fromkeys(chosen, max(2, sizing.budget // of_one_rank))
     else:
-        ranks = ranks_for_budget(chosen, weights, sizing.budget, arm)
+        ranks = ranks_for_budget(chosen, weights, budget=sizing.budget, arm=arm)
     if arm.method == "rslora":
         alphas = dict.fromkeys(ranks, alpha_over_r * rank)
     else:
@@ -175,7 +177,7 @@ def make_plan(shapes, arm: Arm, *, layers, critical=(), sizing: Sizing) -> Plan:
     return Plan(arm.method, ranks, alphas)
 
 
-def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
+def ranks_for_budget(shapes, weights, *, budget: int, arm: Arm) -> dict[str, int]:
     """Ranks in proportion to `weights` whose parameters add up to `budget` within TOLERANCE, never
     above it.
 
@@ -183,7 +185,7 @@ def ranks_for_budget(shapes, weights, budget: int, arm: Arm) -> dict[str, int]:
     their due while the budget lasts; of modules equally far below first one kind in all layers,
     these in the order of `spread`. Raises InputError if the budget is too small for that.
     """
-    fixed = sum(parameters(shape, 0, arm.method) for shape in shapes.values())
+    fixed = sum(parameters(shape, 0, method=arm.method) for shape in shapes.values())
     of_one_rank = {name: sum(shape) for name, shape in shapes.items()}
     weighed = sum(weight * of_one_rank[name] for name, weight in weights.items())
     due = (budget - fixed) / weighed  # ranks for a weight of 1
@@ -225,7 +227,7 @@ def spread(layers) -> dict[int, int]:
     return places
 
 
-def wrap(model, plan: Plan, total_steps: int):
+def wrap(model, plan: Plan, *, total_steps: int):
     """The peft model of a plan, checked against it. The caller seeds torch first: adapters start at
     random.
     """
@@ -263,7 +265,7 @@ def wrap(model, plan: Plan, total_steps: int):
             "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning
         )
         wrapped = get_peft_model(model, config)
-    require_as_planned(wrapped, plan, shapes)
+    require_as_planned(wrapped, plan, shapes=shapes)
     return wrapped
 
 
@@ -304,7 +306,7 @@ def trainable_parameters(model) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def require_as_planned(wrapped, plan: Plan, shapes) -> None:
+def require_as_planned(wrapped, plan: Plan, *, shapes) -> None:
     """Compare wrapped modules, ranks, scalings and the number of trainable parameters with the plan
     (guard 8). Raises RuntimeError.
     """
@@ -327,7 +329,7 @@ def require_as_planned(wrapped, plan: Plan, shapes) -> None:
         )
 
 
-def save_adapter(wrapped, folder, base: str) -> None:
+def save_adapter(wrapped, folder, *, base: str) -> None:
     """Write an adapter that plain peft and `opening.load_model` load; `base` is the name under
     which its base model is found.
     """

@@ -49,7 +49,7 @@ class Cost(NamedTuple):
     peak_of: str
 
 
-def summarise(trials: list[tuple], sweeps: dict, seed: int) -> dict:
+def summarise(trials: list[tuple], sweeps: dict, *, seed: int) -> dict:
     """{arm: {"seeds", "layers" of each seed, "trainable", ..., measure: {"mean", "low", "high",
     "n", "seeds": a mean per seed}}}.
 
@@ -109,7 +109,7 @@ def differences(trials: list[tuple], seed: int) -> dict:
         for measure in COMPARED:
             reference_values = values[reference][measure.name]
             family = {
-                name: comparison.paired(measures[measure.name], reference_values, seed)
+                name: comparison.paired(measures[measure.name], reference_values, seed=seed)
                 for name, measures in others.items()
             }
             corrected(family, measure)

@@ -78,7 +78,7 @@ def of_trials(outcome: Outcome) -> dict:
     known = [(run.trial, run.metrics, run.texts) for run in finished]
     firsts = first_trials([run.trial for run in finished])
     baselines = quality.yardsticks(rows, seed)
-    quality.measure(baselines, list(rows["article"]), list(rows["highlights"]))
+    quality.measure(baselines, list(rows["article"]), references=list(rows["highlights"]))
     written = [[row["summary"] for row in run.texts] for run in finished]
     written += [baseline.texts for baseline in baselines]
     made = {
@@ -95,7 +95,7 @@ def of_trials(outcome: Outcome) -> dict:
         "left_out": plan.left_out,
         "rouge_words": words.describe(rows["highlights"], *written),
         "arms": numbers.summarise(
-            known, {name: sweep_found(first) for name, first in firsts.items()}, seed
+            known, {name: sweep_found(first) for name, first in firsts.items()}, seed=seed
         ),
         "yardsticks": {baseline.label: intervals(baseline.values, seed) for baseline in baselines},
         "differences": numbers.differences(known, seed),
@@ -114,5 +114,10 @@ def costs(outcome: Outcome) -> dict[str, Cost]:
     made = {}
     for name, first in first_trials([run.trial for run in outcome.finished]).items():
         run_records = [run.record for run in outcome.finished if run.trial.arm.name == name]
-        made[name] = cost(outcome.plan.placement, first.arm, run_records, sweep_seconds(first))
+        made[name] = cost(
+            outcome.plan.placement,
+            first.arm,
+            run_records=run_records,
+            sweep_seconds=sweep_seconds(first),
+        )
     return made

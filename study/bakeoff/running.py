@@ -29,6 +29,6 @@ def run(
     for name, why in left_out.items():
         settings.console.detail(f"left out: {name}: {why}")
     trials.require_unchanged(planned, overwrite)
-    trials.run_all(settings, planned, data)
+    trials.run_all(settings, planned, data=data)
     finished = [results.read(trial) for trial in planned]
     return Outcome(finished, data, Plan(placement, budget, left_out))

@@ -68,9 +68,9 @@ def plan_trials(
     for arm in chosen:
         try:
             if arm.method == "adalora":
-                require_schedule(settings, arm, data)
+                require_schedule(settings, arm, data=data)
             plans = {
-                seed: arms.plan_of(placement, arm, shapes, budget, seed)
+                seed: arms.plan_of(placement, arm, shapes=shapes, budget=budget, seed=seed)
                 for seed in placement.seeds_of(arm)
             }
         except InputError as error:
@@ -78,12 +78,14 @@ def plan_trials(
                 raise InputError(f"--arms {arm.name}: {error}") from error
             left_out[arm.name] = str(error)
             continue
-        trials += [trial(settings, arm, seed, plan, data) for seed, plan in plans.items()]
+        trials += [
+            trial(settings, arm, seed=seed, plan=plan, data=data) for seed, plan in plans.items()
+        ]
     return trials, left_out
 
 
 def trial(
-    settings: Settings, arm: lora.Arm, seed: int, plan: lora.Plan | None, data: Data
+    settings: Settings, arm: lora.Arm, *, seed: int, plan: lora.Plan | None, data: Data
 ) -> Trial:
     """The trial of an arm and a seed with its full configuration.
 
@@ -139,7 +141,7 @@ def sweep_steps(settings: Settings, data: Data) -> int:
     return max(1, round(settings.sweep_share * total_steps(settings, len(data.train.data))))
 
 
-def require_schedule(settings: Settings, arm: lora.Arm, data: Data) -> None:
+def require_schedule(settings: Settings, arm: lora.Arm, *, data: Data) -> None:
     """Raise InputError if an AdaLoRA arm has too few steps to give ranks away.
 
     Its training is looked at, and each run of its sweep.
@@ -161,7 +163,7 @@ def sweep_of(first: Trial) -> Trial:
     return first._replace(folder=first.folder.parent / "sweep")
 
 
-def choose_rate(settings: Settings, first: Trial, data: Data, ahead=None) -> float | None:
+def choose_rate(settings: Settings, first: Trial, *, data: Data, ahead=None) -> float | None:
     """The learning rate of an arm, from its sweep, which runs unless it is done.
 
     None for the arm that trains nothing.
@@ -171,11 +173,11 @@ def choose_rate(settings: Settings, first: Trial, data: Data, ahead=None) -> flo
         return tried[0] if tried else None
     this = sweep_of(first)
     if not this.done:
-        sweep(settings, this, data, ahead)
+        sweep(settings, this, data=data, ahead=ahead)
     return disk.read_json(this.folder / "metrics.json")["learning_rate"]
 
 
-def ahead(settings: Settings, trials: list[Trial], data: Data):
+def ahead(settings: Settings, trials: list[Trial], *, data: Data):
     """The forecast.Ahead of the trials that are not done: what they keep, and their steps.
 
     Those of their sweeps are among them; the summaries are not.
@@ -201,7 +203,7 @@ def weights_bytes(model_path: str) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def sweep(settings: Settings, this: Trial, data: Data, ahead=None) -> None:
+def sweep(settings: Settings, this: Trial, *, data: Data, ahead=None) -> None:
     """Train briefly with each rate, and write the one of the lowest mean validation NLL.
 
     All NLLs are written with it, into the sweep's folder; a rate whose loss becomes NaN or infinite
@@ -211,8 +213,8 @@ def sweep(settings: Settings, this: Trial, data: Data, ahead=None) -> None:
     started, steps = time.time(), this.config["sweep_steps"]
     tried = []
     for rate in this.config["learning_rates"]:
-        bar = bar_of(settings, f"{this.arm.name}, learning rate {rate:g}", ahead)
-        nll = validation_nll(settings, this, data, rate, bar)
+        bar = bar_of(settings, f"{this.arm.name}, learning rate {rate:g}", ahead=ahead)
+        nll = validation_nll(settings, this, data=data, rate=rate, bar=bar)
         tried.append({"learning_rate": rate, "nll_nats": nll})
     finite = [entry for entry in tried if entry["nll_nats"]]
     if not finite:
@@ -233,7 +235,7 @@ def sweep(settings: Settings, this: Trial, data: Data, ahead=None) -> None:
     disk.write_json(this.folder / "metrics.json", metrics)
 
 
-def validation_nll(settings: Settings, this: Trial, data: Data, rate: float, bar) -> dict | None:
+def validation_nll(settings: Settings, this: Trial, *, data: Data, rate: float, bar) -> dict | None:
     """The mean validation NLL after a sweep's short training, with its interval.
 
     None where the loss becomes NaN or infinite.
@@ -242,16 +244,18 @@ def validation_nll(settings: Settings, this: Trial, data: Data, rate: float, bar
         raise ValueError("expected validation examples for a sweep, there are none")
     devices.seed_everything(this.seed)
     try:
-        model, _ = train(settings, this, data, rate, bar, this.config["sweep_steps"])
-        nll = finite_nll(settings, model, data.validation, data.tokenizer)
+        model, _ = train(
+            settings, this, data=data, rate=rate, bar=bar, max_steps=this.config["sweep_steps"]
+        )
+        nll = finite_nll(settings, model, part=data.validation, tokenizer=data.tokenizer)
     except training.Diverged:
         return None
     return mean_interval(nll, settings.seed)
 
 
-def bar_of(settings: Settings, what: str, ahead=None):
+def bar_of(settings: Settings, what: str, *, ahead=None):
     """A function that makes the progress bar of a training from its number of steps."""
-    return lambda total: settings.console.progress(None, what, total, ahead=ahead)
+    return lambda total: settings.console.progress(None, what, total=total, ahead=ahead)
 
 
 # ---------------------------------------------------------------- a trial
@@ -293,18 +297,18 @@ def begin(this: Trial) -> None:
     disk.write_json(this.folder / "config.json", this.config)
 
 
-def run(settings: Settings, this: Trial, data: Data, rate: float | None, *, ahead=None) -> None:
+def run(settings: Settings, this: Trial, *, data: Data, rate: float | None, ahead=None) -> None:
     """Train the trial's model, judge it, and write its folder; metrics.json marks it as done.
 
     Raises Diverged, which names arm and seed.
     """
     try:
-        _run(settings, this, data, rate, ahead)
+        _run(settings, this, data=data, rate=rate, ahead=ahead)
     except training.Diverged as error:
         raise training.Diverged(f"arm {this.arm.name}, seed {this.seed}: {error}") from error
 
 
-def _run(settings: Settings, this: Trial, data: Data, rate: float | None, ahead) -> None:
+def _run(settings: Settings, this: Trial, *, data: Data, rate: float | None, ahead) -> None:
     """`run`, without the name on its errors."""
     begin(this)
     peak = PeakMemory()
@@ -312,17 +316,19 @@ def _run(settings: Settings, this: Trial, data: Data, rate: float | None, ahead)
     started = time.time()
     if rate is None:  # the arm that trains nothing
         device, trainable = settings.device, 0
-        model = opening.load_model(settings.model_path, device.torch_dtype, device.torch_device)
+        model = opening.load_model(
+            settings.model_path, device.torch_dtype, device=device.torch_device
+        )
     else:
-        bar = bar_of(settings, f"{this.arm.name}, seed {this.seed}", ahead)
-        model, trainable = train(settings, this, data, rate, bar)
+        bar = bar_of(settings, f"{this.arm.name}, seed {this.seed}", ahead=ahead)
+        model, trainable = train(settings, this, data=data, rate=rate, bar=bar)
     # Before saving and judging, whose cache would be in the peak.
     training_seconds, peak_gb = time.time() - started, peak.gb()
     if trainable:
-        keep(settings, this, model, data)
+        keep(settings, this, model=model, data=data)
     trained = time.time()
     judged = model.merge_and_unload() if this.plan else model
-    texts = judge(settings, this.arm.name, judged, data)
+    texts = judge(settings, this.arm.name, model=judged, data=data)
     disk.write_jsonl(this.folder / "texts.jsonl", texts)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     record = {
@@ -354,16 +360,16 @@ def means_of(texts: list[dict]) -> dict[str, float]:
 
 
 def train(
-    settings: Settings, this: Trial, data: Data, rate: float, bar, max_steps: int | None = None
+    settings: Settings, this: Trial, *, data: Data, rate: float, bar, max_steps: int | None = None
 ):
     """(the trained model, with its adapters; its number of trainable parameters).
 
     After `max_steps`, or all steps; `bar` makes a progress bar from their number.
     """
-    model = opening.load_model(settings.model_path, settings.device.torch_dtype, "cpu")
+    model = opening.load_model(settings.model_path, settings.device.torch_dtype, device="cpu")
     if this.plan:
         steps = max_steps or total_steps(settings, len(data.train.data))
-        model = lora.wrap(model, this.plan, steps)
+        model = lora.wrap(model, this.plan, total_steps=steps)
     trainable = lora.trainable_parameters(model)
     options = training.options_of(vars(settings))
     options |= {"learning_rate": rate, "max_steps": max_steps or settings.max_steps}
@@ -377,8 +383,8 @@ def train(
     trainer = training.SummaryTrainer(
         model,
         data.tokenizer,
-        arguments,
-        data.train.data,
+        settings=arguments,
+        train=data.train.data,
         tf32=settings.precision.uses_tf32,
     )
     trainer.add_callback(training.Bar(bar))
@@ -388,12 +394,12 @@ def train(
     return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False), trainable
 
 
-def keep(settings: Settings, this: Trial, model, data: Data) -> None:
+def keep(settings: Settings, this: Trial, *, model, data: Data) -> None:
     """Save the adapter, or the whole model with its tokenizer, in the trial's folder."""
     with disk.atomic(this.folder / ("adapter" if this.plan else "model")) as folder:
         if this.plan:
-            lora.save_adapter(model, folder, opening.base_name(settings.model_path))
-            adapters.record_base(folder, settings.model_path, data.template.record())
+            lora.save_adapter(model, folder, base=opening.base_name(settings.model_path))
+            adapters.record_base(folder, settings.model_path, prompt=data.template.record())
         else:
             model.save_pretrained(folder)
             data.tokenizer.save_pretrained(folder)
@@ -409,9 +415,9 @@ class Allocate(training.TrainerCallback):
         self.model.base_model.update_and_allocate(state.global_step)
 
 
-def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
+def judge(settings: Settings, name: str, *, model, data: Data) -> list[dict]:
     """A row per test text: the summary, its ROUGE, length, end, copy rate, the reference's NLL."""
-    nll = finite_nll(settings, model, data.test, data.tokenizer)
+    nll = finite_nll(settings, model, part=data.test, tokenizer=data.tokenizer)
     articles = list(data.rows["article"])
     options = generation.Options(
         settings.max_new_tokens,
@@ -423,13 +429,13 @@ def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
     made = generation.generate(
         model,
         articles,
-        options,
+        options=options,
         tokenizer=data.tokenizer,
         template=data.template,
         progress=lambda batches: settings.console.progress(batches, f"{name}: summaries"),
     )
     system = quality.System(name, "model", [summary.text for summary in made])
-    quality.measure([system], articles, list(data.rows["highlights"]))
+    quality.measure([system], articles, references=list(data.rows["highlights"]))
     values = system.values | {
         "tokens": np.array([summary.n_tokens for summary in made], dtype=float),
         "ended_percent": np.array([100 * summary.ended for summary in made], dtype=float),
@@ -443,12 +449,14 @@ def judge(settings: Settings, name: str, model, data: Data) -> list[dict]:
     return rows
 
 
-def finite_nll(settings: Settings, model, part: examples.Encoded, tokenizer) -> np.ndarray:
+def finite_nll(settings: Settings, model, *, part: examples.Encoded, tokenizer) -> np.ndarray:
     """`examples.summary_nll` of a part of the data.
 
     Raises Diverged if a number is not finite: the last update can break a model.
     """
-    nll = examples.summary_nll(model, part.data, tokenizer, settings.rows_at_a_time)
+    nll = examples.summary_nll(
+        model, part.data, tokenizer=tokenizer, batch_size=settings.rows_at_a_time
+    )
     if not np.isfinite(nll).all():
         raise training.Diverged(
             "the trained model's NLL is not finite; lower --learning_rate or --full_learning_rate"
@@ -456,16 +464,16 @@ def finite_nll(settings: Settings, model, part: examples.Encoded, tokenizer) -> 
     return nll
 
 
-def run_all(settings: Settings, trials: list[Trial], data: Data) -> None:
+def run_all(settings: Settings, trials: list[Trial], *, data: Data) -> None:
     """Run every trial that is not done, each with its arm's learning rate."""
     firsts = {this.arm.name: this for this in reversed(trials)}
     for number, this in enumerate(trials, start=1):
         note = ": finished before" if this.done else ""
         settings.console.detail(f"{number}/{len(trials)} {this.arm.name}, seed {this.seed}{note}")
         if not this.done:
-            to_come = ahead(settings, trials[number - 1 :], data)
-            rate = choose_rate(settings, firsts[this.arm.name], data, to_come)
-            run(settings, this, data, rate, ahead=to_come)
+            to_come = ahead(settings, trials[number - 1 :], data=data)
+            rate = choose_rate(settings, firsts[this.arm.name], data=data, ahead=to_come)
+            run(settings, this, data=data, rate=rate, ahead=to_come)
 
 
 def require_unchanged(trials: list[Trial], overwrite: bool) -> None:

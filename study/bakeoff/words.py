@@ -100,7 +100,9 @@ def sentences(result: dict) -> list[str]:
         for measure in spoken:
             for name, difference in measures[measure.name].items():
                 lines.append(
-                    difference_sentence(f"{name} against {reference}", measure, difference)
+                    difference_sentence(
+                        f"{name} against {reference}", measure, difference=difference
+                    )
                 )
     return lines
 
@@ -118,7 +120,7 @@ def _seeds_sentence(n_seeds: int, n_texts: int) -> str:
     )
 
 
-def difference_sentence(arms: str, measure: Measure, difference: dict) -> str:
+def difference_sentence(arms: str, measure: Measure, *, difference: dict) -> str:
     """`early against all, ROUGE-1: worse: -1.500 [-2.5, -0.5], ...`."""
     power = "too few texts differ for any word"
     if difference["detectable"] is not None:

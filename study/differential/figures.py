@@ -41,7 +41,13 @@ def similarity_figure(summary: dict):
     )
     for axis, (measures, label) in zip(axes, panels, strict=True):
         for measure, name, marker, colour in measures:
-            _depth_line(axis, summary["hidden"][measure], name, marker, style.COLOURS[colour])
+            _depth_line(
+                axis,
+                summary["hidden"][measure],
+                name=name,
+                marker=marker,
+                colour=style.COLOURS[colour],
+            )
         axis.set_ylabel(label)
         axis.axvline(
             len(summary["states"]) - 1.5, color=style.COLOURS["chance"], linestyle=":", linewidth=1
@@ -61,8 +67,8 @@ def similarity_figure(summary: dict):
     return figure
 
 
-def _depth_line(axis, table, name, marker, colour):
-    mean, low, high = (np.array(table[key]) for key in ("mean", "low", "high"))
+def _depth_line(axis, table, *, name, marker, colour):
+    mean, low, high = np.array([table["mean"], table["low"], table["high"]])
     x = np.arange(len(mean))
     axis.plot(x[:-1], mean[:-1], marker=marker, color=colour, label=name)
     axis.fill_between(x[:-1], low[:-1], high[:-1], color=colour, alpha=0.2, linewidth=0)
@@ -109,7 +115,14 @@ def attention_figure(summary: dict):
         ),
     )
     for name, label, colour, shift, marker in lines:
-        _layer_points(axes[2], tables["layers"][name], label, style.COLOURS[colour], shift, marker)
+        _layer_points(
+            axes[2],
+            tables["layers"][name],
+            label=label,
+            colour=style.COLOURS[colour],
+            shift=shift,
+            marker=marker,
+        )
     axes[2].set_xlabel("mean attention KL of the layer (nats)")
     axes[2].set_xlim(left=0)
     axes[2].legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -128,9 +141,9 @@ def _heat(axis, grid, **options):
     return image
 
 
-def _layer_points(axis, table, label, colour, shift, marker="o"):
+def _layer_points(axis, table, *, label, colour, shift, marker="o"):
     """Means with intervals, one row per layer, layer 0 at the bottom as in the heat maps."""
-    mean, low, high = (np.array(table[key]) for key in ("mean", "low", "high"))
+    mean, low, high = np.array([table["mean"], table["low"], table["high"]])
     errors = np.array([mean - low, high - mean]).clip(0)
     axis.errorbar(
         mean,
@@ -166,7 +179,12 @@ def entropy_figure(summary: dict):
     for axis, name, unit in panels:
         for suffix, label, colour, shift, marker in both:
             _layer_points(
-                axis, changes[name + suffix]["layers"], label, style.COLOURS[colour], shift, marker
+                axis,
+                changes[name + suffix]["layers"],
+                label=label,
+                colour=style.COLOURS[colour],
+                shift=shift,
+                marker=marker,
             )
         axis.axvline(0, color=style.COLOURS["text"], linewidth=0.8)
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -175,9 +193,9 @@ def entropy_figure(summary: dict):
     _head_maps(
         figure,
         axes[0, 1:],
-        [changes["entropy"], changes["entropy_rest"]],
-        ["entropy, all keys", "entropy, first token left out"],
-        "change (nats)",
+        changes=[changes["entropy"], changes["entropy_rest"]],
+        titles=["entropy, all keys", "entropy, first token left out"],
+        label="change (nats)",
     )
     for name, label, colour, shift, marker in (
         ("base", "base", "base", -0.12, "o"),
@@ -186,10 +204,10 @@ def entropy_figure(summary: dict):
         _layer_points(
             axes[1, 1],
             summary["attention"]["layers"][f"first_token_{name}"],
-            label,
-            style.COLOURS[colour],
-            shift,
-            marker,
+            label=label,
+            colour=style.COLOURS[colour],
+            shift=shift,
+            marker=marker,
         )
     axes[1, 1].set_xlabel("attention to the first token (share)")
     axes[1, 1].set_xlim(left=0)
@@ -197,9 +215,9 @@ def entropy_figure(summary: dict):
     _head_maps(
         figure,
         axes[1, 2:],
-        [summary["first_token_change"]],
-        ["attention to the first token"],
-        "change (share)",
+        changes=[summary["first_token_change"]],
+        titles=["attention to the first token"],
+        label="change (share)",
     )
     figure.suptitle(
         _title("Attention, fine-tuned - base", summary)
@@ -209,7 +227,7 @@ def entropy_figure(summary: dict):
     return figure
 
 
-def _head_maps(figure, axes, changes, titles, label):
+def _head_maps(figure, axes, *, changes, titles, label):
     """Heat maps of changes by layer and head on one scale, the heads that pass the test marked."""
     grids = [np.array(change["heads"]["mean"]) for change in changes]
     top = max(np.abs(grid).max() for grid in grids) or 1.0
@@ -265,10 +283,10 @@ def _mark_found(axis, change):
     """A triangle on each head that passes the test, up for higher and down for lower: the sign can
     be read without colour.
     """
-    found = np.array(change["heads"]["q"]) <= change["false_discovery_rate"]
+    passes = np.array(change["heads"]["q"]) <= change["false_discovery_rate"]
     mean = np.array(change["heads"]["mean"])
     for which, marker in ((mean > 0, "^"), (mean < 0, "v")):
-        layer, head = np.nonzero(found & which)
+        layer, head = np.nonzero(passes & which)
         axis.plot(head, layer, marker, color=style.COLOURS["text"], markersize=3)
 
 
@@ -306,7 +324,7 @@ def run_figure(summary: dict):
         axis.set_title(label, fontsize=9)
         axis.set_xlabel("training step")
         figure.colorbar(image, ax=axis, fraction=0.06)
-        _write_numbers(axis, image, grids[name], n_steps)
+        _write_numbers(axis, image, grid=grids[name], n_steps=n_steps)
     np.atleast_1d(axes)[0].set_ylabel("residual stream after layer")
     figure.suptitle(
         f"Similarity to the base model over fine-tuning, n = {summary['texts']} texts of "
@@ -316,7 +334,7 @@ def run_figure(summary: dict):
     return figure
 
 
-def _write_numbers(axis, image, grid, n_steps):
+def _write_numbers(axis, image, *, grid, n_steps):
     """The value in every cell, where there is room; intervals stand in the JSON."""
     if n_steps > MOST_WRITTEN:
         return

@@ -47,8 +47,9 @@ class Latents(NamedTuple):
 def read(path) -> Latents:
     """The latents in a file. Raises InputError naming it."""
     try:
-        found = load_file(path)
-        return Latents(found["streams"], *(found[name].numpy() for name in Latents._fields[1:]))
+        saved = load_file(path)
+        columns = {name: saved[name].numpy() for name in ("example", "position", "token")}
+        return Latents(saved["streams"], **columns)
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(
             f"{path}: expected the latents of a checkpoint ({error}); fine-tune again"
@@ -85,7 +86,7 @@ def streams(model, ids: list[int]) -> torch.Tensor:
     return states(adapter, inputs)[:-1, 0].float().cpu()
 
 
-def save(path, model, chosen: Probe) -> None:
+def save(path, model, *, chosen: Probe) -> None:
     """Write the probe's streams of `model`, which is put in eval mode."""
     model.eval()
     kept = [streams(model, ids)[:, positions] for ids, positions in zip(*chosen, strict=True)]

@@ -15,6 +15,7 @@ from eap.resampling import ends, resample
 
 # About the smallest normal float32: a weight below it counts as this: no logarithm is infinite.
 TINY = 1.2e-38
+ROUNDING = 1e-6  # what float32 makes of no change, in 1 - cosine and in relative L2
 # A dimension is massive when its mean |activation| is so many times its layer's median dimension.
 MASSIVE = 10.0
 
@@ -99,6 +100,10 @@ def _pearson(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a @ b) / (a.norm() * b.norm()).clamp_min(TINY)
 
 
+# name -> function of the states of some positions in two models: compares every two positions
+GEOMETRY = {"cka": cka, "rsa": rsa}
+
+
 def magnitude(x: torch.Tensor) -> torch.Tensor:
     """Mean over positions of |x|, the Euclidean length of the state."""
     return x.norm(dim=-1).mean(-1)
@@ -115,7 +120,7 @@ class Keys(NamedTuple):
 
 
 def attention_measures(
-    base: torch.Tensor, finetuned: torch.Tensor, window: int | None = None
+    base: torch.Tensor, finetuned: torch.Tensor, *, window: int | None = None
 ) -> dict[str, torch.Tensor]:
     """`measures_of_weights` of causal attention without padding: queries start at the second token.
 
@@ -127,18 +132,18 @@ def attention_measures(
     most = window or n
     every = torch.arange(2, n + 1, device=device).clamp_max(most).float()
     others = torch.arange(2, n, device=device).clamp_max(most).float()
-    return measures_of_weights(base[..., 1:, :], finetuned[..., 1:, :], Keys(every, others))
+    return measures_of_weights(base[..., 1:, :], finetuned[..., 1:, :], keys=Keys(every, others))
 
 
 def full_attention_measures(base: torch.Tensor, finetuned: torch.Tensor) -> dict[str, torch.Tensor]:
     """`measures_of_weights` of attention in which every query sees every key, without padding."""
     n_queries, n_keys = base.shape[-2:]
     every = torch.full((n_queries,), float(n_keys), device=base.device)
-    return measures_of_weights(base, finetuned, Keys(every, every - 1))
+    return measures_of_weights(base, finetuned, keys=Keys(every, every - 1))
 
 
 def measures_of_weights(
-    base: torch.Tensor, finetuned: torch.Tensor, keys: Keys
+    base: torch.Tensor, finetuned: torch.Tensor, *, keys: Keys
 ) -> dict[str, torch.Tensor]:
     """Means over queries of entropy (nats; and over the log of the number of keys), KL both ways
     and attention to the first token.
@@ -151,11 +156,11 @@ def measures_of_weights(
     log_p, log_q = p.clamp_min(TINY).log(), q.clamp_min(TINY).log()
     distance = log_p - log_q
     log_keys = Keys(keys.every.log(), keys.others.log())
-    found = _entropies("base", p, log_p, log_keys)
-    found |= _entropies("finetuned", q, log_q, log_keys)
+    means = _entropies("base", p, log_p=log_p, log_keys=log_keys)
+    means |= _entropies("finetuned", q, log_p=log_q, log_keys=log_keys)
     skipped = len(keys.every) - len(keys.others)
-    found |= _divergences("kl_base_finetuned", p, q, distance, skipped=skipped)
-    return found | _divergences("kl_finetuned_base", q, p, -distance, skipped=skipped)
+    means |= _divergences("kl_base_finetuned", p, q=q, distance=distance, skipped=skipped)
+    return means | _divergences("kl_finetuned_base", q, q=p, distance=-distance, skipped=skipped)
 
 
 def _split_sum(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -166,7 +171,7 @@ def _split_sum(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _entropies(
-    name: str, p: torch.Tensor, log_p: torch.Tensor, log_keys: Keys
+    name: str, p: torch.Tensor, *, log_p: torch.Tensor, log_keys: Keys
 ) -> dict[str, torch.Tensor]:
     """Entropies of one model's weights; `log_keys` are the logarithms of the numbers of keys."""
     first, rest = _split_sum(-p * log_p)
@@ -183,7 +188,7 @@ def _entropies(
 
 
 def _divergences(
-    name: str, p: torch.Tensor, q: torch.Tensor, distance: torch.Tensor, *, skipped: int
+    name: str, p: torch.Tensor, *, q: torch.Tensor, distance: torch.Tensor, skipped: int
 ) -> dict[str, torch.Tensor]:
     """KL(p || q), and without the first key; `distance` is log p - log q."""
     first, rest = _split_sum(p * distance)

@@ -10,6 +10,7 @@ import numpy as np
 
 from eap import MIN_EXAMPLES, InputError
 from eap.resampling import LEVEL
+from runs import checkpoints
 from study.differential import latents, measures
 from study.differential.results import first_layer_sentence
 
@@ -18,49 +19,45 @@ MEASURES = {
     "cosine": measures.cosine,
     "relative_l2": measures.relative_l2,
 }
-GEOMETRY = {"cka": measures.cka, "rsa": measures.rsa}
 LEAST_POSITIONS = 4  # debiased CKA is undefined with fewer
-ROUNDING = (
-    1e-6  # of 1 - cosine and of relative L2 in float32: a layer that moved by less did not move
-)
 
 
 def files(run: str) -> list[tuple[int, Path]]:
     """(step, latents file) of every checkpoint of a run's folder, in order. Raises InputError
     without checkpoint-0 and another one.
     """
-    found = []
-    for path in (Path(run) / "latents").glob("checkpoint-*.safetensors"):
-        step = path.stem.removeprefix("checkpoint-")
-        if step.isdigit():
-            found.append((int(step), path))
-    found.sort()
-    if len(found) < 2 or found[0][0] != 0:
+    saved = []
+    for path in (Path(run) / "latents").glob("*.safetensors"):
+        step = checkpoints.step_of(path.with_suffix(""))
+        if step is not None:
+            saved.append((step, path))
+    saved.sort()
+    if len(saved) < 2 or saved[0][0] != 0:
         raise InputError(
             f"--run {run}: expected latents/checkpoint-0.safetensors, the base model's, and later "
-            f"ones, found {', '.join(str(step) for step, _ in found) or 'none'}; "
+            f"ones, found {', '.join(str(step) for step, _ in saved) or 'none'}; "
             "run_finetuning_with_checkpoints.py writes them, for instance with --model_path demo "
             "--dataset demo"
         )
-    return found
+    return saved
 
 
-def follow(found: list[tuple[int, Path]], seed: int, progress=lambda items: items) -> dict:
+def follow(saved: list[tuple[int, Path]], seed: int, *, progress=lambda items: items) -> dict:
     """{"measures": {name: {"mean", "low", "high": (steps, states)}}} and what they are of;
     intervals over texts.
 
     CKA and RSA compare pairs of positions, and are left out when a text has fewer than 4. Raises
     InputError for files of other probes.
     """
-    base, tables, changes = latents.read(found[0][1]), {}, {}
+    base, tables, changes = latents.read(saved[0][1]), {}, {}
     columns = [np.flatnonzero(base.example == text) for text in np.unique(base.example)]
     n_positions = min(map(len, columns))
-    wanted = MEASURES | (GEOMETRY if n_positions >= LEAST_POSITIONS else {})
-    for _, path in progress(found):
+    wanted = MEASURES | (measures.GEOMETRY if n_positions >= LEAST_POSITIONS else {})
+    for _, path in progress(saved):
         now = latents.read(path)
         if not latents.same_probe(base, now):
             raise InputError(
-                f"{path}: expected the probe of {found[0][1].name}, got other texts or another "
+                f"{path}: expected the probe of {saved[0][1].name}, got other texts or another "
                 "model shape; fine-tune again with --overwrite"
             )
         for name, measure in wanted.items():
@@ -71,7 +68,7 @@ def follow(found: list[tuple[int, Path]], seed: int, progress=lambda items: item
             changes.setdefault(name, []).append(
                 (values if name == "relative_l2" else 1 - values)[:, 1:]
             )  # distance from the base
-    steps = [step for step, _ in found]
+    steps = [step for step, _ in saved]
     summary = {
         "steps": steps,
         "states": ["embeddings", *map(str, range(len(base.streams) - 1))],
@@ -83,13 +80,14 @@ def follow(found: list[tuple[int, Path]], seed: int, progress=lambda items: item
             for name, rows in tables.items()
         },
         "standing": {
-            name: standing(steps, np.stack(values, 1), seed) for name, values in changes.items()
+            name: standing(steps, np.stack(values, 1), seed=seed)
+            for name, values in changes.items()
         },
     }
     return {**summary, "sentences": _sentences(summary)}
 
 
-def standing(steps: list[int], changes: np.ndarray, seed: int) -> dict | None:
+def standing(steps: list[int], changes: np.ndarray, *, seed: int) -> dict | None:
     """Which layer is farthest from the base at the last step, and when half of that way was gone;
     None if no layer moved.
 
@@ -101,7 +99,7 @@ def standing(steps: list[int], changes: np.ndarray, seed: int) -> dict | None:
     means = changes.mean(0)  # (steps, layers)
     drawn = measures.resampled_means(changes, seed)  # (resamples, steps, layers)
     tail = (1 - LEVEL) / 2
-    moved = np.quantile(drawn[:, -1], tail, axis=0) > ROUNDING
+    moved = np.quantile(drawn[:, -1], tail, axis=0) > measures.ROUNDING
     if not moved.any():
         return None
     layer = int(means[-1].argmax())
@@ -134,16 +132,18 @@ def _sentences(summary: dict) -> list[str]:
     """
     moved = {name: row for name, row in summary["standing"].items() if row}
     firsts = {name: (row["layer"], row["share"]) for name, row in moved.items()}
-    said = [
+    sentences = [
         first_layer_sentence(
-            firsts, summary["texts"], f"farthest from the base model at step {summary['steps'][-1]}"
+            firsts,
+            summary["texts"],
+            what=f"farthest from the base model at step {summary['steps'][-1]}",
         )
     ]
     if not moved or summary["texts"] < MIN_EXAMPLES:
-        return said
+        return sentences
     halves = "; ".join(f"{name} {_half_words(row['half'])}" for name, row in moved.items())
     return [
-        *said,
+        *sentences,
         "Half of the last checkpoint's distance is reached at step (first to last of the layers "
         f"that moved): {halves}.",
     ]

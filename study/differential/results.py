@@ -32,7 +32,7 @@ class Change:
     of_attention: bool = False  # not of states
 
 
-def _blocks(name: str, sign: int = 1, offset: float = 0.0):
+def _blocks(name: str, sign: int = 1, *, offset: float = 0.0):
     """offset + sign * a state measure after each block: the embeddings and the final norm are not
     layers.
     """
@@ -47,14 +47,14 @@ def _heads(name: str, minus: str | None = None):
 
 
 CHANGES = (  # the first is what a reader of layers.differential.json gets who names no measure
-    Change("centred_cosine", "1 - centred cosine", _blocks("centred_cosine", -1, 1.0)),
-    Change("cka", "1 - CKA", _blocks("cka", -1, 1.0)),
-    Change("rsa", "1 - RSA", _blocks("rsa", -1, 1.0)),
+    Change("centred_cosine", "1 - centred cosine", _blocks("centred_cosine", -1, offset=1.0)),
+    Change("cka", "1 - CKA", _blocks("cka", -1, offset=1.0)),
+    Change("rsa", "1 - RSA", _blocks("rsa", -1, offset=1.0)),
     Change("relative_l2", "relative L2", _blocks("relative_l2")),
     Change(
         "update_relative_l2", "relative L2 of what the block adds", _blocks("update_relative_l2")
     ),
-    Change("cosine", "1 - raw cosine", _blocks("cosine", -1, 1.0)),
+    Change("cosine", "1 - raw cosine", _blocks("cosine", -1, offset=1.0)),
     Change(
         "attention_kl",
         "attention KL(base || fine-tuned)",
@@ -89,7 +89,6 @@ SIMILARITIES = {
     "rsa": "RSA",
     "relative_l2": "relative L2",
 }
-ROUNDING = 1e-6  # what float32 makes of no change
 TOP = 3  # layers that are compared between measures
 ENTROPIES = ("entropy", "normalised_entropy", "entropy_rest", "normalised_entropy_rest")
 
@@ -114,8 +113,8 @@ def summarise(comparison: Measures, seed: int) -> dict:
         }
     summary |= {
         "attention": {"layers": layers, "heads": heads},
-        "entropy_change": {name: head_change(comparison, name, seed) for name in ENTROPIES},
-        "first_token_change": head_change(comparison, "first_token", seed),
+        "entropy_change": {name: head_change(comparison, name, seed=seed) for name in ENTROPIES},
+        "first_token_change": head_change(comparison, "first_token", seed=seed),
     }
     if comparison.states:
         summary["massive_dimensions"] = massive(comparison)
@@ -123,7 +122,7 @@ def summarise(comparison: Measures, seed: int) -> dict:
     return {**summary, "sentences": _sentences(summary)}
 
 
-def head_change(comparison: Measures, name: str, seed: int) -> dict:
+def head_change(comparison: Measures, name: str, *, seed: int) -> dict:
     """An attention measure, fine-tuned minus base: overall, per layer and per head with intervals
     over texts.
 
@@ -133,7 +132,7 @@ def head_change(comparison: Measures, name: str, seed: int) -> dict:
     flat = change.reshape(len(change), -1)
     p = sign_flip(flat, seed)
     q = false_discovery_control(p)  # Benjamini and Hochberg (1995)
-    found, mean = q <= FALSE_DISCOVERY, flat.mean(0)
+    changed, mean = q <= FALSE_DISCOVERY, flat.mean(0)
     low, high = ends((measures.resampled_means(flat, seed) < 0).mean(1), n=len(flat))
     shape = change.shape[1:]
     overall = {
@@ -149,8 +148,8 @@ def head_change(comparison: Measures, name: str, seed: int) -> dict:
             "q": q.reshape(shape).tolist(),
         },
         "share_of_heads_lower": {"mean": float((mean < 0).mean()), "low": low, "high": high},
-        "heads_lower": int((found & (mean < 0)).sum()),
-        "heads_higher": int((found & (mean > 0)).sum()),
+        "heads_lower": int((changed & (mean < 0)).sum()),
+        "heads_higher": int((changed & (mean > 0)).sum()),
         "heads_total": len(mean),
         "false_discovery_rate": FALSE_DISCOVERY,
     }
@@ -165,7 +164,7 @@ def massive(comparison: Measures) -> list[dict]:
     times = absolute / np.median(absolute, axis=-1, keepdims=True).clip(measures.TINY)
     share = square / square.sum(-1, keepdims=True).clip(measures.TINY)
     is_massive = np.any(measures.massive_dimensions(absolute), axis=0)  # (states, d_model)
-    found = []
+    entries = []
     for dimension in np.flatnonzero(is_massive.any(0)):
         states = np.flatnonzero(is_massive[:, dimension])
         entry = {
@@ -175,9 +174,9 @@ def massive(comparison: Measures) -> list[dict]:
         for model, name in enumerate(("base", "finetuned")):
             entry[f"times_median_{name}"] = float(times[model, states, dimension].max())
             entry[f"share_of_square_{name}"] = float(share[model, states, dimension].max())
-        found.append(entry)
+        entries.append(entry)
     return sorted(
-        found, key=lambda entry: -max(entry["times_median_base"], entry["times_median_finetuned"])
+        entries, key=lambda entry: -max(entry["times_median_base"], entry["times_median_finetuned"])
     )
 
 
@@ -218,7 +217,7 @@ def _size(means: np.ndarray, signed: bool) -> np.ndarray:
     of equal states is about 1e-7).
     """
     sizes = np.abs(means) if signed else means.clip(min=0)
-    return np.where(sizes < ROUNDING, 0.0, sizes)
+    return np.where(sizes < measures.ROUNDING, 0.0, sizes)
 
 
 def _top_shared(changes: dict, n_layers: int) -> dict | None:
@@ -263,7 +262,7 @@ def split_by_sign(table: dict[str, list]) -> tuple[list[int], list[int], list[in
     )
 
 
-def first_layer_sentence(firsts: dict[str, tuple[int, float]], texts: int, what: str) -> str:
+def first_layer_sentence(firsts: dict[str, tuple[int, float]], texts: int, *, what: str) -> str:
     """Whether measures agree about the layer that is `what`, from {measure: (its first layer, the
     share of resamples that agree)}.
 
@@ -371,23 +370,23 @@ def _sentences(summary: dict) -> list[str]:
         for name, entry in summary["changes"].items()
         if max(entry["scores"]) > 0
     }
-    said = [first_layer_sentence(changes, summary["texts"], "most changed")]
+    sentences = [first_layer_sentence(changes, summary["texts"], what="most changed")]
     if shared := summary["top_shared"]:
         verdict = ": all agree" if shared["least"] == shared["of"] else ""
-        said.append(
+        sentences.append(
             f"Of their first {shared['of']} layers two measures share {shared['mean']:.1f} on "
             f"average, at least {shared['least']} (random layers: {shared['chance']:.2f}){verdict}."
         )
     if summary.get("massive_dimensions"):
-        said.append(
+        sentences.append(
             "Massive dimensions of the residual stream (at most, base -> fine-tuned: times the "
             "median dimension, share of |x|^2): "
             + "; ".join(map(_massive_words, summary["massive_dimensions"][:5]))
             + ". They weigh most in the raw cosine."
         )
     if "hidden" in summary:
-        said.append(_first_state_sentence(summary["hidden"]))
-    return [*said, _first_token_sentence(summary), *_entropy_sentences(summary)]
+        sentences.append(_first_state_sentence(summary["hidden"]))
+    return [*sentences, _first_token_sentence(summary), *_entropy_sentences(summary)]
 
 
 def _first_state_sentence(hidden: dict) -> str:
@@ -410,9 +409,8 @@ def _first_token_sentence(summary: dict) -> str:
     layers = summary["attention"]["layers"]
     weight = [np.mean(layers[f"first_token_{name}"]["mean"]) for name in ("base", "finetuned")]
     change = summary["first_token_change"]
-    mean, low, high = [
-        round(change["overall"][key], DECIMALS) + 0.0 for key in ("mean", "low", "high")
-    ]
+    overall = {key: round(value, DECIMALS) + 0.0 for key, value in change["overall"].items()}
+    mean, low, high = overall["mean"], overall["low"], overall["high"]
     few = summary["texts"] < MIN_EXAMPLES
     verdict = "no claim" if few or low <= 0 <= high else "it fell" if high < 0 else "it rose"
     return (
@@ -432,30 +430,33 @@ def _massive_words(entry: dict) -> str:
 
 
 def _entropy_sentences(summary: dict) -> list[str]:
-    said = []
+    sentences = []
     for name, words in (
         ("entropy", "Attention entropy"),
         ("entropy_rest", "The same without attention to the first token"),
     ):
         change = summary["entropy_change"][name]
         share = change["share_of_heads_lower"]
-        said.append(
+        sentences.append(
             f"{words}: lower in {share['mean']:.0%} [{share['low']:.0%}, {share['high']:.0%}] of "
             f"{change['heads_total']} heads; at a false-discovery rate of "
             f"{change['false_discovery_rate']:.0%} {change['heads_lower']} heads are lower, "
             f"{change['heads_higher']} higher."
         )
         if summary["texts"] < MIN_EXAMPLES:
-            said.append(
+            sentences.append(
                 f"With {summary['texts']} texts (fewer than {MIN_EXAMPLES}) no claim is made by "
                 "layer."
             )
             continue
-        rose, fell, neither = [
-            ", ".join(map(str, found)) or "none" for found in split_by_sign(change["layers"])
-        ]
-        said.append(
-            f"By layer (interval excludes zero): rose in {rose}; fell in {fell}; no claim about "
-            f"{neither}."
+        rose, fell, neither = split_by_sign(change["layers"])
+        sentences.append(
+            f"By layer (interval excludes zero): rose in {_listed(rose)}; fell in "
+            f"{_listed(fell)}; no claim about {_listed(neither)}."
         )
-    return said
+    return sentences
+
+
+def _listed(layers: list[int]) -> str:
+    """`0, 3, 4`, or `none`."""
+    return ", ".join(map(str, layers)) or "none"

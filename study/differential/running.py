@@ -39,7 +39,7 @@ def compare(settings: Settings) -> dict:
     devices.seed_everything(settings.seed)
     opened = open_both(settings)
     made = _encoder_decoders if opened.base.config.is_encoder_decoder else _decoders
-    given, found = made(settings, opened)
+    given, measured = made(settings, opened)
     return {
         "base": Path(settings.base_model_path).name,
         "finetuned": Path(settings.finetuned_model_path).name,
@@ -49,7 +49,7 @@ def compare(settings: Settings) -> dict:
         "dropped": given.dropped,
         "tokens": sum(given.lengths),
         "seed": settings.seed,
-        **found,
+        **measured,
     }
 
 
@@ -57,11 +57,16 @@ def open_both(settings: Settings) -> Opened:
     """The two models, of one tokenizer. Raises InputError where they cannot be compared."""
     dtype, device = settings.device.torch_dtype, settings.device.torch_device
     base, finetuned = settings.names
-    first, ours = opening.open_model(base, dtype, device, BASE_FLAG, reading=True)
-    second, theirs = opening.open_model(finetuned, dtype, device, FINETUNED_FLAG, reading=True)
-    kinds = [{"architecture": model.config.model_type} for model in (first, second)]
-    two_models.require_same(kinds[0], kinds[1], settings.names)
-    return Opened(first, second, shared_tokenizer(settings.names, (ours, theirs)))
+    before, base_tokenizer = opening.open_model(
+        base, dtype, device=device, flag=BASE_FLAG, reading=True
+    )
+    after, own_tokenizer = opening.open_model(
+        finetuned, dtype, device=device, flag=FINETUNED_FLAG, reading=True
+    )
+    kinds = [{"architecture": model.config.model_type} for model in (before, after)]
+    two_models.require_same(kinds[0], kinds[1], names=settings.names)
+    tokenizers = (base_tokenizer, own_tokenizer)
+    return Opened(before, after, shared_tokenizer(settings.names, tokenizers))
 
 
 def shared_tokenizer(names: tuple[str, str], tokenizers: tuple):
@@ -69,10 +74,10 @@ def shared_tokenizer(names: tuple[str, str], tokenizers: tuple):
 
     A folder without one takes the other's. Raises InputError if they differ or there is none.
     """
-    found = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
-    last = found[-1] if found else None
-    opening.require_tokenizer(last, names[0], BASE_FLAG)
-    if len({opening.tokenizer_sha256(tokenizer) for tokenizer in found}) > 1:
+    known = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    last = known[-1] if known else None
+    opening.require_tokenizer(last, names[0], flag=BASE_FLAG)
+    if len({opening.tokenizer_sha256(tokenizer) for tokenizer in known}) > 1:
         raise InputError(
             f"expected one tokenizer for both models, got two different ones ({names[0]}, "
             f"{names[1]}); compare a model with its own fine-tune"
@@ -85,34 +90,45 @@ def shared_tokenizer(names: tuple[str, str], tokenizers: tuple):
 
 def _decoders(settings: Settings, opened: Opened) -> tuple[Given, dict]:
     base, finetuned = adapt(opened.base), adapt(opened.finetuned)
-    two_models.require_comparable(base, finetuned, settings.names)
-    given = prompts(settings, opened.base, opened.tokenizer)
+    two_models.require_comparable(base, finetuned, names=settings.names)
+    given = prompts(settings, opened.base, tokenizer=opened.tokenizer)
     _say(settings, given)
-    comparison = two_models.Comparison(base, finetuned, len(given.texts))
-    batches = two_models.plan_batches(given.lengths, base.graph.n_heads, settings.batch_size)
+    comparison = two_models.Comparison(base, finetuned, n_texts=len(given.texts))
+    batches = two_models.plan_batches(
+        given.lengths, base.graph.n_heads, batch_size=settings.batch_size
+    )
     for rows in settings.console.progress(batches, "comparing"):
         comparison.add(rows, [given.texts[row] for row in rows])
     return given, results.summarise(comparison, settings.seed)
 
 
-def prompts(settings: Settings, model, tokenizer) -> Given:
+def prompts(settings: Settings, model, *, tokenizer) -> Given:
     """Article, cue and summary of every text that fits: both models are given exactly these tokens
     (guard 5).
     """
     rows: Iterable[dict] = _rows(settings)
     name = settings.base_model_path
-    length = prompt.row_length(settings.max_length, model.config, tokenizer, name)
+    length = prompt.row_length(settings.max_length, model.config, tokenizer=tokenizer, name=name)
     template = prompt.template(
-        tokenizer, settings.prompt, settings.instruction, generation=model.generation_config
+        tokenizer,
+        settings.prompt,
+        instruction=settings.instruction,
+        generation=model.generation_config,
     )
     sequences, dropped = [], 0
     for row in rows:
         try:
-            made = prompt.build(tokenizer, row["article"], row["highlights"], length, template)
+            made = prompt.build(
+                tokenizer,
+                row["article"],
+                highlights=row["highlights"],
+                max_length=length,
+                template=template,
+            )
             sequences.append(made.ids)
         except prompt.TooLong:
             dropped += 1
-    _require_some(settings, sequences, length)
+    _require_some(settings, sequences, length=length)
     return Given(sequences, [len(ids) for ids in sequences], dropped, template.record())
 
 
@@ -121,21 +137,23 @@ def prompts(settings: Settings, model, tokenizer) -> Given:
 
 def _encoder_decoders(settings: Settings, opened: Opened) -> tuple[Given, dict]:
     base, finetuned = opened.base, opened.finetuned
-    stacks.require_comparable(base, finetuned, settings.names)
-    encoder_decoder.require_plain(settings.prompt, settings.instruction, settings.names[0])
-    frame = encoder_decoder.frame(base, opened.tokenizer, settings.names[0], settings.max_length)
+    stacks.require_comparable(base, finetuned, names=settings.names)
+    encoder_decoder.require_plain(settings.prompt, settings.instruction, name=settings.names[0])
+    frame = encoder_decoder.frame(
+        base, opened.tokenizer, name=settings.names[0], max_length=settings.max_length
+    )
     rows = _rows(settings)
-    texts = list(encoder_decoder.build_all(opened.tokenizer, rows, frame).values())
-    _require_some(settings, texts, frame.max_source)
+    texts = list(encoder_decoder.build_all(opened.tokenizer, rows, frame=frame).values())
+    _require_some(settings, texts, length=frame.max_source)
     lengths = [len(text.source) + len(text.target) for text in texts]
     given = Given(texts, lengths, len(rows) - len(texts), frame.record())
     _say(settings, given)
-    comparison = stacks.Comparison(base, finetuned, len(texts))
+    comparison = stacks.Comparison(base, finetuned, n_texts=len(texts))
     most = max(stacks.n_heads(base.config).values())
     longest = [max(len(text.source), len(text.target)) for text in texts]
-    batches = two_models.plan_batches(longest, most, settings.batch_size)
+    batches = two_models.plan_batches(longest, most, batch_size=settings.batch_size)
     for numbers in settings.console.progress(batches, "comparing"):
-        comparison.add(numbers, [texts[row] for row in numbers], frame)
+        comparison.add(numbers, [texts[row] for row in numbers], frame=frame)
     return given, parts.summarise(comparison.parts, settings.seed)
 
 
@@ -147,13 +165,13 @@ def _rows(settings: Settings) -> Any:
     return corpus.load(
         settings.dataset,
         settings.split,
-        settings.max_examples,
-        settings.seed,
+        max_examples=settings.max_examples,
+        seed=settings.seed,
         columns=settings.columns,
     )
 
 
-def _require_some(settings: Settings, texts: list, length: int) -> None:
+def _require_some(settings: Settings, texts: list, *, length: int) -> None:
     if not texts:
         raise InputError(
             f"--dataset {settings.dataset}: expected texts that fit in {length} tokens with their "

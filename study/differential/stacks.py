@@ -82,9 +82,9 @@ def _t5_stack(stack) -> Stack:
     return Stack(list(stack.block), [*stack.block, stack.final_layer_norm])
 
 
-def require_comparable(base, finetuned, names: tuple[str, str]) -> None:
+def require_comparable(base, finetuned, *, names: tuple[str, str]) -> None:
     """Raise InputError unless two models are of one kind and shape."""
-    require_same(_facts(base), _facts(finetuned), names)
+    require_same(_facts(base), _facts(finetuned), names=names)
 
 
 def _facts(model) -> dict[str, str]:
@@ -118,7 +118,7 @@ class Run:
     calls: dict[str, list[tuple]]  # of each of PARTS, (inputs, options) a layer
 
 
-def run(model, parts: Parts, batch: dict) -> Run:
+def run(model, parts: Parts, *, batch: dict) -> Run:
     """The `Run` of a model on what `encoder_decoder.inputs` gives."""
     taps = {name: _Taps(stack) for name, stack in parts.stacks.items()}
     before = [hook for tap in taps.values() for hook in tap.before]
@@ -178,7 +178,7 @@ class Comparison:
     Cross attention has no states of its own.
     """
 
-    def __init__(self, base, finetuned, n_texts: int):
+    def __init__(self, base, finetuned, *, n_texts: int):
         self.models = base, finetuned
         self.seen = parts_of(base), parts_of(finetuned)
         heads, n_layers = n_heads(base.config), self.seen[0].attentions
@@ -186,38 +186,39 @@ class Comparison:
             name: Measures(
                 n_texts,
                 len(n_layers[name]),
-                heads[name],
-                None if name == CROSS else base.config.d_model,
+                n_heads=heads[name],
+                d_model=None if name == CROSS else base.config.d_model,
             )
             for name in PARTS
         }
 
     @torch.no_grad()
-    def add(self, rows: list[int], texts: list[Text], frame: Frame) -> None:
+    def add(self, rows: list[int], texts: list[Text], *, frame: Frame) -> None:
         """Run both models on `texts` and keep their measures as those of texts `rows`."""
-        batch = inputs(texts, frame, self.models[0].device)
-        base = run(self.models[0], self.seen[0], batch)
-        finetuned = run(self.models[1], self.seen[1], batch)
+        batch = inputs(texts, frame, device=self.models[0].device)
+        base = run(self.models[0], self.seen[0], batch=batch)
+        finetuned = run(self.models[1], self.seen[1], batch=batch)
         shapes = [_lengths(text) for text in texts]
         for name, measured in self.parts.items():
-            self._add_attention(name, base, finetuned, rows=rows, shapes=shapes)
+            self._add_attention(name, base, finetuned=finetuned, rows=rows, shapes=shapes)
             if name == CROSS:
                 continue
             for place, row in enumerate(rows):
                 n = shapes[place][name][0]
-                ours, theirs = [_of(run_.streams[name], place, n) for run_ in (base, finetuned)]
-                measured.add_states(row, ours, theirs)
+                streams = _of(base.streams[name], place, n=n)
+                tuned = _of(finetuned.streams[name], place, n=n)
+                measured.add_states(row, streams, finetuned=tuned)
 
-    def _add_attention(self, name: str, base: Run, finetuned: Run, *, rows, shapes) -> None:
+    def _add_attention(self, name: str, base: Run, *, finetuned: Run, rows, shapes) -> None:
         for layer in range(self.parts[name].n_layers):
-            ours = weights(self.seen[0].attentions[name][layer], base.calls[name][layer])
-            theirs = weights(self.seen[1].attentions[name][layer], finetuned.calls[name][layer])
+            before = weights(self.seen[0].attentions[name][layer], base.calls[name][layer])
+            after = weights(self.seen[1].attentions[name][layer], finetuned.calls[name][layer])
             for place, row in enumerate(rows):
                 queries, keys = shapes[place][name]
-                found = MEASURES[name](
-                    ours[place, :, :queries, :keys], theirs[place, :, :queries, :keys]
+                measured = MEASURES[name](
+                    before[place, :, :queries, :keys], after[place, :, :queries, :keys]
                 )
-                self.parts[name].add_attention(layer, row, found)
+                self.parts[name].add_attention(layer, row, measured=measured)
 
 
 def _lengths(text: Text) -> dict[str, tuple[int, int]]:
@@ -226,6 +227,6 @@ def _lengths(text: Text) -> dict[str, tuple[int, int]]:
     return {ENCODER: (source, source), DECODER: (target, target), CROSS: (target, source)}
 
 
-def _of(streams: Streams, place: int, n: int) -> Streams:
+def _of(streams: Streams, place: int, *, n: int) -> Streams:
     """The float32 streams of one text of a batch, without padding."""
     return Streams(*[part[:, place, :n].float() for part in streams])

@@ -11,6 +11,7 @@ import torch
 
 from eap import InputError
 from eap.hooks import hooked
+from eap.models.contract import Adapter
 from study.differential import measures
 
 # CKA and RSA compare pairs of positions: at most so many, evenly spaced, of each text.
@@ -46,37 +47,35 @@ STATES = {
         measures.magnitude(y.states) / measures.magnitude(x.states)
     ).log(),
 }
-# name -> function of two tensors (states, at most GEOMETRY_POSITIONS, d_model)
-GEOMETRY = {"cka": measures.cka, "rsa": measures.rsa}
 
 
-def require_comparable(base, finetuned, names: tuple[str, str]) -> None:
+def require_comparable(base, finetuned, *, names: tuple[str, str]) -> None:
     """Raise InputError unless two adapters are of one kind and shape of model.
 
     Comparisons position by position, head by head, need that.
     """
-    ours, theirs = [
-        {
-            "architecture": adapter.model.config.model_type,
-            "shape": str(adapter.graph),
-            "vocabulary": adapter.vocabulary_size,
-        }
-        for adapter in (base, finetuned)
-    ]
-    require_same(ours, theirs, names)
+    require_same(_facts(base), _facts(finetuned), names=names)
 
 
-def require_same(ours: dict, theirs: dict, names: tuple[str, str]) -> None:
+def _facts(adapter: Adapter) -> dict:
+    return {
+        "architecture": adapter.model.config.model_type,
+        "shape": str(adapter.graph),
+        "vocabulary": adapter.vocabulary_size,
+    }
+
+
+def require_same(base: dict, finetuned: dict, *, names: tuple[str, str]) -> None:
     """Raise InputError naming the first of these facts in which two models differ."""
-    for key, value in ours.items():
-        if value != theirs[key]:
+    for key, value in base.items():
+        if value != finetuned[key]:
             raise InputError(
-                f"expected two models of one {key}, got {value} ({names[0]}) and {theirs[key]} "
+                f"expected two models of one {key}, got {value} ({names[0]}) and {finetuned[key]} "
                 f"({names[1]}); compare a model with its own fine-tune"
             )
 
 
-def plan_batches(lengths: list[int], n_heads: int, batch_size: int | None) -> list[list[int]]:
+def plan_batches(lengths: list[int], n_heads: int, *, batch_size: int | None) -> list[list[int]]:
     """Row numbers in batches of similar length; a planned batch keeps one layer's attention weights
     under ATTENTION_BYTES.
     """
@@ -98,22 +97,22 @@ class Measures:
     layer shows the norm's weights (guard 3). Without a `d_model` there are no states.
     """
 
-    def __init__(self, n_texts: int, n_layers: int, n_heads: int, d_model: int | None):
+    def __init__(self, n_texts: int, n_layers: int, *, n_heads: int, d_model: int | None):
         self.n_texts, self.n_layers, n_states = n_texts, n_layers, n_layers + 2
-        names = [*STATES, *GEOMETRY, "first_base", "first_finetuned"] if d_model else []
+        names = [*STATES, *measures.GEOMETRY, "first_base", "first_finetuned"] if d_model else []
         self.states = {name: np.zeros((n_texts, n_states)) for name in names}
         self.heads, self.shape = {}, (n_texts, n_layers, n_heads)
         # per dimension, summed over texts: mean |x| and mean x^2 over positions
         self.absolute = np.zeros((2, n_states, d_model or 0))
         self.square = np.zeros((2, n_states, d_model or 0))
 
-    def add_attention(self, layer: int, row: int, found: dict[str, torch.Tensor]) -> None:
+    def add_attention(self, layer: int, row: int, *, measured: dict[str, torch.Tensor]) -> None:
         """Keep the measures of one layer's attention, (heads,) each, as those of text `row`."""
-        for name, values in found.items():
+        for name, values in measured.items():
             kept = self.heads.setdefault(name, np.zeros(self.shape))
             kept[row, layer] = values.cpu().numpy()
 
-    def add_states(self, row: int, base: Streams, finetuned: Streams) -> None:
+    def add_states(self, row: int, base: Streams, *, finetuned: Streams) -> None:
         """Keep the measures of both models' float32 streams as those of text `row`."""
         for name, streams in (("first_base", base), ("first_finetuned", finetuned)):
             self.states[name][row] = streams.states[:, 0].norm(dim=-1).cpu().numpy()
@@ -123,7 +122,7 @@ class Measures:
         x, y = base.states, finetuned.states
         n_spaced = min(x.shape[1], GEOMETRY_POSITIONS)
         spaced = torch.linspace(0, x.shape[1] - 1, n_spaced).round().long().to(x.device)
-        for name, measure in GEOMETRY.items():
+        for name, measure in measures.GEOMETRY.items():
             self.states[name][row] = measure(x[:, spaced], y[:, spaced]).cpu().numpy()
         self.absolute += np.stack([states.abs().mean(1).cpu().numpy() for states in (x, y)])
         self.square += np.stack([states.square().mean(1).cpu().numpy() for states in (x, y)])
@@ -136,9 +135,9 @@ class Comparison(Measures):
     (guard 6).
     """
 
-    def __init__(self, base, finetuned, n_texts: int):
+    def __init__(self, base, finetuned, *, n_texts: int):
         graph = base.graph
-        super().__init__(n_texts, graph.n_layers, graph.n_heads, graph.d_model)
+        super().__init__(n_texts, graph.n_layers, n_heads=graph.n_heads, d_model=graph.d_model)
         self.base, self.finetuned = base, finetuned
 
     @torch.no_grad()
@@ -151,14 +150,17 @@ class Comparison(Measures):
         x, y = states(self.base, padded), states(self.finetuned, padded)
         for layer in range(self.n_layers):
             window = self.base.softmax(layer).window
-            ours = self.base.attention_weights(layer, x[layer])
-            theirs = self.finetuned.attention_weights(layer, y[layer])
+            before = self.base.attention_weights(layer, x[layer])
+            after = self.finetuned.attention_weights(layer, y[layer])
             for place, (row, n) in enumerate(zip(rows, lengths, strict=True)):
-                seen = ours[place, :, :n, :n], theirs[place, :, :n, :n]
-                self.add_attention(layer, row, measures.attention_measures(*seen, window))
+                measured = measures.attention_measures(
+                    before[place, :, :n, :n], after[place, :, :n, :n], window=window
+                )
+                self.add_attention(layer, row, measured=measured)
         for place, (row, n) in enumerate(zip(rows, lengths, strict=True)):
-            ours, theirs = x[:, place, :n].float(), y[:, place, :n].float()
-            self.add_states(row, _streams(ours), _streams(theirs))
+            streams = _streams(x[:, place, :n].float())
+            tuned = _streams(y[:, place, :n].float())
+            self.add_states(row, streams, finetuned=tuned)
 
 
 def _streams(states: torch.Tensor) -> Streams:
@@ -167,7 +169,7 @@ def _streams(states: torch.Tensor) -> Streams:
     return Streams(states, torch.cat([states[:1], added, states[-1:]]))
 
 
-def states(adapter, ids: torch.Tensor) -> torch.Tensor:
+def states(adapter: Adapter, ids: torch.Tensor) -> torch.Tensor:
     """(states, texts, positions, d_model): what each layer reads, and the end before and after the
     final norm. Padding is on the right: no mask is needed.
     """

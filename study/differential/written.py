@@ -65,7 +65,7 @@ class Files:
         disk.write_json(self.json, {"format": 1, **summary})
         if not self.in_parts:
             scores = {name: change["scores"] for name, change in summary["changes"].items()}
-            layers.write_layers(self.layers, "differential", scores)
+            layers.write_layers(self.layers, "differential", scores=scores)
         for drawing in self.drawings():
             disk.save_figure(_figure(summary, drawing), self.folder / drawing.name)
 

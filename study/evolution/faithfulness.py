@@ -11,6 +11,7 @@ import torch
 
 from eap import MIN_EXAMPLES
 from eap.circuit import Circuit
+from eap.models.contract import Adapter
 from eap.random_circuits import uniform
 from eap.resampling import interval, resample
 from study.faithfulness import numbers as faithfulness
@@ -25,13 +26,15 @@ LEFT_OUT = (
 )
 
 
-def random_circuits(circuit: Circuit, n: int, seed: int) -> list[torch.Tensor]:
+def random_circuits(circuit: Circuit, n: int, *, seed: int) -> list[torch.Tensor]:
     """`n` uniform choices of as many edges as the circuit has before pruning."""
     generator = torch.Generator().manual_seed(seed)
     return [uniform(circuit.graph, circuit.n_selected, generator=generator) for _ in range(n)]
 
 
-def circuits_at(own: Circuit, final: Circuit, drawn: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+def circuits_at(
+    own: Circuit, final: Circuit, *, drawn: list[torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """{name: booleans per edge} of what runs at a checkpoint; at the last one its own circuit is
     the final one, and runs once.
     """
@@ -40,7 +43,7 @@ def circuits_at(own: Circuit, final: Circuit, drawn: list[torch.Tensor]) -> dict
 
 
 def run_circuits(
-    adapter, batches, *, circuits: dict[str, torch.Tensor], how: faithfulness.Running
+    adapter: Adapter, batches, *, circuits: dict[str, torch.Tensor], how: faithfulness.Running
 ) -> dict[str, dict[str, np.ndarray]]:
     """{metric: {name: (examples,)}} of a model's circuits on unseen examples, with "full", the
     clean run, and "empty", no edge kept.
@@ -73,26 +76,26 @@ def summarise(values: dict[str, np.ndarray], seed: int) -> dict:
     rows = resample(n, seed)
 
     def f_of(circuit):
-        return float(faithfulness.faithfulness(circuit, full, empty))
+        return float(faithfulness.faithfulness(circuit, full, empty=empty))
 
     def resampled(circuit):
-        return faithfulness.faithfulness(circuit[rows], full[rows], empty[rows])
+        return faithfulness.faithfulness(circuit[rows], full[rows], empty=empty[rows])
 
     f_own, f_final = f_of(own), f_of(final)
     drawn_own, drawn_final = resampled(own), resampled(final)
     random = [f_of(circuit) for circuit in values.values()]
     ends = {"full": full, "empty": empty, OWN: own, FINAL: final}
     return {
-        OWN: _interval(f_own, drawn_own, n),
-        FINAL: _interval(f_final, drawn_final, n),
-        "own_minus_final": _interval(f_own - f_final, drawn_own - drawn_final, n),
+        OWN: _interval(f_own, drawn_own, n=n),
+        FINAL: _interval(f_final, drawn_final, n=n),
+        "own_minus_final": _interval(f_own - f_final, drawn_own - drawn_final, n=n),
         "random": {"low": min(random), "high": max(random), "n": len(random)} if random else None,
         "effect": interval((empty - full).mean(), (empty - full)[rows].mean(1), n=n),
         "means": {name: float(column.mean()) for name, column in ends.items()},
     }
 
 
-def _interval(value: float, drawn: np.ndarray, n: int) -> dict | None:
+def _interval(value: float, drawn: np.ndarray, *, n: int) -> dict | None:
     """`interval`; None where the value itself is undefined."""
     return interval(value, drawn, n=n) if np.isfinite(value) else None
 

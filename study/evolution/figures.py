@@ -56,13 +56,13 @@ def change_figure(result: dict):
     )
     x = np.arange(len(result["checkpoints"]))
     if training:
-        _loss_panel(axes[0][0], training, _steps(result))
+        _loss_panel(axes[0][0], training, steps=_steps(result))
         axes[0][0].set_ylabel("nats per\nsummary token")
         axes[0][1].set_axis_off()
         axes[0][1].legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="center left")
     panels = axes[-len(sets) :]
     for (left, right), (name, look) in zip(panels, sets.items(), strict=True):
-        _change_panels(left, right, result["rates"][name], look, x)
+        _change_panels(left, right, rate=result["rates"][name], look=look, x=x)
     kind = "circuit" if None in known_steps(result) else "checkpoint"
     _add_to_title(panels[0][0], f"since the {kind} before")
     _add_to_title(panels[0][1], f"since the first {kind}")
@@ -124,7 +124,7 @@ def _step_words(result: dict) -> str:
     return "circuit" if None in known_steps(result) else "checkpoint (training step)"
 
 
-def _loss_panel(axis, training: dict, steps: list[int]) -> None:
+def _loss_panel(axis, training: dict, *, steps: list[int]) -> None:
     """Losses between two checkpoints are placed by their step on the line between these."""
 
     def place(rows):
@@ -156,7 +156,7 @@ def _loss_panel(axis, training: dict, steps: list[int]) -> None:
     )
 
 
-def _change_panels(left, right, rate: dict, look: Look, x) -> None:
+def _change_panels(left, right, *, rate: dict, look: Look, x) -> None:
     """One set: its change since the circuit before on the left, since the first on the right."""
     colour = style.COLOURS[look.colour]
     panels = (
@@ -166,7 +166,7 @@ def _change_panels(left, right, rate: dict, look: Look, x) -> None:
     for axis, values, floors in panels:
         axis.plot(x[1:], 100 * np.array(values), marker=look.marker, color=colour, label="measured")
         if floors:
-            _noise_band(axis, x[1:], columns(floors).times(100), look.hatch)
+            _noise_band(axis, x[1:], floor=columns(floors).times(100), hatch=look.hatch)
         axis.set_ylim(bottom=0)
     left.set_ylabel(f"{look.label}\n(% of S_0 = {rate['sizes'][0]:,})")
     title = f"dS = {100 * rate['dS']:.1f} %{_floor_words(rate['dS_floor'])}"
@@ -180,7 +180,7 @@ def _floor_words(floor: dict | None) -> str:
     return f"; noise alone {100 * floor['low']:.1f} to {100 * floor['high']:.1f} %"
 
 
-def _noise_band(axis, x, floor: Columns, hatch: str) -> None:
+def _noise_band(axis, x, *, floor: Columns, hatch: str) -> None:
     """A band; where there is one step only, a bar with caps, since a band would have no width."""
     colour, label = style.COLOURS["random"], "noise floor"
     if len(x) == 1:
@@ -214,7 +214,7 @@ def jaccard_figure(result: dict):
     left.tick_params(axis="x", rotation=rotation)
     figure.colorbar(image, ax=left, label="Jaccard of edges", fraction=0.046)
     left.set_title("edges of every two circuits", fontsize=9)
-    _with_last(right, result["similarity"], n)
+    _with_last(right, result["similarity"], n=n)
     figure.suptitle(_title(result), fontsize=9)
     right.set_xticks(range(n), labels, fontsize=7, rotation=rotation)
     for axis in (left, right):
@@ -241,7 +241,7 @@ def _jaccard_matrix(axis, matrix: np.ndarray):
     return image
 
 
-def _with_last(axis, similarity: dict, n: int) -> None:
+def _with_last(axis, similarity: dict, *, n: int) -> None:
     """The overlap of each circuit with the last one, of edges and of nodes."""
     x = np.arange(n)
     for name in ("edges", "nodes"):
@@ -346,7 +346,7 @@ def layers_figure(result: dict):
     change = 100 * np.array(result["layers"]["change"])
     lower.bar(layers, change, 0.6, color=style.COLOURS["circuit"], label="measured")
     if result["layers_noise"]:
-        _layer_floor(lower, layers, result["layers_noise"])
+        _layer_floor(lower, layers, noise=result["layers_noise"])
     lower.set_ylabel(f"change of all edges' scores\n({unit})")
     lower.set_xticks(layers)
     lower.set_xlabel(
@@ -356,7 +356,7 @@ def layers_figure(result: dict):
     return figure
 
 
-def _layer_floor(axis, layers, noise: dict) -> None:
+def _layer_floor(axis, layers, *, noise: dict) -> None:
     """What resampling the examples changes in each layer: hatched from the low to the high end of
     its central 95 %, a line at its mean.
     """
@@ -460,7 +460,7 @@ def faithfulness_figure(result: dict):
         axis.set_ylim(limits)
         axis.set_xlim(-0.25, len(rows) - 0.75)
         title = f"{metric}, n = {examples} examples, bands: 95 % intervals"
-        outside = _f_curves(axis, rows, limits)
+        outside = _f_curves(axis, rows, limits=limits)
         if outside:
             places = textwrap.fill(", ".join(outside), 64)
             title += f"\noff the scale, where f means nothing:\n{places}"
@@ -486,7 +486,7 @@ def _limits(rows: list[dict]) -> tuple[float, float]:
     return low - 0.08 * (high - low), high + 0.08 * (high - low)
 
 
-def _f_curves(axis, rows: list[dict], limits: tuple[float, float]) -> list[str]:
+def _f_curves(axis, rows: list[dict], *, limits: tuple[float, float]) -> list[str]:
     """Draw f of both circuits, and hollow points without an interval where corrupting the input
     does not change the metric beyond noise, so that f means nothing.
 

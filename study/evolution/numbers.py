@@ -85,8 +85,10 @@ def noise(
     largest |score|. The first is `stability.bootstrap`'s noise floor, of as many resamples.
     """
     graph, rule = circuit.graph, circuit.rule
-    edges = resampled_circuits(graph, rule, per_example, resamples=resamples, seed=seed)
-    equal = resampled_circuits(graph, rule.equal(size), per_example, resamples=resamples, seed=seed)
+    edges = resampled_circuits(graph, rule, per_example=per_example, resamples=resamples, seed=seed)
+    equal = resampled_circuits(
+        graph, rule.equal(size), per_example=per_example, resamples=resamples, seed=seed
+    )
     return Noise(every_two(edges), every_two(graph.nodes_kept(edges)), every_two(equal))
 
 
@@ -183,7 +185,7 @@ def layer_mass(graph: Graph, weights: torch.Tensor) -> torch.Tensor:
     return mass[..., 1:-1]
 
 
-def layer_noise(graph: Graph, normalised: torch.Tensor, seed: int) -> np.ndarray:
+def layer_noise(graph: Graph, normalised: torch.Tensor, *, seed: int) -> np.ndarray:
     """(pairs, layers): the change of the layers' `shares` between two extractions of one checkpoint
     on resampled examples.
     """
@@ -208,7 +210,11 @@ KINDS = ("no evidence", "added", "removed", "strengthened", "weakened", "sign ch
 
 
 def moves(
-    before: torch.Tensor, after: torch.Tensor, kept_before: torch.Tensor, kept_after: torch.Tensor
+    before: torch.Tensor,
+    after: torch.Tensor,
+    *,
+    kept_before: torch.Tensor,
+    kept_after: torch.Tensor,
 ) -> Moves:
     """Which edges' scores changed beyond noise: a paired t-test over the same examples,
     Benjamini-Hochberg over all edges.

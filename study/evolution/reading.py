@@ -45,7 +45,7 @@ def training_file(given: str) -> Path | None:
     return path
 
 
-def model_folders(pairs: str, paths: list[Path], training: Path | None) -> list[Path]:
+def model_folders(pairs: str, paths: list[Path], *, training: Path | None) -> list[Path]:
     """The run's checkpoint folder of every circuit; empty without `pairs` to run them on.
 
     Raises InputError when one is missing.

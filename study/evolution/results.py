@@ -92,17 +92,18 @@ def evolve(
 ) -> dict:
     """Everything that evolution.json holds about the circuits, in the order in which they come."""
     run = run_of(checkpoints)
-    noises = _noises(run, resamples, seed, progress)
+    noises = _noises(run, resamples, seed=seed, progress=progress)
     similarity = _similarity(run, noises)
     norms = None if run.norms is None else run.norms.values
-    layers = layer_scores(run.circuits, run.scores, norms)
+    layers = layer_scores(run.circuits, run.scores, norms=norms)
     moved = None if run.norms is None else _moved(checkpoints)
     tracks = None
     if run.scores is not None:
-        tracks = _trajectories(run, moved, trajectories, seed)
+        tracks = _trajectories(run, moved, n=trajectories, seed=seed)
     result = {
         "checkpoints": [
-            _describe(*row) for row in zip(checkpoints, run.edges, run.nodes, strict=True)
+            _describe(checkpoint, edges, nodes=nodes)
+            for checkpoint, edges, nodes in zip(checkpoints, run.edges, run.nodes, strict=True)
         ],
         "graph": _shape(run.graph),
         "settings_that_differ": evolution.differing_settings(run.circuits),
@@ -110,9 +111,9 @@ def evolve(
         "examples": _fewest_examples(checkpoints),
         "rates": _rates(run, noises),
         "similarity": similarity,
-        "arrival_test": _arrival_test(checkpoints, similarity["arrival"], seed),
+        "arrival_test": _arrival_test(checkpoints, similarity["arrival"], seed=seed),
         "transitions": _transitions(run),
-        "layers_noise": _layers_noise(run, noises, layers["change"], seed),
+        "layers_noise": _layers_noise(run, noises, change=layers["change"], seed=seed),
         "noise_free_norm": run.norms is not None and run.norms.noise_free,
         "moved": moved,
         "trajectories": tracks,
@@ -130,7 +131,7 @@ def _fewest_examples(checkpoints: list[Checkpoint]) -> int | None:
     return min(known) if len(known) == len(counts) else None
 
 
-def _describe(checkpoint: Checkpoint, edges: torch.Tensor, nodes: torch.Tensor) -> dict:
+def _describe(checkpoint: Checkpoint, edges: torch.Tensor, *, nodes: torch.Tensor) -> dict:
     return {
         "name": checkpoint.name,
         "step": checkpoint.step,
@@ -156,7 +157,7 @@ def _shape(graph: Graph) -> dict:
 # ---------------------------------------------------------------- change rates and similarity
 
 
-def _noises(run: Run, resamples: int, seed: int, progress) -> list[evolution.Noise] | None:
+def _noises(run: Run, resamples: int, *, seed: int, progress) -> list[evolution.Noise] | None:
     """What resampling the examples does to each circuit; None where one has fewer than two.
 
     Resampling one example changes nothing, which is no floor.
@@ -270,7 +271,7 @@ def _same_examples(first: Checkpoint, last: Checkpoint) -> tuple[torch.Tensor, t
     return (before, after) if same and before.shape == after.shape else None
 
 
-def _arrival_test(checkpoints: list[Checkpoint], arrival: int | None, seed: int) -> dict | None:
+def _arrival_test(checkpoints: list[Checkpoint], arrival: int | None, *, seed: int) -> dict | None:
     """`bootstrap.permutation_test` of the first checkpoint within noise of the last one, and it.
 
     None where that is the last one itself, and where the two are not of the same examples.
@@ -295,7 +296,7 @@ def _arrival_test(checkpoints: list[Checkpoint], arrival: int | None, seed: int)
 
 
 def layer_scores(
-    circuits: list[Circuit], scores: torch.Tensor | None, norms: list[float] | None = None
+    circuits: list[Circuit], scores: torch.Tensor | None, *, norms: list[float] | None = None
 ) -> dict[str, list[float]]:
     """Scores per layer for choosing where to adapt: `change`, `after`, `before`.
 
@@ -317,7 +318,7 @@ def layer_scores(
     return {name: evolution.layer_mass(graph, weight).tolist() for name, weight in weights.items()}
 
 
-def _layers_noise(run: Run, noises, change: list[float], seed: int) -> dict | None:
+def _layers_noise(run: Run, noises, *, change: list[float], seed: int) -> dict | None:
     """{"pairs", "floor": what resampling the examples of the first and of the last checkpoint
     changes in each layer, "beyond": layers}; None where noise is not known.
     """
@@ -326,7 +327,7 @@ def _layers_noise(run: Run, noises, change: list[float], seed: int) -> dict | No
     drawn = []
     for end in (0, -1):
         shares = evolution.shares(run.checkpoints[end].read(), run.norms.parts[end])
-        drawn.append(evolution.layer_noise(run.graph, shares, seed))
+        drawn.append(evolution.layer_noise(run.graph, shares, seed=seed))
     changes = np.concatenate(drawn)
     floors = [central(values) for values in changes.T]
     return {
@@ -339,7 +340,7 @@ def _layers_noise(run: Run, noises, change: list[float], seed: int) -> dict | No
 # ---------------------------------------------------------------- single edges
 
 
-def _trajectories(run: Run, moved: dict | None, n: int, seed: int) -> dict:
+def _trajectories(run: Run, moved: dict | None, *, n: int, seed: int) -> dict:
     """{"chosen": MOVED, NOT_SHOWN or NOT_TESTED, "edges": normalised scores over the checkpoints of
     at most n edges}.
 
@@ -355,7 +356,7 @@ def _trajectories(run: Run, moved: dict | None, n: int, seed: int) -> dict:
         chosen = NOT_TESTED if moved is None else NOT_SHOWN
         spread = shares.amax(0) - shares.amin(0)
         numbers = torch.argsort(spread, descending=True, stable=True)[:n].tolist()
-    bands = _bands(run, numbers, seed)
+    bands = _bands(run, numbers, seed=seed)
     edges = []
     for place, number in enumerate(numbers):
         edge = {
@@ -379,7 +380,7 @@ def _shares(run: Run) -> torch.Tensor:
     return scores / norms[:, None]
 
 
-def _bands(run: Run, edges: list[int], seed: int) -> list[tuple[list, list]] | None:
+def _bands(run: Run, edges: list[int], *, seed: int) -> list[tuple[list, list]] | None:
     """The central 95 % of resamples of each checkpoint's scores of these edges, low and high."""
     if run.norms is None:
         return None
@@ -405,7 +406,7 @@ def _moved(checkpoints: list[Checkpoint]) -> dict | None:
     if both is None or len(both[0]) < 2:
         return None
     old, new = first.circuit.in_graph, last.circuit.in_graph
-    moves = evolution.moves(*both, old, new)
+    moves = evolution.moves(*both, kept_before=old, kept_after=new)
     inside, changed = (old | new).numpy(), moves.q <= FALSE_DISCOVERY
     return {
         "false_discovery_rate": FALSE_DISCOVERY,
@@ -413,7 +414,7 @@ def _moved(checkpoints: list[Checkpoint]) -> dict | None:
         "counts": {kind: _count(moves.kind == kind, inside) for kind in evolution.KINDS},
         "entered": _crossed((new & ~old).numpy(), changed),
         "left": _crossed((old & ~new).numpy(), changed),
-        "edges": _changed_edges(moves, inside & changed, first.circuit.graph.edges),
+        "edges": _changed_edges(moves, inside & changed, names=first.circuit.graph.edges),
     }
 
 
@@ -430,7 +431,7 @@ def _crossed(edges: np.ndarray, changed: np.ndarray) -> dict[str, int]:
     return {"edges": int(edges.sum()), "beyond_noise": int((edges & changed).sum())}
 
 
-def _changed_edges(moves: evolution.Moves, which: np.ndarray, names) -> list[dict]:
+def _changed_edges(moves: evolution.Moves, which: np.ndarray, *, names) -> list[dict]:
     """A row for each edge of `which`, the largest change first; scores are divided by
     `evolution.norms`.
     """

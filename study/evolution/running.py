@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eap import dataset, memory, methods, passes
+from eap.models.contract import Adapter
 from runs import opening
 from runs.forecast import Bar
 from runs.settings import FromFlags
@@ -27,7 +28,7 @@ class Settings(FromFlags):
     seed: int
 
 
-def measure(settings: Settings, checkpoints: list[Checkpoint], folders: list[Path]) -> dict:
+def measure(settings: Settings, checkpoints: list[Checkpoint], *, folders: list[Path]) -> dict:
     """f of every checkpoint's own circuit and of the last circuit in every checkpoint.
 
     That is what evolution.json holds of them. One model is in memory at a time.
@@ -40,10 +41,12 @@ def measure(settings: Settings, checkpoints: list[Checkpoint], folders: list[Pat
     rows = {name: [] for name in settings.metrics}
     work = None
     for checkpoint, folder, circuits in zip(checkpoints, folders, wanted, strict=True):
-        adapter, tokenizer = open_checkpoint(settings, checkpoint, checkpoints[-1], folder)
+        adapter, tokenizer = open_checkpoint(
+            settings, checkpoint, last=checkpoints[-1], folder=folder
+        )
         if work is None:
-            pairs = unseen_pairs(settings, checkpoints, adapter, tokenizer)
-            work = work_of(settings, adapter, pairs, n_circuits=sum(map(len, wanted)))
+            pairs = unseen_pairs(settings, checkpoints, adapter=adapter, tokenizer=tokenizer)
+            work = work_of(settings, adapter, pairs=pairs, n_circuits=sum(map(len, wanted)))
         means = passes.mean_activations(adapter, work.batches) if ablation == "mean" else None
         how = Running(settings.metrics, ablation, means, work.bar.update)
         values = faithfulness.run_circuits(adapter, work.batches, circuits=circuits, how=how)
@@ -65,17 +68,17 @@ class Work(NamedTuple):
     bar: Bar
 
 
-def work_of(settings: Settings, adapter, pairs: list, *, n_circuits: int) -> Work:
+def work_of(settings: Settings, adapter: Adapter, *, pairs: list, n_circuits: int) -> Work:
     """The `Work` of running as many circuits on these pairs."""
-    batches = plan(settings, adapter, pairs)
-    bar = settings.console.progress(None, "running circuits", len(batches) * n_circuits)
+    batches = plan(settings, adapter, pairs=pairs)
+    bar = settings.console.progress(None, "running circuits", total=len(batches) * n_circuits)
     return Work(len(pairs), batches, bar)
 
 
-def open_checkpoint(settings: Settings, checkpoint: Checkpoint, last: Checkpoint, folder: Path):
+def open_checkpoint(settings: Settings, checkpoint: Checkpoint, *, last: Checkpoint, folder: Path):
     """(adapter, tokenizer) of a checkpoint's model, in which its circuit and the last one run."""
     run_here = {checkpoint.name: checkpoint.circuit, last.name: last.circuit}
-    return opening.open_adapted(settings.device, str(folder), run_here, "--training")
+    return opening.open_adapted(settings.device, str(folder), circuits=run_here, flag="--training")
 
 
 def circuits_wanted(settings: Settings, checkpoints: list[Checkpoint]) -> list[dict]:
@@ -84,22 +87,26 @@ def circuits_wanted(settings: Settings, checkpoints: list[Checkpoint]) -> list[d
     Random circuits carry next to nothing anywhere: the first and the last checkpoint show it.
     """
     final = checkpoints[-1].circuit
-    drawn = faithfulness.random_circuits(final, settings.n_random, settings.seed)
+    drawn = faithfulness.random_circuits(final, settings.n_random, seed=settings.seed)
     ends = (0, len(checkpoints) - 1)
     return [
-        faithfulness.circuits_at(checkpoint.circuit, final, drawn if number in ends else [])
+        faithfulness.circuits_at(checkpoint.circuit, final, drawn=drawn if number in ends else [])
         for number, checkpoint in enumerate(checkpoints)
     ]
 
 
-def unseen_pairs(settings: Settings, checkpoints: list[Checkpoint], adapter, tokenizer) -> list:
+def unseen_pairs(
+    settings: Settings, checkpoints: list[Checkpoint], *, adapter: Adapter, tokenizer
+) -> list:
     """The pairs that no circuit was found on, at most `max_examples`.
 
     Raises InputError if there is none.
     """
-    pairs = opening.read_pairs(settings.pairs, adapter, tokenizer, console=settings.console)
+    pairs = opening.read_pairs(
+        settings.pairs, adapter, tokenizer=tokenizer, console=settings.console
+    )
     found_on = [checkpoint.circuit.about.examples for checkpoint in checkpoints]
-    unseen = opening.unseen_pairs(pairs, settings.pairs, found_on)
+    unseen = opening.unseen_pairs(pairs, settings.pairs, found_on=found_on)
     chosen = unseen[: settings.max_examples]
     settings.console.detail(
         f"faithfulness on {len(chosen)} of {len(unseen)} unseen pairs; "
@@ -109,20 +116,20 @@ def unseen_pairs(settings: Settings, checkpoints: list[Checkpoint], adapter, tok
 
 
 def require_own_models(
-    settings: Settings, checkpoints: list[Checkpoint], folders: list[Path]
+    settings: Settings, checkpoints: list[Checkpoint], *, folders: list[Path]
 ) -> None:
     """Raise InputError if a circuit was found in other weights than its checkpoint's."""
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         opening.require_own_weights(
             checkpoint.circuit,
             checkpoint.name,
-            str(folder),
-            "--training",
+            name=str(folder),
+            flag="--training",
             console=settings.console,
         )
 
 
-def plan(settings: Settings, adapter, pairs) -> list:
+def plan(settings: Settings, adapter: Adapter, *, pairs) -> list:
     """The pairs in batches that fit into half of the free memory."""
     budget = settings.device.memory_budget // 2
     size = settings.batch_size or memory.plan_batch_size(

@@ -74,7 +74,7 @@ def _change_tables(result: dict) -> list[str]:
         width = max(map(len, (label, *names))) + 1
         rows.append(f"{label:<{width}}{heads}")
         for t, name in enumerate(names):
-            rows.append(f"{name:<{width}}{_row(_change_cells(rate, t, _few(result)))}")
+            rows.append(f"{name:<{width}}{_row(_change_cells(rate, t, few=_few(result)))}")
         rows.append("")
     return rows[:-1]
 
@@ -84,7 +84,7 @@ def _row(cells: list[str]) -> str:
     return "".join(padded)
 
 
-def _change_cells(rate: dict, t: int, few: bool) -> list[str]:
+def _change_cells(rate: dict, t: int, *, few: bool) -> list[str]:
     """What the table says of the checkpoint `t`; of the first one its size alone."""
     if t == 0:
         return [str(rate["sizes"][0]), *[""] * (len(COLUMNS) - 1)]

@@ -43,7 +43,7 @@ class Files:
 
         evolution["captions"] = captions.of("evolution")
         disk.write_json(self.results, evolution)
-        layers.write_layers(self.layers, "evolution", evolution["layers"])
+        layers.write_layers(self.layers, "evolution", scores=evolution["layers"])
         return [self.results, self.layers, *map(self.figure, self._draw(evolution))]
 
     def _draw(self, evolution: dict) -> list[str]:

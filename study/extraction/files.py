@@ -50,7 +50,7 @@ class Files:
         return written
 
 
-def write(files: Files, circuit, by_span, *, unit: str) -> None:
+def write(files: Files, circuit, *, by_span, unit: str) -> None:
     """Write a circuit, its scores by span, if there are any, and its pictures."""
     from eap.scores import save_group_scores
     from summarization.corruption import GROUPS
@@ -60,10 +60,10 @@ def write(files: Files, circuit, by_span, *, unit: str) -> None:
     if files.with_spans:
         with disk.atomic(files.spans) as path:
             save_group_scores(by_span, names=GROUPS.names, path=path)
-    draw(files, circuit, by_span, unit=unit)
+    draw(files, circuit, by_span=by_span, unit=unit)
 
 
-def draw(files: Files, circuit, by_span, *, unit: str) -> None:
+def draw(files: Files, circuit, *, by_span, unit: str) -> None:
     """Draw the strongest edges, the heat map and, where they are known, stability and spans."""
     from eap import visualization
     from study.stability import figures as stability
@@ -84,7 +84,7 @@ def draw(files: Files, circuit, by_span, *, unit: str) -> None:
     if files.with_stability:
         share = circuit.n_selected / graph.n_edges
         disk.save_figure(
-            lambda: stability.figure(about.stability, name, share),
+            lambda: stability.figure(about.stability, name, own_fraction=share),
             files.picture("stability"),
         )
     if files.with_spans:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from eap import visualization
 from eap.circuit import Circuit
 from eap.examples import Examples
+from eap.models.contract import Adapter
 from runs import console, disk, opening, records, weights
 from study.extraction import blocks, results, scores, until_stable
 from study.extraction.files import Files
@@ -19,7 +20,7 @@ class Made(NamedTuple):
     by_span: object
 
 
-def make(job: Job, adapter, pairs: list, known_by: str) -> Made | None:
+def make(job: Job, adapter: Adapter, *, pairs: list, known_by: str) -> Made | None:
     """The circuit of a job; writes its scores per example. None where another process does.
 
     `known_by` is the digest of the run, by which its finished blocks are known. Raises InputError
@@ -31,25 +32,29 @@ def make(job: Job, adapter, pairs: list, known_by: str) -> Made | None:
         ids = disk.read_json(job.as_many_as)["metadata"]["example_ids"]
         pairs = pairs[: len(ids)]
     if not console.is_main_process():
-        score = until_stable.score_in_blocks if job.in_blocks else scores.score
-        score(settings, adapter, pairs, None)
+        if job.in_blocks:
+            until_stable.score_in_blocks(settings, adapter, pairs=pairs, progress=None)
+        else:
+            scores.score(settings, adapter, pairs=pairs, path=None)
         return None
     with disk.atomic(Files.of(settings).examples) as scores_file:
         if job.in_blocks:
             finished = blocks.Blocks(job.unfinished, until_stable.key_of(known_by))
             progress = until_stable.Progress(finished, scores_file)
-            scored = until_stable.score_in_blocks(settings, adapter, pairs, progress)
+            scored = until_stable.score_in_blocks(settings, adapter, pairs=pairs, progress=progress)
             assert scored is not None  # this process keeps the progress
             pairs, summary, by_span = scored
         else:
             summary, by_span = scores.score(
-                settings, adapter, pairs, scores_file, n_circuits=job.n_circuits
+                settings, adapter, pairs=pairs, path=scores_file, n_circuits=job.n_circuits
             )
-        circuit = results.choose(settings, adapter, pairs, scores_file, summary)
+        circuit = results.choose(
+            settings, adapter, pairs=pairs, scores_file=scores_file, summary=summary
+        )
     return Made(circuit, pairs, by_span)
 
 
-def identified(made: Made, job: Job, tokenizer, inputs: dict) -> Circuit:
+def identified(made: Made, job: Job, *, tokenizer, inputs: dict) -> Circuit:
     """The circuit, which says of what model, tokenizer, pairs and scores it is.
 
     `inputs` are the run record's.

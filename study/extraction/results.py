@@ -1,9 +1,13 @@
 """The circuit that scores make, with what its file says of how it was found and how sure it is."""
 
+from typing import NamedTuple
+
 import torch
 
 from eap import InputError, dataset, evaluate, exact, hooks, memory, selection
 from eap.circuit import Circuit
+from eap.graph import Graph
+from eap.models.contract import Adapter
 from eap.scores import load_example_scores, node_scores
 from eap.selection import Rule
 from runs import console
@@ -18,52 +22,65 @@ SIGN = (
 )
 
 
-def choose(settings: Settings, adapter, pairs, scores_file, summary: dict) -> Circuit:
+class Choice(NamedTuple):
+    """What a rule takes of a graph's edges, by the scores of some examples."""
+
+    graph: Graph
+    rule: Rule
+    scores: torch.Tensor  # (edges,) means over the examples
+    ranking: torch.Tensor  # (edges,) what the rule ranks by
+    kept: torch.Tensor  # (edges,) booleans
+    pruned: torch.Tensor  # (edges,) booleans: those kept that lie on a path
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """How many edges were asked for, taken, left after pruning, and how many there are."""
+        return {
+            "requested": self.rule.n,
+            "selected": int(self.kept.sum()),
+            "pruned": int(self.pruned.sum()),
+            "edges": self.graph.n_edges,
+        }
+
+
+def choose(settings: Settings, adapter: Adapter, *, pairs, scores_file, summary: dict) -> Circuit:
     """The circuit: mean scores, chosen and pruned edges, metadata.
 
     `summary` is what `scores.score` says of the scores per example in `scores_file`. Raises
     InputError when no edge is left.
     """
-    graph = adapter.graph
     per_example = load_example_scores(scores_file)
-    scores = per_example.double().mean(0)
-    nodes = node_scores(graph, scores) if settings.attribution.nodes else None
-    rule = settings.rule(graph, per_example)
-    ranking = rule.values(per_example).double().mean(0)
-    kept = rule.choose(graph, ranking)
-    pruned = selection.prune(graph, kept)
-    sizes = {
-        "requested": rule.n,
-        "selected": int(kept.sum()),
-        "pruned": int(pruned.sum()),
-        "edges": graph.n_edges,
-    }
-    require_edges(settings, scores, sizes)
-    gap = gap_in(summary)
-    shown = "" if gap is None else f"; completeness gap {gap:.2%}"
-    settings.console.detail(
-        f"circuit: {sizes['selected']} of {graph.n_edges} edges chosen, {sizes['pruned']} after "
-        f"pruning{shown}"
-    )
-    metadata = metadata_of(settings, summary, rule, sizes) | {"kv": graph.kv}
-    if rule.eligible is not None:
-        metadata["consistent_edges"] = list(rule.eligible)
+    choice = choice_of(settings, adapter.graph, per_example=per_example)
+    require_edges(settings, choice)
+    say_choice(settings, choice, gap=gap_in(summary))
+    metadata = metadata_of(settings, summary, choice=choice)
     if settings.exact_top:
-        metadata["exact"] = check_exactly(settings, adapter, pairs, scores, per_example)
-    stored = ranking if settings.rank == "example" else None
-    circuit = Circuit(graph, pruned, scores, nodes, metadata, stored)
+        metadata["exact"] = check_exactly(
+            settings, adapter, pairs=pairs, scores=choice.scores, per_example=per_example
+        )
+    circuit = circuit_of(settings, choice, metadata=metadata)
     if settings.resamples > 1 and len(per_example) > 1:
-        return with_bootstrap(settings, circuit, per_example)
+        return with_bootstrap(settings, circuit, per_example=per_example)
     return circuit
 
 
-def require_edges(settings: Settings, scores, sizes: dict) -> None:
+def choice_of(settings: Settings, graph: Graph, *, per_example) -> Choice:
+    """The `Choice` that the settings ask for."""
+    rule = settings.rule(graph, per_example)
+    ranking = rule.values(per_example).double().mean(0)
+    kept = rule.choose(graph, ranking)
+    scores = per_example.double().mean(0)
+    return Choice(graph, rule, scores, ranking, kept, selection.prune(graph, kept))
+
+
+def require_edges(settings: Settings, choice: Choice) -> None:
     """Raise InputError if every score is zero, or no chosen edge is left after pruning."""
-    if not scores.any():
+    if not choice.scores.any():
         raise InputError(
             f"--pairs {settings.pairs}: expected corrupted inputs that change {settings.metric}, "
             "got scores of 0 for every edge; build the pairs again"
         )
+    sizes = choice.sizes
     if not sizes["pruned"]:
         raise InputError(
             f"{settings.output}: expected a circuit, but none of the {sizes['selected']} chosen "
@@ -72,8 +89,20 @@ def require_edges(settings: Settings, scores, sizes: dict) -> None:
         )
 
 
-def metadata_of(settings: Settings, summary: dict, rule: Rule, sizes: dict) -> dict:
+def say_choice(settings: Settings, choice: Choice, *, gap: float | None) -> None:
+    """Say how many edges there are, and how far the scores are from complete."""
+    shown = "" if gap is None else f"; completeness gap {gap:.2%}"
+    sizes = choice.sizes
+    settings.console.detail(
+        f"circuit: {sizes['selected']} of {sizes['edges']} edges chosen, {sizes['pruned']} after "
+        f"pruning{shown}"
+    )
+
+
+def metadata_of(settings: Settings, summary: dict, *, choice: Choice) -> dict:
     """What the circuit's file says of how it was found."""
+    rule = choice.rule
+    consistent = {} if rule.eligible is None else {"consistent_edges": list(rule.eligible)}
     return {
         "method": settings.method,
         "metric": settings.metric,
@@ -81,14 +110,23 @@ def metadata_of(settings: Settings, summary: dict, rule: Rule, sizes: dict) -> d
         **summary,
         "ablation": settings.ablation,
         **rule.entries(),
-        "sizes": sizes,
+        "sizes": choice.sizes,
         "dtype": settings.device.dtype,
         "seed": settings.seed,
         "sign": SIGN,
+        "kv": choice.graph.kv,
+        **consistent,
     }
 
 
-def with_bootstrap(settings: Settings, circuit: Circuit, per_example) -> Circuit:
+def circuit_of(settings: Settings, choice: Choice, *, metadata: dict) -> Circuit:
+    """The chosen edges as a circuit, with scores of nodes if the method scores those."""
+    nodes = node_scores(choice.graph, choice.scores) if settings.attribution.nodes else None
+    stored = choice.ranking if settings.rank == "example" else None
+    return Circuit(choice.graph, choice.pruned, choice.scores, nodes, metadata, stored)
+
+
+def with_bootstrap(settings: Settings, circuit: Circuit, *, per_example) -> Circuit:
     """The circuit, which also says what resampling the examples does to it; says so."""
     total = -(-settings.resamples // bootstrap.CHUNK)
     resampled = bootstrap.bootstrap(
@@ -96,7 +134,9 @@ def with_bootstrap(settings: Settings, circuit: Circuit, per_example) -> Circuit
         per_example,
         resamples=settings.resamples,
         seed=settings.seed,
-        progress=lambda chunks: settings.console.progress(chunks, "resampling examples", total),
+        progress=lambda chunks: settings.console.progress(
+            chunks, "resampling examples", total=total
+        ),
     )
     goal = settings.until_stable or bootstrap.STABLE
     summary = bootstrap.summarise(resampled, len(per_example), seed=settings.seed, goal=goal)
@@ -115,7 +155,7 @@ def with_bootstrap(settings: Settings, circuit: Circuit, per_example) -> Circuit
     return circuit.noting(bootstrap=summary, stability=stability | {"sentences": sentences})
 
 
-def check_exactly(settings: Settings, adapter, pairs, scores, per_example) -> dict:
+def check_exactly(settings: Settings, adapter: Adapter, *, pairs, scores, per_example) -> dict:
     """Exact patching of the strongest edges, and its correlation with their scores.
 
     Both are on the first `EXACT_PAIRS` pairs.
@@ -133,7 +173,7 @@ def check_exactly(settings: Settings, adapter, pairs, scores, per_example) -> di
         return exact.exact_patching(runner, settings.metric, edges=bar)
 
     with hooks.frozen(adapter.model):
-        means = means_of(settings, adapter, pairs)
+        means = means_of(settings, adapter, pairs=pairs)
         batches = dataset.batches(chosen, batch_size)
         patched = torch.cat(list(memory.halving(batches, patch, notify=console.warn))).mean(0)
     approximate = per_example[: len(chosen), edges].mean(0)

@@ -8,6 +8,7 @@ import torch
 
 from eap import attribute, dataset, memory, methods, passes
 from eap.hooks import Activations
+from eap.models.contract import Adapter
 from eap.scores import ScoreWriter, completeness_gap, input_sums
 from runs import console, forecast, shards
 from study.extraction.settings import Settings
@@ -59,38 +60,42 @@ class Sums(NamedTuple):
     by_span: object
 
 
-def score(settings: Settings, adapter, pairs, path, *, n_circuits: int = 1) -> tuple:
+def score(settings: Settings, adapter: Adapter, *, pairs, path, n_circuits: int = 1) -> tuple:
     """(what the circuit's metadata says of the scores, their mean by span or None).
 
     Scores per example go to the file `path`; None: nowhere. This circuit is the first of
     `n_circuits` to come.
     """
     for steps in settings.steps_to_try:
-        summary, by_span = _score_once(settings, adapter, pairs, path, steps, n_circuits=n_circuits)
+        summary, by_span = _score_once(
+            settings, adapter, pairs=pairs, path=path, steps=steps, n_circuits=n_circuits
+        )
         gap = gap_in(summary)
         if gap is None or gap < SMALL_GAP:
             break
-    return {**summary, "warnings": warnings_of(settings, summary, steps)}, by_span
+    return {**summary, "warnings": warnings_of(settings, summary, steps=steps)}, by_span
 
 
-def _score_once(settings, adapter, pairs, path, steps: int, *, n_circuits: int) -> tuple:
+def _score_once(settings, adapter: Adapter, *, pairs, path, steps: int, n_circuits: int) -> tuple:
     """`score` with a given number of points."""
-    batch_size = plan(settings, adapter, pairs, steps)
+    batch_size = plan(settings, adapter, pairs=pairs, steps=steps)
     writer = None
     if path:
         writer = ScoreWriter(path, n_examples=len(pairs), n_edges=adapter.graph.n_edges)
     ends, by_span = [], 0
-    for scores in attributed(settings, adapter, pairs, Work(steps, batch_size, parts=n_circuits)):
+    for scores in attributed(
+        settings, adapter, pairs=pairs, work=Work(steps, batch_size, parts=n_circuits)
+    ):
         if writer:
             writer.write(scores)
         if settings.spans:
             by_span += scores.by_group.double().sum(0) / len(pairs)
         sums = input_sums(adapter.graph, scores.edges)
         ends.append(Ends(scores.rows, sums, scores.clean, scores.corrupted))
-    return summarise(settings, pairs, steps, Sums(ends, by_span))
+    return summarise(settings, pairs, steps=steps, sums=Sums(ends, by_span))
 
 
-def plan(settings: Settings, adapter, pairs, steps: int) -> int:
+def plan(settings: Settings, adapter: Adapter, *, pairs, steps: int) -> int:
     """How many pairs each process attributes at a time, the same in all; says so."""
     free, points = settings.device.memory_budget, settings.points(adapter.graph, steps)
     batch_size = shards.from_first(
@@ -104,14 +109,14 @@ def plan(settings: Settings, adapter, pairs, steps: int) -> int:
     return batch_size
 
 
-def attributed(settings: Settings, adapter, pairs, work: Work):
+def attributed(settings: Settings, adapter: Adapter, *, pairs, work: Work):
     """Yield the `Scores` of every batch of the pairs.
 
     The batches are shared out among the processes of a torchrun; each gets the scores of all.
     """
-    means = means_of(settings, adapter, pairs) if work.means is None else work.means
-    mine = shards.share(dataset.batches(pairs, work.batch_size))
-    ticks = len(mine) * methods.ticks_per_batch(
+    means = means_of(settings, adapter, pairs=pairs) if work.means is None else work.means
+    own_batches = shards.share(dataset.batches(pairs, work.batch_size))
+    ticks = len(own_batches) * methods.ticks_per_batch(
         adapter.graph, settings.method, steps=work.steps, rule=settings.ig_rule
     )
     ahead = forecast.Ahead(
@@ -119,10 +124,10 @@ def attributed(settings: Settings, adapter, pairs, work: Work):
         written_bytes=work.parts * len(pairs) * adapter.graph.n_edges * 4,
         folder=str(Path(settings.output).parent),
     )
-    bar = settings.console.progress(None, "attributing", ticks, ahead=ahead)
-    scores_of_mine = attribute.attribute_batches(
+    bar = settings.console.progress(None, "attributing", total=ticks, ahead=ahead)
+    own_scores = attribute.attribute_batches(
         adapter,
-        mine,
+        own_batches,
         settings=methods.Settings(
             settings.method,
             settings.metric,
@@ -136,11 +141,11 @@ def attributed(settings: Settings, adapter, pairs, work: Work):
         notify=console.warn,
         tick=bar.update,
     )
-    yield from shards.gathered(scores_of_mine)
+    yield from shards.gathered(own_scores)
     bar.close()
 
 
-def means_of(settings: Settings, adapter, pairs):
+def means_of(settings: Settings, adapter: Adapter, *, pairs):
     """What nodes write on average, for mean ablation; None for the others."""
     if settings.ablation != "mean":
         return None
@@ -153,7 +158,7 @@ def means_of(settings: Settings, adapter, pairs):
 # ---------------------------------------------------------------- what the metadata says
 
 
-def summarise(settings: Settings, pairs, steps: int, sums: Sums) -> tuple:
+def summarise(settings: Settings, pairs, *, steps: int, sums: Sums) -> tuple:
     """(what the circuit's metadata says of the scores, their mean by span or None)."""
     method = settings.attribution
     summary = {
@@ -196,7 +201,7 @@ def spans_summary(pairs, by_span) -> dict:
     }
 
 
-def warnings_of(settings: Settings, summary: dict, steps: int) -> list[str]:
+def warnings_of(settings: Settings, summary: dict, *, steps: int) -> list[str]:
     """What users are warned of, on stderr too: large gaps, and metrics without a gradient."""
     gap, warnings, method = gap_in(summary) or 0, [], settings.attribution
     secant = "NAP-secant" if method.nodes else "secant"

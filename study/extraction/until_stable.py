@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from eap import MIN_EXAMPLES
+from eap.models.contract import Adapter
 from eap.scores import Scores, ScoreWriter, input_sums
 from runs import shards
 from study.extraction import scores as scoring
@@ -52,7 +53,9 @@ class Taken(NamedTuple):
     steps: int
 
 
-def score_in_blocks(settings: Settings, adapter, pairs, progress: Progress | None = None):
+def score_in_blocks(
+    settings: Settings, adapter: Adapter, *, pairs, progress: Progress | None = None
+):
     """(pairs taken, summary, mean scores by span or None), as `scores.score` gives them.
 
     Goes on after the blocks that are finished already. Between two blocks the first process, which
@@ -60,11 +63,11 @@ def score_in_blocks(settings: Settings, adapter, pairs, progress: Progress | Non
     None. So that a block is the same whichever blocks come after it, the points of --ig_steps auto
     are those that the first one needs, and the means of mean ablation are of all pairs.
     """
-    means = scoring.means_of(settings, adapter, pairs)
+    means = scoring.means_of(settings, adapter, pairs=pairs)
     blocks, looks, n_finished = [], [], 0
     begun = shards.from_first(progress.begun() if progress else None)
     if begun is None:
-        work = first_work(settings, adapter, pairs, means)
+        work = first_work(settings, adapter, pairs=pairs, means=means)
     else:
         work, n_finished = Work(begun.steps, begun.batch_size, means), begun.blocks
         done = min(n_finished * BLOCK, len(pairs))
@@ -72,40 +75,42 @@ def score_in_blocks(settings: Settings, adapter, pairs, progress: Progress | Non
     for number, start in enumerate(range(0, len(pairs), BLOCK)):
         group = pairs[start : start + BLOCK]
         if number >= n_finished:
-            block = block_of(settings, adapter, group, work)
+            block = block_of(settings, adapter, group=group, work=work)
             if progress:
                 progress.finished.add(block)
         if progress:
             blocks.append(progress.finished.read(number))
-            looks.append(look(settings, adapter.graph, [block["scores"] for block in blocks]))
+            looks.append(look(settings, adapter.graph, seen=[block["scores"] for block in blocks]))
         if shards.from_first(looks[-1]["stable"] if progress else None):
             break
     if progress is None:
         return None
     taken = Taken(blocks, looks, work.steps)
-    return from_blocks(settings, adapter.graph, pairs, taken, progress.scores_file)
+    return from_blocks(
+        settings, adapter.graph, pairs=pairs, taken=taken, scores_file=progress.scores_file
+    )
 
 
-def first_work(settings: Settings, adapter, pairs, means) -> Work:
+def first_work(settings: Settings, adapter: Adapter, *, pairs, means) -> Work:
     """How every block is attributed.
 
     With --ig_steps auto the first block is tried with more and more points.
     """
     most = -(-BLOCK // shards.count())  # so that no process of a torchrun is without pairs
     for steps in settings.steps_to_try:
-        batch_size = min(scoring.plan(settings, adapter, pairs, steps), most)
+        batch_size = min(scoring.plan(settings, adapter, pairs=pairs, steps=steps), most)
         work = Work(steps, batch_size, means)
         if settings.ig_steps != "auto":
             break
-        ends = ends_of(block_of(settings, adapter, pairs[:BLOCK], work))
+        ends = ends_of(block_of(settings, adapter, group=pairs[:BLOCK], work=work))
         if scoring.completeness_of([ends])["gap"] < SMALL_GAP:
             break
     return work
 
 
-def block_of(settings: Settings, adapter, group, work: Work) -> dict:
+def block_of(settings: Settings, adapter: Adapter, *, group, work: Work) -> dict:
     """The named tensors of a block of pairs, in their order; `by_span` is a sum over pairs."""
-    batches = scoring.attributed(settings, adapter, group, work)
+    batches = scoring.attributed(settings, adapter, pairs=group, work=work)
     parts = sorted(batches, key=lambda scores: scores.rows)
     order = torch.tensor([row for scores in parts for row in scores.rows]).argsort()
     edges = torch.cat([scores.edges for scores in parts])[order]
@@ -128,7 +133,7 @@ def ends_of(block: dict, start: int = 0) -> Ends:
     return Ends(rows, block["sums"], block["clean"], block["corrupted"])
 
 
-def look(settings: Settings, graph, seen: list) -> dict:
+def look(settings: Settings, graph, *, seen: list) -> dict:
     """{"examples", "jaccard": mean between resamples of them, "resamples", "stable"}.
 
     Few resamples will do where the goal is far.
@@ -137,7 +142,7 @@ def look(settings: Settings, graph, seen: list) -> dict:
     rule = settings.rule(graph, per_example)
     for resamples in sorted({min(QUICK_RESAMPLES, settings.resamples), settings.resamples}):
         kept = bootstrap.resampled_circuits(
-            graph, rule, per_example, resamples=resamples, seed=settings.seed
+            graph, rule, per_example=per_example, resamples=resamples, seed=settings.seed
         )
         overlap = bootstrap.noise_floor(kept)["mean"]
         if overlap < settings.until_stable - QUICK_MARGIN:
@@ -155,7 +160,7 @@ def look(settings: Settings, graph, seen: list) -> dict:
     }
 
 
-def from_blocks(settings: Settings, graph, pairs, taken: Taken, scores_file: Path) -> tuple:
+def from_blocks(settings: Settings, graph, *, pairs, taken: Taken, scores_file: Path) -> tuple:
     """(pairs taken, summary, mean scores by span or None) of finished blocks.
 
     Writes their scores per example into one file.
@@ -170,8 +175,10 @@ def from_blocks(settings: Settings, graph, pairs, taken: Taken, scores_file: Pat
         if settings.spans:
             by_span += block["by_span"] / n
     used = pairs[:n]
-    summary, by_span = scoring.summarise(settings, used, taken.steps, Sums(ends, by_span))
-    summary["warnings"] = scoring.warnings_of(settings, summary, taken.steps)
+    summary, by_span = scoring.summarise(
+        settings, used, steps=taken.steps, sums=Sums(ends, by_span)
+    )
+    summary["warnings"] = scoring.warnings_of(settings, summary, steps=taken.steps)
     summary["until_stable"] = {
         "goal": settings.until_stable,
         "reached": taken.looks[-1]["stable"],

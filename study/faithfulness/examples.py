@@ -6,6 +6,7 @@ from eap.circuit import Circuit
 from eap.dataset import Pair, collate
 from eap.evaluate import CircuitRunner
 from eap.graph import Graph
+from eap.models.contract import Adapter
 from study.differential.two_models import states
 from study.page.packing import pack
 
@@ -14,7 +15,9 @@ PARTS = 10_000  # attention weights are whole ten-thousandths
 LEAST = 0.001  # a smaller weight is written as 0
 
 
-def of_pairs(adapter, tokenizer, circuit: Circuit, pairs: list[Pair], *, ablation, means) -> dict:
+def of_pairs(
+    adapter: Adapter, tokenizer, *, circuit: Circuit, pairs: list[Pair], ablation, means
+) -> dict:
     """What examples.json holds of these pairs: tokens, what was replaced, the NLL of each target
     token in three runs, and the attention of the circuit's strongest heads. Without a tokenizer
     tokens are numbers.
@@ -26,7 +29,7 @@ def of_pairs(adapter, tokenizer, circuit: Circuit, pairs: list[Pair], *, ablatio
             runner = CircuitRunner(adapter, collate([0], [pair]), ablation=ablation, means=means)
             row = about(pair, tokenizer)
             row["nll"] = token_nll(runner, circuit.in_graph)
-            row["attention"] = attention(adapter, runner.batch, heads)
+            row["attention"] = attention(adapter, runner.batch, heads=heads)
             rows.append(row)
     return {"format": 1, "parts": PARTS, "least": LEAST, "heads": heads, "pairs": rows}
 
@@ -78,7 +81,7 @@ def token_nll(runner: CircuitRunner, kept: torch.Tensor) -> dict[str, list[float
     }
 
 
-def attention(adapter, batch, heads: list[str]) -> dict[str, dict[str, str]]:
+def attention(adapter: Adapter, batch, *, heads: list[str]) -> dict[str, dict[str, str]]:
     """{head: {"clean", "corrupted": packed weights}} of one pair: of the positions that predict its
     target tokens, row after row, over all its tokens.
     """

@@ -26,7 +26,7 @@ def figure(result: dict):
             fontsize=9,
         )
         if below:
-            _others(axes[1][column], result, numbers)
+            _others(axes[1][column], result, numbers=numbers)
         axes[-1][column].set_xlabel(f"edges kept before pruning (% of {result['edges']:,})")
     for row in axes:
         row[0].set_ylabel("faithfulness f (share of the model's behaviour)")
@@ -37,7 +37,7 @@ def figure(result: dict):
     return made
 
 
-def _curve(axis, rows, colour: str, style: str, label: str) -> None:
+def _curve(axis, rows, *, colour: str, style: str, label: str) -> None:
     x = [100 * row["fraction"] for row in rows]
     axis.fill_between(
         x,
@@ -75,7 +75,14 @@ def _of(numbers, kind):
 def _nulls(axis, numbers) -> None:
     curve = _of(numbers, "circuit")
     _frame(axis, curve)
-    _meaningful(axis, numbers, curve, "circuit", "o-", "circuit, by |score| (95 % interval)")
+    _meaningful(
+        axis,
+        numbers,
+        rows=curve,
+        colour="circuit",
+        style="o-",
+        label="circuit, by |score| (95 % interval)",
+    )
     if not excludes_zero(numbers["change"]):
         return
     shifts = {"random": 0.94, "matched": 1.06}  # side by side on the logarithmic axis
@@ -96,7 +103,13 @@ def _nulls(axis, numbers) -> None:
             color=COLOURS["random" if kind == "random" else "noise"],
         )
     if complement := _of(numbers, "complement"):
-        _curve(axis, complement, "highlight", "D--", "complement: every edge but the circuit's")
+        _curve(
+            axis,
+            complement,
+            colour="highlight",
+            style="D--",
+            label="complement: every edge but the circuit's",
+        )
     for row in numbers["sizes_reaching"]:
         if row["fraction"] is not None:
             ends = [100 * (row[name] or curve[-1]["fraction"]) for name in ("low", "high")]
@@ -112,12 +125,12 @@ def _nulls(axis, numbers) -> None:
             )
 
 
-def _meaningful(axis, numbers, rows, colour: str, style: str, label: str) -> None:
+def _meaningful(axis, numbers, *, rows, colour: str, style: str, label: str) -> None:
     """The curve, or in the legend why there is none: f divides by an effect of corruption that may
     be zero.
     """
     if excludes_zero(numbers["change"]):
-        _curve(axis, rows, colour, style, label)
+        _curve(axis, rows, colour=colour, style=style, label=label)
     else:
         axis.plot(
             [],
@@ -128,35 +141,35 @@ def _meaningful(axis, numbers, rows, colour: str, style: str, label: str) -> Non
         )
 
 
-def _others(axis, result, numbers) -> None:
+def _others(axis, result, *, numbers) -> None:
     own = _of(numbers, "circuit")
     _frame(axis, own)
     _meaningful(
         axis,
         numbers,
-        own,
-        "circuit",
-        "o-",
-        f"{result['circuit']} in {result['model']}, salient sentences corrupted",
+        rows=own,
+        colour="circuit",
+        style="o-",
+        label=f"{result['circuit']} in {result['model']}, salient sentences corrupted",
     )
     if control := numbers["control"]:
         _meaningful(
             axis,
             control,
-            control["rows"],
-            "control",
-            "P-",
-            f"the same, other sentences corrupted, n = {control['examples']}",
+            rows=control["rows"],
+            colour="control",
+            style="P-",
+            label=f"the same, other sentences corrupted, n = {control['examples']}",
         )
     for cell, (colour, style) in zip(numbers["cross"], LINES, strict=False):
         found_there = " (found there)" if cell["found_there"] else ""
         _meaningful(
             axis,
             cell,
-            cell["rows"],
-            colour,
-            style,
-            f"{cell['circuit']} in {cell['model']}{found_there}",
+            rows=cell["rows"],
+            colour=colour,
+            style=style,
+            label=f"{cell['circuit']} in {cell['model']}{found_there}",
         )
     title = "Causal control" + (" and cross-faithfulness" if numbers["cross"] else "")
     if compared := result["compared"]:

@@ -111,7 +111,7 @@ def findings(result: dict) -> tuple[Finding, ...]:
     made = [
         null_finding(metric, numbers),
         control_finding(metric, numbers),
-        methods_finding(result, metric, numbers),
+        methods_finding(result, metric, numbers=numbers),
         *cross_findings(numbers),
     ]
     return tuple(finding for finding in made if finding is not None)
@@ -176,7 +176,7 @@ def control_finding(metric: str, numbers: dict) -> Finding | None:
     )
 
 
-def methods_finding(result: dict, metric: str, numbers: dict) -> Finding | None:
+def methods_finding(result: dict, metric: str, *, numbers: dict) -> Finding | None:
     """f of this circuit beside that of another method, at the size nearest to the circuit's."""
     methods = result.get("methods")
     if methods is None or not methods["differences"].get(metric):
@@ -187,7 +187,7 @@ def methods_finding(result: dict, metric: str, numbers: dict) -> Finding | None:
     return paired_f(
         f"f of {first['method']} at {size_words(row['fraction'])}",
         row,
-        second["method"],
+        other=second["method"],
         note=f"Jaccard {agreement['jaccard']:.2f}",
     )
 
@@ -200,11 +200,11 @@ def cross_findings(numbers: dict) -> list[Finding]:
             continue
         row = nearest(cell["minus_own"], size)
         subject = f"f at {size_words(row['fraction'])}, {cell['circuit']} in {cell['model']}"
-        made.append(paired_f(subject, row, "circuit found there"))
+        made.append(paired_f(subject, row, other="circuit found there"))
     return made
 
 
-def paired_f(subject: str, row: dict, other: str, *, note: str = "") -> Finding:
+def paired_f(subject: str, row: dict, *, other: str, note: str = "") -> Finding:
     """f of one circuit beside that of another in the same examples."""
     difference = number(row["difference"], signed=True)
     return Finding(

@@ -77,7 +77,7 @@ def agreement(circuit: Circuit, other: Circuit) -> list[dict]:
         row = {
             "fraction": entry.fraction,
             "jaccard": jaccard(kept, other_kept),
-            "chance": chance(int(kept.sum()), int(other_kept.sum()), graph.n_edges),
+            "chance": chance(int(kept.sum()), int(other_kept.sum()), total=graph.n_edges),
         }
         rows.append(row)
     return rows
@@ -92,7 +92,9 @@ def by_size(measured: faithfulness.Setting, rows: np.ndarray) -> list[dict]:
     circuit = measured._replace(
         entries=[measured.entries[i] for i in which], values=measured.values[which]
     )
-    return faithfulness.differences(circuit, "circuit", measured, COMPARED, rows=rows)
+    return faithfulness.differences(
+        circuit, "circuit", other=measured, other_kind=COMPARED, rows=rows
+    )
 
 
 def sentences(about: dict, metrics: dict) -> list[str]:
@@ -105,7 +107,9 @@ def sentences(about: dict, metrics: dict) -> list[str]:
         if rows is None:
             lines.append(f"  {metric}: corruption's effect includes zero, so f means nothing")
         else:
-            lines.append(f"  {metric}: f of the first is {by_words(rows, 'higher', 'lower')}")
+            lines.append(
+                f"  {metric}: f of the first is {by_words(rows, 'higher', negative='lower')}"
+            )
     for circuit in (first, second):
         floor = circuit["noise_floor"]
         if floor:

@@ -9,7 +9,7 @@ from study.stability.figures import legend
 LOOKS = (("circuit", "o-"), ("base", "s--"))  # of the circuit in question and of the other one
 
 
-def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str, n: int):
+def figure(about: dict, rows: list[dict], *, curves: list[list[dict]], metric: str, n: int):
     """A Figure of four panels: f over size; stability and agreement over size; stability over the
     number of examples; passes a pair.
 
@@ -20,12 +20,12 @@ def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str,
         1, 4, figsize=(15, 4.9), gridspec_kw={"width_ratios": [5, 5, 5, 2]}
     )
     names = [way(circuit) for circuit in about["circuits"]]
-    _faithful(faithful, rows, curves, names)
+    _faithful(faithful, rows, curves=curves, names=names)
     faithful.set(
         ylabel="faithfulness f (share of the model's behaviour)",
         title=f"How much of the model it carries: {metric}, n = {n}",
     )
-    _stable(stable, about, names)
+    _stable(stable, about, names=names)
     stable.set(
         ylabel="Jaccard index of two circuits",
         ylim=(0, 1.02),
@@ -36,7 +36,7 @@ def figure(about: dict, rows: list[dict], curves: list[list[dict]], metric: str,
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("edges kept before pruning (%)")
         legend(axis, columns=1)
-    _enough(enough, about, names)
+    _enough(enough, about, names=names)
     _cost(cost, about)
     return made
 
@@ -54,10 +54,10 @@ def of_result(result: dict):
         for kind in ("circuit", COMPARED)
     ]
     differences = methods["differences"][metric]
-    return figure(methods, differences, curves, metric, result["examples"])
+    return figure(methods, differences, curves=curves, metric=metric, n=result["examples"])
 
 
-def _faithful(axis, rows, curves, names) -> None:
+def _faithful(axis, rows, *, curves, names) -> None:
     for curve, name, (colour, style) in zip(curves, names, LOOKS, strict=True):
         x = [100 * row["fraction"] for row in curve]
         low, high = [row["low"] for row in curve], [row["high"] for row in curve]
@@ -77,7 +77,7 @@ def _faithful(axis, rows, curves, names) -> None:
     axis.axhline(0, color=COLOURS["chance"], lw=0.9, ls=":")
 
 
-def _stable(axis, about, names) -> None:
+def _stable(axis, about, *, names) -> None:
     for circuit, name, (colour, style) in zip(about["circuits"], names, LOOKS, strict=True):
         if circuit["stability"]:
             sizes = [row for row in circuit["stability"]["sizes"] if row["fraction"] < 1]
@@ -103,7 +103,7 @@ def _stable(axis, about, names) -> None:
     )
 
 
-def _enough(axis, about, names) -> None:
+def _enough(axis, about, *, names) -> None:
     """Overlap of resamples of n examples, measured and foretold, of either circuit at its size."""
     for circuit, name, (colour, style) in zip(about["circuits"], names, LOOKS, strict=True):
         curve = (circuit["stability"] or {}).get("resamples")

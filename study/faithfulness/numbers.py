@@ -19,6 +19,7 @@ from eap import MIN_EXAMPLES, InputError, hooks, memory, random_circuits, select
 from eap.circuit import Circuit
 from eap.dataset import Batch
 from eap.evaluate import CircuitRunner
+from eap.models.contract import Adapter
 from eap.resampling import interval, outer_ends
 
 GOALS = (0.8, 0.9)  # the sizes that reach them are reported
@@ -48,7 +49,7 @@ class Entry:
         }
 
 
-def by_size(circuit: Circuit, fractions: Iterable[float], kind: str = "circuit") -> list[Entry]:
+def by_size(circuit: Circuit, fractions: Iterable[float], *, kind: str = "circuit") -> list[Entry]:
     """An entry for each share of all edges (at least one edge), by the circuit's scores, ranked as
     its file says.
     """
@@ -59,7 +60,9 @@ def by_size(circuit: Circuit, fractions: Iterable[float], kind: str = "circuit")
     return entries
 
 
-def nulls(graph, entries: Iterable[Entry], draws: int, generator: torch.Generator) -> list[Entry]:
+def nulls(
+    graph, entries: Iterable[Entry], *, draws: int, generator: torch.Generator
+) -> list[Entry]:
     """For each entry its complement, and `draws` random circuits: as many edges from all (random),
     and per pair of layers (matched).
     """
@@ -104,7 +107,9 @@ class Measured(NamedTuple):
     identities: dict[str, float]
 
 
-def measure(adapter, batches: list[Batch], *, entries: list[Entry], how: Running) -> Measured:
+def measure(
+    adapter: Adapter, batches: list[Batch], *, entries: list[Entry], how: Running
+) -> Measured:
     """Run every entry on every batch.
 
     When memory runs out, batches are halved. Raises InputError when not even one example fits.
@@ -118,7 +123,7 @@ def measure(adapter, batches: list[Batch], *, entries: list[Entry], how: Running
 
     def compute(batch):
         runner = CircuitRunner(adapter, batch, ablation=how.ablation, means=how.means)
-        return batch.rows, _measure_batch(runner, pruned, how)
+        return batch.rows, _measure_batch(runner, pruned, how=how)
 
     with hooks.frozen(adapter.model):
         for rows, part in memory.halving(batches, compute, notify=how.notify):
@@ -131,7 +136,7 @@ def measure(adapter, batches: list[Batch], *, entries: list[Entry], how: Running
     return Measured(values, full, empty, identities)
 
 
-def _measure_batch(runner: CircuitRunner, pruned: list[torch.Tensor], how: Running) -> Measured:
+def _measure_batch(runner: CircuitRunner, pruned: list[torch.Tensor], *, how: Running) -> Measured:
     """One batch's `Measured`, of circuits that are pruned already.
 
     The same edges are run once: the file's own size, random circuits that prune to none.
@@ -146,9 +151,9 @@ def _measure_batch(runner: CircuitRunner, pruned: list[torch.Tensor], how: Runni
     none = torch.zeros(runner.graph.n_edges, dtype=torch.bool)
     empty = runner.metrics(how.metrics, none)
     full = {name: runner.plain_metric("clean", name) for name in how.metrics}
-    identities = {"all_edges": _furthest(runner, ~none, "clean"), "no_edge": 0.0}
+    identities = {"all_edges": _furthest(runner, ~none, which="clean"), "no_edge": 0.0}
     if how.ablation == "patching":  # with another the empty circuit is not the corrupted run
-        identities["no_edge"] = _furthest(runner, none, "corrupted")
+        identities["no_edge"] = _furthest(runner, none, which="corrupted")
     return Measured(
         {name: np.stack([_array(row[name]) for row in rows]) for name in how.metrics},
         {name: _array(values) for name, values in full.items()},
@@ -157,7 +162,7 @@ def _measure_batch(runner: CircuitRunner, pruned: list[torch.Tensor], how: Runni
     )
 
 
-def _furthest(runner: CircuitRunner, kept: torch.Tensor, which: str) -> float:
+def _furthest(runner: CircuitRunner, kept: torch.Tensor, *, which: str) -> float:
     """The largest difference of nll over examples between a circuit and a plain run."""
     return float((runner.metric("nll", kept) - runner.plain_metric(which, "nll")).abs().max())
 
@@ -169,7 +174,7 @@ def _array(values: torch.Tensor) -> np.ndarray:
 # ---------------------------------------------------------------- numbers from per-example values
 
 
-def faithfulness(circuit, full, empty):
+def faithfulness(circuit, full, *, empty):
     """f = (mean m(C) - mean m(empty)) / (mean m(full) - mean m(empty)) over the last axis, the
     examples; not finite where corruption changes nothing.
     """
@@ -215,14 +220,14 @@ class Setting(NamedTuple):
 
     def f(self, which) -> np.ndarray:
         """(entries,) f of the given entries on all examples."""
-        return faithfulness(self.values[which], self.full, self.empty)
+        return faithfulness(self.values[which], self.full, empty=self.empty)
 
     def resampled(self, which, rows: np.ndarray) -> np.ndarray:
         """(entries, resamples) f of the given entries on resampled examples."""
-        return faithfulness(self.values[which][:, rows], self.full[rows], self.empty[rows])
+        return faithfulness(self.values[which][:, rows], self.full[rows], empty=self.empty[rows])
 
 
-def setting(measured: Measured, entries: list[Entry], metric: str) -> Setting:
+def setting(measured: Measured, entries: list[Entry], *, metric: str) -> Setting:
     """One metric of what was measured. Raises InputError when the corruption changes nothing, where
     f would be 0 / 0.
     """
@@ -235,7 +240,7 @@ def setting(measured: Measured, entries: list[Entry], metric: str) -> Setting:
     return Setting(entries, measured.values[metric], full, empty)
 
 
-def table(measured: Setting, graph, rows: np.ndarray) -> list[dict]:
+def table(measured: Setting, graph, *, rows: np.ndarray) -> list[dict]:
     """A row for every entry: what it is, its sizes, f with its interval, and the metric's mean."""
     which = list(range(len(measured.entries)))
     points, resampled = measured.f(which), measured.resampled(which, rows)
@@ -256,8 +261,8 @@ def table(measured: Setting, graph, rows: np.ndarray) -> list[dict]:
 def curve_areas(
     measured: Setting,
     rows: np.ndarray,
-    kind: str = "circuit",
     *,
+    kind: str = "circuit",
     sizes: Iterable[float] | None = None,
 ) -> dict:
     """CPR and CMD over k and over log k, each with its interval, and the smallest and largest size,
@@ -281,7 +286,7 @@ def curve_areas(
     return {"from": fractions[0], "to": fractions[-1], "sizes": len(fractions), **spans}
 
 
-def crossing(fractions, f: np.ndarray, goal: float) -> np.ndarray:
+def crossing(fractions, f: np.ndarray, *, goal: float) -> np.ndarray:
     """The smallest share of edges at which f reaches `goal`, read off between sizes linearly in log
     k; infinite where none does.
 
@@ -297,15 +302,15 @@ def crossing(fractions, f: np.ndarray, goal: float) -> np.ndarray:
     return np.where(reached.any(-1), np.exp(x[before] + share * (x[first] - x[before])), np.inf)
 
 
-def sizes_reaching(measured: Setting, rows: np.ndarray, kind: str = "circuit") -> list[dict]:
+def sizes_reaching(measured: Setting, rows: np.ndarray, *, kind: str = "circuit") -> list[dict]:
     """For each goal the smallest share of edges that reaches it, with its interval; None stands for
     "none of these sizes".
     """
     which = measured.rows_of(kind)
     fractions, result = [measured.entries[i].fraction for i in which], []
     for goal in GOALS:
-        fraction = float(crossing(fractions, measured.f(which), goal))
-        points = crossing(fractions, measured.resampled(which, rows).T, goal)
+        fraction = float(crossing(fractions, measured.f(which), goal=goal))
+        points = crossing(fractions, measured.resampled(which, rows).T, goal=goal)
         low, high = outer_ends(points, rows.shape[1])
         row = {
             "f": goal,
@@ -354,7 +359,7 @@ def against_nulls(measured: Setting, rows: np.ndarray) -> list[dict]:
 
 
 def differences(
-    measured: Setting, kind: str, other: Setting, other_kind: str, *, rows: np.ndarray
+    measured: Setting, kind: str, *, other: Setting, other_kind: str, rows: np.ndarray
 ) -> list[dict]:
     """For each size: f of either, and their difference, paired over examples."""
     result = []

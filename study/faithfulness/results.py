@@ -46,19 +46,21 @@ def evaluate(settings: Settings, full: Full) -> Evaluation:
     own = running.in_own_model(settings, circuits)
     pairs = own.used.pairs
     cross = running.cross_entries(settings, circuits)
-    other = running.in_other_model(settings, circuits, pairs, cross)
+    other = running.in_other_model(settings, circuits, pairs=pairs, entries=cross)
     graph, names = circuits.first.graph, list(circuits.by_name)
     rows = resampling.resample(len(pairs), settings.seed, resamples=settings.resamples)
     by_metric = {}
     for metric in settings.metrics:
-        in_own = numbers.setting(own.measured, own.entries, metric)
+        in_own = numbers.setting(own.measured, own.entries, metric=metric)
         models = [Model(settings.model_path, KINDS[0], in_own)]
         if other is not None and settings.other_model_path is not None:
-            in_other = numbers.setting(other, cross, metric)
+            in_other = numbers.setting(other, cross, metric=metric)
             models.append(Model(settings.other_model_path, KINDS[1], in_other))
-        by_metric[metric] = describe(settings, in_own, graph, rows) | {
-            "control": controlled(settings, in_own, own.control, metric, graph),
-            "cross": crossed(settings, models, names, graph, rows),
+        by_metric[metric] = describe(settings, in_own, graph=graph, rows=rows) | {
+            "control": controlled(
+                settings, in_own, control=own.control, metric=metric, graph=graph
+            ),
+            "cross": crossed(settings, models, names=names, graph=graph, rows=rows),
         }
     with_control = own.control.rows if own.control else []
     contents = {
@@ -71,21 +73,22 @@ def evaluate(settings: Settings, full: Full) -> Evaluation:
         "found_on": found_on(circuits.by_name),
         "compared": compared(circuits.by_name),
         "tokens_changed": tokens_changed(pairs, with_control),
-        "left_out": own.used.left_out + left_out(settings, full, len(pairs) - len(with_control)),
+        "left_out": own.used.left_out
+        + left_out(settings, full, without_control=len(pairs) - len(with_control)),
         "metrics": by_metric,
-        "methods": compared_methods(settings, circuits, own, rows),
+        "methods": compared_methods(settings, circuits, own=own, rows=rows),
     }
     return Evaluation(contents, own.examples)
 
 
-def describe(settings: Settings, measured: Setting, graph: Graph, rows: np.ndarray) -> dict:
+def describe(settings: Settings, measured: Setting, *, graph: Graph, rows: np.ndarray) -> dict:
     """One metric of the circuit in its own model."""
     sizes = settings.cross_fractions
     return {
         "full": float(measured.full.mean()),
         "empty": float(measured.empty.mean()),
         "change": change(settings, measured),
-        "rows": numbers.table(measured, graph, rows),
+        "rows": numbers.table(measured, graph, rows=rows),
         "areas": numbers.curve_areas(measured, rows),
         "areas_at_cross_sizes": numbers.curve_areas(measured, rows, sizes=sizes),
         "sizes_reaching": numbers.sizes_reaching(measured, rows),
@@ -100,7 +103,7 @@ def change(settings: Settings, setting: Setting) -> dict:
 
 
 def controlled(
-    settings: Settings, measured: Setting, control: Control | None, metric: str, graph: Graph
+    settings: Settings, measured: Setting, *, control: Control | None, metric: str, graph: Graph
 ) -> dict | None:
     """The circuit with other sentences corrupted, against the salient ones (guard 16).
 
@@ -109,7 +112,7 @@ def controlled(
     if control is None:
         return None
     which = control.rows
-    with_others = numbers.setting(control.measured, control.entries, metric)
+    with_others = numbers.setting(control.measured, control.entries, metric=metric)
     salient = measured._replace(
         values=measured.values[:, which], full=measured.full[which], empty=measured.empty[which]
     )
@@ -121,14 +124,16 @@ def controlled(
         "salient_minus_control": resampling.mean_interval(
             beyond_control, settings.seed, resamples=settings.resamples
         ),
-        "rows": numbers.table(with_others, graph, rows),
+        "rows": numbers.table(with_others, graph, rows=rows),
         "areas": numbers.curve_areas(with_others, rows),
-        "differences": numbers.differences(with_others, "circuit", salient, "circuit", rows=rows),
+        "differences": numbers.differences(
+            with_others, "circuit", other=salient, other_kind="circuit", rows=rows
+        ),
     }
 
 
 def crossed(
-    settings: Settings, models: list[Model], names: list[str], graph: Graph, rows: np.ndarray
+    settings: Settings, models: list[Model], *, names: list[str], graph: Graph, rows: np.ndarray
 ) -> list[dict]:
     """Cross-faithfulness (guard 11): each circuit in each model, but for the first in its own.
 
@@ -139,35 +144,39 @@ def crossed(
         for name, kind in zip(names, KINDS, strict=False):
             if kind == model.native == KINDS[0]:
                 continue
-            entry = _crossed(settings, model, kind, graph, rows)
+            entry = _crossed(settings, model, kind=kind, graph=graph, rows=rows)
             entries.append({"circuit": name, **entry})
     return entries
 
 
-def _crossed(settings: Settings, model: Model, kind: str, graph: Graph, rows: np.ndarray) -> dict:
+def _crossed(
+    settings: Settings, model: Model, *, kind: str, graph: Graph, rows: np.ndarray
+) -> dict:
     """The entries of one kind in one model."""
     measured = model.measured
     listed, minus_own = measured.only(kind), None
     if kind != model.native and measured.rows_of(model.native):
-        minus_own = numbers.differences(measured, kind, measured, model.native, rows=rows)
+        minus_own = numbers.differences(
+            measured, kind, other=measured, other_kind=model.native, rows=rows
+        )
     return {
         "model": label(model.path),
         "found_there": kind == model.native,
-        "rows": numbers.table(listed, graph, rows),
+        "rows": numbers.table(listed, graph, rows=rows),
         "change": change(settings, measured),
-        "areas": numbers.curve_areas(listed, rows, kind),
-        "sizes_reaching": numbers.sizes_reaching(listed, rows, kind),
+        "areas": numbers.curve_areas(listed, rows, kind=kind),
+        "sizes_reaching": numbers.sizes_reaching(listed, rows, kind=kind),
         "minus_own": minus_own,
     }
 
 
-def compared_methods(settings: Settings, circuits: Circuits, own: Own, rows) -> dict | None:
+def compared_methods(settings: Settings, circuits: Circuits, *, own: Own, rows) -> dict | None:
     """What stands beside the circuit of --compare_circuit; None without one."""
     if circuits.beside is None:
         return None
     about, differences = methods.about(circuits.beside), {}
     for metric in settings.metrics:
-        measured = numbers.setting(own.measured, own.entries, metric)
+        measured = numbers.setting(own.measured, own.entries, metric=metric)
         meaningful = numbers.excludes_zero(change(settings, measured))
         differences[metric] = methods.by_size(measured, rows) if meaningful else None
     sentences = methods.sentences(about, differences)
@@ -198,7 +207,7 @@ def compared(circuits: dict[str, Circuit]) -> dict | None:
         "circuits": list(circuits),
         "jaccard_edges": overlap.jaccard(first.in_graph, second.in_graph),
         "spearman": overlap.spearman(first.require_scores().abs(), second.require_scores().abs()),
-        "chance": overlap.chance(*sizes, first.graph.n_edges),
+        "chance": overlap.chance(*sizes, total=first.graph.n_edges),
         "noise_floors": {name: circuit.about.noise_floor for name, circuit in circuits.items()},
     }
 
@@ -222,7 +231,7 @@ def n_differing(ids, clean_ids) -> int:
     return sum(token != clean for token, clean in zip(ids, clean_ids, strict=True))
 
 
-def left_out(settings: Settings, full: Full, without_control: int) -> list[str]:
+def left_out(settings: Settings, full: Full, *, without_control: int) -> list[str]:
     """What a full evaluation would add, in words."""
     notes = []
     if settings.n_random < full.n_random:

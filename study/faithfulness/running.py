@@ -8,6 +8,7 @@ import torch
 from eap import InputError, dataset, hooks, memory, passes
 from eap import methods as scoring
 from eap.circuit import Circuit
+from eap.models.contract import Adapter
 from runs import adapters, console, forecast, opening
 from study.faithfulness import examples, numbers
 from study.faithfulness.methods import COMPARED, Compared
@@ -74,7 +75,9 @@ def read_circuits(settings: Settings) -> Circuits:
         circuit.require_scores(name)
     require_own_models(settings, by_name)
     if other := settings.other_model_path:  # before the first model's runs, not after
-        opening.require_architecture(other, Path(adapters.root_of(other)), "--other_model_path")
+        opening.require_architecture(
+            other, Path(adapters.root_of(other)), flag="--other_model_path"
+        )
     return Circuits(by_name, read_beside(settings))
 
 
@@ -94,7 +97,9 @@ def read_beside(settings: Settings) -> Compared | None:
             "--circuit, got the same; rename one"
         )
     second.require_scores(paths[1])
-    opening.require_own_weights(second, other_name, settings.model_path, console=settings.console)
+    opening.require_own_weights(
+        second, other_name, name=settings.model_path, console=settings.console
+    )
     return Compared((name, other_name), (first, second))
 
 
@@ -107,19 +112,23 @@ def require_own_models(settings: Settings, circuits: dict[str, Circuit]) -> None
     flags = ("--model_path", "--other_model_path")
     for (label, circuit), model, flag in zip(circuits.items(), models, flags, strict=False):
         if model:
-            opening.require_own_weights(circuit, label, model, flag, console=settings.console)
+            opening.require_own_weights(
+                circuit, label, name=model, flag=flag, console=settings.console
+            )
 
 
-def read_pairs(settings: Settings, circuits: Circuits, adapter, tokenizer) -> Used:
+def read_pairs(settings: Settings, circuits: Circuits, *, adapter: Adapter, tokenizer) -> Used:
     """The pairs that no circuit was found on. Raises InputError when none is left."""
-    pairs = opening.read_pairs(settings.pairs, adapter, tokenizer, console=settings.console)
+    pairs = opening.read_pairs(
+        settings.pairs, adapter, tokenizer=tokenizer, console=settings.console
+    )
     seen_by = list(circuits.by_name.values())
     if circuits.beside:
         seen_by.append(circuits.beside.circuits[1])
     if settings.allow_same_examples:
         seen_by = []
     found_on = [circuit.about.examples for circuit in seen_by]
-    unseen = opening.unseen_pairs(pairs, settings.pairs, found_on)
+    unseen = opening.unseen_pairs(pairs, settings.pairs, found_on=found_on)
     used, left_out = unseen[: settings.max_examples], []
     n_seen = len(pairs) - len(unseen)
     settings.console.detail(
@@ -151,11 +160,13 @@ def entries_of(settings: Settings, circuits: Circuits) -> list[Entry]:
     curve = by_size(circuit, sorted(sizes))
     compared_with = [entry for entry in curve if entry.fraction in settings.random_fractions]
     if circuits.beside:
-        entries += by_size(circuits.beside.circuits[1], settings.fractions, COMPARED)
+        entries += by_size(circuits.beside.circuits[1], settings.fractions, kind=COMPARED)
     generator = torch.Generator().manual_seed(settings.seed)
-    entries += curve + nulls(circuit.graph, compared_with, settings.n_random, generator)
+    entries += curve + nulls(
+        circuit.graph, compared_with, draws=settings.n_random, generator=generator
+    )
     for other in others:
-        entries += by_size(other, settings.cross_fractions, KINDS[1])
+        entries += by_size(other, settings.cross_fractions, kind=KINDS[1])
     return entries
 
 
@@ -165,30 +176,36 @@ def cross_entries(settings: Settings, circuits: Circuits) -> list[Entry]:
         return []
     entries = []
     for kind, circuit in zip(KINDS, circuits.by_name.values(), strict=False):
-        entries += by_size(circuit, settings.cross_fractions, kind)
+        entries += by_size(circuit, settings.cross_fractions, kind=kind)
     return entries
 
 
 def in_own_model(settings: Settings, circuits: Circuits) -> Own:
     """Everything that is run in the circuit's own model, which is in memory meanwhile."""
     adapter, tokenizer = opening.open_adapted(
-        settings.device, settings.model_path, circuits.by_name
+        settings.device, settings.model_path, circuits=circuits.by_name
     )
-    used = read_pairs(settings, circuits, adapter, tokenizer)
+    used = read_pairs(settings, circuits, adapter=adapter, tokenizer=tokenizer)
     pairs, entries = used.pairs, entries_of(settings, circuits)
     sizes = by_size(circuits.first, settings.cross_fractions)
     later = len(sizes) + len(cross_entries(settings, circuits))
-    measured = run(settings, adapter, pairs, entries, what="running circuits", n_later=later)
-    shown = some_examples(settings, adapter, tokenizer, circuits.first, pairs)
+    measured = run(
+        settings, adapter, pairs=pairs, entries=entries, what="running circuits", n_later=later
+    )
+    shown = some_examples(
+        settings, adapter, tokenizer=tokenizer, circuit=circuits.first, pairs=pairs
+    )
     rows = [row for row, pair in enumerate(pairs) if pair.control_ids not in (None, pair.clean_ids)]
     if not rows:
         return Own(used, entries, measured, None, shown)
     controls = [pairs[row].control() for row in rows]
-    control = run(settings, adapter, controls, sizes, what="causal control")
+    control = run(settings, adapter, pairs=controls, entries=sizes, what="causal control")
     return Own(used, entries, measured, Control(rows, sizes, control), shown)
 
 
-def some_examples(settings: Settings, adapter, tokenizer, circuit: Circuit, pairs) -> dict | None:
+def some_examples(
+    settings: Settings, adapter: Adapter, *, tokenizer, circuit: Circuit, pairs
+) -> dict | None:
     """What examples.json holds of the first pairs; None where none are asked for."""
     if not settings.examples:
         return None
@@ -199,23 +216,39 @@ def some_examples(settings: Settings, adapter, tokenizer, circuit: Circuit, pair
     chosen = pairs[: settings.examples]
     with hooks.frozen(adapter.model):
         return examples.of_pairs(
-            adapter, tokenizer, circuit, chosen, ablation=settings.ablation, means=means
+            adapter,
+            tokenizer,
+            circuit=circuit,
+            pairs=chosen,
+            ablation=settings.ablation,
+            means=means,
         )
 
 
-def in_other_model(settings: Settings, circuits: Circuits, pairs, entries) -> Measured | None:
+def in_other_model(settings: Settings, circuits: Circuits, *, pairs, entries) -> Measured | None:
     """What is run in the other model, which is in memory meanwhile; None without one."""
     if not settings.other_model_path:
         return None
     adapter, tokenizer = opening.open_adapted(
-        settings.device, settings.other_model_path, circuits.by_name, "--other_model_path"
+        settings.device,
+        settings.other_model_path,
+        circuits=circuits.by_name,
+        flag="--other_model_path",
     )
-    opening.require_pairs_tokenizer(pairs, settings.pairs, tokenizer, console=settings.console)
-    return run(settings, adapter, pairs, entries, what="other model")
+    opening.require_pairs_tokenizer(
+        pairs, settings.pairs, tokenizer=tokenizer, console=settings.console
+    )
+    return run(settings, adapter, pairs=pairs, entries=entries, what="other model")
 
 
 def run(
-    settings: Settings, adapter, pairs, entries: list[Entry], *, what: str, n_later: int = 0
+    settings: Settings,
+    adapter: Adapter,
+    *,
+    pairs,
+    entries: list[Entry],
+    what: str,
+    n_later: int = 0,
 ) -> Measured:
     """The `Measured` of the entries' circuits; `n_later` more will be run after them."""
     budget = settings.device.memory_budget // 2

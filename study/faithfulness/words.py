@@ -23,18 +23,18 @@ def lines(result: dict, tables: bool = True) -> list[str]:
         f"{same['all_edges']:.1e}; no edge kept and corrupted run {same['no_edge']:.1e}"
     ]
     for metric, numbers in result["metrics"].items():
-        written += ["", *_head(metric, numbers, result["examples"])]
+        written += ["", *_head(metric, numbers, examples=result["examples"])]
         if tables:
             written += _curve(metric, numbers)
         if excludes_zero(numbers["change"]):
             written += [*_areas(numbers), *_nulls(numbers)]
-        written += control_lines(metric, numbers, result["tokens_changed"])
+        written += control_lines(metric, numbers, tokens=result["tokens_changed"])
         written += _cross(numbers, result)
     written += [*_given(result), *_compared(result["compared"])]
     return written + [f"left out: {note}" for note in result["left_out"]]
 
 
-def _head(metric: str, numbers: dict, examples: int) -> list[str]:
+def _head(metric: str, numbers: dict, *, examples: int) -> list[str]:
     """The metric of the two ends, and why nothing may be said where that is so."""
     written = [
         f"{metric} per summary token: full {numbers['full']:.4f}, empty {numbers['empty']:.4f}, "
@@ -118,7 +118,7 @@ def _share(value: float | None) -> str:
 # ---------------------------------------------------------------- differences
 
 
-def by_words(rows: list[dict], positive: str, negative: str, proven=lambda row: True) -> str:
+def by_words(rows: list[dict], positive: str, *, negative: str, proven=lambda row: True) -> str:
     """`above at 5.0% (0.176 [0.135, 0.214]); not told apart at 3 other sizes`: a word only where
     `supports_claim` allows it.
     """
@@ -144,7 +144,7 @@ def _nulls(numbers: dict) -> list[str]:
         if not rows:
             continue
         draws = rows[0]["draws"]
-        words = by_words(rows, "above all", "below", _above_every_draw)
+        words = by_words(rows, "above all", negative="below", proven=_above_every_draw)
         circuits = f"random circuit{'s' * (draws > 1)}{like}"
         written.append(f"f minus the mean f of {draws} {circuits}: {words}")
     return written
@@ -154,7 +154,7 @@ def _above_every_draw(row: dict) -> bool:
     return row["difference"]["mean"] < 0 or row["f"] > row["null_highest"]
 
 
-def control_lines(metric: str, numbers: dict, tokens: dict) -> list[str]:
+def control_lines(metric: str, numbers: dict, *, tokens: dict) -> list[str]:
     """What the causal control says: a word only if `supports_claim` allows it (guards 16, 26)."""
     control = numbers["control"]
     if control is None:
@@ -177,7 +177,7 @@ def control_lines(metric: str, numbers: dict, tokens: dict) -> list[str]:
     if not excludes_zero(control["change"]):
         why = f"the control's own change of {metric} includes zero"
         return [line, f"  {why}: f under the control means nothing"]
-    beside = by_words(control["differences"], "higher", "lower")
+    beside = by_words(control["differences"], "higher", negative="lower")
     return [line, f"  f under the control minus f on salient pairs: {beside}"]
 
 
@@ -204,7 +204,7 @@ def _cross(numbers: dict, result: dict) -> list[str]:
         )
         written.append(f"{name}{native}: {reach}{area}")
         if cell["minus_own"]:
-            beside = by_words(cell["minus_own"], "higher", "lower")
+            beside = by_words(cell["minus_own"], "higher", negative="lower")
             written.append(f"  f minus that of the circuit found there: {beside}")
     return written
 

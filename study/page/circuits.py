@@ -60,7 +60,9 @@ def _place(found: Found):
     return 0, str(found.path.parent), found.step, ""
 
 
-def explorer(circuits: list[Found], evolution: dict | None, robustness: dict | None) -> list[dict]:
+def explorer(
+    circuits: list[Found], evolution: dict | None, *, robustness: dict | None
+) -> list[dict]:
     """A dict for each graph among the circuits: its shape, its edges, its circuits and what the
     stages found of their differences.
     """
@@ -68,10 +70,13 @@ def explorer(circuits: list[Found], evolution: dict | None, robustness: dict | N
     for found in circuits:
         graph = found.circuit.graph
         groups[graph.n_layers, graph.n_heads, graph.parallel].append(found)
-    return [_of_one_graph(group, len(circuits), evolution, robustness) for group in groups.values()]
+    return [
+        _of_one_graph(group, len(circuits), evolution=evolution, robustness=robustness)
+        for group in groups.values()
+    ]
 
 
-def _of_one_graph(group: list[Found], n_circuits: int, evolution, robustness) -> dict:
+def _of_one_graph(group: list[Found], n_circuits: int, *, evolution, robustness) -> dict:
     graph = group[0].circuit.graph
     room = max(FEWEST, PAGE_BYTES // (EDGE_BYTES * n_circuits))
     chosen = strongest([found.circuit for found in group], min(room, graph.n_edges))
@@ -86,7 +91,7 @@ def _of_one_graph(group: list[Found], n_circuits: int, evolution, robustness) ->
         "here": len(chosen),
         "circuits": [described(found, chosen) for found in group],
         "pairs": overlaps(group),
-        "moved": _moved(evolution, group, chosen, graph),
+        "moved": _moved(evolution, group, chosen=chosen, graph=graph),
         "tested": _tested(robustness),
     }
 
@@ -123,7 +128,7 @@ def columns_of(found: Found, chosen: torch.Tensor) -> dict[str, str]:
     columns["score"] = pack(scores.numpy().astype("f4"))
     per_example = opening.example_scores(found.path, circuit)
     if per_example is not None and len(per_example) > 1:
-        low, high = intervals(per_example[:, chosen], scores, kept)
+        low, high = intervals(per_example[:, chosen], scores, kept=kept)
         columns |= {"low": pack(low), "high": pack(high)}
     return columns
 
@@ -158,7 +163,7 @@ def completeness_gap(circuit: Circuit) -> float | None:
     return completeness.get("gap") if isinstance(completeness, dict) else completeness
 
 
-def intervals(per_example, scores, kept) -> tuple[np.ndarray, np.ndarray]:
+def intervals(per_example, scores, *, kept) -> tuple[np.ndarray, np.ndarray]:
     """(edges,) low and high of the mean score over resampled examples; NaN for edges that are
     neither in the circuit nor among its `WITH_INTERVAL` strongest.
     """
@@ -198,14 +203,14 @@ def overlaps(group: list[Found]) -> list[list[dict]]:
     total = group[0].circuit.graph.n_edges
     return [
         [
-            {"both": both[i][j], "chance": overlap.chance(sizes[i], sizes[j], total)}
+            {"both": both[i][j], "chance": overlap.chance(sizes[i], sizes[j], total=total)}
             for j in range(len(group))
         ]
         for i in range(len(group))
     ]
 
 
-def _moved(evolution: dict | None, group: list[Found], chosen, graph: Graph) -> dict | None:
+def _moved(evolution: dict | None, group: list[Found], *, chosen, graph: Graph) -> dict | None:
     """Which edges changed beyond noise from evolution.json's first checkpoint to its last, by the
     edge's place in the page; None where it does not say, or of other circuits.
     """

@@ -107,13 +107,15 @@ def gather(files: Files, root: Path) -> Page:
     contents = {file: disk.read_json(file) for file in jsons if file not in set(files.circuits)}
     by_name = {file.name: content for file, content in reversed(contents.items())}
     read = circuits.read(files.circuits)
-    stages = [_shown(section, files, contents, read, root) for section in SECTIONS]
+    stages = [
+        _shown(section, files, contents=contents, read=read, root=root) for section in SECTIONS
+    ]
     return Page(
         title=TITLE,
         facts=_facts(by_name, len(read)),
         findings=answers_of(by_name),
         explorer=circuits.explorer(
-            read, by_name.get("evolution.json"), by_name.get("robustness.json")
+            read, by_name.get("evolution.json"), robustness=by_name.get("robustness.json")
         ),
         examples=by_name.get(sections.EXAMPLES),
         stages=[stage for stage in stages if stage.parts],
@@ -139,7 +141,7 @@ def _facts(by_name: dict[str, dict], n_circuits: int) -> list[str]:
     return facts
 
 
-def _shown(section: Section, files: Files, contents, read, root: Path) -> Shown:
+def _shown(section: Section, files: Files, *, contents, read, root: Path) -> Shown:
     ours = [file for file in files.results if sections.belongs(file.name, section)]
     if section.json == sections.CIRCUIT:
         ours += [file for file in files.circuits if file not in ours]
@@ -149,7 +151,7 @@ def _shown(section: Section, files: Files, contents, read, root: Path) -> Shown:
     for folder in folders:
         here = [file for file in ours if file.parent == folder]
         heading = _folder_name(folder, root) if len(folders) > 1 else ""
-        parts.append(_part(section, here, contents, heading))
+        parts.append(_part(section, here, contents=contents, heading=heading))
     return Shown(section, parts)
 
 
@@ -157,7 +159,7 @@ def _folder_name(folder: Path, root: Path) -> str:
     return os.path.relpath(folder, root) if folder != root else root.resolve().name
 
 
-def _part(section: Section, here: list[Path], contents: dict[Path, dict], heading: str) -> Part:
+def _part(section: Section, here: list[Path], *, contents: dict[Path, dict], heading: str) -> Part:
     ours = {file: contents[file] for file in here if file in contents}
     sentences, made = [], []
     heads = [_headline(file.name, content) for file, content in ours.items()]

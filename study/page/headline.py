@@ -12,12 +12,12 @@ LIMIT_MB = 8.0  # of a page; what is larger is slow to open and to send
 HEAD = ("question", "number", "beside")
 
 
-def report_headline(page: Page, n_bytes: int, folder) -> Headline:
+def report_headline(page: Page, n_bytes: int, *, folder) -> Headline:
     """The `Headline` of a page that takes so many bytes, of the results in a folder."""
-    return Headline(title(page, n_bytes, folder), table(page), (), cautions(page, n_bytes))
+    return Headline(title(page, n_bytes, folder=folder), table(page), (), cautions(page, n_bytes))
 
 
-def title(page: Page, n_bytes: int, folder) -> str:
+def title(page: Page, n_bytes: int, *, folder) -> str:
     """What is on the page, and how large it is."""
     n_circuits = sum(len(graph["circuits"]) for graph in page.explorer)
     n_figures = sum(len(part.pictures) for stage in page.stages for part in stage.parts)

@@ -32,7 +32,7 @@ class Built(NamedTuple):
 
 
 def build(
-    settings: Settings, tokenizer, rows, *, max_length: int, template: prompt.Template
+    settings: Settings, tokenizer, *, rows, max_length: int, template: prompt.Template
 ) -> Built:
     """The pairs that rows make, in their order. Raises InputError if there are none."""
     mask_ids = prompt.encode(tokenizer, settings.mask_text)
@@ -43,13 +43,16 @@ def build(
         )
     progress = settings.console.progress
     examples, dropped = corruption.prepare_all(
-        tokenizer, progress(rows, "finding salient sentences"), max_length, template
+        tokenizer,
+        progress(rows, "finding salient sentences"),
+        max_length=max_length,
+        template=template,
     )
     fill = corruption.CORRUPTIONS[settings.corruption](examples, mask_ids)
     kept, pairs = [], []
     for number, example in enumerate(progress(examples, "corrupting")):
         try:
-            pair = corruption.pair(example, number, fill, settings.seed)
+            pair = corruption.pair(example, number, fill=fill, seed=settings.seed)
         except corruption.Dropped as reason:
             dropped[str(reason)] += 1
             continue
@@ -67,7 +70,7 @@ def build(
     return Built(kept, pairs, dropped)
 
 
-def split_pairs(pairs: list, eval_fraction: float, seed: int) -> tuple[list, list]:
+def split_pairs(pairs: list, eval_fraction: float, *, seed: int) -> tuple[list, list]:
     """(pairs for extraction, pairs for evaluation): a seeded draw of at least one each, in the
     order of the rows.
     """

@@ -12,7 +12,7 @@ POSITIONS = 20  # sentences from here on are not counted
 FEWEST = 5  # nor a position that fewer articles reach
 
 
-def of_pairs(facts: dict, built: Built, parts: tuple[list, list], seed: int) -> dict:
+def of_pairs(facts: dict, built: Built, *, parts: tuple[list, list], seed: int) -> dict:
     """What salience.json holds; `facts` say what was made of what, `parts` are the pairs for
     extraction and those for evaluation.
     """
@@ -27,14 +27,14 @@ def of_pairs(facts: dict, built: Built, parts: tuple[list, list], seed: int) -> 
         "n_extraction": len(parts[0]),
         "n_evaluation": len(parts[1]),
         "rouge_words": rouge_words,
-        **summarise(examples, built.pairs, built.dropped, seed),
+        **summarise(examples, built.pairs, dropped=built.dropped, seed=seed),
     }
     result["lines"] = lines(result) + words.sentences(rouge_words)
     result["captions"] = captions.of("salience")
     return result
 
 
-def summarise(examples, rows, dropped, seed: int) -> dict:
+def summarise(examples, rows, *, dropped, seed: int) -> dict:
     """Every number that the script prints or draws: rows by fate, tokens corrupted, salience by
     sentence position.
     """

@@ -19,7 +19,7 @@ class Rest:
     finished: list[str]  # the others that take long
 
     @classmethod
-    def of(cls, preset: Preset, stages: set[str], left: dict[str, float]) -> "Rest":
+    def of(cls, preset: Preset, stages: set[str], *, left: dict[str, float]) -> "Rest":
         """The rest of these stages, of which `left` says how much is not done yet."""
         amounts = workload.workload(preset, left)
         long = {stage: amount for stage, amount in amounts.items() if stage in stages}
@@ -34,9 +34,11 @@ class Rest:
         """
         shape = estimate.shape_of(config_of(self.preset.model))
         new_tokens = int(workload.values_of(self.preset.arms)["max_new_tokens"][0])
-        unit = estimate.measure(precision, new_tokens, shape.config)
-        lines = estimate.lines(self.work, unit, precision, shape=shape, new_tokens=new_tokens)
-        n_bytes = workload.bytes_to_write(self.preset, set(self.work), self.left, shape)
+        unit = estimate.measure(precision, new_tokens, config=shape.config)
+        lines = estimate.lines(
+            self.work, unit, precision=precision, shape=shape, new_tokens=new_tokens
+        )
+        n_bytes = workload.bytes_to_write(self.preset, set(self.work), left=self.left, shape=shape)
         disk = forecast.disk_in_words(n_bytes, folder).removeprefix("; ")
         if disk:
             lines.append(f"Disk: {disk}, downloads not counted.")

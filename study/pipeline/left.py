@@ -59,7 +59,7 @@ def trained_share(folder: Path) -> float:
     return max((state["global_step"] / state["max_steps"] for state in states), default=0)
 
 
-def is_recorded(flags: dict, record: Path, but: frozenset[str] = frozenset()) -> bool:
+def is_recorded(flags: dict, record: Path, *, but: frozenset[str] = frozenset()) -> bool:
     """Whether a complete run with these flags is on record; with --overwrite none is.
 
     Flags named in `but`, and those that cannot change a result or say where it lies, may differ.

@@ -96,7 +96,7 @@ class Plan:
         known = stages.seconds_left(listed, time.time())
         about = f", about {progress.seconds_in_words(known)}" if known else ""
         shown.say(f"{len(listed)} commands{about}: {self.out / COMMANDS}; what they print: {log}")
-        failed = stages.Listed(listed, log, shown).run(stages.end_with_parent)
+        failed = stages.Listed(listed, log, shown=shown).run(stages.end_with_parent)
         if failed is None:
             return None
         return Failed(self.chosen[listed.index(failed)][0], failed.code)

@@ -44,23 +44,23 @@ def limited(preset: Preset, max_examples: str | None) -> Preset:
     return replace(
         preset,
         pairs=n,
-        training=with_at_most(preset.training, "subset_train_size", n),
+        training=with_at_most(preset.training, "subset_train_size", most=n),
         trajectory=n // 2,
         judged=n // 2,
         beside=f"{preset.beside} --max_examples {n}",
         robust=f"{preset.robust} --max_examples {n}",
         texts=n,
         test=n,
-        arms=with_value(preset.arms, "max_examples", n),
+        arms=with_value(preset.arms, "max_examples", value=n),
     )
 
 
-def with_at_most(words: str, flag: str, most: int) -> str:
+def with_at_most(words: str, flag: str, *, most: int) -> str:
     """A preset's flags with a number of at most `most` for one of them."""
-    return with_value(words, flag, min(most, int(values_of(words)[flag][0])))
+    return with_value(words, flag, value=min(most, int(values_of(words)[flag][0])))
 
 
-def with_value(words: str, flag: str, value: int) -> str:
+def with_value(words: str, flag: str, *, value: int) -> str:
     """A preset's flags with another value for one of them."""
     given = values_of(words)[flag][0]
     return words.replace(f"--{flag} {given}", f"--{flag} {value}")
@@ -136,7 +136,9 @@ def of_bakeoff(preset: Preset) -> Work:
     )
 
 
-def bytes_to_write(preset: Preset, stages: set[str], left: dict[str, float], shape: Shape) -> float:
+def bytes_to_write(
+    preset: Preset, stages: set[str], *, left: dict[str, float], shape: Shape
+) -> float:
     """What these stages will keep: checkpoints, scores, the arm `full` of each seed."""
     half = preset.pairs // 2
     n_pairs = half * sum(left.get(name, 1) for name in ("before", "after", "beside"))

@@ -46,7 +46,10 @@ def findings(result: dict) -> tuple[Finding, ...]:
     first, *others = models_of(result)
     made = [baseline_finding(result)]
     for name in others:
-        made += [difference(result["systems"], name, first, measure) for measure in COMPARED]
+        made += [
+            difference(result["systems"], name, first=first, measure=measure)
+            for measure in COMPARED
+        ]
     return tuple(finding for finding in made if finding is not None)
 
 
@@ -79,7 +82,7 @@ def baseline_finding(result: dict) -> Finding | None:
     )
 
 
-def difference(systems: dict, name: str, first: str, measure: str) -> Finding | None:
+def difference(systems: dict, name: str, *, first: str, measure: str) -> Finding | None:
     """A system's paired difference to the first model; None where a measure has none."""
     entry = systems[name].get("minus_first", {}).get(measure)
     if not entry or "mean" not in entry:

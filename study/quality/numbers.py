@@ -41,12 +41,12 @@ def yardsticks(rows, seed: int) -> list[System]:
     texts = {"Lead-3": [], "Random-3": [], "oracle": []}
     for row in rows:
         texts["Lead-3"].append(rouge.lead(row["article"]))
-        texts["Random-3"].append(rouge.random_sentences(row["article"], 3, rng))
+        texts["Random-3"].append(rouge.random_sentences(row["article"], 3, rng=rng))
         texts["oracle"].append(rouge.oracle_summary(row["article"], row["highlights"]))
     return [System(label, "yardstick", written) for label, written in texts.items()]
 
 
-def measure(systems: list[System], articles: list[str], references: list[str]) -> None:
+def measure(systems: list[System], articles: list[str], *, references: list[str]) -> None:
     """Add ROUGE, words and copy rate of every text to the systems' values."""
     texts = [text for system in systems for text in system.texts]
     scores = rouge.score_all(texts, references * len(systems))
@@ -94,13 +94,14 @@ def summarise(systems: list[System], seed: int) -> dict[str, dict]:
             if system.tokenizer != first.tokenizer:
                 shared = [name for name in shared if name not in IN_TOKENS]
             entry["minus_first"] = {
-                name: difference(system.values[name], first.values[name], seed) for name in shared
+                name: difference(system.values[name], first.values[name], seed=seed)
+                for name in shared
             }
         table[system.label] = entry
     return table
 
 
-def difference(values: np.ndarray, others: np.ndarray, seed: int) -> dict:
+def difference(values: np.ndarray, others: np.ndarray, *, seed: int) -> dict:
     """The mean paired difference with its interval, and what may be claimed of it."""
     interval = _mean(values - others, seed)
     if interval is None:
@@ -139,7 +140,7 @@ def load_metric(name: str):
         ) from error
 
 
-def further(metric, name: str, systems: list[System], references: list[str]) -> dict[str, dict]:
+def further(metric, name: str, *, systems: list[System], references: list[str]) -> dict[str, dict]:
     """The numbers of a further metric by system; one number per text also goes to the systems'
     values, named `<metric>_<key>`.
     """

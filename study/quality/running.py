@@ -23,22 +23,24 @@ class Written:
     prompt: dict  # how the articles were given
 
 
-def summaries(settings: Settings, path: str, label: str, rows, *, n_models: int = 1) -> list[dict]:
+def summaries(settings: Settings, path: str, *, label: str, rows, n_models: int = 1) -> list[dict]:
     """What a model writes for each row, and its reference's NLL: rows of generated.<label>.jsonl.
 
     The model is the first of `n_models` to come.
     """
     device = settings.device
     model, tokenizer = opening.open_for_texts(
-        path, device.torch_dtype, device.torch_device, "--model_paths", reading=True
+        path, device.torch_dtype, device=device.torch_device, flag="--model_paths", reading=True
     )
     progress = Progress(settings, label, n_models)
     if model.config.is_encoder_decoder:
         written = _by_encoder_decoder(
-            settings, model, tokenizer, rows, path=path, progress=progress
+            settings, model, tokenizer=tokenizer, rows=rows, path=path, progress=progress
         )
     else:
-        written = _by_decoder(settings, model, tokenizer, rows, path=path, progress=progress)
+        written = _by_decoder(
+            settings, model, tokenizer=tokenizer, rows=rows, path=path, progress=progress
+        )
     sha256 = opening.tokenizer_sha256(tokenizer)
     return [
         {
@@ -78,45 +80,50 @@ class Progress:
         self.settings.console.detail(f"{self.label}: {words}")
 
 
-def _by_decoder(settings: Settings, model, tokenizer, rows, *, path, progress) -> Written:
-    length = prompt.row_length(settings.max_length, model.config, tokenizer, path)
+def _by_decoder(settings: Settings, model, *, tokenizer, rows, path, progress) -> Written:
+    length = prompt.row_length(settings.max_length, model.config, tokenizer=tokenizer, name=path)
     template = prompt.template(
-        tokenizer, settings.prompt, settings.instruction, generation=model.generation_config
+        tokenizer,
+        settings.prompt,
+        instruction=settings.instruction,
+        generation=model.generation_config,
     )
     progress.say(f"prompts are {template.kind}")
     made = generation.generate(
         model,
         list(rows["article"]),
-        settings.options(length),
+        options=settings.options(length),
         tokenizer=tokenizer,
         template=template,
         progress=progress.generating,
     )
-    encoded = examples.encode(rows, tokenizer, length, template=template)
+    encoded = examples.encode(rows, tokenizer, max_length=length, template=template)
     longest = max(map(len, encoded.data["input_ids"]))
     size = settings.batch_size or max(1, NLL_TOKENS // longest)
-    nll = examples.summary_nll(model, encoded.data, tokenizer, size, progress.judging)
+    nll = examples.summary_nll(
+        model, encoded.data, tokenizer=tokenizer, batch_size=size, progress=progress.judging
+    )
     by_row = dict(zip(encoded.rows, nll.tolist(), strict=True))
     return Written(made, by_row, template.record())
 
 
-def _by_encoder_decoder(settings: Settings, model, tokenizer, rows, *, path, progress) -> Written:
-    encoder_decoder.require_plain(settings.prompt, settings.instruction, path)
-    frame = encoder_decoder.frame(model, tokenizer, path, settings.max_length)
+def _by_encoder_decoder(settings: Settings, model, *, tokenizer, rows, path, progress) -> Written:
+    encoder_decoder.require_plain(settings.prompt, settings.instruction, name=path)
+    frame = encoder_decoder.frame(model, tokenizer, name=path, max_length=settings.max_length)
     progress.say(f"an encoder-decoder; before each article it reads {frame.prefix!r}")
     made = generation.generate_from_sources(
         model,
         list(rows["article"]),
-        settings.options(frame.max_source),
+        options=settings.options(frame.max_source),
         tokenizer=tokenizer,
         frame=frame,
         progress=progress.generating,
     )
-    texts = encoder_decoder.build_all(tokenizer, rows, frame)
+    texts = encoder_decoder.build_all(tokenizer, rows, frame=frame)
     longest = max((len(text.source) + len(text.target) for text in texts.values()), default=1)
     size = settings.batch_size or max(1, NLL_TOKENS // longest)
     nll = encoder_decoder.summary_nll(
-        model, list(texts.values()), frame, batch_size=size, progress=progress.judging
+        model, list(texts.values()), frame=frame, batch_size=size, progress=progress.judging
     )
     return Written(made, dict(zip(texts, nll, strict=True)), frame.record())
 
@@ -136,15 +143,17 @@ def system(label: str, written: list[dict]) -> numbers.System:
     return numbers.System(label, "model", texts, arrays, sha256)
 
 
-def evaluate(settings: Settings, rows, written: dict[str, list[dict]]) -> dict:
+def evaluate(settings: Settings, rows, *, written: dict[str, list[dict]]) -> dict:
     """Everything that stands in rouge.json, from the rows and what each model wrote."""
     articles, references = list(rows["article"]), list(rows["highlights"])
     systems = [system(label, texts) for label, texts in written.items()]
     bar = settings.console.progress(rows, "yardsticks")
     systems += numbers.yardsticks(bar, settings.seed)
-    numbers.measure(systems, articles, references)
+    numbers.measure(systems, articles, references=references)
     extra = {
-        name: numbers.further(numbers.load_metric(name), name, systems, references)
+        name: numbers.further(
+            numbers.load_metric(name), name, systems=systems, references=references
+        )
         for name in settings.metrics
     }
     surface = numbers.surface(references, articles)
@@ -176,5 +185,5 @@ def evaluate(settings: Settings, rows, written: dict[str, list[dict]]) -> dict:
 def lines(result: dict) -> list[str]:
     """The tables and sentences that the script prints."""
     cut = ", ".join(f"{label} {count}" for label, count in result["truncated"].items())
-    said = words.sentences(result["rouge_words"])
-    return [*quality_words.lines(result["systems"]), *said, f"articles cut to fit: {cut}"]
+    how_counted = words.sentences(result["rouge_words"])
+    return [*quality_words.lines(result["systems"]), *how_counted, f"articles cut to fit: {cut}"]

@@ -32,10 +32,14 @@ def agreement(
     means = torch.stack([scores.double().mean(0) for scores in extractions.values()])
     ranked = torch.stack([rule.values(scores).double().mean(0) for scores in extractions.values()])
     table = overlap.matrix(rule.taking(graph)(ranked))
-    reference = bootstrap.resampled_circuits(graph, rule, first, resamples=resamples, seed=seed)
+    reference = bootstrap.resampled_circuits(
+        graph, rule, per_example=first, resamples=resamples, seed=seed
+    )
     with_first = []
     for name, scores, index in zip(names, extractions.values(), table[0], strict=True):
-        drawn = bootstrap.resampled_circuits(graph, rule, scores, resamples=resamples, seed=seed)
+        drawn = bootstrap.resampled_circuits(
+            graph, rule, per_example=scores, resamples=resamples, seed=seed
+        )
         span = central(overlap.jaccards(drawn, reference))
         with_first.append(
             {"name": name, "jaccard_edges": index, "low": span["low"], "high": span["high"]}
@@ -44,7 +48,7 @@ def agreement(
         "names": names,
         "examples": len(first),
         "edges": size,
-        "chance": overlap.chance(size, size, graph.n_edges),
+        "chance": overlap.chance(size, size, total=graph.n_edges),
         "noise_floor": bootstrap.noise_floor(reference),
         "spearman_noise_floor": spearman_floor(first, seed),
         "with_first": with_first,
@@ -64,8 +68,8 @@ def spearman_floor(per_example: torch.Tensor, seed: int) -> dict[str, float]:
 def curve(
     circuit: Circuit,
     levels: dict[float, torch.Tensor],
-    whole: torch.Tensor,
     *,
+    whole: torch.Tensor,
     resamples: int,
     seed: int,
 ) -> list[dict]:
@@ -80,12 +84,16 @@ def curve(
     def extracted(scores):
         return rule.take(graph, rule.values(scores).double().mean(0))
 
-    everything = bootstrap.resampled_circuits(graph, rule, whole, resamples=resamples, seed=seed)
+    everything = bootstrap.resampled_circuits(
+        graph, rule, per_example=whole, resamples=resamples, seed=seed
+    )
     noise = bootstrap.noise_floor(everything)
     target, target_scores = extracted(whole), whole.double().mean(0)
     for level, scores in levels.items():
         mean, kept = scores.double().mean(0), extracted(scores)
-        drawn = bootstrap.resampled_circuits(graph, rule, scores, resamples=resamples, seed=seed)
+        drawn = bootstrap.resampled_circuits(
+            graph, rule, per_example=scores, resamples=resamples, seed=seed
+        )
         span = central(overlap.jaccards(drawn, everything))
         rows.append(
             {
@@ -95,7 +103,7 @@ def curve(
                 "low": span["low"],
                 "high": span["high"],
                 "spearman": overlap.spearman(mean.abs(), target_scores.abs()),
-                "chance": overlap.chance(int(kept.sum()), int(target.sum()), graph.n_edges),
+                "chance": overlap.chance(int(kept.sum()), int(target.sum()), total=graph.n_edges),
                 "noise_floor": noise,
             }
         )
@@ -105,8 +113,8 @@ def curve(
 def pair(
     a: Circuit,
     b: Circuit,
-    per_example: tuple[torch.Tensor, torch.Tensor] | None,
     *,
+    per_example: tuple[torch.Tensor, torch.Tensor] | None,
     shared: int = 0,
     resamples: int,
     seed: int,
@@ -130,7 +138,7 @@ def pair(
             graph.nodes_kept(a.in_graph), graph.nodes_kept(b.in_graph)
         ),
         "chance": overlap.chance_interval(
-            int(a.in_graph.sum()), int(b.in_graph.sum()), graph.n_edges
+            int(a.in_graph.sum()), int(b.in_graph.sum()), total=graph.n_edges
         ),
         "spearman": rank,
         "p": None,
@@ -140,7 +148,9 @@ def pair(
         return described
     scores_a, scores_b = per_example
     span = central(
-        resampled_overlaps(a, b, per_example, shared=shared, resamples=resamples, seed=seed)
+        resampled_overlaps(
+            a, b, per_example=per_example, shared=shared, resamples=resamples, seed=seed
+        )
     )
     described |= {"low": span["low"], "high": span["high"]}
     test = bootstrap.permutation_test(
@@ -156,8 +166,8 @@ def pair(
 def resampled_overlaps(
     a: Circuit,
     b: Circuit,
-    per_example: tuple[torch.Tensor, torch.Tensor],
     *,
+    per_example: tuple[torch.Tensor, torch.Tensor],
     shared: int,
     resamples: int,
     seed: int,

@@ -47,7 +47,7 @@ def describe(settings: Settings, loaded: Loaded) -> dict:
         "stable": None,
         "bootstrap": None,
     }
-    about = bootstrap.of_circuit(circuit, loaded.per_example, settings.seed)
+    about = bootstrap.of_circuit(circuit, loaded.per_example, seed=settings.seed)
     if about:
         made["noise_floor"], made["stable"] = about["noise_floor"], about["stable"]
         made["bootstrap"] = {
@@ -67,7 +67,7 @@ def compare(settings: Settings, circuits: list[Loaded]) -> list[dict]:
         measured = numbers.pair(
             first.circuit,
             second.circuit,
-            both,
+            per_example=both,
             shared=n,
             resamples=settings.resamples,
             seed=settings.seed,

@@ -67,7 +67,7 @@ def bootstrap(
             f"{resamples}; extract from more pairs"
         )
     values, choose = circuit.rule.values(per_example), circuit.rule.taking(circuit.graph)
-    kept = resampled(values, resamples, seed, choose, progress)
+    kept = resampled(values, resamples, seed=seed, choose=choose, progress=progress)
     nodes = torch.cat([circuit.graph.nodes_kept(part) for part in kept.split(CHUNK)])
     return Bootstrap(
         kept.double().mean(0),
@@ -76,12 +76,12 @@ def bootstrap(
         jaccards(kept, circuit.in_graph),
         every_two(kept).jaccard,
         every_two(nodes).jaccard,
-        split_half(values, SPLITS, seed, choose),
+        split_half(values, SPLITS, seed=seed, choose=choose),
     )
 
 
 def resampled(
-    values: torch.Tensor, resamples: int, seed: int, choose, progress=lambda chunks: chunks
+    values: torch.Tensor, resamples: int, *, seed: int, choose, progress=lambda chunks: chunks
 ) -> torch.Tensor:
     """(resamples, edges) booleans: what `choose` (mean values, (chunk, edges), to booleans) takes
     of resampled examples.
@@ -91,10 +91,10 @@ def resampled(
 
 
 def resampled_circuits(
-    graph: Graph, rule: Rule, per_example: torch.Tensor, *, resamples: int, seed: int
+    graph: Graph, rule: Rule, *, per_example: torch.Tensor, resamples: int, seed: int
 ) -> torch.Tensor:
     """(resamples, edges) booleans: what `rule` takes of resampled scores per example."""
-    return resampled(rule.values(per_example), resamples, seed, rule.taking(graph))
+    return resampled(rule.values(per_example), resamples, seed=seed, choose=rule.taking(graph))
 
 
 def noise_floor(kept: torch.Tensor) -> dict[str, float]:
@@ -104,7 +104,7 @@ def noise_floor(kept: torch.Tensor) -> dict[str, float]:
     return central(every_two(kept).jaccard)
 
 
-def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarray:
+def split_half(values: torch.Tensor, splits: int, *, seed: int, choose) -> np.ndarray:
     """(splits,) Jaccard index between what `choose` takes of one random half of the examples and of
     the other half.
     """
@@ -112,10 +112,12 @@ def split_half(values: torch.Tensor, splits: int, seed: int, choose) -> np.ndarr
     first = torch.stack(
         [torch.randperm(n, generator=generator) < n // 2 for _ in range(splits)]
     ).float()
-    return jaccards(_circuits_of(first, values, choose), _circuits_of(1 - first, values, choose))
+    return jaccards(
+        _circuits_of(first, values, choose=choose), _circuits_of(1 - first, values, choose=choose)
+    )
 
 
-def _circuits_of(chosen: torch.Tensor, values: torch.Tensor, choose) -> torch.Tensor:
+def _circuits_of(chosen: torch.Tensor, values: torch.Tensor, *, choose) -> torch.Tensor:
     """What `choose` takes of the mean over the examples with a 1 in each row of `chosen`."""
     return choose(chosen @ values.float() / chosen.sum(1, keepdim=True))
 
@@ -148,7 +150,7 @@ def summarise(drawn: Bootstrap, n_examples: int, *, seed: int, goal: float = STA
 
 
 def of_circuit(
-    circuit: Circuit, per_example: torch.Tensor | None, seed: int, progress=lambda chunks: chunks
+    circuit: Circuit, per_example: torch.Tensor | None, *, seed: int, progress=lambda chunks: chunks
 ) -> dict | None:
     """The bootstrap that the circuit's file holds, else one from its per-example scores; None where
     there are fewer than two.
@@ -210,9 +212,11 @@ def permutation_test(
     base, other = _normalised(base), _normalised(other)
     generator, examples = torch.Generator().manual_seed(seed), len(base)
     swaps = torch.randint(2, (permutations, examples), generator=generator).double()
-    observed = float(_distances(base, other, torch.zeros(1, examples).double(), n, absolute)[0])
+    observed = float(
+        _distances(base, other, swaps=torch.zeros(1, examples).double(), n=n, absolute=absolute)[0]
+    )
     null = torch.cat(
-        [_distances(base, other, part, n, absolute) for part in swaps.split(CHUNK)]
+        [_distances(base, other, swaps=part, n=n, absolute=absolute) for part in swaps.split(CHUNK)]
     ).numpy()
     p = (1 + int((null >= observed - 1e-9).sum())) / (1 + permutations)
     return {
@@ -232,7 +236,7 @@ def _normalised(scores: torch.Tensor) -> torch.Tensor:
     return scores / scores.mean(0).abs().sum().clamp_min(1e-300)
 
 
-def _distances(base, other, swaps, n: int, absolute: bool) -> torch.Tensor:
+def _distances(base, other, *, swaps, n: int, absolute: bool) -> torch.Tensor:
     """(permutations,) 1 - Jaccard of the two circuits when the examples with a 1 in `swaps`
     (permutations, examples) are swapped.
     """

@@ -79,7 +79,7 @@ def counts_of_examples(most: int) -> list[int]:
     return sorted({n for step in steps if (n := round(most / STEP**step)) >= 3})
 
 
-def disjoint(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.ndarray:
+def disjoint(values: torch.Tensor, n: int, *, draws: int, generator, choose) -> np.ndarray:
     """(draws,) overlap of the circuits of two disjoint samples of n examples each. `values` is
     (examples, edges).
     """
@@ -90,7 +90,7 @@ def disjoint(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.
     return jaccards(choose(weights[0] @ values), choose(weights[1] @ values))
 
 
-def resampled(values: torch.Tensor, n: int, draws: int, generator, choose) -> np.ndarray:
+def resampled(values: torch.Tensor, n: int, *, draws: int, generator, choose) -> np.ndarray:
     """(comparisons,) overlap of the circuits of two bootstrap resamples of n examples, drawn from
     all without replacement.
 
@@ -116,7 +116,7 @@ def curve(kind: str, values: torch.Tensor, *, choose, goal: float, seed: int) ->
     "ahead": the same with the interval of the mean; "needed": {"examples", "low", "high"} or None,
     "goal", "why_not"}.
     """
-    points = measure(kind, values, DRAWS, seed, choose)
+    points = measure(kind, values, draws=DRAWS, seed=seed, choose=choose)
     measured = {n: float(overlaps.mean()) for n, overlaps in points.items()}
     summary = {
         "points": [{"examples": n, **central(overlaps)} for n, overlaps in points.items()],
@@ -129,7 +129,7 @@ def curve(kind: str, values: torch.Tensor, *, choose, goal: float, seed: int) ->
     fit = fitted(measured)
     others = [
         fitted({n: float(overlaps.mean()) for n, overlaps in part.items()})
-        for part in without_groups(kind, values, seed, choose)
+        for part in without_groups(kind, values, seed=seed, choose=choose)
     ]
     if why_not := doubt(fit, others):
         return summary | {"why_not": None if summary["needed"] else why_not}
@@ -140,7 +140,7 @@ def curve(kind: str, values: torch.Tensor, *, choose, goal: float, seed: int) ->
         "last_exponent": fit.exponent,
     }
     summary["ahead"] = ahead(fit, others)
-    return summary if summary["needed"] else summary | needed(fit, others, goal)
+    return summary if summary["needed"] else summary | needed(fit, others, goal=goal)
 
 
 def reached(measured: dict[int, float], goal: float) -> dict | None:
@@ -151,15 +151,15 @@ def reached(measured: dict[int, float], goal: float) -> dict | None:
     return {"examples": min(above), "low": None, "high": None} if above else None
 
 
-def measure(kind: str, values: torch.Tensor, draws: int, seed: int, choose) -> dict:
+def measure(kind: str, values: torch.Tensor, *, draws: int, seed: int, choose) -> dict:
     """{n: (draws,) overlaps} for every number of examples that there are enough of."""
     compare, samples = KINDS[kind]
     generator = torch.Generator().manual_seed(seed)
     numbers = counts_of_examples(len(values) // samples)
-    return {n: compare(values, n, draws, generator, choose) for n in numbers}
+    return {n: compare(values, n, draws=draws, generator=generator, choose=choose) for n in numbers}
 
 
-def without_groups(kind: str, values: torch.Tensor, seed: int, choose):
+def without_groups(kind: str, values: torch.Tensor, *, seed: int, choose):
     """Yield `measure` with each of `GROUPS` groups of examples left out, in the range of n that is
     fitted.
     """
@@ -171,7 +171,7 @@ def without_groups(kind: str, values: torch.Tensor, seed: int, choose):
         kept[order[group::GROUPS]] = False
         part, numbers = values[kept], counts_of_examples(int(kept.sum()) // samples)
         yield {
-            n: compare(part, n, GROUP_DRAWS, generator, choose)
+            n: compare(part, n, draws=GROUP_DRAWS, generator=generator, choose=choose)
             for n in numbers
             if n >= max(numbers) / FITTED - 1
         }
@@ -242,7 +242,7 @@ def ahead(fit: Fit, others: list[Fit]) -> list[dict]:
     return rows
 
 
-def needed(fit: Fit, others: list[Fit], goal: float) -> dict:
+def needed(fit: Fit, others: list[Fit], *, goal: float) -> dict:
     """{"needed", "why_not"}: how many examples reach the goal by the model, with its interval.
 
     `high` is None where it is farther ahead than `FARTHEST` allows; where the number itself is,
@@ -299,7 +299,7 @@ def by_size(circuit: Circuit, values: torch.Tensor, *, goal: float, seed: int) -
                 "selected": rule.n,
                 "pruned": size,
                 **overlap,
-                "chance": chance(size, size, graph.n_edges),
+                "chance": chance(size, size, total=graph.n_edges),
                 "stable": overlap["mean"] > goal and fraction < 1,
             }
         )

@@ -11,7 +11,7 @@ LOOK = {"resamples": (COLOURS["noise"], "o"), "disjoint": (COLOURS["circuit"], "
 BESIDE = {"resamples": 0.008, "disjoint": -0.008}  # so that two intervals on the goal are both seen
 
 
-def figure(about: dict | None, name: str, own_fraction: float):
+def figure(about: dict | None, name: str, *, own_fraction: float):
     """A Figure of `metadata.stability`, or None for one example; `own_fraction` is the circuit's
     share of the edges, before pruning.
     """
@@ -19,8 +19,8 @@ def figure(about: dict | None, name: str, own_fraction: float):
     if about is None:
         left.set_title("one example: nothing to resample", fontsize=9)
         return figure
-    _against_examples(left, about, own_fraction)
-    _against_size(right, about, own_fraction)
+    _against_examples(left, about, own_fraction=own_fraction)
+    _against_size(right, about, own_fraction=own_fraction)
     for axis in (left, right):
         axis.axhline(about["goal"], color=COLOURS["text"], lw=1.0, ls="-.", zorder=1)
     left.set(ylim=(0, 1.02), ylabel="Jaccard index of the two circuits' edges")
@@ -28,18 +28,24 @@ def figure(about: dict | None, name: str, own_fraction: float):
     return figure
 
 
-def _against_examples(axis, about: dict, own_fraction: float) -> None:
+def _against_examples(axis, about: dict, *, own_fraction: float) -> None:
     farthest = about["examples"]
     for kind, words in WORDS.items():
         if not (curve := about[kind]):
             continue
         colour, marker = LOOK[kind]
-        _measured(axis, curve["points"], colour, marker, words)
+        _measured(axis, curve["points"], colour=colour, marker=marker, words=words)
         if curve["ahead"]:
-            _ahead(axis, curve["ahead"], colour)
+            _ahead(axis, curve["ahead"], colour=colour)
             farthest = max(farthest, curve["ahead"][-1]["examples"])
         if curve["needed"] and curve["needed"]["low"] is not None:
-            _needed(axis, curve["needed"], curve["goal"] + BESIDE[kind], farthest, colour)
+            _needed(
+                axis,
+                curve["needed"],
+                goal=curve["goal"] + BESIDE[kind],
+                farthest=farthest,
+                colour=colour,
+            )
     _goal_word(axis, about["goal"])
     axis.set_xscale("log", base=2)
     axis.set_xlabel("n, number of examples")
@@ -56,13 +62,13 @@ def legend(axis, columns: int = 2) -> None:
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns, fontsize=7.5)
 
 
-def _measured(axis, points: list[dict], colour: str, marker: str, words: str) -> None:
+def _measured(axis, points: list[dict], *, colour: str, marker: str, words: str) -> None:
     n, overlap = [row["examples"] for row in points], columns(points)
     axis.fill_between(n, overlap.low, overlap.high, color=colour, alpha=0.15, lw=0)
     axis.plot(n, overlap.mean, marker=marker, color=colour, label=words)
 
 
-def _ahead(axis, rows: list[dict], colour: str) -> None:
+def _ahead(axis, rows: list[dict], *, colour: str) -> None:
     n, overlap = [row["examples"] for row in rows], columns(rows)
     axis.plot(n, overlap.mean, ls="--", lw=1.2, color=colour, label="more examples, by the model")
     axis.fill_between(
@@ -77,7 +83,7 @@ def _ahead(axis, rows: list[dict], colour: str) -> None:
     )
 
 
-def _needed(axis, needed: dict, goal: float, farthest: int, colour: str) -> None:
+def _needed(axis, needed: dict, *, goal: float, farthest: int, colour: str) -> None:
     high = farthest if needed["high"] is None else needed["high"]
     axis.plot((needed["low"], high), (goal, goal), color=colour, lw=3.5, solid_capstyle="butt")
     if needed["high"] is None:
@@ -86,7 +92,7 @@ def _needed(axis, needed: dict, goal: float, farthest: int, colour: str) -> None
     axis.plot(needed["examples"], goal, "D", color=colour, mec="white", ms=7, zorder=4, label=words)
 
 
-def _against_size(axis, about: dict, own_fraction: float) -> None:
+def _against_size(axis, about: dict, *, own_fraction: float) -> None:
     rows = [row for row in about["sizes"] if row["fraction"] < 1]
     x = [100 * row["fraction"] for row in rows]
     overlap, colour = columns(rows), COLOURS["noise"]

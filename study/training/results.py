@@ -17,7 +17,7 @@ NOT_SETTINGS = {
 }
 
 
-def of_run(flags: dict, log: list[dict], facts: dict) -> dict:
+def of_run(flags: dict, log: list[dict], *, facts: dict) -> dict:
     """The content of training.json, from Trainer's log and what is known of model and data."""
     kept = checkpoints.complete_checkpoints(flags["output_dir"])
     validated = [entry for entry in log if "eval_nll" in entry]
@@ -28,7 +28,9 @@ def of_run(flags: dict, log: list[dict], facts: dict) -> dict:
         "settings": {name: flags[name] for name in sorted(flags) if name not in hidden},
         "checkpoints": [checkpoints.step_of(folder) for folder in kept],
         "loss": [loss_of(entry) for entry in log if "loss" in entry],
-        "validation": [validation_of(entry, validated[0], flags["seed"]) for entry in validated],
+        "validation": [
+            validation_of(entry, validated[0], seed=flags["seed"]) for entry in validated
+        ],
     }
 
 
@@ -37,7 +39,7 @@ def loss_of(entry: dict) -> dict:
     return {name: entry[name] for name in ("step", "loss", "learning_rate", "grad_norm")}
 
 
-def validation_of(entry: dict, first: dict, seed: int) -> dict:
+def validation_of(entry: dict, first: dict, *, seed: int) -> dict:
     """The validation NLL in an entry of Trainer's log, and its `change` since the first entry.
 
     The change is that of the same examples, so its interval is that of paired differences; it is

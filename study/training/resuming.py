@@ -22,7 +22,7 @@ def identity_of(flags: dict) -> dict:
     return known | ({"processes": processes} if processes > 1 else {})
 
 
-def checkpoint_asked_for(identity: dict, path: str | None, inputs: dict) -> Path | None:
+def checkpoint_asked_for(identity: dict, path: str | None, *, inputs: dict) -> Path | None:
     """The checkpoint folder that `--resume_from_checkpoint` names; None if it is not given.
 
     Raises InputError if it is not a whole one that the script wrote, or if it is of a run with
@@ -42,12 +42,12 @@ def checkpoint_asked_for(identity: dict, path: str | None, inputs: dict) -> Path
     record = disk.read_json(record_path, "record of a run")
     if record.get("starts_over"):  # what lies there is still of the run that it replaces
         record = (record.get("replaces") or {}).get("record") or {}
-    require_same_run(folder, record, identity, inputs)
+    require_same_run(folder, record, identity=identity, inputs=inputs)
     require_whole(folder)
     return folder
 
 
-def require_same_run(folder: Path, record: dict, identity: dict, inputs: dict) -> None:
+def require_same_run(folder: Path, record: dict, *, identity: dict, inputs: dict) -> None:
     """Raise InputError unless a run's record asks for the training that is asked for now.
 
     Paths and the flags in FREE_TO_CHANGE may differ; model and data are known by what they hold.
@@ -135,7 +135,7 @@ def require_weights_of(folder: Path, model) -> None:
 
 
 def where_to_start(
-    run, trainer, asked: Path | None, *, overwrite: bool, out: console.Console
+    run, trainer, *, asked: Path | None, overwrite: bool, out: console.Console
 ) -> Path | None:
     """The checkpoint to go on from, the same in every process.
 

@@ -63,11 +63,16 @@ def open_for_training(settings) -> Opened:
     The tokenizer tells the template, so that whatever is saved with it does.
     """
     model, tokenizer = opening.open_for_texts(
-        settings.model_path, settings.device.torch_dtype, "cpu"
+        settings.model_path, settings.device.torch_dtype, device="cpu"
     )
-    length = prompt.row_length(settings.max_length, model.config, tokenizer, settings.model_path)
+    length = prompt.row_length(
+        settings.max_length, model.config, tokenizer=tokenizer, name=settings.model_path
+    )
     template = prompt.template(
-        tokenizer, settings.prompt, settings.instruction, generation=model.generation_config
+        tokenizer,
+        settings.prompt,
+        instruction=settings.instruction,
+        generation=model.generation_config,
     )
     prompt.record_in(tokenizer, template)
     return Opened(model, tokenizer, template, length)
@@ -85,7 +90,7 @@ def prepare(settings: Settings):
     )
     devices.seed_everything(settings.seed)
     model, tokenizer, template, length = open_for_training(settings)
-    train, validation = encoded(settings, tokenizer, length, template)
+    train, validation = encoded(settings, tokenizer, length=length, template=template)
     facts = {
         "model": Path(settings.model_path).name,
         "dataset": corpus.label(settings.dataset),
@@ -97,9 +102,9 @@ def prepare(settings: Settings):
     trainer = training.SummaryTrainer(
         model,
         tokenizer,
-        arguments,
-        train.data,
-        validation.data,
+        settings=arguments,
+        train=train.data,
+        validation=validation.data,
         tf32=settings.precision.uses_tf32,
     )
     trainer.on_checkpoint = latents_writer(settings, validation.data)
@@ -107,24 +112,27 @@ def prepare(settings: Settings):
     trainer.add_callback(
         training.Schedule(
             trainer,
-            lambda last: training.checkpoint_steps(schedule, last, settings.num_checkpoints),
-            settings.early_stopping_patience,
+            lambda last: training.checkpoint_steps(schedule, last, n=settings.num_checkpoints),
+            patience=settings.early_stopping_patience,
         )
     )
     trainer.add_callback(
         training.Bar(
             lambda total: settings.console.progress(
-                None, "training", total, ahead=ahead(settings, model, schedule, total)
+                None,
+                "training",
+                total=total,
+                ahead=ahead(settings, model, schedule=schedule, last=total),
             )
         )
     )
     return trainer, facts
 
 
-def ahead(settings: Settings, model, schedule, last: int):
+def ahead(settings: Settings, model, *, schedule, last: int):
     """The forecast.Ahead of training to step `last`: a checkpoint holds weights and two moments."""
     folder = Path(settings.output_dir)
-    steps = training.checkpoint_steps(schedule, last, settings.num_checkpoints)
+    steps = training.checkpoint_steps(schedule, last, n=settings.num_checkpoints)
     missing = [step for step in steps if not checkpoints.folder_of(step, folder).is_dir()]
     weights = sum(parameter.nbytes for parameter in model.parameters())
     return forecast.Ahead(
@@ -132,34 +140,34 @@ def ahead(settings: Settings, model, schedule, last: int):
     )
 
 
-def encoded(settings: Settings, tokenizer, length: int, template):
+def encoded(settings: Settings, tokenizer, *, length: int, template):
     """The training and the validation examples; prints how many were shortened or dropped."""
     n_train = min(settings.subset_train_size, settings.max_examples or settings.subset_train_size)
     *parts, note = examples.load_disjoint(
         settings.dataset,
         "validation",
-        n_train,
-        settings.validation_size,
-        settings.seed,
+        n_train=n_train,
+        n_other=settings.validation_size,
+        seed=settings.seed,
         columns=settings.columns,
     )
     if note:
         settings.console.say(note)
     parts = dict(zip(("training", "validation"), parts, strict=True))
     return [
-        _encoded(settings, what, rows, (tokenizer, length, template))
+        _encoded(settings, what, rows=rows, reading=(tokenizer, length, template))
         for what, rows in parts.items()
     ]
 
 
-def _encoded(settings: Settings, what: str, rows, reading: tuple) -> examples.Encoded:
+def _encoded(settings: Settings, what: str, *, rows, reading: tuple) -> examples.Encoded:
     """Rows as examples; `reading` is (tokenizer, tokens of a row at most, template)."""
     tokenizer, length, template = reading
     made = examples.encode(
         rows,
         tokenizer,
-        length,
-        lambda rows: settings.console.progress(rows, f"{what} tokens"),
+        max_length=length,
+        progress=lambda rows: settings.console.progress(rows, f"{what} tokens"),
         template=template,
     )
     settings.console.detail(made.describe(what))
@@ -175,5 +183,5 @@ def latents_writer(settings: Settings, validation):
     )
     folder = Path(settings.output_dir) / "latents"
     return lambda step, model: latents.save(
-        folder / f"checkpoint-{step}.safetensors", model, chosen
+        checkpoints.folder_of(step, folder).with_suffix(".safetensors"), model, chosen=chosen
     )
