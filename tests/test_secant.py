@@ -325,6 +325,15 @@ def test_chunks_of_positions_do_not_matter(method, monkeypatch):
     assert (secant(case, method=method).edges - whole).abs().max() < 1e-12 * whole.abs().max()
 
 
+@pytest.mark.parametrize("slots", [1, 10_000])
+def test_how_many_slots_go_into_one_product_does_not_matter(slots, monkeypatch):
+    """With all at once even the writers of later layers meet the slots of earlier ones."""
+    case = golden("small_kl_padded")
+    usual = secant(case).edges
+    monkeypatch.setattr(contraction, "SLOTS_AT_ONCE", slots)
+    assert (secant(case).edges - usual).abs().max() < 1e-12 * usual.abs().max()
+
+
 @pytest.mark.parametrize("name", ["SECANT", "ATTNLRP", "GIM"])
 def test_a_forward_pass_with_rules_changes_no_bit_and_leaves_no_hook(name):
     case, chosen = golden("small_kl_padded"), getattr(rules, name)
