@@ -145,17 +145,23 @@ def _chat(tokenizer, instruction: str) -> Template:
 def _rendered(tokenizer, instruction: str) -> tuple[str, str, str]:
     """A chat template's text before the article, between it and the summary, and after that.
 
-    Raises InputError where there is no template, or it is not one of a user's and a model's turn.
+    Raises InputError where there is no template, or it is not one of a user's and a model's turn,
+    and for an instruction that says twice where the article stands.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise InputError(
             "--prompt chat: expected a tokenizer with a chat template, found none; use --prompt "
             "plain, or a model that was trained to chat"
         )
+    if (n := instruction.count(PLACE)) > 1:
+        raise InputError(
+            f"--instruction {instruction!r}: expected {PLACE} at most once, got it {n} times; "
+            "leave one"
+        )
     article, summary = MARKS
     asked = instruction if PLACE in instruction else f"{instruction}\n\n{PLACE}"
     turns = [
-        {"role": "user", "content": asked.replace(PLACE, article, 1)},
+        {"role": "user", "content": asked.replace(PLACE, article)},
         {"role": "assistant", "content": summary},
     ]
     try:

@@ -259,6 +259,8 @@ def test_what_cannot_be_asked_is_refused(chat_tokenizer, tiny_tokenizer):
         prompt.template(tiny_tokenizer, "chat")
     with pytest.raises(InputError, match="--instruction .*add --prompt chat"):
         prompt.template(tiny_tokenizer, "auto", instruction="Say it.")
+    with pytest.raises(InputError, match="at most once, got it 2 times"):
+        prompt.template(chat_tokenizer, "chat", instruction="Of {article} and {article}:")
     strange = copy.deepcopy(chat_tokenizer)
     strange.chat_template = "{{ messages[0]['content'] }}"  # leaves the model's turn out
     with pytest.raises(InputError, match="article and summary once"):
