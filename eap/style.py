@@ -91,3 +91,13 @@ def _words(figure) -> list:
 def drawable(text: str) -> str:
     """`text` with a replacement character for bytes of a file name that is not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def sizes_on(axis) -> None:
+    """Make the x axis of `axis` one of sizes in percent: logarithmic, labels at 1, 2 and 5."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())

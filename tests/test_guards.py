@@ -179,6 +179,24 @@ def test_guard_2_an_f_that_means_nothing_is_not_drawn():
         )
 
 
+def test_f_below_zero_is_drawn_and_sizes_within_a_decade_are_labelled_in_percent():
+    """In a real model circuits of 5 to 60 % of the edges can do worse than the corrupted run."""
+    rows = [
+        {"kind": "circuit", "fraction": size, "f": f, "low": f - 0.2, "high": f + 0.2}
+        for size, f in ((0.05, -0.5), (0.2, -0.73), (0.6, 0.6))
+    ]
+    change = {"mean": 0.4, "low": 0.2, "high": 0.5, "n": 10}
+    numbers = {"rows": rows, "change": change, "sizes_reaching": [], "control": None, "cross": []}
+    figure = faithfulness_figure(
+        {"metrics": {"kl": numbers}, "circuit": "C", "model": "m", "examples": 10, "edges": 9}
+    )
+    axis = figure.axes[0]
+    assert axis.get_ylim()[0] < -0.73
+    figure.canvas.draw()
+    labels = {text.get_text() for text in axis.get_xticklabels(which="both")}
+    assert {"5", "10", "20", "50"} <= labels and not any("math" in label for label in labels)
+
+
 def test_guard_14_the_metric_covers_all_summary_tokens():
     """A corruption that leaves the first summary token alone and changes the other two: the first
     token alone shows nothing.

@@ -1,8 +1,10 @@
 """The figure of faithfulness.json: plain numbers in, a Figure out, one column per metric."""
 
-from eap.style import COLOURS, subplots
+from eap.style import COLOURS, sizes_on, subplots
 from study.faithfulness.numbers import excludes_zero
 
+# The axis of f, and how far down it is drawn where a circuit does worse than the corrupted run.
+TOP, BOTTOM, LOWEST = 1.6, -0.15, -1.5
 LINES = (("base", "s--"), ("finetuned", "^:"), ("text", "v-."))  # of the cross-faithfulness curves
 
 
@@ -30,11 +32,18 @@ def figure(result: dict):
         axes[-1][column].set_xlabel(f"edges kept before pruning (% of {result['edges']:,})")
     for row in axes:
         row[0].set_ylabel("faithfulness f (share of the model's behaviour)")
-        limits = [limit for axis in row for limit in axis.get_ylim()]
         for axis in row:
-            axis.set_ylim(max(min(limits), -1), min(max(limits), 2))
+            axis.set_ylim(_bottom(row), TOP)
             axis.legend(fontsize=6.5, loc="upper left")
     return made
+
+
+def _bottom(axes) -> float:
+    """The lower end of some axes' f, below all of it, down to `LOWEST`; what is lower is cut."""
+    import numpy as np
+
+    drawn = np.concatenate([line.get_ydata() for axis in axes for line in axis.lines])
+    return max(LOWEST, min(BOTTOM, float(np.nanmin(drawn)) - 0.1))
 
 
 def _curve(axis, rows, *, colour: str, style: str, label: str) -> None:
@@ -50,11 +59,9 @@ def _curve(axis, rows, *, colour: str, style: str, label: str) -> None:
     axis.plot(x, [row["f"] for row in rows], style, color=COLOURS[colour], label=label)
 
 
-def _frame(axis, x) -> None:
+def _frame(axis) -> None:
     """Logarithmic sizes; the whole model and the corrupted run as labelled lines."""
-    axis.set_xscale("log")
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.set_ylim(-0.15, 1.6)
+    sizes_on(axis)
     for level, text, shift in ((1, "whole model", 2), (0, "corrupted run", -8)):
         axis.axhline(level, color=COLOURS["chance"], lw=0.9, ls="--")
         axis.annotate(
@@ -74,7 +81,7 @@ def _of(numbers, kind):
 
 def _nulls(axis, numbers) -> None:
     curve = _of(numbers, "circuit")
-    _frame(axis, curve)
+    _frame(axis)
     _meaningful(
         axis,
         numbers,
@@ -143,7 +150,7 @@ def _meaningful(axis, numbers, *, rows, colour: str, style: str, label: str) -> 
 
 def _others(axis, result, *, numbers) -> None:
     own = _of(numbers, "circuit")
-    _frame(axis, own)
+    _frame(axis)
     _meaningful(
         axis,
         numbers,

@@ -1,6 +1,6 @@
 """The figure of two methods side by side: plain numbers in, a matplotlib Figure out."""
 
-from eap.style import COLOURS, subplots
+from eap.style import COLOURS, sizes_on, subplots
 from study.drawing import columns
 from study.faithfulness.methods import COMPARED, way
 from study.faithfulness.numbers import supports_claim
@@ -32,8 +32,7 @@ def figure(about: dict, rows: list[dict], *, curves: list[list[dict]], metric: s
         title="How much of it comes back",
     )
     for axis in (faithful, stable):
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter("{x:g}")
+        sizes_on(axis)
         axis.set_xlabel("edges kept before pruning (%)")
         legend(axis, columns=1)
     _enough(enough, about, names=names)
