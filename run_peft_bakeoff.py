@@ -148,7 +148,7 @@ def main(argv=None):
     inputs = {"model": hub.model_source(args.model_path)}
     corpus.resolve(args.dataset)
     placement = arms.Placement.of(vars(args))
-    chosen, left_out = arms.with_files(placement, ARMS)
+    asked = arms.with_files(placement, ARMS)
     inputs |= corpus.inputs(args.dataset, corpus.Columns.of(vars(args)))
     inputs |= placement.layers_files
     folder = Path(args.output_dir)
@@ -162,14 +162,8 @@ def main(argv=None):
 
     settings = Settings.of(vars(args))
     run.facts["matrix_products"] = settings.precision.products
-    outcome = running.run(
-        settings,
-        placement,
-        chosen=chosen,
-        left_out=left_out,
-        inputs=run.identity["inputs"],
-        overwrite=args.overwrite,
-    )
+    read = run.identity["inputs"]
+    outcome = running.run(settings, placement, asked=asked, inputs=read, overwrite=args.overwrite)
     report(args, outcome, files)
     run.finish()
 

@@ -73,8 +73,15 @@ def file_of(placement: Placement, arm: Arm) -> LayersFile | None:
     return None
 
 
-def with_files(placement: Placement, arms) -> tuple[list[Arm], dict[str, str]]:
-    """(those of the arms to run, {arm left out: why}).
+class Asked(NamedTuple):
+    """The arms to run, and why others that were asked for are left out."""
+
+    arms: list[Arm]
+    left_out: dict[str, str]
+
+
+def with_files(placement: Placement, arms) -> Asked:
+    """Those of the arms to run whose files are there.
 
     Raises InputError for an arm asked for by name whose layers file is absent.
     """
@@ -95,7 +102,7 @@ def with_files(placement: Placement, arms) -> tuple[list[Arm], dict[str, str]]:
             left_out[arm.name] = (
                 f"there is no {file.path.name} ({file.flag}), which {file.script} writes"
             )
-    return chosen, left_out
+    return Asked(chosen, left_out)
 
 
 def layers_of(placement: Placement, strategy, *, n_layers: int, seed: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from study.bakeoff import arms, results, trials
 from study.bakeoff import data as bakeoff_data
-from study.bakeoff.lora import Arm
 from study.bakeoff.results import Outcome, Plan
 from study.bakeoff.settings import Settings
 
@@ -11,21 +10,20 @@ def run(
     settings: Settings,
     placement: arms.Placement,
     *,
-    chosen: list[Arm],
-    left_out: dict[str, str],
+    asked: arms.Asked,
     inputs: dict,
     overwrite: bool,
 ) -> Outcome:
-    """What the chosen arms came to with every seed; what is finished is not run again.
+    """What the arms asked for came to with every seed; what is finished is not run again.
 
-    `left_out` are the others and why, `inputs` the entries of the run record. Raises InputError.
+    `inputs` are the entries of the run record. Raises InputError.
     """
     data, shapes = bakeoff_data.prepare(settings, inputs)
     budget = arms.budget_of(placement, shapes)
     planned, impossible = trials.plan_trials(
-        settings, placement, chosen=chosen, data=data, shapes=shapes, budget=budget
+        settings, placement, chosen=asked.arms, data=data, shapes=shapes, budget=budget
     )
-    left_out = left_out | impossible
+    left_out = asked.left_out | impossible
     for name, why in left_out.items():
         settings.console.detail(f"left out: {name}: {why}")
     trials.require_unchanged(planned, overwrite)
