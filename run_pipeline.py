@@ -24,7 +24,7 @@ from study.pipeline import choice, commands, hours, left, running, workload
 from study.pipeline.presets import PRESETS, Preset
 
 # ---- constants: each is the default of the flag of its name; edit here or give the flag ----
-# demo: under 20 minutes on two cores; demo-full: larger; smoke: does everything run, 3 minutes;
+# demo: under 20 minutes on two cores; demo-full: larger; smoke: a quick look at all, 3 minutes;
 # smollm2-local: a real model on your articles, an hour on two cores for 100 of them;
 # gpt2-cnn, smollm2-cnn and pythia-cnn: the study, with a network and a GPU
 PRESET = "demo"  # what each is stands in study/pipeline/presets.py

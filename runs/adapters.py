@@ -24,7 +24,7 @@ def is_adapter(folder) -> bool:
 def base_of_adapter(config: Path) -> str:
     """The base model that an adapter_config.json names.
 
-    Raises InputError, naming the file to mend, if none is named, if it is no longer there, or if
+    Raises InputError, naming the file to fix, if none is named, if it is no longer there, or if
     following the names leads back to this adapter.
     """
     seen, here = [], config

@@ -13,7 +13,7 @@ from runs import errors
 
 
 def run_script(main) -> None:
-    """Run a script's `main`; what a user can mend becomes one line on stderr and exit code 2."""
+    """Run a script's `main`; what a user can fix becomes one line on stderr and exit code 2."""
     _in_utf8()
     os.environ["MPLBACKEND"] = "agg"  # a notebook's is set for its children too; we write files
     for stream in (sys.stdout, sys.stderr):

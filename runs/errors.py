@@ -47,7 +47,7 @@ def in_one_line(error: OSError) -> str:
         )
     return (
         f"{where}: expected a path that can be read and written, got {reason}; choose another path "
-        "or mend its permissions"
+        "or fix its permissions"
     )
 
 

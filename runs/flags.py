@@ -118,7 +118,7 @@ class Parser(_Adding, argparse.ArgumentParser):
         actions = {action.dest: action for action in self._actions}
         for name in self._defaults.keys() - actions.keys():
             self.error(
-                f"constant DEMO: expected names of flags, got {name!r}; mend it in the script"
+                f"constant DEMO: expected names of flags, got {name!r}; fix it in the script"
             )
         for action in self._actions:
             if action.default is argparse.SUPPRESS or hasattr(checked, action.dest):
@@ -130,7 +130,7 @@ class Parser(_Adding, argparse.ArgumentParser):
                 where = f"DEMO[{action.dest!r}]" if action.dest in self._defaults else constant
                 flag = action.option_strings[0]
                 self.error(
-                    f"constant {where}, the default of {flag}: {reason}; mend it in the script"
+                    f"constant {where}, the default of {flag}: {reason}; fix it in the script"
                 )
         return checked
 

@@ -110,8 +110,8 @@ def _plain(source: Path, name: str, *, dtype, flag: str, loader: tuple):
         )
     if lacking:
         raise InputError(
-            f"{flag} {name}: expected all weights, {len(lacking)} are missing, as {lacking[0]}; "
-            "save the model again"
+            f"{flag} {name}: expected all weights, {len(lacking)} are missing, such as "
+            f"{lacking[0]}; save the model again"
         )
     if foreign:
         raise InputError(
@@ -207,7 +207,7 @@ def read_config(name: str, source: Path, *, flag: str = "--model_path"):
         if not 0 <= value < float("inf"):
             raise InputError(
                 f"{flag} {name}: expected a small number as {what} in config.json, got {value}; "
-                "mend it, or save the model again with save_pretrained"
+                "fix it, or save the model again with save_pretrained"
             )
     return config
 
@@ -364,7 +364,7 @@ def require_agreement(config, tokenizer, *, name: str, flag: str = "--model_path
     if ends and tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
         raise InputError(
             f"{flag} {name}: expected one end of text, got token {tokenizer.eos_token_id} by the "
-            f"tokenizer and {', '.join(map(str, sorted(ends)))} by config.json; mend the wrong one"
+            f"tokenizer and {', '.join(map(str, sorted(ends)))} by config.json; fix the wrong one"
         )
 
 

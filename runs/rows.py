@@ -108,7 +108,7 @@ def _rows(path: str, sha256: str, *, version: str, columns: Columns) -> Iterator
             "save it again as UTF-8"
         ) from error
     if n == 0:
-        raise InputError(f"{path}: expected {EXPECTED}, got no example in it; mend the file")
+        raise InputError(f"{path}: expected {EXPECTED}, got no example in it; fix the file")
 
 
 # ---------------------------------------------------------------- records of a file
@@ -130,7 +130,7 @@ def _csv(path: str, columns: Columns) -> Iterator[tuple[str, dict]]:
                 if len(fields) != len(header):
                     raise InputError(
                         f"{path}: row {number} (line {reader.line_num}): expected {len(header)} "
-                        f"fields as in the header, got {len(fields)}; mend the row"
+                        f"fields as in the header, got {len(fields)}; fix the row"
                     )
                 if [field.strip() for field in fields] == header:
                     raise InputError(
@@ -141,7 +141,7 @@ def _csv(path: str, columns: Columns) -> Iterator[tuple[str, dict]]:
         except csv.Error as error:
             raise InputError(
                 f"{path}: row {number + 1} (line {reader.line_num}): expected a row of CSV, "
-                f"got something unreadable ({error}); mend the row"
+                f"got something unreadable ({error}); fix the row"
             ) from error
 
 
@@ -210,12 +210,12 @@ def _parsed(path: str, where: str, *, text: str) -> dict:
 def _not_json(path: str, where: str, *, error: ValueError) -> InputError:
     if isinstance(error, strict_json.Twice):
         return InputError(f"{path}: {where}: {error}; keep the one that is meant")
-    return InputError(f"{path}: {where} is not JSON: {error}; mend the file")
+    return InputError(f"{path}: {where} is not JSON: {error}; fix the file")
 
 
 def _require_object(path: str, where: str, *, record) -> None:
     if not isinstance(record, dict):
-        raise InputError(f"{path}: {where} is no JSON object; mend the file")
+        raise InputError(f"{path}: {where} is no JSON object; fix the file")
 
 
 def _require_lines(path: str) -> None:
@@ -250,7 +250,7 @@ def _row(path: str, where: str, *, record: dict, names: dict[str, str]) -> dict:
         text = record.get(name)
         if text is not None and not isinstance(text, str):
             raise InputError(
-                f"{path}: {where}: {name} is {type(text).__name__}, not text; mend the file"
+                f"{path}: {where}: {name} is {type(text).__name__}, not text; fix the file"
             )
         if any("\ud800" <= character <= "\udfff" for character in text or ""):
             raise InputError(

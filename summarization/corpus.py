@@ -224,7 +224,7 @@ def _read_file(path: Path, columns: Columns):
             raise
         raise InputError(
             f"{path}: expected {EXPECTED}, got something unreadable "
-            f"({type(error).__name__}: {error.__cause__ or error}); mend the file"
+            f"({type(error).__name__}: {error.__cause__ or error}); fix the file"
         ) from error
 
 
@@ -407,8 +407,7 @@ def _with_columns(table, dataset: str, *, columns: Columns = USUAL):
         kind = table.features[column]
         if getattr(kind, "dtype", None) not in ("string", "large_string"):
             raise InputError(
-                f"--dataset {dataset}: expected text in column {column}, found {kind}; mend the "
-                "file"
+                f"--dataset {dataset}: expected text in column {column}, found {kind}; fix the file"
             )
     if getattr(table.features["id"], "dtype", "").startswith(
         "float"
@@ -421,7 +420,7 @@ def _with_columns(table, dataset: str, *, columns: Columns = USUAL):
         except (TypeError, ValueError) as error:  # pyarrow's kinds are of both
             raise InputError(
                 f"--dataset {dataset}: expected ids that are text or numbers in column "
-                f"{named['id']}, found {table.features['id']}; rename or mend it"
+                f"{named['id']}, found {table.features['id']}; rename or fix it"
             ) from error
     return _with_ids(table.select_columns(["id", "article", "highlights"]))
 

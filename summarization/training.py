@@ -326,7 +326,7 @@ def settings(
 ) -> TrainingArguments:
     """`TrainingArguments` with these options of theirs; nothing is saved or printed by itself.
 
-    Raises InputError for a combination that Trainer refuses.
+    Raises InputError for a combination that Trainer rejects.
     """
     # Notes on padding tokens concern what is set here on purpose; bars would break our own.
     opening.silence_transformers()
@@ -350,7 +350,7 @@ def settings(
     try:
         return TrainingArguments(**options)
     except ValueError as error:
-        raise InputError(f"Trainer refuses these flags: {error}") from error
+        raise InputError(f"Trainer rejects these flags: {error}") from error
 
 
 def fine_tune(

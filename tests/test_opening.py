@@ -434,7 +434,7 @@ def config_with_a_name_twice(tiny, folder):
 
 BROKEN_MODELS = {
     nan_weights: "finite weights, got NaN or infinity in transformer.h.1.mlp.c_fc.weight",
-    weights_missing: "1 are missing, as transformer.h.1.ln_1.weight",
+    weights_missing: "1 are missing, such as transformer.h.1.ln_1.weight",
     weights_of_more_layers: "belong to no module of it, as transformer.h.2.ln_1.weight",
     weights_of_another_shape: "1 have others, as transformer.wpe.weight: .* instead of \\(7, 48\\)",
     adapter_without_prefix: "weights found no module",

@@ -569,7 +569,7 @@ def test_a_folder_that_lacks_weights_is_no_model(tiny_model_dir, tmp_path):
     weights = load_file(folder / "model.safetensors")
     del weights["transformer.h.1.mlp.c_fc.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match="1 are missing, as transformer.h.1.mlp.c_fc.weight"):
+    with pytest.raises(InputError, match="1 are missing, such as transformer.h.1.mlp.c_fc.weight"):
         opening.load_model(str(folder), torch.float32, device="cpu")
 
 

@@ -145,7 +145,7 @@ def same_layers(result: dict) -> list[str]:
         groups.setdefault(json.dumps([same, arm["nll_nats"]]), []).append(name)
     return [
         f"{' and '.join(names)} have the same layers, "
-        f"{layer_text(result['arms'][names[0]]['layers'])}: one result told {len(names)} times."
+        f"{layer_text(result['arms'][names[0]]['layers'])}: one result, listed {len(names)} times."
         for names in groups.values()
         if len(names) > 1
     ]

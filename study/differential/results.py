@@ -355,7 +355,7 @@ def _number(value: float) -> str:
 
 
 def _change_table(summary: dict) -> list[str]:
-    rows = [f"{'most changed layers by':<38}{'first three':>14}{'first is first in':>22}"]
+    rows = [f"{'most changed layers by':<38}{'first three':>14}{'the same first in':>22}"]
     for entry in summary["changes"].values():
         three = (
             ", ".join(map(str, entry["order"][:3])) if max(entry["scores"]) > 0 else "none changed"

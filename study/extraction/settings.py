@@ -106,7 +106,7 @@ class Settings(FromFlags):
     def _check_resampling(self, several: bool) -> None:
         if self.exact_top == 1:
             raise InputError(
-                "--exact_top 1: expected 0 or at least 2 edges, of which a correlation can be taken"
+                "--exact_top 1: expected 0 or at least 2 edges: a correlation needs two"
             )
         if self.until_stable == 1:
             raise InputError(

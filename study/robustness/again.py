@@ -52,9 +52,8 @@ def extract_again(settings: Settings, loaded: Loaded, *, pairs_sha256: str, full
     own = options_of(circuit)
     if own["ablation"] != "patching":
         raise InputError(
-            f"{path}: expected a circuit of patching to extract it again from other inputs, got "
-            f"{own['ablation']} ablation, which does not look at corrupted inputs; leave out "
-            "--model_path"
+            f"{path}: expected a circuit extracted with patching, got {own['ablation']} "
+            "ablation, which does not look at corrupted inputs; leave out --model_path"
         )
     jobs = {
         f"level {level}": Job(perturbed(settings, pairs, level=level), own)
