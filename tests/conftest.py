@@ -30,11 +30,11 @@ def refused(capsys):
     def check(parse, words) -> None:
         with pytest.raises(SystemExit) as stopped:
             parse(words)
-        said = capsys.readouterr().err
+        printed = capsys.readouterr().err
         assert (
             stopped.value.code == 2
-            and said.count("\n") == 1
-            and f"argument {words[0]}: expected" in said
+            and printed.count("\n") == 1
+            and f"argument {words[0]}: expected" in printed
         )
 
     return check

@@ -106,8 +106,8 @@ def model(family: str):
             for name, parameter in made.named_parameters():
                 # biases and norms' weights are vectors
                 is_norm = parameter.ndim == 1 and name.endswith("weight")
-                around = float(is_norm and kind != "gemma2")  # Gemma adds one itself
-                parameter.copy_(around + 0.35 * torch.randn(parameter.shape))
+                starts_at_one = is_norm and kind != "gemma2"  # Gemma adds one itself
+                parameter.copy_(float(starts_at_one) + 0.35 * torch.randn(parameter.shape))
     return made.eval()
 
 
@@ -304,6 +304,37 @@ def gate(function, h, *factors):
 OPERATIONS = SimpleNamespace(norm=norm, scale=scale, attention=attention, gate=gate, cap=cap)
 
 
+def _start(model, trunk, embeddings):
+    """The first stream, and each position's angles: none where positions are added to it."""
+    length = embeddings.shape[1]
+    if model.config.model_type == "gpt2":
+        return embeddings + trunk.wpe.weight[:length], torch.zeros(length, 0)
+    frequencies = trunk.rotary_emb.inv_freq.float()
+    # in float32, with their sines and cosines, as in transformers
+    return embeddings, torch.arange(length).float()[:, None] * frequencies
+
+
+def _head(parts, h: int, *, streams, angles, factor: float, operations):
+    """(batch, pos, d_model) what a layer's head writes that reads these streams as q, k and v."""
+    projected = []
+    for slot, stream in zip("qkv", streams, strict=True):
+        weight, bias = getattr(parts, slot)[h]
+        projected.append(operations.norm(parts.norm, stream) @ weight + bias)
+    for i in range(2):
+        if parts.head_norms[i] is not None:
+            projected[i] = operations.norm(parts.head_norms[i], projected[i])
+        projected[i] = _turn(angles, projected[i])
+    return operations.attention(*projected, factor, parts.cap, parts.window) @ parts.out[h]
+
+
+def _mlp(parts, stream, operations):
+    """(batch, pos, d_model) what a layer's MLP writes that reads this stream."""
+    inner = operations.norm(parts.mlp_norm, stream)
+    inner = operations.gate(parts.activation, *(module(inner) for module in parts.mlp_in))
+    result = parts.mlp_out(inner)
+    return result if parts.mlp_post is None else operations.norm(parts.mlp_post, result)
+
+
 def forward(model, embeddings, read, operations=OPERATIONS):
     """(outputs by writer, layers' biases, logits (batch, pos, vocabulary)), given token embeddings.
 
@@ -311,7 +342,7 @@ def forward(model, embeddings, read, operations=OPERATIONS):
     written.
     """
     config = model.config
-    kind, length = config.model_type, embeddings.shape[1]
+    kind = config.model_type
     trunk = {"gpt2": "transformer", "gpt_neox": "gpt_neox"}.get(kind, "model")
     trunk = getattr(model, trunk)
     blocks = trunk.h if kind == "gpt2" else trunk.layers
@@ -319,43 +350,24 @@ def forward(model, embeddings, read, operations=OPERATIONS):
     d_head = getattr(config, "head_dim", None) or config.hidden_size // n
     final = {"gpt2": "ln_f", "gpt_neox": "final_layer_norm"}.get(kind, "norm")
     parallel = getattr(config, "use_parallel_residual", False)
-    if kind == "gpt2":
-        stream, angles = embeddings + trunk.wpe.weight[:length], torch.zeros(length, 0)
-    else:
-        frequencies = trunk.rotary_emb.inv_freq.float()
-        stream = embeddings
-        # in float32, with their sines and cosines, as in transformers
-        angles = torch.arange(length).float()[:, None] * frequencies
+    factor = getattr(config, "query_pre_attn_scalar", d_head) ** -0.5
+    stream, angles = _start(model, trunk, embeddings)
     outputs, biases = {"input": stream}, []
     for layer, block in enumerate(blocks):
         parts, before = apart(block, n, d_head), stream
         written = {}
         for h in range(n):
-            projected = []
-            for slot in "qkv":
-                x = read(f"a{layer}.h{h}<{slot}>", outputs, before)
-                weight, bias = getattr(parts, slot)[h]
-                projected.append(operations.norm(parts.norm, x) @ weight + bias)
-            for i in range(2):
-                if parts.head_norms[i] is not None:
-                    projected[i] = operations.norm(parts.head_norms[i], projected[i])
-                projected[i] = _turn(angles, projected[i])
-            factor = getattr(config, "query_pre_attn_scalar", d_head) ** -0.5
-            result = operations.attention(*projected, factor, parts.cap, parts.window)
-            written[f"a{layer}.h{h}"] = result @ parts.out[h]
+            streams = [read(f"a{layer}.h{h}<{slot}>", outputs, before) for slot in "qkv"]
+            written[f"a{layer}.h{h}"] = _head(
+                parts, h, streams=streams, angles=angles, factor=factor, operations=operations
+            )
         if parts.attn_post is not None:
             divisor = operations.scale(parts.attn_post, sum(written.values()))
             written = {u: z / divisor * norm_weight(parts.attn_post) for u, z in written.items()}
         biases.append(parts.out_bias)
         heads = sum(written.values()) + parts.out_bias
         parents = (outputs, before) if parallel else (outputs | written, before + heads)
-        x = read(f"m{layer}", *parents)
-        inner = operations.norm(parts.mlp_norm, x)
-        inner = operations.gate(parts.activation, *(module(inner) for module in parts.mlp_in))
-        result = parts.mlp_out(inner)
-        if parts.mlp_post is not None:
-            result = operations.norm(parts.mlp_post, result)
-        written[f"m{layer}"] = result
+        written[f"m{layer}"] = _mlp(parts, read(f"m{layer}", *parents), operations)
         outputs = outputs | written
         stream = before + heads + written[f"m{layer}"]
     x = read("logits", outputs, stream)

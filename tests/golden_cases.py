@@ -46,9 +46,8 @@ class Golden:
 
     def _pair(self, batch: int, row: int) -> Pair:
         n = int(self.mask(batch)[row].sum())
-        clean, corrupted = (
-            self.tensors[f"{kind}_ids.{batch}"][row, :n].tolist() for kind in ("clean", "corrupted")
-        )
+        clean = self.tensors[f"clean_ids.{batch}"][row, :n].tolist()
+        corrupted = self.tensors[f"corrupted_ids.{batch}"][row, :n].tolist()
         return Pair(f"{batch}.{row}", clean, corrupted, n - N_TARGETS)
 
     def model(self, dtype=torch.float64):

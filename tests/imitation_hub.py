@@ -249,8 +249,8 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def commits(self, folder: Path, commit: str, _: str):
-        one = {"id": commit, "title": "all", "message": "", "date": DATE, "authors": []}
-        return self.send_json([one])
+        latest = {"id": commit, "title": "all", "message": "", "date": DATE, "authors": []}
+        return self.send_json([latest])
 
     def tree(self, folder: Path, commit: str, path: str):
         place = folder / path
@@ -296,8 +296,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind = "application/json" if path.suffix == ".json" else "application/octet-stream"
         return self.reply(status, data, headers | {"Content-Type": kind})
 
-    def send_json(self, content):
-        return self.reply(200, json.dumps(content).encode(), {})
+    def send_json(self, data):
+        return self.reply(200, json.dumps(data).encode(), {})
 
     def fail(self, status: int, code: str, message: str, headers: dict | None = None):
         about = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})

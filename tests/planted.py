@@ -9,6 +9,8 @@ every reader divides. Weights have the variance that keeps what is read and writ
 those of q and k are larger, so that heads attend somewhere.
 """
 
+from dataclasses import dataclass
+
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -23,12 +25,8 @@ VOCABULARY, TOKENS, TARGETS = 64, 24, 6
 SHARPNESS = 3.0  # of attention: the standard deviation of its logits, about
 
 
-@torch.no_grad()
-def planted(n_subspaces: int, seed: int):
-    """(model in float64, true edges as booleans, pairs)."""
-    layers, heads = SIZES[n_subspaces]
-    generator = torch.Generator().manual_seed(seed)
-    d_model = WIDTH * n_subspaces
+def small_model(layers: int, heads: int, d_model: int) -> GPT2LMHeadModel:
+    """GPT-2's architecture in float64, with weights of its own."""
     config = GPT2Config(
         n_layer=layers,
         n_head=heads,
@@ -42,58 +40,69 @@ def planted(n_subspaces: int, seed: int):
         bos_token_id=0,
         eos_token_id=0,
     )
-    model = GPT2LMHeadModel(config).double().eval()
-    adapter = adapt(model)
-    graph, reads = (
-        adapter.graph,
-        torch.zeros(len(adapter.graph.sources), len(adapter.graph.destinations), dtype=torch.bool),
-    )
+    return GPT2LMHeadModel(config).double().eval()
+
+
+@dataclass(frozen=True)
+class Subspaces:
+    """Writer u writes to dimensions u x WIDTH onwards; `reads` (sources, destinations) says who
+    reads whom. Weights are changed in place.
+    """
+
+    reads: torch.Tensor
+
+    def mask(self, sources, gain: float) -> torch.Tensor:
+        """(d_model,) `gain` in the subspaces of these writers, 0 elsewhere."""
+        kept = torch.zeros(len(self.reads), WIDTH, dtype=torch.double)
+        kept[sources] = gain
+        return kept.flatten()
+
+    def read(self, weight, destination: int, gain: float = 1.0) -> None:
+        """Let (d_model, out) `weight` read its writers' subspaces only."""
+        sources = self.reads[:, destination].nonzero()[:, 0]
+        width = len(sources) * WIDTH
+        weight.mul_(self.mask(sources, gain / width**0.5)[:, None])
+
+    def write(self, weight, source: int, gain: float = 1.0) -> None:
+        """Let (in, d_model) `weight` write to its own subspace only."""
+        weight.mul_(self.mask([source], gain / len(weight) ** 0.5))
+
+
+def plant_layer(block, layer: int, heads: int, subspaces: Subspaces) -> None:
+    """Let a layer's heads and MLP read and write their subspaces only."""
+    attention, mlp = block.attn, block.mlp
+    d_head = len(attention.c_proj.weight) // heads
+    first_reader, first_writer = layer * (3 * heads + 1), 1 + layer * (heads + 1)
+    queries_keys_values = attention.c_attn.weight.split(d_head, 1)  # slot by slot, head by head
+    for number, weight in enumerate(queries_keys_values):
+        gain = 1.0 if number >= 2 * heads else SHARPNESS**0.5
+        subspaces.read(weight, first_reader + number, gain)
+    for head, weight in enumerate(attention.c_proj.weight.split(d_head)):
+        subspaces.write(weight, first_writer + head)
+    subspaces.read(mlp.c_fc.weight, first_reader + 3 * heads)
+    subspaces.write(mlp.c_proj.weight, first_writer + heads)
+
+
+@torch.no_grad()
+def planted(n_subspaces: int, seed: int):
+    """(model in float64, true edges as booleans, pairs)."""
+    layers, heads = SIZES[n_subspaces]
+    generator = torch.Generator().manual_seed(seed)
+    model = small_model(layers, heads, WIDTH * n_subspaces)
+    graph = adapt(model).graph
+    reads = torch.zeros(len(graph.sources), len(graph.destinations), dtype=torch.bool)
     for destination, n_parents in enumerate(graph.n_parents):
         reads[torch.randperm(n_parents, generator=generator)[:READS], destination] = True
     for parameter in model.parameters():
         if parameter.ndim > 1:
             parameter.normal_(generator=generator)
-
-    def dimensions(sources) -> torch.Tensor:
-        return torch.cat([torch.arange(WIDTH * source, WIDTH * (source + 1)) for source in sources])
-
-    def read(weight, destination, gain=1.0):
-        """Let (d_model, out) `weight` read its writers' subspaces only."""
-        used = dimensions(reads[:, destination].nonzero()[:, 0].tolist())
-        kept = torch.zeros(d_model, 1, dtype=weight.dtype)
-        kept[used] = gain / len(used) ** 0.5
-        weight.mul_(kept)
-
-    def write(weight, source, gain=1.0):
-        """Let (in, d_model) `weight` write to its own subspace only."""
-        kept = torch.zeros(d_model, dtype=weight.dtype)
-        kept[dimensions([source])] = gain / len(weight) ** 0.5
-        weight.mul_(kept)
-
+    subspaces = Subspaces(reads)
     for embedding in (model.transformer.wte.weight, model.transformer.wpe.weight):
-        write(embedding, 0, len(embedding) ** 0.5)
-    width, d_head = heads + 1, d_model // heads
+        subspaces.write(embedding, 0, len(embedding) ** 0.5)
     for layer, block in enumerate(model.transformer.h):
-        first = layer * (3 * heads + 1)
-        for slot in range(3):
-            for head in range(heads):
-                columns = slice(
-                    slot * d_model + head * d_head, slot * d_model + (head + 1) * d_head
-                )
-                read(
-                    block.attn.c_attn.weight[:, columns],
-                    first + slot * heads + head,
-                    SHARPNESS**0.5 if slot < 2 else 1.0,
-                )
-        for head in range(heads):
-            write(
-                block.attn.c_proj.weight[head * d_head : (head + 1) * d_head],
-                1 + layer * width + head,
-            )
-        read(block.mlp.c_fc.weight, first + 3 * heads)
-        write(block.mlp.c_proj.weight, 1 + layer * width + heads)
+        plant_layer(block, layer, heads, subspaces)
     unembedding = model.lm_head.weight.T.contiguous()
-    read(unembedding, len(graph.destinations) - 1)
+    subspaces.read(unembedding, len(graph.destinations) - 1)
     model.lm_head.weight.copy_(unembedding.T)
     return model, prune(graph, graph.vector(reads)), pairs(generator)
 

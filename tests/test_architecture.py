@@ -75,14 +75,14 @@ def test_the_engine_names_no_task_no_script_and_no_flag(name):
 def parameters(function: ast.FunctionDef) -> set[str]:
     """The names of a function's parameters, `*args` not among them."""
     named = function.args
-    return {each.arg for each in (*named.posonlyargs, *named.args, *named.kwonlyargs)}
+    return {parameter.arg for parameter in (*named.posonlyargs, *named.args, *named.kwonlyargs)}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {"runs.flags"}))  # which parses them
 def test_nothing_below_the_scripts_takes_all_flags(name):
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    assert [each.name for each in functions if "args" in parameters(each)] == []
+    assert [function.name for function in functions if "args" in parameters(function)] == []
 
 
 # A library calls these by position; q, k and v, and what is averaged, have an order of their own.

@@ -94,10 +94,10 @@ def forward_with_copies(adapter, stream, batch):
 def test_every_edge_of_every_example_equals_the_definition(name):
     case = golden(name)
     expected = (slow_scores(case, 0.0) + slow_scores(case, 1.0)) / 2
-    found = attribute(
+    scores = attribute(
         case.model(), case.pairs, method="clean-corrupted", metric=case.metric, batch_size=3
     ).edges
-    assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
+    assert (scores - expected).abs().max() <= 1e-9 * expected.abs().max()
 
 
 def test_completeness_improves_with_points_and_with_the_rule():
@@ -134,9 +134,8 @@ def test_node_scores_are_the_metric_gradient_at_what_a_node_writes():
     adapter, pair = adapt(case.model()), case.pairs[0]
     scores = attribute(case.model(), [pair], method="NAP", metric="nll")
     batch = collate([0], [pair])
-    (clean, clean_logits), (corrupted, corrupted_logits) = (
-        run(adapter, ids, batch=batch) for ids in (batch.clean_ids, batch.corrupted_ids)
-    )
+    clean, clean_logits = run(adapter, batch.clean_ids, batch=batch)
+    corrupted, corrupted_logits = run(adapter, batch.corrupted_ids, batch=batch)
     reference = metrics.reference(clean_logits, corrupted_logits, target_ids=batch.target_ids)
     with hooks.frozen(adapter.model), torch.enable_grad():
         value = clean.mlps[1].detach().requires_grad_()
@@ -161,7 +160,7 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
     work = batches(case.pairs[:2], 2)
     with hooks.frozen(adapter.model):
         means = mean_activations(adapter, work) if ablation == "mean" else None
-        found = next(
+        scores = next(
             attribute_batches(
                 adapter, work, settings=Settings("EAP", "nll", ablation=ablation), means=means
             )
@@ -184,7 +183,7 @@ def test_ablation_scores_are_the_slope_of_the_exact_ones(ablation):
             n_examples=2,
         )
     assert torch.allclose(
-        (moved - runner.plain_metric("clean", "nll")) / step, found[:, edge], rtol=1e-4, atol=1e-7
+        (moved - runner.plain_metric("clean", "nll")) / step, scores[:, edge], rtol=1e-4, atol=1e-7
     )
 
 
@@ -208,10 +207,10 @@ def test_groups_sum_to_the_whole_and_hold_what_happens_at_their_positions():
         with hooks.hooked(before=[(adapter.final_norm.module, streams.append)]):
             adapter.hidden(adapter.embed(batch.clean_ids))
         for group, name in enumerate(THIRDS.names):
-            there = torch.zeros(batch.clean_ids.shape)
+            in_group = torch.zeros(batch.clean_ids.shape)
             for i, pair in enumerate(pairs):
-                there[i, : len(pair.clean_ids)] = torch.tensor(THIRDS.of(pair)) == group
-            hidden = adapter.final_norm(streams[0] + 1e-6 * there[:, :, None] * difference)[
+                in_group[i, : len(pair.clean_ids)] = torch.tensor(THIRDS.of(pair)) == group
+            hidden = adapter.final_norm(streams[0] + 1e-6 * in_group[:, :, None] * difference)[
                 batch.target_rows, batch.target_positions
             ]
             moved = metrics.per_example(
@@ -228,14 +227,14 @@ def test_groups_sum_to_the_whole_and_hold_what_happens_at_their_positions():
 
 
 def test_halved_batches_give_the_same_scores(monkeypatch):
-    case, told = golden("tiny_nll_padded"), []
+    case, notes = golden("tiny_nll_padded"), []
     whole = attribute(case.model(), case.pairs, metric="nll", batch_size=6).edges
     monkeypatch.setattr("eap.attribute.run", full_above_two(run))
     halved = attribute(
-        case.model(), case.pairs, metric="nll", batch_size=6, notify=told.append
+        case.model(), case.pairs, metric="nll", batch_size=6, notify=notes.append
     ).edges
     assert (halved - whole).abs().max() <= 1e-10 * whole.abs().max()
-    assert told == [
+    assert notes == [
         "out of memory with 6 examples at a time; going on with 3",
         "out of memory with 3 examples at a time; going on with 1",
     ]

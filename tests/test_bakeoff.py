@@ -149,12 +149,12 @@ def model(tiny_model_dir):
 def test_guard_21_exactly_the_planned_modules_are_wrapped(model):
     shapes = lora.module_shapes(model)
     plan = plan_of(Arm("one"), (1,), shapes=shapes)
-    found = lora.read_back(lora.wrap(model, plan, total_steps=10))
-    assert set(found) == {
+    wrapped = lora.read_back(lora.wrap(model, plan, total_steps=10))
+    assert set(wrapped) == {
         f"transformer.h.1.{module}"
         for module in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
     }
-    assert set(found.values()) == {(8, 2.0)}
+    assert set(wrapped.values()) == {(8, 2.0)}
 
 
 def test_an_adapter_in_layer_1_moves_what_leaves_layer_1_and_not_what_enters_it(model):
@@ -193,19 +193,19 @@ def test_holm_by_hand():
 
 
 def test_guard_26_no_word_without_an_interval_holm_and_agreeing_seeds():
-    found = {"low": 0.1, "high": 0.5, "p_holm": 0.01, "seeds": [0.2, 0.4]}
-    assert comparison.claim(found, higher_is_better=True) == "better"
-    assert comparison.claim(found, higher_is_better=False) == "worse"
+    difference = {"low": 0.1, "high": 0.5, "p_holm": 0.01, "seeds": [0.2, 0.4]}
+    assert comparison.claim(difference, higher_is_better=True) == "better"
+    assert comparison.claim(difference, higher_is_better=False) == "worse"
     for change in ({"low": -0.1}, {"p_holm": 0.06}, {"seeds": [0.9, -0.3]}):
-        assert comparison.claim(found | change, higher_is_better=True) is None
+        assert comparison.claim(difference | change, higher_is_better=True) is None
 
 
 def test_a_paired_difference_that_is_the_same_in_every_text_is_found_whatever_the_texts_spread():
     texts = np.random.default_rng(0).normal(30, 20, size=(2, 40))
-    found = comparison.paired(texts + 1, texts, seed=0)
-    assert [found["mean"], found["low"], found["high"]] == pytest.approx([1, 1, 1])
-    assert found["p"] < 0.001
-    assert found["seeds"] == pytest.approx([1.0, 1.0])
+    difference = comparison.paired(texts + 1, texts, seed=0)
+    assert [difference["mean"], difference["low"], difference["high"]] == pytest.approx([1, 1, 1])
+    assert difference["p"] < 0.001
+    assert difference["seeds"] == pytest.approx([1.0, 1.0])
 
 
 def test_guard_26_three_seeds_against_one_must_agree_too():
@@ -213,11 +213,17 @@ def test_guard_26_three_seeds_against_one_must_agree_too():
     opposite.
     """
     spread = np.random.default_rng(0).normal(0, 1, size=40)
-    one = np.array([spread])
-    found = comparison.paired(np.array([spread + 3, spread + 3, spread - 1]), one, seed=0)
-    assert found["seeds"] == pytest.approx([3, 3, -1]) and found["low"] > 0 and found["p"] < 0.01
-    assert comparison.claim(found | {"p_holm": found["p"]}, higher_is_better=True) is None
-    assert comparison.paired(one, np.array([spread + 3, spread + 3, spread - 1]), seed=0)[
+    reference = np.array([spread])
+    difference = comparison.paired(
+        np.array([spread + 3, spread + 3, spread - 1]), reference, seed=0
+    )
+    assert (
+        difference["seeds"] == pytest.approx([3, 3, -1])
+        and difference["low"] > 0
+        and difference["p"] < 0.01
+    )
+    assert comparison.claim(difference | {"p_holm": difference["p"]}, higher_is_better=True) is None
+    assert comparison.paired(reference, np.array([spread + 3, spread + 3, spread - 1]), seed=0)[
         "seeds"
     ] == pytest.approx([-3, -3, 1])
 
@@ -254,14 +260,14 @@ def test_no_detectable_difference_where_no_word_is_possible():
     ]
     assert {entry["detectable"] for entry in four.values()} == {None}
     assert two["a"]["detectable"] > 0 and two["b"]["detectable"] is None
-    said = [
+    sentences = [
         bakeoff_words.difference_sentence(name, bakeoff_numbers.COMPARED[0], difference=two[name])
         for name in two
     ]
     assert (
-        "before Holm's correction" in said[0]
-        and "too few texts differ for any word" in said[1]
-        and "detect" not in said[1]
+        "before Holm's correction" in sentences[0]
+        and "too few texts differ for any word" in sentences[1]
+        and "detect" not in sentences[1]
     )
 
 
@@ -276,7 +282,7 @@ def test_the_figure_shows_what_differs_from_random_layers():
         for name, placement in (("all", "all"), ("random", "random"), ("circuit", "measured"))
     }
     differences = {"all": value | {"claim": None}, "circuit": value | {"claim": "better"}}
-    content = {
+    result = {
         "arms": arms,
         "differences": {"random": dict.fromkeys(("rouge1", "nll_nats"), differences)},
         "yardsticks": {},
@@ -285,7 +291,7 @@ def test_the_figure_shows_what_differs_from_random_layers():
         "dataset": "d",
         "n_texts": 4,
     }
-    made = bakeoff_figures.figure(content)
+    made = bakeoff_figures.figure(result)
     assert "64 trainable parameters in every arm" in made._suptitle.get_text()
     below = made.axes[2]
     assert [text.get_text() for text in below.get_yticklabels()] == [
@@ -352,17 +358,19 @@ def test_arms_off_the_budget_and_below_random_sentences_are_said():
             ("full", "full", 9000),
         )
     }
-    content = {
+    result = {
         "budget_parameters": 1000,
         "arms": arms,
         "yardsticks": {"Random-3": {"rouge1": {"mean": 20.5}}},
     }
-    (said,) = bakeoff_words.off_budget(content)
-    assert said.startswith("adalora has 875 trainable parameters, -12.5% off the budget of 1,000")
-    assert bakeoff_words.off_budget(content | {"budget_parameters": None}) == []
-    assert "below Random-3 in ROUGE-1 (20.5)" in bakeoff_words.below_chance(content)[0]
+    (sentence,) = bakeoff_words.off_budget(result)
+    assert sentence.startswith(
+        "adalora has 875 trainable parameters, -12.5% off the budget of 1,000"
+    )
+    assert bakeoff_words.off_budget(result | {"budget_parameters": None}) == []
+    assert "below Random-3 in ROUGE-1 (20.5)" in bakeoff_words.below_chance(result)[0]
     arms["full"]["rouge1"]["mean"] = 20.6
-    assert bakeoff_words.below_chance(content) == []
+    assert bakeoff_words.below_chance(result) == []
 
 
 def test_arms_of_the_same_layers_are_one_result_and_one_draw_is_not_random_layers():
@@ -382,10 +390,10 @@ def test_arms_of_the_same_layers_are_one_result_and_one_draw_is_not_random_layer
         "random": arm([9, 10, 11], 1.3, rank=16),
         "all": arm([0], 1),
     }
-    (said,) = bakeoff_words.same_layers({"arms": arms})
-    assert said.startswith("late and observed have the same layers, 9-11")
-    (said,) = bakeoff_words.one_draw({"arms": arms, "seeds": [0]})
-    assert said.startswith("random was drawn once, layers 9-11")
+    (sentence,) = bakeoff_words.same_layers({"arms": arms})
+    assert sentence.startswith("late and observed have the same layers, 9-11")
+    (sentence,) = bakeoff_words.one_draw({"arms": arms, "seeds": [0]})
+    assert sentence.startswith("random was drawn once, layers 9-11")
     assert (
         bakeoff_words.one_draw({"arms": arms, "seeds": [0, 1]})
         == bakeoff_words.one_draw({"arms": {}, "seeds": [0]})
@@ -484,18 +492,18 @@ def finished(tiny_model_dir, tmp_path_factory):
 
 
 def test_every_arm_leaves_its_folder_and_one_budget_is_one_count(finished):
-    content = json.loads((finished / "bakeoff.json").read_text())
-    trainable = {name: arm["trainable"][0] for name, arm in content["arms"].items()}
+    result = json.loads((finished / "bakeoff.json").read_text())
+    trainable = {name: arm["trainable"][0] for name, arm in result["arms"].items()}
     assert trainable["none"] == 0
     assert (
         trainable["all"] == trainable["random"] == trainable["rslora"] == 2 * 2 * 16 * 48
     )  # rank 2, 2 layers, 16 widths
     assert trainable["full"] > trainable["all"]
-    assert set(content["yardsticks"]) == {"Lead-3", "Random-3", "oracle"}
-    assert set(content["differences"]) == {"all", "random"}
-    assert "no interval over seeds" in content["sentences"][0]
-    assert "seconds" not in json.dumps(content)
-    assert str(finished) not in json.dumps(content)
+    assert set(result["yardsticks"]) == {"Lead-3", "Random-3", "oracle"}
+    assert set(result["differences"]) == {"all", "random"}
+    assert "no interval over seeds" in result["sentences"][0]
+    assert "seconds" not in json.dumps(result)
+    assert str(finished) not in json.dumps(result)
     assert (finished / "bakeoff.png").stat().st_size > 10_000
 
 
@@ -689,18 +697,18 @@ def swept(tiny_model_dir, tmp_path_factory):
 def test_the_sweep_takes_the_rate_of_the_lowest_validation_nll_and_says_what_it_tried(
     swept, tiny_model_dir, tiny_tokenizer
 ):
-    content = json.loads((swept / "bakeoff.json").read_text())
-    assert content["arms"]["none"]["sweep"] is None
+    result = json.loads((swept / "bakeoff.json").read_text())
+    assert result["arms"]["none"]["sweep"] is None
     adapters, full = script.DEMO["learning_rate"], script.DEMO["full_learning_rate"]
     for name, middle in (("all", adapters), ("full", full), ("random", adapters)):
-        found = content["arms"][name]["sweep"]
-        assert content["arms"][name]["learning_rate"] == middle
-        assert [entry["learning_rate"] for entry in found["tried"]] == pytest.approx(
+        sweep = result["arms"][name]["sweep"]
+        assert result["arms"][name]["learning_rate"] == middle
+        assert [entry["learning_rate"] for entry in sweep["tried"]] == pytest.approx(
             [middle * 1e-6, middle, middle * 1e30]
         )
-        low, best, high = (entry["nll_nats"] for entry in found["tried"])
+        low, best, high = [entry["nll_nats"] for entry in sweep["tried"]]
         assert high is None and best["mean"] < low["mean"] and best["n"] == 4
-        assert found["steps"] == 2 and not found["at_the_edge"]
+        assert sweep["steps"] == 2 and not sweep["at_the_edge"]
         assert (
             json.loads((swept / name / "seed-1" / "metrics.json").read_text())["learning_rate"]
             == middle
@@ -715,10 +723,10 @@ def test_the_sweep_takes_the_rate_of_the_lowest_validation_nll_and_says_what_it_
     untouched = examples.summary_nll(
         base, validation, tokenizer=tiny_tokenizer, batch_size=4
     ).mean()
-    assert content["arms"]["all"]["sweep"]["tried"][0]["nll_nats"]["mean"] == pytest.approx(
+    assert result["arms"]["all"]["sweep"]["tried"][0]["nll_nats"]["mean"] == pytest.approx(
         untouched, abs=1e-3
     )
-    assert "not swept" not in "".join(content["sentences"])
+    assert "not swept" not in "".join(result["sentences"])
 
 
 def test_validation_rows_are_neither_trained_nor_judged_on(articles_file):
@@ -749,8 +757,8 @@ def test_a_best_rate_at_the_edge_is_said(swept, tiny_model_dir, tmp_path):
         "--lr_sweep",
         "1e-6,1",
     )
-    said = json.loads((out / "bakeoff.json").read_text())["sentences"]
-    assert any("lowest or highest tried of all" in line for line in said)
+    sentences = json.loads((out / "bakeoff.json").read_text())["sentences"]
+    assert any("lowest or highest tried of all" in line for line in sentences)
 
 
 @pytest.mark.parametrize("text", ["0,1", "a", "1,,2", "-1", "inf", "1,nan"])
@@ -822,8 +830,8 @@ def test_an_interrupted_bake_off_goes_on_and_ends_as_an_uninterrupted_one(
         out / "full" / "seed-0" / "metrics.json"
     ).exists()
     run(out, tiny_model_dir, *words, "--verbose")
-    said = capsys.readouterr().out
-    assert [line for line in said.splitlines() if "finished before" in line] == [
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if "finished before" in line] == [
         "1/7 none, seed 0: finished before"
     ]
     for name in (

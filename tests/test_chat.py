@@ -120,10 +120,10 @@ def test_pairs_of_other_prompts_than_the_models_are_refused(trained, built, tmp_
 
 def test_a_circuit_of_other_prompts_is_judged_with_a_word(built, tmp_path, capsys):
     pairs = dataset.read_pairs(built("--prompt", "plain")[0])
-    for prompt_found_on, said in (({"kind": "plain"}, False), (ASKED, True), (None, False)):
+    for prompt_found_on, warns in (({"kind": "plain"}, False), (ASKED, True), (None, False)):
         found_on = [Examples(("x",), prompt=prompt_found_on)]
         opening.unseen_pairs(pairs, "p.jsonl", found_on=found_on)
-        assert ("other prompts (plain) than" in capsys.readouterr().err) == said
+        assert ("other prompts (plain) than" in capsys.readouterr().err) == warns
 
 
 def test_generation_stops_where_a_turn_ends(chat_model_dir, chat_tokenizer):

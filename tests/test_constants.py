@@ -185,11 +185,11 @@ def test_a_constant_means_what_its_flag_means_whatever_its_type(
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "run_pipeline"])
 def test_every_constant_has_a_flag_and_every_size_a_constant(name):
-    given, there = vars(importlib.import_module(name).parse([])), constants(name)
-    assert {constant.lower() for constant in there} - {"demo"} <= given.keys()
+    given, in_file = vars(importlib.import_module(name).parse([])), constants(name)
+    assert {constant.lower() for constant in in_file} - {"demo"} <= given.keys()
     numbers = {flag for flag, value in given.items() if type(value) in (int, float)}
     shared = {"seed"} if name == "make_report" else set()  # it takes the flags that all have
-    assert numbers - shared <= {constant.lower() for constant in there}
+    assert numbers - shared <= {constant.lower() for constant in in_file}
 
 
 def test_the_studys_sizes_are_the_defaults_and_all_takes_everything():

@@ -98,9 +98,9 @@ def test_the_usual_sets_are_read_by_their_own_names(tmp_path, name, kind):
         row[key] for key in ("article", "document", "text", "dialogue", "report") if key in row
     )
     read = corpus.load(str(path), "train").to_list()
-    assert [set(each) for each in read] == [{"id", "article", "highlights"}] * 2
-    assert {each["article"] for each in read} == {article}  # separators of documents stay
-    assert {each["highlights"] for each in read} == {"c"}
+    assert [set(entry) for entry in read] == [{"id", "article", "highlights"}] * 2
+    assert {entry["article"] for entry in read} == {article}  # separators of documents stay
+    assert {entry["highlights"] for entry in read} == {"c"}
 
 
 def test_other_columns_are_named_by_flags(tmp_path):
@@ -117,8 +117,8 @@ def test_other_columns_are_named_by_flags(tmp_path):
         read = corpus.load(path, "train", columns=columns).to_list()
         assert {(row["article"], row["highlights"]) for row in read} == {("a b", "c")}, name
         assert {row["article"] for row in corpus.load(path, "train")} == {"no"}, name
-        one = corpus.load(path, "train", columns=corpus.Columns(summary="gist")).to_list()
-        assert {(row["article"], row["highlights"]) for row in one} == {("no", "c")}, name
+        renamed = corpus.load(path, "train", columns=corpus.Columns(summary="gist")).to_list()
+        assert {(row["article"], row["highlights"]) for row in renamed} == {("no", "c")}, name
         with pytest.raises(InputError, match="expected a column nothing, found body, .*--article_"):
             corpus.load(path, "train", columns=corpus.Columns("nothing"))
         with pytest.raises(InputError, match="got gist as article and as summary"):

@@ -36,8 +36,8 @@ def prepared(tiny_tokenizer, articles):
 def differing(row, key):
     return {
         i
-        for i, (one, other) in enumerate(zip(row["clean_ids"], row[key], strict=True))
-        if one != other
+        for i, (clean, corrupted) in enumerate(zip(row["clean_ids"], row[key], strict=True))
+        if clean != corrupted
     }
 
 
@@ -62,10 +62,10 @@ def test_the_newsrooms_salient_sentences_are_found():
     """
     rows = newsroom.articles("validation", 100)
     picked = [rouge.oracle(row["article"], row["highlights"]) for row in rows]
-    assert np.mean([0 in found for found in picked]) >= 0.9
+    assert np.mean([0 in sentences for sentences in picked]) >= 0.9
     assert all(
-        len(found) <= row["highlights"].count("\n") + 1
-        for found, row in zip(picked, rows, strict=True)
+        len(sentences) <= row["highlights"].count("\n") + 1
+        for sentences, row in zip(picked, rows, strict=True)
     )
 
 
@@ -105,8 +105,8 @@ def test_separators_of_documents_stay_where_they_are(tiny_tokenizer, articles):
     """Two articles to a row, as in Multi-News: none is replaced, and none is put in elsewhere."""
     mark = f" {rouge.SEPARATOR} "
     rows = [
-        {**one, "article": one["article"] + mark + other["article"]}
-        for one, other in zip(articles[::2], articles[1::2], strict=True)
+        {**first, "article": first["article"] + mark + second["article"]}
+        for first, second in zip(articles[::2], articles[1::2], strict=True)
     ]
     prepared = corruption.prepare_all(tiny_tokenizer, rows, max_length=1000)[0]
     fill = corruption.swap_filler(prepared, [3])
@@ -180,11 +180,11 @@ def test_the_control_is_empty_when_every_sentence_is_salient():
 
 def test_pairs_depend_on_the_seed_and_on_nothing_else(prepared):
     fill = corruption.swap_filler(prepared, [])
-    one, again, other = (
-        corruption.pair(prepared[3], 3, fill=fill, seed=seed) for seed in (0, 0, 1)
-    )
-    assert one == again
-    assert one["corrupted_ids"] != other["corrupted_ids"]
+    first = corruption.pair(prepared[3], 3, fill=fill, seed=0)
+    again = corruption.pair(prepared[3], 3, fill=fill, seed=0)
+    other = corruption.pair(prepared[3], 3, fill=fill, seed=1)
+    assert first == again
+    assert first["corrupted_ids"] != other["corrupted_ids"]
 
 
 # ---------------------------------------------------------------- the script
@@ -240,19 +240,19 @@ def test_the_script_writes_two_files_that_the_reader_takes(
             "summary",
             "prompt",
         }
-    found = json.loads((tmp_path / "out" / "salience.json").read_text(encoding="utf-8"))
-    assert found["sentences"]["mean"] > found["salient_sentences"]["mean"] > 0 and all(
-        isinstance(line, str) for line in found["lines"]
+    salience = json.loads((tmp_path / "out" / "salience.json").read_text(encoding="utf-8"))
+    assert salience["sentences"]["mean"] > salience["salient_sentences"]["mean"] > 0 and all(
+        isinstance(line, str) for line in salience["lines"]
     )
     assert (
-        found["format"],
-        found["n_rows"],
-        found["n_kept"],
-        found["n_evaluation"],
-        found["truncated"],
+        salience["format"],
+        salience["n_rows"],
+        salience["n_kept"],
+        salience["n_evaluation"],
+        salience["truncated"],
     ) == (1, 12, 12, 6, 0)
-    assert found["by_position"][0]["salience"]["n"] == 12
-    _, fates = pair_figures.figure(found | {"n_rows": 1, "n_kept": 1}).axes
+    assert salience["by_position"][0]["salience"]["n"] == 12
+    _, fates = pair_figures.figure(salience | {"n_rows": 1, "n_kept": 1}).axes
     assert all(tick == round(tick) for tick in fates.get_xticks())  # rows have no halves
 
 

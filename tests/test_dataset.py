@@ -56,13 +56,13 @@ def test_a_name_that_is_twice_in_a_row_is_refused_by_number(tmp_path):
 
 def test_a_file_that_is_no_pairs_file_is_told_from_a_missing_one(tmp_path):
     path = tmp_path / "pairs.jsonl"
-    for content, message in (
+    for data, message in (
         (b"[1]\n", "one JSON object a line, got an array"),
         (json.dumps(ROW, indent=1).encode(), "a line, got an object over several lines"),
         (b"{", "not JSON"),
         ("\xff".encode("latin-1"), "UTF-8"),
     ):
-        path.write_bytes(content)
+        path.write_bytes(data)
         with pytest.raises(InputError, match=message):
             dataset.read_pairs(path)
     path.write_bytes(

@@ -4,6 +4,7 @@ salient sentences. Minutes long.
 
 import importlib
 import json
+import statistics
 
 import pytest
 import torch
@@ -52,9 +53,9 @@ def systems(study):
 
 
 def test_fine_tuning_teaches_it_to_summarize(study):
-    found = systems(study)
-    assert found["demo"]["rouge1"]["mean"] < 25
-    assert found["run"]["rouge1"]["mean"] > 60
+    scores = systems(study)
+    assert scores["demo"]["rouge1"]["mean"] < 25
+    assert scores["run"]["rouge1"]["mean"] > 60
 
 
 def test_the_tuned_model_stops_by_itself(study):
@@ -68,12 +69,10 @@ def test_salient_sentences_matter_three_times_as_much_as_others(study, corruptio
     change = {"salient": [], "control": []}
     with hooks.frozen(adapter.model):
         for pair in pairs:
-            for kind, each in (("salient", pair), ("control", pair.control())):
-                batch = dataset.collate([0], [each])
-                clean, corrupted = (
-                    run(adapter, ids, batch=batch)[1]
-                    for ids in (batch.clean_ids, batch.corrupted_ids)
-                )
+            for kind, corrupted_pair in (("salient", pair), ("control", pair.control())):
+                batch = dataset.collate([0], [corrupted_pair])
+                clean = run(adapter, batch.clean_ids, batch=batch)[1]
+                corrupted = run(adapter, batch.corrupted_ids, batch=batch)[1]
                 reference = metrics.reference(clean, corrupted, target_ids=batch.target_ids)
                 both = [
                     metrics.per_example(
@@ -86,7 +85,8 @@ def test_salient_sentences_matter_three_times_as_much_as_others(study, corruptio
                     for logits in (clean, corrupted)
                 ]
                 change[kind].append(float(both[1] - both[0]))
-    salient, control = (sum(values) / len(values) for values in change.values())
+    salient = statistics.mean(change["salient"])
+    control = statistics.mean(change["control"])
     assert salient > 0.3 and salient >= 3 * control
 
 
@@ -106,7 +106,7 @@ def test_scores_agree_with_exact_patching():
     edges = methods_data.edges_to_patch([scores["gauss-legendre"]], 300, seed=0)
     exact = methods_data.patch(args, adapter, pairs=pairs, edges=edges)
     pearson = {
-        rule: torch.corrcoef(torch.stack([found[edges], exact]))[0, 1]
-        for rule, found in scores.items()
+        rule: torch.corrcoef(torch.stack([estimate[edges], exact]))[0, 1]
+        for rule, estimate in scores.items()
     }
     assert len(edges) == 600 and pearson["gauss-legendre"] >= max(0.85, pearson["left"])

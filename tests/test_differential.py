@@ -57,7 +57,8 @@ def test_geometry_is_one_for_equal_rotated_scaled_and_shifted_states(measure):
 
 def test_cka_of_independent_states_is_zero_where_the_biased_one_is_not():
     x, y = states(50, 30, 500), states(50, 30, 500, seed=1)  # 30 positions in 500 dimensions
-    gram_x, gram_y = (measures.centred(z) @ measures.centred(z).mT for z in (x, y))
+    gram_x = measures.centred(x) @ measures.centred(x).mT
+    gram_y = measures.centred(y) @ measures.centred(y).mT
     biased = (gram_x * gram_y).sum((-2, -1)) / (
         gram_x.norm(dim=(-2, -1)) * gram_y.norm(dim=(-2, -1))
     )
@@ -110,29 +111,33 @@ def causal(heads, n, seed):
 def test_entropy_of_uniform_attention_is_the_log_of_the_number_of_keys():
     n = 5
     uniform = torch.ones(1, n, n).tril() / torch.arange(1, n + 1)[:, None]
-    found = measures.attention_measures(uniform, uniform)
-    assert found["entropy_base"].item() == pytest.approx(np.log(range(2, n + 1)).mean(), rel=1e-6)
-    assert found["entropy_rest_base"].item() == pytest.approx(np.log(range(2, n)).mean(), rel=1e-6)
-    assert found["normalised_entropy_base"].item() == pytest.approx(1, rel=1e-6)
-    assert found["normalised_entropy_rest_base"].item() == pytest.approx(1, rel=1e-6)
-    assert found["first_token_base"].item() == pytest.approx(
+    measured = measures.attention_measures(uniform, uniform)
+    assert measured["entropy_base"].item() == pytest.approx(
+        np.log(range(2, n + 1)).mean(), rel=1e-6
+    )
+    assert measured["entropy_rest_base"].item() == pytest.approx(
+        np.log(range(2, n)).mean(), rel=1e-6
+    )
+    assert measured["normalised_entropy_base"].item() == pytest.approx(1, rel=1e-6)
+    assert measured["normalised_entropy_rest_base"].item() == pytest.approx(1, rel=1e-6)
+    assert measured["first_token_base"].item() == pytest.approx(
         np.mean([1 / k for k in range(2, n + 1)]), rel=1e-6
     )
-    assert found["kl_base_finetuned"].item() == found["kl_base_finetuned_rest"].item() == 0
+    assert measured["kl_base_finetuned"].item() == measured["kl_base_finetuned_rest"].item() == 0
 
 
 def test_entropy_is_normalised_by_the_keys_that_a_window_shows():
     seen = torch.ones(9, 9).tril() - torch.ones(9, 9).tril(-4)  # four keys at most
     uniform = (seen / seen.sum(-1, keepdim=True))[None]
-    found = measures.attention_measures(uniform, uniform, window=4)
-    assert found["normalised_entropy_base"].item() == pytest.approx(1, rel=1e-6)
-    assert found["normalised_entropy_rest_base"].item() == pytest.approx(1, rel=1e-6)
+    measured = measures.attention_measures(uniform, uniform, window=4)
+    assert measured["normalised_entropy_base"].item() == pytest.approx(1, rel=1e-6)
+    assert measured["normalised_entropy_rest_base"].item() == pytest.approx(1, rel=1e-6)
     assert measures.attention_measures(uniform, uniform)["normalised_entropy_base"].item() < 0.9
 
 
 def test_attention_measures_equal_sums_written_out():
     n, p, q = 6, causal(2, 6, 0).double(), causal(2, 6, 1).double()
-    found = measures.attention_measures(p, q)
+    measured = measures.attention_measures(p, q)
     for head in range(2):
         kl, kl_rest, entropy_rest = [], [], []
         for i in range(1, n):
@@ -142,11 +147,11 @@ def test_attention_measures_equal_sums_written_out():
                 a, b = a[1:] / a[1:].sum(), b[1:] / b[1:].sum()
                 kl_rest.append((a * np.log(a / b)).sum())
                 entropy_rest.append(-(b * np.log(b)).sum() / np.log(i))
-        assert found["kl_finetuned_base"][head].item() == pytest.approx(np.mean(kl), rel=1e-5)
-        assert found["kl_base_finetuned_rest"][head].item() == pytest.approx(
+        assert measured["kl_finetuned_base"][head].item() == pytest.approx(np.mean(kl), rel=1e-5)
+        assert measured["kl_base_finetuned_rest"][head].item() == pytest.approx(
             np.mean(kl_rest), rel=1e-5
         )
-        assert found["normalised_entropy_rest_finetuned"][head].item() == pytest.approx(
+        assert measured["normalised_entropy_rest_finetuned"][head].item() == pytest.approx(
             np.mean(entropy_rest), rel=1e-5
         )
 
@@ -154,9 +159,9 @@ def test_attention_measures_equal_sums_written_out():
 def test_a_saturated_first_token_gives_finite_numbers():
     sink = torch.zeros(1, 4, 4)
     sink[..., 0] = 1
-    found = measures.attention_measures(sink, causal(1, 4, 0))
-    assert all(torch.isfinite(values).all() for values in found.values())
-    assert found["entropy_base"].item() == 0
+    measured = measures.attention_measures(sink, causal(1, 4, 0))
+    assert all(torch.isfinite(values).all() for values in measured.values())
+    assert measured["entropy_base"].item() == 0
 
 
 # ---------------------------------------------------------------- over texts
@@ -164,14 +169,14 @@ def test_a_saturated_first_token_gives_finite_numbers():
 
 def test_false_discoveries_of_pure_noise_are_rare():
     rng = np.random.default_rng(0)
-    found = [
+    discoveries = [
         (
             false_discovery_control(sign_flip(rng.normal(size=(20, 40)), seed, flips=2000)) <= 0.05
         ).any()
         for seed in range(40)
     ]
     assert (
-        np.mean(found) < 0.15
+        np.mean(discoveries) < 0.15
     )  # the share of families with any finding is 5 % when every finding is false
 
 
@@ -269,8 +274,8 @@ def test_change_in_one_block_starts_there(base):
 def test_states_and_attention_are_those_of_transformers(base):
     other, ids = changed(base, "h.0.attn"), sequences(1)[0]
     comparison = compared(base, other, [ids])
-    for each in (base, other):
-        each.set_attn_implementation("eager")
+    for network in (base, other):
+        network.set_attn_implementation("eager")
     runs = [
         m(torch.tensor([ids]), output_hidden_states=True, output_attentions=True)
         for m in (base, other)
@@ -318,18 +323,23 @@ def test_massive_dimensions_are_named(base):
     other = copy.deepcopy(base)
     with torch.no_grad():
         other.transformer.h[1].mlp.c_proj.bias[17] = 300.0
-    found = report.summarise(compared(base, other), 0)["massive_dimensions"]
-    assert [entry["dimension"] for entry in found] == [17]
-    assert found[0]["layers"] == [1, 2]
-    assert found[0]["share_of_square_finetuned"] > 0.9 > 0.1 > found[0]["share_of_square_base"]
+    dimensions = report.summarise(compared(base, other), 0)["massive_dimensions"]
+    assert [entry["dimension"] for entry in dimensions] == [17]
+    assert dimensions[0]["layers"] == [1, 2]
+    assert (
+        dimensions[0]["share_of_square_finetuned"]
+        > 0.9
+        > 0.1
+        > dimensions[0]["share_of_square_base"]
+    )
 
 
 def test_disagreeing_measures_are_said_to_disagree(base):
     other = changed(base, "h.2.mlp")
     with torch.no_grad():
         other.transformer.h[0].attn.c_attn.weight[:, :48] *= 8
-    said = "\n".join(report.lines({**report.summarise(compared(base, other), 0)}))
-    assert "The measures disagree" in said
+    lines = "\n".join(report.lines({**report.summarise(compared(base, other), 0)}))
+    assert "The measures disagree" in lines
 
 
 def test_layers_that_two_measures_share_are_counted_beside_chance():
@@ -351,7 +361,8 @@ def test_every_similarity_stands_in_the_table_with_its_interval(base):
     summary = report.summarise(compared(base, changed(base, "h.1.mlp")), 0)
     row = next(line for line in report.lines(summary) if line.startswith("layer 2"))
     assert row.count("[") == 5
-    low, high = (summary["hidden"]["cka"][key][3] for key in ("low", "high"))
+    low = summary["hidden"]["cka"]["low"][3]
+    high = summary["hidden"]["cka"]["high"][3]
     assert f"{summary['hidden']['cka']['mean'][3]:.4f} [{low:.4f}, {high:.4f}]" in row
 
 
@@ -361,8 +372,8 @@ def test_more_attention_to_the_first_token_is_found_apart(base):
     """
     other = copy.deepcopy(base)
     with torch.no_grad():
-        for each in (base, other):
-            each.transformer.wpe.weight[0, 5] = (
+        for network in (base, other):
+            network.transformer.wpe.weight[0, 5] = (
                 40.0  # the first position can be told from the others
             )
         attention = other.transformer.h[1].attn
@@ -496,14 +507,14 @@ def test_script_writes_what_it_says_byte_for_byte_again(folders, tmp_path):
         "run.differential_analysis.json"
     }:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
-    content = json.loads((tmp_path / "a" / "differential.json").read_text())
-    assert (content["format"], content["base"], content["finetuned"], content["texts"]) == (
+    result = json.loads((tmp_path / "a" / "differential.json").read_text())
+    assert (result["format"], result["base"], result["finetuned"], result["texts"]) == (
         1,
         "base",
         "tuned",
         6,
     )
-    assert str(tmp_path) not in json.dumps(content)
+    assert str(tmp_path) not in json.dumps(result)
     assert top_layers(tmp_path / "a" / "layers.differential.json", k=1) == [1]
     stamp = (tmp_path / "a" / "differential.json").stat().st_mtime_ns
     analyse(folders, tmp_path / "a")
@@ -538,13 +549,13 @@ def followed(base, tmp_path):
 
 def test_latents_show_where_and_when_a_run_left_its_base(followed, capsys):
     script.main(["--run", str(followed), "--output_dir", str(followed / "out"), "--verbose"])
-    said, content = (
+    printed, result = (
         capsys.readouterr().out,
         json.loads((followed / "out" / "differential.latents.json").read_text()),
     )
-    assert (content["steps"], content["texts"], content["positions"]) == ([0, 5, 10], 8, 8)
-    assert content["states"] == ["embeddings", "0", "1", "2"]
-    for name, table in content["measures"].items():
+    assert (result["steps"], result["texts"], result["positions"]) == ([0, 5, 10], 8, 8)
+    assert result["states"] == ["embeddings", "0", "1", "2"]
+    for name, table in result["measures"].items():
         mean = np.array(table["mean"])
         same = 0 if name == "relative_l2" else 1
         assert mean[0] == pytest.approx(same, abs=1e-5) and mean[:, :2] == pytest.approx(
@@ -553,11 +564,11 @@ def test_latents_show_where_and_when_a_run_left_its_base(followed, capsys):
         assert (np.abs(mean[2, 2:] - same) > np.abs(mean[1, 2:] - same)).all() and (
             np.abs(mean[1, 2:] - same) > 1e-4
         ).all()
-    moved = np.array(content["measures"]["relative_l2"]["mean"])[:, 2]
+    moved = np.array(result["measures"]["relative_l2"]["mean"])[:, 2]
     assert moved[2] == pytest.approx(2 * moved[1], rel=1e-4)  # linear in the weights that moved
-    assert "from the base model at step 10" in said and "layer 2" in said
+    assert "from the base model at step 10" in printed and "layer 2" in printed
     assert (
-        content["standing"]["relative_l2"]["half"]["low"] == 5
+        result["standing"]["relative_l2"]["half"]["low"] == 5
     )  # block 0, which is "half way" from the start, did not move
     assert (followed / "out" / "differential.latents.png").is_file()
 

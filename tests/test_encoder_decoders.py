@@ -34,7 +34,7 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def opened(folders):
     """{family: (base, tuned, tokenizer, frame)} in float64."""
-    found = {}
+    by_family = {}
     for family, folder in folders.items():
         models = [
             opening.open_for_texts(str(folder / name), torch.float64, device="cpu", reading=True)
@@ -42,8 +42,8 @@ def opened(folders):
         ]
         (base, tokenizer), (tuned, _) = models
         frame = encoder_decoder.frame(base, tokenizer, name=family)
-        found[family] = base, tuned, tokenizer, frame
-    return found
+        by_family[family] = base, tuned, tokenizer, frame
+    return by_family
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +151,10 @@ def test_summaries_are_those_that_transformers_generates(family, beams, opened, 
             tokenizer=tokenizer,
             frame=frame,
         )
-        assert [one.text for one in made] == wanted
-    assert all(one.n_tokens <= options.max_new_tokens and one.n_cut == 0 for one in made)
+        assert [summary.text for summary in made] == wanted
+    assert all(
+        summary.n_tokens <= options.max_new_tokens and summary.n_cut == 0 for summary in made
+    )
 
 
 def test_a_summary_that_the_decoder_cannot_hold_is_refused(opened):
@@ -167,11 +169,11 @@ def test_a_summary_that_the_decoder_cannot_hold_is_refused(opened):
 def test_the_likelihood_is_that_of_transformers_loss(family, opened, read):
     base, _, _, frame = opened[family]
     texts = read[family]
-    found = encoder_decoder.summary_nll(base, texts, frame=frame, batch_size=3)
-    assert found == pytest.approx(
+    nll = encoder_decoder.summary_nll(base, texts, frame=frame, batch_size=3)
+    assert nll == pytest.approx(
         encoder_decoder.summary_nll(base, texts, frame=frame, batch_size=1), rel=1e-6
     )
-    for text, value in zip(texts, found, strict=True):
+    for text, value in zip(texts, nll, strict=True):
         with torch.no_grad():
             loss = base(
                 input_ids=torch.tensor([text.source]),
@@ -187,16 +189,16 @@ def test_the_likelihood_is_that_of_transformers_loss(family, opened, read):
 def test_entropy_of_attention_made_by_hand():
     base = torch.tensor([[[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]])  # a head, two queries, three keys
     tuned = torch.tensor([[[0.2, 0.4, 0.4], [1 / 3, 1 / 3, 1 / 3]]])
-    found = measures.full_attention_measures(base, tuned)
+    measured = measures.full_attention_measures(base, tuned)
     log = np.log
     entropy = (0.5 * log(2) + 0.5 * log(4)) / 2
-    assert found["entropy_base"].item() == pytest.approx(entropy, rel=1e-6)
-    assert found["normalised_entropy_base"].item() == pytest.approx(entropy / log(3), rel=1e-6)
-    assert found["first_token_base"].item() == pytest.approx(0.75)
-    assert found["entropy_rest_finetuned"].item() == pytest.approx(log(2), rel=1e-6)
-    assert found["normalised_entropy_rest_finetuned"].item() == pytest.approx(1, rel=1e-6)
+    assert measured["entropy_base"].item() == pytest.approx(entropy, rel=1e-6)
+    assert measured["normalised_entropy_base"].item() == pytest.approx(entropy / log(3), rel=1e-6)
+    assert measured["first_token_base"].item() == pytest.approx(0.75)
+    assert measured["entropy_rest_finetuned"].item() == pytest.approx(log(2), rel=1e-6)
+    assert measured["normalised_entropy_rest_finetuned"].item() == pytest.approx(1, rel=1e-6)
     kl = (0.5 * log(0.5 / 0.2) + 0.5 * log(0.25 / 0.4) + log(3)) / 2
-    assert found["kl_base_finetuned"].item() == pytest.approx(kl, rel=1e-6)
+    assert measured["kl_base_finetuned"].item() == pytest.approx(kl, rel=1e-6)
 
 
 def compared(base, tuned, texts, frame, size):
@@ -258,8 +260,8 @@ def test_attention_and_states_are_those_of_transformers(family, opened, read):
             continue
         for state, hidden in enumerate(zip(*(run[name][:-1] for run in runs), strict=True)):
             wanted = float(measures.cosine(*(states[0, 1:] for states in hidden)))
-            found = together.parts[part].states["cosine"][1, state]
-            assert found == pytest.approx(wanted, rel=1e-4)
+            cosine = together.parts[part].states["cosine"][1, state]
+            assert cosine == pytest.approx(wanted, rel=1e-4)
     assert together.parts[CROSS].states == {}
 
 
@@ -299,24 +301,22 @@ def test_the_analysis_writes_each_part_by_itself(
     words = ["--base_model_path", folder / "base", "--finetuned_model_path", folder / "tuned"]
     words += ["--dataset", articles_file, "--max_examples", "9", "--output_dir", tmp_path]
     run("differential_analysis", *words, "--verbose")
-    said = capsys.readouterr().out
-    content = json.loads((tmp_path / "differential.json").read_text())
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "differential.json").read_text())
     pictures = {path.name for path in tmp_path.glob("*.png")}
-    assert pictures == set(content["captions"])
+    assert pictures == set(result["captions"])
     assert not (tmp_path / "layers.differential.json").exists()
     assert len(pictures) == (11 if family == "bart" else 5)
     assert "differential.cross.entropy.png" in pictures
     assert "differential.cross.similarity.png" not in pictures
-    assert all(content["captions"].values())
-    assert list(content["parts"]) == list(differential.PARTS)
-    n_layers = [
-        len(part["changes"]["attention_kl"]["scores"]) for part in content["parts"].values()
-    ]
+    assert all(result["captions"].values())
+    assert list(result["parts"]) == list(differential.PARTS)
+    n_layers = [len(part["changes"]["attention_kl"]["scores"]) for part in result["parts"].values()]
     assert n_layers == ([2, 3, 3] if family == "bart" else [3, 2, 2])
-    assert "hidden" not in content["parts"][CROSS]
+    assert "hidden" not in result["parts"][CROSS]
     for title in ("Encoder self-attention", "Decoder self-attention", "Cross attention"):
-        assert f"\n{title}\n" in said
-        assert any(line.startswith(f"{title}: Attention entropy") for line in content["sentences"])
+        assert f"\n{title}\n" in printed
+        assert any(line.startswith(f"{title}: Attention entropy") for line in result["sentences"])
     run("differential_analysis", *words)
     assert capsys.readouterr().out.startswith("up to date")
 
@@ -327,13 +327,13 @@ def test_the_test_set_is_summarized(family, folders, articles, articles_file, tm
     words = ["--model_paths", folder / "base", folder / "tuned", "--dataset", articles_file]
     words += ["--max_examples", "3", "--max_new_tokens", "5", "--output_dir", tmp_path]
     run("test_set_evaluation", *words, "--quiet")
-    content = json.loads((tmp_path / "rouge.json").read_text())
-    assert content["systems"]["tuned"]["nll_nats"]["n"] == 3
-    told = {"kind": "encoder-decoder"} | ({"prefix": "summarize: "} if family == "t5" else {})
-    assert content["prompts"] == {"base": told, "tuned": told}
+    result = json.loads((tmp_path / "rouge.json").read_text())
+    assert result["systems"]["tuned"]["nll_nats"]["n"] == 3
+    prompt = {"kind": "encoder-decoder"} | ({"prefix": "summarize: "} if family == "t5" else {})
+    assert result["prompts"] == {"base": prompt, "tuned": prompt}
     rows = (tmp_path / "generated.base.jsonl").read_text(encoding="utf-8").splitlines()
     row = json.loads(rows[0])
-    article = next(each for each in articles if each["id"] == row["id"])
+    article = next(candidate for candidate in articles if candidate["id"] == row["id"])
     model, tokenizer = opening.open_for_texts(
         str(folder / "base"), torch.float32, device="cpu", reading=True
     )

@@ -163,8 +163,8 @@ def test_faithfulness_is_a_ratio_of_means():
 
 
 def test_areas_by_hand():
-    found = areas([0.01, 0.1, 1.0], [0.0, 0.5, 1.0])
-    assert found["CPR"] == pytest.approx((0.09 * 0.25 + 0.9 * 0.75) / 0.99)
-    assert found["CPR_log"] == pytest.approx(0.5)
-    assert found["CMD"] == pytest.approx(1 - found["CPR"])
+    measured = areas([0.01, 0.1, 1.0], [0.0, 0.5, 1.0])
+    assert measured["CPR"] == pytest.approx((0.09 * 0.25 + 0.9 * 0.75) / 0.99)
+    assert measured["CPR_log"] == pytest.approx(0.5)
+    assert measured["CMD"] == pytest.approx(1 - measured["CPR"])
     assert areas([0.5, 1.0], [1.5, 1.5])["CMD"] == pytest.approx(0.5)

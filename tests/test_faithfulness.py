@@ -28,11 +28,12 @@ def test_matched_random_circuits_have_the_same_edges_per_pair_of_layers():
     profile = torch.bincount(random_circuits.layer_pairs(GRAPH)[kept])
     assert all(
         torch.equal(
-            torch.bincount(random_circuits.layer_pairs(GRAPH)[one], minlength=len(profile)), profile
+            torch.bincount(random_circuits.layer_pairs(GRAPH)[circuit], minlength=len(profile)),
+            profile,
         )
-        for one in drawn
+        for circuit in drawn
     )
-    assert len({tuple(one.tolist()) for one in drawn}) == 50
+    assert len({tuple(circuit.tolist()) for circuit in drawn}) == 50
     assert {
         int(random_circuits.uniform(GRAPH, 7, generator=generator).sum()) for _ in range(5)
     } == {7}
@@ -48,9 +49,9 @@ def test_crossings_are_read_off_in_log_k():
         [0.01, 0.1, 1.0],
         np.array([[0.0, 0.8, 1.0], [0.5, 0.6, 1.0], [0.95, 0.2, 1.0], [0.0, 0.1, 0.2]]),
     )
-    found = faithfulness.crossing(fractions, f, goal=0.8)
-    assert found[:3] == pytest.approx([0.1, 10**-0.5, 0.01])
-    assert found[3] == np.inf
+    crossings = faithfulness.crossing(fractions, f, goal=0.8)
+    assert crossings[:3] == pytest.approx([0.1, 10**-0.5, 0.01])
+    assert crossings[3] == np.inf
 
 
 def test_areas_say_the_sizes_that_they_are_over():
@@ -83,12 +84,12 @@ def test_running_circuits_gives_the_ends_and_every_example_its_own_row():
     adapter, none = adapt(case.model()), torch.zeros(case.graph.n_edges, dtype=torch.bool)
     chosen = {"circuit": ~none, "complement": none, "file": ~none}
     entries = [faithfulness.Entry(kind, 1.0, kept) for kind, kept in chosen.items()]
-    found = faithfulness.measure(
+    measured = faithfulness.measure(
         adapter, batches(case.pairs, 2), entries=entries, how=faithfulness.Running(["kl", "nll"])
     )
-    here = faithfulness.setting(found, entries, metric="kl")
+    here = faithfulness.setting(measured, entries, metric="kl")
     assert here.f([0, 1, 2]) == pytest.approx([1, 0, 1], abs=1e-9)
-    assert max(found.identities.values()) < 1e-9
+    assert max(measured.identities.values()) < 1e-9
     alone = [
         faithfulness.measure(
             adapter,
@@ -98,14 +99,14 @@ def test_running_circuits_gives_the_ends_and_every_example_its_own_row():
         ).values["nll"][0, 0]
         for pair in case.pairs
     ]
-    assert found.values["nll"][1] == pytest.approx(alone)
+    assert measured.values["nll"][1] == pytest.approx(alone)
 
 
 def test_running_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
     """Memory is full when the third circuit of a batch of more than two examples runs: what had
     been run of the batch is run again.
     """
-    case, told = golden("small_kl_padded"), []
+    case, notes = golden("small_kl_padded"), []
     adapter, none = adapt(case.model()), torch.zeros(case.graph.n_edges, dtype=torch.bool)
     half = torch.arange(case.graph.n_edges) % 2 == 0
     entries = [faithfulness.Entry("circuit", 1.0, kept) for kept in (~none, half, none)]
@@ -127,9 +128,9 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(monkeypatch):
         adapter,
         batches(case.pairs, len(case.pairs)),
         entries=entries,
-        how=faithfulness.Running(["kl", "nll"], notify=told.append),
+        how=faithfulness.Running(["kl", "nll"], notify=notes.append),
     )
-    assert len(case.pairs) > 2 and told and "out of memory" in told[0]
+    assert len(case.pairs) > 2 and notes and "out of memory" in notes[0]
     for name in ("kl", "nll"):
         assert halved.values[name] == pytest.approx(whole.values[name], abs=1e-6)
         assert halved.full[name] == pytest.approx(whole.full[name], abs=1e-6)
@@ -155,10 +156,10 @@ def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(GRAPH.n_edges, generator=generator)
     kept = selection.prune(GRAPH, selection.top_n(GRAPH, scores, n=60))
-    told = {"sizes": {"selected": 60}}
+    metadata = {"sizes": {"selected": 60}}
     steady = bootstrap.summarise(
         bootstrap.bootstrap(
-            Circuit(GRAPH, kept, scores, None, told), scores.repeat(8, 1), resamples=40
+            Circuit(GRAPH, kept, scores, None, metadata), scores.repeat(8, 1), resamples=40
         ),
         8,
         seed=0,
@@ -175,7 +176,9 @@ def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
     noise = torch.randn(8, GRAPH.n_edges, generator=generator)
     own = selection.prune(GRAPH, selection.top_n(GRAPH, noise.mean(0), n=60))
     loose = bootstrap.summarise(
-        bootstrap.bootstrap(Circuit(GRAPH, own, noise.mean(0), None, told), noise, resamples=40),
+        bootstrap.bootstrap(
+            Circuit(GRAPH, own, noise.mean(0), None, metadata), noise, resamples=40
+        ),
         8,
         seed=0,
     )
@@ -187,7 +190,7 @@ def test_a_circuit_without_noise_is_sure_and_one_of_noise_is_not_stable():
     )
     assert min(loose["sign_stability"]) < 0.8
     with pytest.raises(InputError, match="2 examples"):
-        bootstrap.bootstrap(Circuit(GRAPH, kept, scores, None, told), scores[None])
+        bootstrap.bootstrap(Circuit(GRAPH, kept, scores, None, metadata), scores[None])
 
 
 def test_salient_sentences_are_corrupted_again_and_nothing_else():

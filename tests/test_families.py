@@ -113,9 +113,9 @@ def cases():
     return case
 
 
-def close(found, expected, tolerance=1e-10) -> None:
+def close(values, expected, tolerance=1e-10) -> None:
     assert expected.abs().max() > 1e-3
-    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+    assert (values - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 # ---------------------------------------------------------------- golden Llamas
@@ -219,9 +219,9 @@ def test_states_and_attention_weights_are_transformers_own(family):
     adapter, pair = adapt(model), families.pairs()[0]
     ids = torch.tensor([pair.clean_ids])
     with torch.no_grad():
-        found = states(adapter, ids)
+        layers = states(adapter, ids)
         weights = [
-            adapter.attention_weights(layer, found[layer]) for layer in range(len(found) - 2)
+            adapter.attention_weights(layer, layers[layer]) for layer in range(len(layers) - 2)
         ]
         model.set_attn_implementation("eager")
         run = model(ids, output_hidden_states=True, output_attentions=True)
@@ -230,8 +230,8 @@ def test_states_and_attention_weights_are_transformers_own(family):
         assert ours.shape == theirs.shape and ours.dtype == torch.float32
         close(ours.double(), theirs.double(), 1e-6)
     # transformers' last entry is after the final norm, and it has none before that
-    close(torch.cat([found[:-2], found[-1:]]), torch.stack(run.hidden_states), 1e-6)
-    close(adapter.unembed(found[-1]), run.logits, 1e-6)
+    close(torch.cat([layers[:-2], layers[-1:]]), torch.stack(run.hidden_states), 1e-6)
+    close(adapter.unembed(layers[-1]), run.logits, 1e-6)
 
 
 # ---------------------------------------------------------------- adapters of LoRA
@@ -336,10 +336,10 @@ def test_patched_nodes_equal_edges_that_carry_the_corrupted_output(cases, family
     corrupted, _ = hooks.record(adapter, case.batch.corrupted_ids)
     written = corrupted.heads if where[0] == "a" else corrupted.mlps
     with torch.no_grad(), hooks.patched(adapter, where, value=written[int(where[1])]):
-        found = adapter.unembed(adapter.hidden(case.embed(case.batch.clean_ids)))
+        logits = adapter.unembed(adapter.hidden(case.embed(case.batch.clean_ids)))
     from_there = [edge.partition("->")[0].split(".")[0] == where for edge in adapter.graph.edges]
     expected = case.circuit_logits(adapter.graph, ~torch.tensor(from_there))
-    close(case.at_targets(found), case.at_targets(expected))
+    close(case.at_targets(logits), case.at_targets(expected))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -348,12 +348,12 @@ def test_exact_patching_of_single_edges_by_the_definition(cases, family):
     adapter = adapt(case.model)
     graph = adapter.graph
     edges = torch.randperm(graph.n_edges, generator=torch.Generator().manual_seed(4))[:12].tolist()
-    found = exact_patching(CircuitRunner(adapter, case.batch), "kl", edges=edges)
+    scores = exact_patching(CircuitRunner(adapter, case.batch), "kl", edges=edges)
     expected = []
     for edge in edges:
         kept = torch.arange(graph.n_edges) != edge
         expected.append(case.metric("kl", case.circuit_logits(graph, kept)))
-    close(found, torch.stack(expected, 1))
+    close(scores, torch.stack(expected, 1))
 
 
 # ---------------------------------------------------------------- scores
@@ -633,7 +633,7 @@ def test_secant_of_shared_slots_is_complete_and_the_sum_over_their_heads(cases, 
     case = cases(family)
     adapter, per_head = adapt(case.model, kv="shared"), adapt(case.model)
     graph = adapter.graph
-    found = next(attribute_batches(adapter, [case.batch], settings=Settings("secant", "kl")))
+    scores = next(attribute_batches(adapter, [case.batch], settings=Settings("secant", "kl")))
     single = next(
         attribute_batches(per_head, [case.batch], settings=Settings("secant", "kl"))
     ).edges
@@ -641,10 +641,10 @@ def test_secant_of_shared_slots_is_complete_and_the_sum_over_their_heads(cases, 
     for edge in per_head.graph.edges:
         source, slot = edge.split("->")
         places.append(graph.edge_number[f"{source}->{of_group(graph, slot)}"])
-    summed = torch.zeros_like(found.edges).index_add_(1, torch.tensor(places), single)
-    close(found.edges, summed)
-    sums = cuts(graph, found.edges)
-    close(sums, (found.corrupted - found.clean).expand_as(sums))
+    summed = torch.zeros_like(scores.edges).index_add_(1, torch.tensor(places), single)
+    close(scores.edges, summed)
+    sums = cuts(graph, scores.edges)
+    close(sums, (scores.corrupted - scores.clean).expand_as(sums))
 
 
 @pytest.mark.parametrize("family", SHARING)

@@ -17,18 +17,18 @@ class Clock:
 def ticks(seconds, total, ahead=Ahead()):  # noqa: B008
     """What is said after each of some steps that take so many seconds."""
     clock = Clock()
-    told = Forecast("training", total, ahead=ahead, clock=clock)
-    said = []
+    forecast = Forecast("training", total, ahead=ahead, clock=clock)
+    messages = []
     for duration in seconds:
         clock.now += duration
-        said.append(told.tick())
-    return said
+        messages.append(forecast.tick())
+    return messages
 
 
 def test_long_work_is_told_once_ten_seconds_in_by_the_usual_step():
-    said = ticks([9.0, 0.4, 0.4, 0.4, 0.4, 0.4], 20_000)  # a first step that warms up
-    assert said[:3] == [None] * 3 and said[4:] == [None] * 2
-    assert said[3] == (
+    messages = ticks([9.0, 0.4, 0.4, 0.4, 0.4, 0.4], 20_000)  # a first step that warms up
+    assert messages[:3] == [None] * 3 and messages[4:] == [None] * 2
+    assert messages[3] == (
         "training: about 2.2 hours to go on this machine, by the first 4 of 20,000 steps"
     )
 
@@ -72,6 +72,6 @@ def test_a_bar_tells_on_stdout_and_a_quiet_one_does_not(capsys, monkeypatch):
         bar.update(2)
         bar.close()
         out = capsys.readouterr().out
-        said = ["reading: about", "writing: about"]
-        assert [words in out for words in said] == [not quiet] * 2
+        messages = ["reading: about", "writing: about"]
+        assert [words in out for words in messages] == [not quiet] * 2
         assert out.count("\n") == (0 if quiet else 2)

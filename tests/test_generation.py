@@ -71,7 +71,7 @@ def test_a_text_ends_at_the_end_of_text_and_not_before_the_least_length(
     write = partial(generation.generate, wants_to_stop, texts, tokenizer=tiny_tokenizer)
     assert write(options=Options(12)) == [("", 0, True, 0)] * 3
     made = write(options=Options(12, min_new_tokens=4))
-    assert [(one.n_tokens, one.ended) for one in made] == [(4, True)] * 3
+    assert [(summary.n_tokens, summary.ended) for summary in made] == [(4, True)] * 3
     assert (
         made[0].text
         == tiny_tokenizer.decode(
@@ -108,12 +108,12 @@ def test_beam_search_finds_a_likelier_text(model, tiny_tokenizer, articles):
     ids = prompt.generation_ids(
         tiny_tokenizer, articles[0]["article"], max_length=320, max_new_tokens=6
     )
-    config = [
-        generation.settings(tiny_tokenizer, Options(6, 6, num_beams=beams)) for beams in (1, 8)
-    ]
-    greedy_ids, beam_ids = (
-        generation._generate_batch(model, [ids], config=one)[0] for one in config
-    )
+
+    def written(beams):
+        config = generation.settings(tiny_tokenizer, Options(6, 6, num_beams=beams))
+        return generation._generate_batch(model, [ids], config=config)[0]
+
+    greedy_ids, beam_ids = written(1), written(8)
     assert log_likelihood(beam_ids, ids) >= log_likelihood(greedy_ids, ids)
 
 
@@ -188,13 +188,13 @@ def test_the_benchmark_compares_every_text_and_score(benchmark, tiny_model_dir, 
             str(tmp_path),
         ]
     )
-    found = json.loads((tmp_path / "generation.json").read_text())
+    result = json.loads((tmp_path / "generation.json").read_text())
     assert (
-        found["summaries"]["identical"] + found["summaries"]["ties"]
-        == found["summaries"]["articles"]
+        result["summaries"]["identical"] + result["summaries"]["ties"]
+        == result["summaries"]["articles"]
         == 5
     )
-    assert found["rouge"]["unequal_scores"] == 0 and (tmp_path / "generation.png").is_file()
+    assert result["rouge"]["unequal_scores"] == 0 and (tmp_path / "generation.png").is_file()
     assert "ratio" in capsys.readouterr().out
 
 
@@ -216,9 +216,9 @@ def test_differences_are_paired_and_claimed_only_when_the_interval_excludes_zero
     assert table["b"]["minus_first"]["rouge1"]["claim"] == "higher"
     assert table["c"]["minus_first"]["rouge1"]["claim"] is None
     assert "minus_first" not in table["a"]
-    said = "\n".join(quality_words.lines(table))
-    assert "ROUGE-1 of b is higher than a's" in said
-    assert "no difference can be claimed" in said
+    printed = "\n".join(quality_words.lines(table))
+    assert "ROUGE-1 of b is higher than a's" in printed
+    assert "no difference can be claimed" in printed
 
 
 def test_nats_per_token_are_compared_between_models_of_one_tokenizer_only():
@@ -247,8 +247,12 @@ def test_a_measure_missing_for_some_texts_is_averaged_over_the_others():
         [],
         {"nll_nats": np.array([1.0, np.nan, 3.0]), "tokens": np.array([np.nan] * 3)},
     )
-    found = quality.summarise([system], seed=0)["a"]
-    assert (found["nll_nats"]["mean"], found["nll_nats"]["n"], found["tokens"]) == (2.0, 2, None)
+    summary = quality.summarise([system], seed=0)["a"]
+    assert (summary["nll_nats"]["mean"], summary["nll_nats"]["n"], summary["tokens"]) == (
+        2.0,
+        2,
+        None,
+    )
 
 
 # ---------------------------------------------------------------- the script
@@ -274,17 +278,17 @@ def run(tmp_path, articles_file, models, *more):
 def test_the_script_scores_models_beside_the_yardsticks(
     tmp_path, articles_file, tiny_model_dir, capsys
 ):
-    found = run(tmp_path, articles_file, [tiny_model_dir])
-    assert (found["format"], found["n"], found["first"]) == (1, 12, "tiny")
-    assert list(found["systems"]) == ["tiny", "Lead-3", "Random-3", "oracle", "reference"]
+    result = run(tmp_path, articles_file, [tiny_model_dir])
+    assert (result["format"], result["n"], result["first"]) == (1, 12, "tiny")
+    assert list(result["systems"]) == ["tiny", "Lead-3", "Random-3", "oracle", "reference"]
     rouge1 = {
         label: entry["rouge1"]["mean"]
-        for label, entry in found["systems"].items()
+        for label, entry in result["systems"].items()
         if label != "reference"
     }
     assert rouge1["oracle"] > rouge1["Lead-3"] > rouge1["tiny"]
-    assert found["systems"]["Lead-3"]["copied_percent"]["mean"] > 90
-    assert found["systems"]["tiny"]["nll_nats"]["n"] == 12
+    assert result["systems"]["Lead-3"]["copied_percent"]["mean"] > 90
+    assert result["systems"]["tiny"]["nll_nats"]["n"] == 12
     rows = [
         json.loads(line)
         for line in (tmp_path / "out" / "generated.tiny.jsonl")
@@ -292,7 +296,7 @@ def test_the_script_scores_models_beside_the_yardsticks(
         .splitlines()
     ]
     assert np.mean([row["nll_nats"] for row in rows]) == pytest.approx(
-        found["systems"]["tiny"]["nll_nats"]["mean"]
+        result["systems"]["tiny"]["nll_nats"]["mean"]
     )
     assert str(tmp_path) not in (tmp_path / "out" / "rouge.json").read_text(encoding="utf-8")
     capsys.readouterr()
@@ -339,9 +343,9 @@ def test_an_interrupted_run_keeps_the_models_that_are_done(
     monkeypatch.setattr(running, "summaries", failing)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, articles_file, [tiny_model_dir, str(other)])
-    found = run(tmp_path, articles_file, [tiny_model_dir, str(other)])
+    result = run(tmp_path, articles_file, [tiny_model_dir, str(other)])
     assert seen == ["tiny", "second", "second"]
-    assert found["systems"]["second"]["minus_first"]["rougeL"] == {
+    assert result["systems"]["second"]["minus_first"]["rougeL"] == {
         "mean": 0,
         "low": 0,
         "high": 0,
@@ -351,6 +355,7 @@ def test_an_interrupted_run_keeps_the_models_that_are_done(
 
 
 def test_rows_of_one_id_keep_their_own_nll(tmp_path, articles, tiny_model_dir):
+    nll = {}
     for name, ids in (("apart", ("a", "b")), ("alike", ("a", "a"))):
         lines = [
             json.dumps(row | {"id": row_id}) + "\n"
@@ -358,13 +363,9 @@ def test_rows_of_one_id_keep_their_own_nll(tmp_path, articles, tiny_model_dir):
         ]
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
         (tmp_path / name).mkdir()
-    apart, alike = (
-        run(tmp_path / name, str(tmp_path / f"{name}.jsonl"), [tiny_model_dir])["systems"]["tiny"][
-            "nll_nats"
-        ]
-        for name in ("apart", "alike")
-    )
-    assert apart == alike and apart["low"] < apart["high"]
+        result = run(tmp_path / name, str(tmp_path / f"{name}.jsonl"), [tiny_model_dir])
+        nll[name] = result["systems"]["tiny"]["nll_nats"]
+    assert nll["apart"] == nll["alike"] and nll["apart"]["low"] < nll["apart"]["high"]
 
 
 def test_models_are_told_apart_by_as_much_of_their_path_as_needed():

@@ -49,12 +49,12 @@ def test_gpt2_small_has_the_published_size():
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_scores_float32(name, method, steps, batch_size):
     case = golden(name)
-    found = scores_of(case, torch.float32, method, steps, batch_size).edges.mean(0)
+    scores = scores_of(case, torch.float32, method, steps, batch_size).edges.mean(0)
     expected = case.tensors[f"scores.{method}"]
     if case.metric == "kl" and method == "EAP":  # KL has no gradient at the clean input
-        assert found.abs().max() < 1e-8
+        assert scores.abs().max() < 1e-8
         return
-    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (scores - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,16 +63,16 @@ def test_scores_float64_round_to_the_golden_ones(name, method, steps):
     # The golden vectors were stored in float32: rounded to it, ours must be the same numbers.
     expected = golden(name).tensors[f"scores.{method}"]
     assert torch.equal(expected.float().double(), expected)
-    found = scores_of(golden(name), torch.float64, method, steps, 2).edges.mean(0)
-    assert (found.float().double() - expected).abs().max() <= 1e-9 * expected.abs().max()
+    scores = scores_of(golden(name), torch.float64, method, steps, 2).edges.mean(0)
+    assert (scores.float().double() - expected).abs().max() <= 1e-9 * expected.abs().max()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_baselines(name):
     case = golden(name)
-    found = scores_of(case, torch.float64, "EAP", 1, 2)
-    assert (found.clean - case.tensors["baseline.clean"]).abs().max() < 1e-12
-    assert (found.corrupted - case.tensors["baseline.corrupted"]).abs().max() < 1e-12
+    scores = scores_of(case, torch.float64, "EAP", 1, 2)
+    assert (scores.clean - case.tensors["baseline.clean"]).abs().max() < 1e-12
+    assert (scores.corrupted - case.tensors["baseline.corrupted"]).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,9 +92,9 @@ def test_circuit_metrics(name, dtype):
     with hooks.frozen(adapter.model):
         runner = CircuitRunner(adapter, collate(list(range(len(case.pairs))), case.pairs))
         for selection, n, kept, expected in case.circuits():
-            found = runner.metric(case.metric, kept)
+            measured = runner.metric(case.metric, kept)
             tolerance = 1e-6 if case.metric == "kl" else 1e-5 * expected.abs()
-            assert ((found - expected).abs() <= tolerance).all(), (selection, n)
+            assert ((measured - expected).abs() <= tolerance).all(), (selection, n)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.float64, 1e-9)])
@@ -103,9 +103,9 @@ def test_exact_patching(dtype, tolerance):
     adapter = adapt(case.model(dtype))
     with hooks.frozen(adapter.model):
         runner = CircuitRunner(adapter, collate(list(range(len(case.pairs))), case.pairs))
-        found = exact_patching(runner, "kl", edges=range(case.graph.n_edges)).mean(0)
+        scores = exact_patching(runner, "kl", edges=range(case.graph.n_edges)).mean(0)
     expected = case.tensors["scores.exact"]
-    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+    assert (scores - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 @pytest.mark.parametrize("name", NAMES)

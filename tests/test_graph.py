@@ -126,15 +126,15 @@ def test_a_circuit_file_holds_what_its_edges_are_ranked_by(tmp_path):
     per_example, rule = flipping(), selection.Rule(1, rank="example")
     ranking = rule.values(per_example).double().mean(0)
     chosen = rule.take(ONE, ranking)
-    told = {"rank": "example", "sizes": {"requested": 1, "selected": 1, "pruned": 1}}
-    made = circuit.Circuit(ONE, chosen, per_example.double().mean(0), None, told, ranking)
+    metadata = {"rank": "example", "sizes": {"requested": 1, "selected": 1, "pruned": 1}}
+    made = circuit.Circuit(ONE, chosen, per_example.double().mean(0), None, metadata, ranking)
     path = tmp_path / "C.json"
     path.write_text(json.dumps(made.to_json()))
-    found = circuit.load_circuit(path)
-    assert found.rule == rule and torch.equal(found.ranking, ranking)
-    assert torch.equal(found.rule.take(ONE, found.ranking), kept("input->logits"))
-    assert found.scores[EDGES.index("input->logits")] == 0
-    (entry,) = faithfulness.by_size(found, [1 / ONE.n_edges])
+    read_back = circuit.load_circuit(path)
+    assert read_back.rule == rule and torch.equal(read_back.ranking, ranking)
+    assert torch.equal(read_back.rule.take(ONE, read_back.ranking), kept("input->logits"))
+    assert read_back.scores[EDGES.index("input->logits")] == 0
+    (entry,) = faithfulness.by_size(read_back, [1 / ONE.n_edges])
     assert torch.equal(entry.kept, kept("input->logits"))
     broken = made.to_json()
     del broken["edges"]["input->logits"]["rank_score"]
@@ -161,9 +161,9 @@ def test_top_nodes_takes_whole_nodes_within_the_budget():
 CFG = {"n_layers": 1, "n_heads": 1, "parallel_attn_mlp": False, "d_model": 4}
 
 
-def write(tmp_path, **content):
+def write(tmp_path, **parts):
     path = tmp_path / "C.json"
-    path.write_text(json.dumps({"cfg": CFG, "nodes": {}, **content}))
+    path.write_text(json.dumps({"cfg": CFG, "nodes": {}, **parts}))
     return path
 
 
@@ -188,7 +188,7 @@ def test_older_dialects(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("parts", "message"),
     [
         ({"edges": {"a7.h0->logits": {"in_graph": True}}}, "a7.h0"),
         ({"edges": 3}, "wrong or missing"),
@@ -196,9 +196,9 @@ def test_older_dialects(tmp_path):
         ({"edges": {"input->logits": {"score": 1.0}}}, "in_graph"),
     ],
 )
-def test_bad_files_are_named(tmp_path, content, message):
+def test_bad_files_are_named(tmp_path, parts, message):
     with pytest.raises(InputError, match=message) as error:
-        circuit.load_circuit(write(tmp_path, **content))
+        circuit.load_circuit(write(tmp_path, **parts))
     assert "C.json" in str(error.value)
 
 
@@ -223,15 +223,15 @@ def test_a_file_in_order_is_read_as_any_other(tmp_path):
     path.write_text(json.dumps(circuit.Circuit(graph, scores > 0.3, scores).to_json()))
     by_columns = circuit.load_circuit(path)
     assert torch.equal(by_columns.scores, scores) and torch.equal(by_columns.in_graph, scores > 0.3)
-    content = json.loads(path.read_text())
-    edges = list(content["edges"].items())
+    written = json.loads(path.read_text())
+    edges = list(written["edges"].items())
     turned = tmp_path / "turned.json"
-    turned.write_text(json.dumps(content | {"edges": dict(reversed(edges))}))
+    turned.write_text(json.dumps(written | {"edges": dict(reversed(edges))}))
     by_edges = circuit.load_circuit(turned)
     assert torch.equal(by_edges.scores, scores) and torch.equal(by_edges.in_graph, scores > 0.3)
     for score, words in ((1e400, "finite number"), ("1", "finite number"), (None, "finite number")):
         name, edge = edges[3]
-        content["edges"][name] = edge | {"score": score}
-        path.write_text(json.dumps(content))
+        written["edges"][name] = edge | {"score": score}
+        path.write_text(json.dumps(written))
         with pytest.raises(InputError, match=words):
             circuit.load_circuit(path)

@@ -691,10 +691,10 @@ def test_quality_says_better_in_the_direction_of_each_measure():
 
 
 def test_quality_says_whose_nll_is_of_other_tokens():
-    content = judged()
-    assert not any("other tokens" in caution for caution in quality.headline(content).cautions)
-    del content["systems"]["tuned"]["minus_first"]["nll_nats"]
-    made = quality.headline(content)
+    result = judged()
+    assert not any("other tokens" in caution for caution in quality.headline(result).cautions)
+    del result["systems"]["tuned"]["minus_first"]["nll_nats"]
+    made = quality.headline(result)
     assert kinds(made) == ["worse", "better"]
     assert any("other tokens than base's" in note and "tuned" in note for note in made.cautions)
 

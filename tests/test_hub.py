@@ -321,8 +321,8 @@ def test_a_certificate_that_is_not_trusted_is_not_called_a_network_that_is_gone(
     verify = ssl.SSLCertVerificationError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
     error = ConnectionError(str(verify))
     error.__cause__ = verify
-    found = explain(error, "model", asking=True)
-    assert "certificate" in found.cause and "SSL_CERT_FILE" in found.advice
+    explained = explain(error, "model", asking=True)
+    assert "certificate" in explained.cause and "SSL_CERT_FILE" in explained.advice
 
 
 XML = (("Content-Type", "application/xml"),)  # as storage refuses a link that has run out
@@ -385,8 +385,8 @@ def start(hub, tmp_path):
         return clients[-1]
 
     yield client
-    for each in clients:
-        each.close()
+    for member in clients:
+        member.close()
 
 
 @pytest.mark.slow

@@ -28,16 +28,16 @@ def fits(most: int, error: Exception):
     "error", [torch.OutOfMemoryError("full"), MemoryError(), RuntimeError(CPU_MESSAGE)]
 )
 def test_batches_are_halved_until_they_fit_and_stay_so(error):
-    told = []
+    notes = []
     work = [collate([0, 1, 2, 3, 4], PAIRS[:5]), collate([5, 6, 7], PAIRS[5:])]
-    assert list(memory.halving(work, fits(2, error), notify=told.append)) == [
+    assert list(memory.halving(work, fits(2, error), notify=notes.append)) == [
         [0, 1],
         [2, 3],
         [4],
         [5, 6],
         [7],
     ]
-    assert len(told) == 1
+    assert len(notes) == 1
 
 
 def test_one_example_that_does_not_fit_is_said():
@@ -90,9 +90,11 @@ def test_the_plan_follows_the_budget():
     adapter = adapt(
         GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=10, n_positions=8))
     )
-    each = memory.attribution_bytes(adapter, tokens=3, targets=1, points=5)
+    bytes_each = memory.attribution_bytes(adapter, tokens=3, targets=1, points=5)
     assert [
-        memory.plan_batch_size(adapter, PAIRS, points=5, budget=int(n * each / memory.SHARE) + 1)
+        memory.plan_batch_size(
+            adapter, PAIRS, points=5, budget=int(n * bytes_each / memory.SHARE) + 1
+        )
         for n in (0.1, 3, 1000)
     ] == [1, 3, 8]
     long = [Pair(str(i), [1] * 700, [2] * 700, 650) for i in range(8)]

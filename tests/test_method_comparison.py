@@ -59,8 +59,8 @@ def test_agreement_counts_the_edges_that_both_keep_after_pruning():
     assert other[-1]["fraction"] == 0.5 and other[-1]["jaccard"] == 0.0
 
 
-@pytest.mark.parametrize(("low", "said"), [(0.01, 1), (-0.01, 0)])
-def test_the_benchmarks_figure_counts_saved_edges_only_where_f_is_told_apart(low, said):
+@pytest.mark.parametrize(("low", "n_claims"), [(0.01, 1), (-0.01, 0)])
+def test_the_benchmarks_figure_counts_saved_edges_only_where_f_is_told_apart(low, n_claims):
     from benchmarks import methods_figure
 
     rows = []
@@ -73,7 +73,7 @@ def test_the_benchmarks_figure_counts_saved_edges_only_where_f_is_told_apart(low
         mean = {"f": points, "disjoint": []}
         rows.append({"model": "base", "way": way, "mean": mean, "seconds": 1.0})
     axis = methods_figure.plot(rows, yardstick="theirs", ours="ours").axes[0]
-    assert sum("fewer edges" in text.get_text() for text in axis.texts) == said
+    assert sum("fewer edges" in text.get_text() for text in axis.texts) == n_claims
 
 
 def test_words_stand_where_no_curve_is():

@@ -58,11 +58,11 @@ def test_each_article_mentions_two_people_again_after_naming_them(rows):
 def test_a_story_told_twice_keeps_its_people_and_figures_but_not_its_sentences():
     pairs = retellings("train", 100)
     assert pairs[:10] == retellings("train", 10)
-    for one, other in pairs:
-        assert set(people(one)) == set(people(other))
+    for first, second in pairs:
+        assert set(people(first)) == set(people(second))
     shared = [
-        len(set(sentences(one)) & set(sentences(other))) / len(sentences(one))
-        for one, other in pairs
+        len(set(sentences(first)) & set(sentences(second))) / len(sentences(first))
+        for first, second in pairs
     ]
     assert sum(shared) / len(shared) < 0.5
 

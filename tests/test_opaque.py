@@ -52,11 +52,11 @@ def write_csv(path: Path, table: list[dict]) -> None:
     with open(path, "w", encoding="utf-8-sig", newline="") as file:  # with a byte order mark
         out = csv.DictWriter(file, ["", *table[0]])  # the first column is a table's nameless index
         out.writeheader()
-        out.writerows({"": number} | each for number, each in enumerate(table))
+        out.writerows({"": number} | line for number, line in enumerate(table))
 
 
 def write_jsonl(path: Path, table: list[dict]) -> str:
-    path.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in table), "utf-8")
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in table), "utf-8")
     return str(path)
 
 
@@ -64,7 +64,7 @@ def commands(model: str) -> list[tuple[str, list[str]]]:
     """(script, its words) of the chain, each reading what those before it wrote."""
     data = ["--dataset", "data"]
     circuit = ["--resamples", "20", "--fraction", "0.5"]
-    found = "circuits/C_$tep0.json"
+    circuit_file = "circuits/C_$tep0.json"
     return [
         (
             "create_causal_summarization_data",
@@ -77,7 +77,7 @@ def commands(model: str) -> list[tuple[str, list[str]]]:
         ),
         (
             "extract_summarization_circuit",
-            ["--model_path", model, "--pairs", "p$irs_$.jsonl", "--output", found, *circuit],
+            ["--model_path", model, "--pairs", "p$irs_$.jsonl", "--output", circuit_file, *circuit],
         ),
         (
             "extract_summarization_circuit",
@@ -96,13 +96,13 @@ def commands(model: str) -> list[tuple[str, list[str]]]:
         ),
         (
             "evaluate_faithfulness",
-            ["--circuit", found, "--model_path", model, "--pairs", "p$irs_$_eval.jsonl"]
+            ["--circuit", circuit_file, "--model_path", model, "--pairs", "p$irs_$_eval.jsonl"]
             + ["--fractions", ".5,1", "--n_random", "1", "--random_fractions", ".5"]
             + ["--cross_fractions", ".5,1"],
         ),
         (
             "evaluate_robustness",
-            ["--circuits", found, "--model_path", model, "--pairs", "p$irs_$.jsonl"]
+            ["--circuits", circuit_file, "--model_path", model, "--pairs", "p$irs_$.jsonl"]
             + ["--levels", ".5", "--variants", "mask"],
         ),
         (
@@ -172,7 +172,7 @@ def test_texts_come_out_as_they_went_in(study):
     expected = [row(i, 200)["highlights"] for i in range(8)]
     for label in (MODEL, "r$n_$"):
         path = study / f"outputs/test_set_evaluation/generated.{label}.jsonl"
-        references = [each["reference"] for each in disk.read_jsonl(path)]
+        references = [line["reference"] for line in disk.read_jsonl(path)]
         assert sorted(references) == sorted(expected)  # rows of a file come in shuffled order
     arms = (study / "outputs/run_peft_bakeoff").rglob("texts.jsonl")
     assert [len(disk.read_jsonl(path)) for path in arms] == [8, 8]
@@ -206,8 +206,8 @@ def test_ids_that_are_null_or_repeat_do_no_harm(study):
     assert len(set(ids)) == len(ids) == 16
     circuit = load_circuit(study / "circuits/C_$tep0.json")
     assert len(circuit.metadata["example_sha256"]["tokens"]) == len(parts[0]) == 8
-    found = read(study / "outputs/evaluate_faithfulness/faithfulness.json")
-    assert not any("which extraction saw" in text for text in found["left_out"])
+    faithfulness = read(study / "outputs/evaluate_faithfulness/faithfulness.json")
+    assert not any("which extraction saw" in text for text in faithfulness["left_out"])
 
 
 def test_no_special_token_stands_in_an_article(study, tiny_tokenizer):
@@ -262,10 +262,10 @@ def test_a_full_disk_is_one_line_that_names_the_place(study, name, monkeypatch, 
     before = {path: path.stat().st_mtime for path in study.rglob("*") if path.is_file()}
     with files_up_to(limit), pytest.raises(SystemExit) as stopped:
         console.run_script(lambda: run(name, argv))
-    said = [line for line in capsys.readouterr().err.split("\n") if "error" in line]
+    errors = [line for line in capsys.readouterr().err.split("\n") if "error" in line]
     assert stopped.value.code == 2
-    assert len(said) == 1 and "expected room to write" in said[0], said
-    assert re.search(r"error: (full|outputs|circuits)/\S", said[0]), said
+    assert len(errors) == 1 and "expected room to write" in errors[0], errors
+    assert re.search(r"error: (full|outputs|circuits)/\S", errors[0]), errors
     assert not list(study.rglob(".writing-*"))
     lost = [path for path in before if not path.exists()]
     assert not lost
@@ -314,8 +314,8 @@ def test_an_oserror_is_one_line_with_or_without_a_name(error, words, capsys):
 
     with pytest.raises(SystemExit) as stopped:
         console.run_script(main)
-    said = capsys.readouterr().err
-    assert stopped.value.code == 2 and said.count("\n") == 1 and words in said
+    errors = capsys.readouterr().err
+    assert stopped.value.code == 2 and errors.count("\n") == 1 and words in errors
 
 
 def test_an_error_of_ours_is_not_taken_for_the_disks():
@@ -334,8 +334,12 @@ def test_a_figure_that_cannot_be_drawn_takes_nothing_with_it(tmp_path, capsys):
         raise ValueError("no font\nat all")
 
     disk.save_figure(broken, tmp_path / "a.png")
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "a.png is left out" in said and "no font at all" in said
+    warnings = capsys.readouterr().err
+    assert (
+        warnings.count("\n") == 1
+        and "a.png is left out" in warnings
+        and "no font at all" in warnings
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -512,9 +516,9 @@ def test_every_format_gives_hostile_texts_as_they_are(tmp_path, suffix):
 def test_ids_of_every_kind(tmp_path):
     ids = [None, "", float("nan"), 7, 2.5, "a", " "]
     table = [{"id": own, **row(number)} for number, own in enumerate(ids)]
-    found = list(corpus.load(write_jsonl(tmp_path / "a.jsonl", table), "train")["id"])
+    read_back = list(corpus.load(write_jsonl(tmp_path / "a.jsonl", table), "train")["id"])
     expected = ["row-000000", "row-000001", "row-000002", "7", "2.5", "a", "row-000006"]
-    assert found == expected
+    assert read_back == expected
 
 
 def test_ids_that_a_table_says_nan_for_are_none(tmp_path):
@@ -523,8 +527,8 @@ def test_ids_that_a_table_says_nan_for_are_none(tmp_path):
     path = tmp_path / "nan.parquet"
     ids = [7.0, float("nan")]
     pandas.DataFrame([{"id": own, **row(n)} for n, own in enumerate(ids)]).to_parquet(path)
-    found = list(corpus.load(str(path), "train")["id"])
-    assert found[1] == "row-000001" and float(found[0]) == 7
+    read_back = list(corpus.load(str(path), "train")["id"])
+    assert read_back[1] == "row-000001" and float(read_back[0]) == 7
 
 
 def test_invisible_marks_make_no_other_article():
@@ -653,7 +657,7 @@ def test_ids_of_pairs_of_every_kind(tmp_path):
     ids = [{}, {"id": None}, {"id": 7}, {"id": "a"}, {"id": "a"}, {"id": "a#2"}, {"id": "\u2028"}]
     write_jsonl(tmp_path / "p.jsonl", [line | own for own in ids])
     pairs = dataset.read_pairs(tmp_path / "p.jsonl")
-    assert [each.id for each in pairs] == ["row-1", "row-2", "7", "a", "a#2", "a#2#2", "row-7"]
+    assert [pair.id for pair in pairs] == ["row-1", "row-2", "7", "a", "a#2", "a#2#2", "row-7"]
     assert "6 of 7 pairs repeat" in dataset.repeated(pairs, "p")
 
 
@@ -689,9 +693,9 @@ def test_tokenizers_that_normalise_give_aligned_pairs_that_extraction_accepts(
     from study.pairs import building
 
     table = [{"id": str(i), **row(i)} for i in range(4)]
-    for each in table:
-        each["article"] = each["article"].replace("council", "ﬁne  COUNCIL cafe\u0301")
-        each["highlights"] += " ﬁne  CAFE\u0301 Ⅳ"
+    for entry in table:
+        entry["article"] = entry["article"].replace("council", "ﬁne  COUNCIL cafe\u0301")
+        entry["highlights"] += " ﬁne  CAFE\u0301 Ⅳ"
     settings = building.Settings.of(vars(script.parse(["--quiet"])))
     template = prompt.template(normalising)
     built = building.build(settings, normalising, rows=table, max_length=320, template=template)
@@ -699,9 +703,9 @@ def test_tokenizers_that_normalise_give_aligned_pairs_that_extraction_accepts(
     assert len(made) == 4
     write_jsonl(tmp_path / "p.jsonl", made)
     pairs = dataset.read_pairs(tmp_path / "p.jsonl")
-    for each in pairs:
-        spans = sorted(each.segments)
-        assert len(each.clean_ids) == len(each.corrupted_ids)
+    for entry in pairs:
+        spans = sorted(entry.segments)
+        assert len(entry.clean_ids) == len(entry.corrupted_ids)
         assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
     assert dataset.check_tokenizer(pairs, normalising, path="p") is None
     with pytest.raises(InputError, match="this model's tokenizer"):
@@ -777,8 +781,8 @@ def test_rouge_of_chinese_by_hand():
     """
     from summarization import rouge
 
-    found = rouge.score("市长周一辞职", "市长周一")
-    assert found["rouge1"] == pytest.approx(80) and found["rouge2"] == pytest.approx(75)
+    scores = rouge.score("市长周一辞职", "市长周一")
+    assert scores["rouge1"] == pytest.approx(80) and scores["rouge2"] == pytest.approx(75)
 
 
 def test_a_number_that_is_all_that_is_left_scores_no_100():
@@ -790,11 +794,11 @@ def test_a_number_that_is_all_that_is_left_scores_no_100():
 def test_english_words_are_rouge_scores_whatever_else_the_data_hold(articles):
     from rouge_score.tokenize import tokenize
 
-    for each in articles:
-        text = each["article"] + " Beyoncé’s naïve café Hawaiʻi — 3.5 % x²"
+    for article in articles:
+        text = article["article"] + " Beyoncé’s naïve café Hawaiʻi — 3.5 % x²"
         assert words.kind_of(text) == words.LATIN
         assert words.words(text, words.LATIN, stem=False) == tokenize(text, None)
-        plain = each["article"]
+        plain = article["article"]
         assert words.words(plain, words.ANY) == words.words(plain, words.LATIN)
         assert words.words(plain + " 中国", words.LATIN) == [
             *words.words(plain, words.LATIN),
@@ -844,9 +848,9 @@ def test_the_tokenizers_are_named_and_what_they_miss_is_said():
     )
     assert described["by_tokenizer"] == {words.LATIN: 3, words.ANY: 2}
     assert described["without_words"] == 1
-    said = words.sentences(described)
-    assert "2 of 5 references in other scripts" in said[0] and "have accents" in said[1]
-    assert "1 of 5 references hold no word" in said[2]
+    sentences = words.sentences(described)
+    assert "2 of 5 references in other scripts" in sentences[0] and "have accents" in sentences[1]
+    assert "1 of 5 references hold no word" in sentences[2]
     assert words.sentences(words.describe(["The mayor quit."])) == []
 
 
@@ -865,8 +869,8 @@ def test_scripts_name_the_words_of_other_scripts(name, tmp_path, tiny_model_dir,
         argv += ["--model_path", tiny_model_dir, "--output", str(tmp_path / "p.jsonl")]
         argv += ["--corruption", "mask"]
     importlib.import_module(name).main(argv)
-    said = " ".join(capsys.readouterr().out.split())  # lines break anywhere
-    assert "3 of 3 references in other scripts than Latin" in said
+    printed = " ".join(capsys.readouterr().out.split())  # lines break anywhere
+    assert "3 of 3 references in other scripts than Latin" in printed
     if name == "test_set_evaluation":
         systems = read(tmp_path / "rouge.json")["systems"]
         assert systems["oracle"]["rouge1"]["mean"] == pytest.approx(100)
@@ -874,4 +878,4 @@ def test_scripts_name_the_words_of_other_scripts(name, tmp_path, tiny_model_dir,
         assert systems["reference"]["words"]["mean"] == 5
     else:
         made = dataset.read_pairs(tmp_path / "p.jsonl")
-        assert all(each.corrupted_spans == (each.segments[0],) for each in made)
+        assert all(pair.corrupted_spans == (pair.segments[0],) for pair in made)

@@ -69,9 +69,9 @@ def trained(folder, base: str, config) -> torch.Tensor:
 
 def edit(path, change) -> None:
     """Change the content of a JSON file."""
-    content = json.loads(Path(path).read_text())
-    change(content)
-    Path(path).write_text(json.dumps(content))
+    data = json.loads(Path(path).read_text())
+    change(data)
+    Path(path).write_text(json.dumps(data))
 
 
 # ---------------------------------------------------------------- adapters that can be merged
@@ -156,15 +156,15 @@ def test_tied_and_untied_changes_of_the_embeddings_together_are_refused(
         opening.load_model(str(tmp_path), torch.float32, device="cpu")
 
 
-@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize("claim", [True, False])
 def test_embeddings_that_differ_in_the_file_stay_apart_whatever_the_config_says(
-    said, tiny_model_dir, tmp_path
+    claim, tiny_model_dir, tmp_path
 ):
     model = GPT2LMHeadModel.from_pretrained(tiny_model_dir, tie_word_embeddings=False)
     model.lm_head.weight = torch.nn.Parameter(0.5 * model.transformer.wte.weight.detach())
     model.config.tie_word_embeddings = False
     model.save_pretrained(tmp_path / "apart")
-    edit(tmp_path / "apart" / "config.json", lambda c: c.update(tie_word_embeddings=said))
+    edit(tmp_path / "apart" / "config.json", lambda c: c.update(tie_word_embeddings=claim))
     loaded = opening.load_model(str(tmp_path / "apart"), torch.float32, device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(loaded(IDS).logits, model.eval()(IDS).logits, atol=1e-5, rtol=0)
@@ -177,10 +177,11 @@ def test_embeddings_that_differ_in_the_file_stay_apart_whatever_the_config_says(
 
 
 def test_a_tokenizer_of_far_fewer_tokens_is_said(tiny_tokenizer, capsys):
-    for size, said in ((1024, 0), (5000, 1)):
+    for size, n_warnings in ((1024, 0), (5000, 1)):
         config = GPT2Config(vocab_size=size, eos_token_id=0)
         opening.require_agreement(config, tiny_tokenizer, name=f"of {size}")
-        assert capsys.readouterr().err.count("its tokenizer has 1000 tokens, the model") == said
+        words = "its tokenizer has 1000 tokens, the model"
+        assert capsys.readouterr().err.count(words) == n_warnings
 
 
 def drawn_pair() -> dataset.Pair:
@@ -234,9 +235,9 @@ def test_the_library_takes_what_is_merged(tiny_model_dir):
         GPT2LMHeadModel.from_pretrained(tiny_model_dir), lora(init_lora_weights=False)
     )
     wrapped.merge_adapter()
-    found = attribute.attribute(wrapped, [drawn_pair()], metric="kl").edges
+    scores = attribute.attribute(wrapped, [drawn_pair()], metric="kl").edges
     plain = attribute.attribute(wrapped.merge_and_unload(), [drawn_pair()], metric="kl").edges
-    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(scores, plain)
 
 
 def test_an_adapter_on_an_adapter_is_merged_into_both(tiny_model_dir, tmp_path):
@@ -245,7 +246,7 @@ def test_an_adapter_on_an_adapter_is_merged_into_both(tiny_model_dir, tmp_path):
     middle.save_pretrained(tmp_path / "plain")
     logits = trained(tmp_path / "second", str(tmp_path / "plain"), lora())
     name = {"base_model_name_or_path": str(tmp_path / "first")}
-    edit(tmp_path / "second" / "adapter_config.json", lambda content: content.update(name))
+    edit(tmp_path / "second" / "adapter_config.json", lambda data: data.update(name))
     model = opening.load_model(str(tmp_path / "second"), torch.float32, device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(model(IDS).logits, logits, atol=1e-4, rtol=0)
@@ -273,8 +274,8 @@ def test_weights_are_known_by_what_they_hold(tiny_model_dir, tmp_path):
     assert weights.sha256(str(tmp_path / "changed")) != weights.sha256(tiny_model_dir)
     for alpha in (8, 9):
         trained(tmp_path / f"alpha{alpha}", tiny_model_dir, lora(lora_alpha=alpha))
-    found = {weights.sha256(str(tmp_path / name)) for name in ("alpha8", "alpha9", "changed")}
-    assert len(found) == 3 and None not in found
+    hashes = {weights.sha256(str(tmp_path / name)) for name in ("alpha8", "alpha9", "changed")}
+    assert len(hashes) == 3 and None not in hashes
 
 
 def with_config(tiny: str, folder: Path, **entries) -> str:
@@ -357,7 +358,7 @@ def weights_of_more_layers(tiny, folder):
 
 
 def weights_of_another_shape(tiny, folder):
-    edit(copied(tiny, folder) / "config.json", lambda content: content.update(n_positions=7))
+    edit(copied(tiny, folder) / "config.json", lambda data: data.update(n_positions=7))
 
 
 def adapter_without_prefix(tiny, folder):
@@ -398,13 +399,13 @@ def adapter_of_other_weights(tiny, folder):
 
 def adapter_without_base(tiny, folder):
     with_adapter(tiny, folder)
-    edit(folder / "adapter_config.json", lambda content: content.pop("base_model_name_or_path"))
+    edit(folder / "adapter_config.json", lambda data: data.pop("base_model_name_or_path"))
 
 
 def adapter_of_itself(tiny, folder):
     with_adapter(tiny, folder)
     name = {"base_model_name_or_path": str(folder)}
-    edit(folder / "adapter_config.json", lambda content: content.update(name))
+    edit(folder / "adapter_config.json", lambda data: data.update(name))
 
 
 def tokenizer_of_more_tokens(tiny, folder):
@@ -415,16 +416,16 @@ def tokenizer_of_more_tokens(tiny, folder):
 
 
 def other_end_of_text(tiny, folder):
-    edit(copied(tiny, folder) / "config.json", lambda content: content.update(eos_token_id=17))
+    edit(copied(tiny, folder) / "config.json", lambda data: data.update(eos_token_id=17))
 
 
 def end_of_text_that_is_no_token(tiny, folder):
-    edit(copied(tiny, folder) / "config.json", lambda content: content.update(eos_token_id="x"))
+    edit(copied(tiny, folder) / "config.json", lambda data: data.update(eos_token_id="x"))
 
 
 def norms_without_a_number(tiny, folder):
     bad = {"layer_norm_epsilon": float("nan")}
-    edit(copied(tiny, folder) / "config.json", lambda content: content.update(bad))
+    edit(copied(tiny, folder) / "config.json", lambda data: data.update(bad))
 
 
 def config_with_a_name_twice(tiny, folder):
@@ -483,9 +484,9 @@ def material(tmp_path_factory, tiny_model_dir, articles_file):
         words = ["--metric", metric, "--fraction", "0.3", "--resamples", "0"]
         output = ["--output", str(folder / f"{name}.json")]
         main("extract_summarization_circuit", *common, *pairs, *words, *output, "--batch_size", "4")
-    told = json.loads((folder / "C.json").read_text())
-    del told["metadata"]["weights_sha256"]
-    (folder / "plain.json").write_text(json.dumps(told))  # of no weights: it may be of any
+    circuit = json.loads((folder / "C.json").read_text())
+    del circuit["metadata"]["weights_sha256"]
+    (folder / "plain.json").write_text(json.dumps(circuit))  # of no weights: it may be of any
     return folder
 
 
@@ -609,34 +610,34 @@ def run_of(material: Path, folder: Path, models: list, circuit: str) -> list:
 def in_graph_as(value):
     """A change of a circuit's file: what stands there for an edge that is, or is not, in it."""
 
-    def change(content):
-        for edge in content["edges"].values():
+    def change(circuit):
+        for edge in circuit["edges"].values():
             edge["in_graph"] = value(edge["in_graph"])
 
     return change
 
 
-def edges_to_scores(content):
-    content["edges"] = {name: edge["score"] for name, edge in content["edges"].items()}
+def edges_to_scores(circuit):
+    circuit["edges"] = {name: edge["score"] for name, edge in circuit["edges"].items()}
 
 
 def first_edge(**values):
-    def change(content):
-        next(iter(content["edges"].values())).update(values)
+    def change(circuit):
+        next(iter(circuit["edges"].values())).update(values)
 
     return change
 
 
-def without_a_score(content):
-    del next(iter(content["edges"].values()))["score"]
+def without_a_score(circuit):
+    del next(iter(circuit["edges"].values()))["score"]
 
 
-def an_edge_twice(content):
-    content["edges"]["input->a0.h0"] = {"score": 1.0, "in_graph": True}
+def an_edge_twice(circuit):
+    circuit["edges"]["input->a0.h0"] = {"score": 1.0, "in_graph": True}
 
 
 def with_metadata(**values):
-    return lambda content: content["metadata"].update(values)
+    return lambda data: data["metadata"].update(values)
 
 
 BROKEN_CIRCUITS = {
@@ -649,8 +650,8 @@ BROKEN_CIRCUITS = {
     "score is NaN": (first_edge(score=float("nan")), "a finite number"),
     "a score missing": (without_a_score, "a score for every listed edge or for none"),
     "an edge twice": (an_edge_twice, "every edge once"),
-    "layers no model has": (lambda content: content["cfg"].update(n_layers=10**9), "cfg.n_layers"),
-    "layers as text": (lambda content: content["cfg"].update(n_layers="2"), "cfg.n_layers"),
+    "layers no model has": (lambda data: data["cfg"].update(n_layers=10**9), "cfg.n_layers"),
+    "layers as text": (lambda data: data["cfg"].update(n_layers="2"), "cfg.n_layers"),
     "sizes are a number": (with_metadata(sizes=5), "metadata.sizes"),
     "sizes without a number": (with_metadata(sizes={}), "metadata.sizes"),
     "sizes of nothing": (lambda c: c["metadata"]["sizes"].update(selected=-1), "metadata.sizes"),
@@ -664,11 +665,11 @@ BROKEN_CIRCUITS = {
     "threshold is null": (with_metadata(selection="threshold"), "metadata.threshold"),
     "hashes are text": (with_metadata(example_sha256="ab"), "metadata.example_sha256"),
     "hash is a list": (with_metadata(tokenizer_sha256=["ab"]), "metadata.tokenizer_sha256"),
-    "metadata is a list": (lambda content: content.update(metadata=[5]), "metadata .*, got list"),
+    "metadata is a list": (lambda data: data.update(metadata=[5]), "metadata .*, got list"),
     "bootstrap is a number": (with_metadata(bootstrap=5), "metadata.bootstrap"),
     "score is huge": (first_edge(score=10**400), "a finite number"),
     "ids are no list": (
-        lambda content: content["metadata"].update(example_ids="made-1"),
+        lambda data: data["metadata"].update(example_ids="made-1"),
         "metadata.example_ids",
     ),
 }
@@ -723,9 +724,9 @@ def test_an_edge_named_twice_is_refused_and_null_is_nothing(material, tmp_path):
     (tmp_path / "twice.json").write_text(text.replace('"edges": {', '"edges": {' + edge))
     with pytest.raises(InputError, match="'input->a0.h0<q>' is there twice"):
         load_circuit(tmp_path / "twice.json")
-    content = json.loads(text)
-    content["metadata"].update(sizes=None, example_sha256=None, bootstrap=None)
-    (tmp_path / "null.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    written = json.loads(text)
+    written["metadata"].update(sizes=None, example_sha256=None, bootstrap=None)
+    (tmp_path / "null.json").write_text(json.dumps(written), encoding="utf-8-sig")
     circuit = load_circuit(tmp_path / "null.json")
     assert circuit.rule.n == int(circuit.in_graph.sum()) and not circuit.rule.prunes
 
@@ -745,7 +746,7 @@ def test_a_circuit_of_neurons_is_not_read_as_one_of_whole_nodes(material, tmp_pa
 
     def neurons(*values):
         shutil.copy(material / "C.json", tmp_path / "C.json")
-        edit(tmp_path / "C.json", lambda content: content["nodes"][source].update(neurons=values))
+        edit(tmp_path / "C.json", lambda data: data["nodes"][source].update(neurons=values))
         return load_circuit(tmp_path / "C.json")
 
     assert torch.equal(neurons(True, True).in_graph, truth.in_graph)
@@ -759,14 +760,14 @@ def test_the_dialect_of_finetune_circuits_is_read(material, tiny_model_dir, tmp_
     kept = [circuit.graph.edges[i] for i in circuit.in_graph.nonzero()[:, 0]]
     edges = {name.partition("<")[0]: {"score": 0.3, "in_graph": True} for name in kept}
     cfg = {"n_layers": 2, "n_heads": 4, "parallel_attn_mlp": False}
-    content = {"cfg": cfg, "nodes": {"input": True, "logits": True}, "edges": edges}
-    (tmp_path / "F.json").write_text(json.dumps(content))
-    found = load_circuit(tmp_path / "F.json")
-    in_graph = [name.partition("<")[0] in edges for name in found.graph.edges]
-    assert found.in_graph.tolist() == in_graph and sum(in_graph) > len(kept)
-    slots = [0.1 if "<" in name else 0.3 for name in found.graph.edges]
-    expected = torch.tensor(slots).double() * found.in_graph
-    torch.testing.assert_close(found.scores, expected)
+    written = {"cfg": cfg, "nodes": {"input": True, "logits": True}, "edges": edges}
+    (tmp_path / "F.json").write_text(json.dumps(written))
+    read = load_circuit(tmp_path / "F.json")
+    in_graph = [name.partition("<")[0] in edges for name in read.graph.edges]
+    assert read.in_graph.tolist() == in_graph and sum(in_graph) > len(kept)
+    slots = [0.1 if "<" in name else 0.3 for name in read.graph.edges]
+    expected = torch.tensor(slots).double() * read.in_graph
+    torch.testing.assert_close(read.scores, expected)
     words = ["--circuits", tmp_path / "F.json", material / "C.json", "--resamples", "20", "--quiet"]
     main("evaluate_robustness", *words, "--output_dir", tmp_path / "r")
     sizes = json.loads((tmp_path / "r" / "robustness.json").read_text())["circuits"]
@@ -791,7 +792,7 @@ def test_scores_of_another_extraction_are_refused(
         scores["scores"] = scores["scores"][:, 1:].contiguous()
     save_file(scores, beside)
     if kind != "recorded":
-        edit(circuit, lambda content: content["metadata"].pop("examples_sha256"))
+        edit(circuit, lambda data: data["metadata"].pop("examples_sha256"))
     with pytest.raises(InputError, match="per-example scores of .*S.json, got"):
         with_circuit(script, circuit, material, articles_file, tiny_model_dir, tmp_path / "o")
 
@@ -803,7 +804,7 @@ def test_scores_that_are_the_circuits_are_used_with_and_without_a_record(materia
         circuit = load_circuit(tmp_path / "C.json")
         scores = opening.example_scores(tmp_path / "C.json", circuit)
         torch.testing.assert_close(scores.double().mean(0), circuit.scores)
-        edit(tmp_path / "C.json", lambda content: content["metadata"].pop("examples_sha256", None))
+        edit(tmp_path / "C.json", lambda data: data["metadata"].pop("examples_sha256", None))
 
 
 @pytest.fixture(scope="module")
@@ -893,8 +894,8 @@ def used(tiny: str, folder: Path) -> str:
     tokenizer.save_pretrained(folder)
     state = {"padding_side": "left", "truncation_side": "left", "model_max_length": 16}
     state |= {"clean_up_tokenization_spaces": True, "add_bos_token": True, "add_eos_token": True}
-    edit(folder / "tokenizer_config.json", lambda content: content.update(state))
-    edit(folder / "tokenizer.json", lambda content: content["model"].update(dropout=0.5))
+    edit(folder / "tokenizer_config.json", lambda data: data.update(state))
+    edit(folder / "tokenizer.json", lambda data: data["model"].update(dropout=0.5))
     raw = json.loads((folder / "tokenizer.json").read_text())
     assert raw["truncation"] and raw["padding"]
     return str(folder)
@@ -930,8 +931,8 @@ def test_nll_depends_neither_on_the_batch_nor_on_the_side_of_padding(
     expected = [by_hand(model, tokenizer, row) for row in uneven[0]]
     tokenizer.padding_side = side  # as a caller of the library may leave it
     data = examples.encode(uneven[0], tokenizer, max_length=320).data
-    found = examples.summary_nll(model, data, tokenizer=tokenizer, batch_size=batch_size)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)  # the loss is in float32
+    nll = examples.summary_nll(model, data, tokenizer=tokenizer, batch_size=batch_size)
+    np.testing.assert_allclose(nll, expected, rtol=0, atol=1e-5)  # the loss is in float32
 
 
 @pytest.fixture(scope="module")
@@ -963,8 +964,8 @@ def test_rouge_of_a_used_tokenizer(batch_size, used_model, uneven, expected_nll,
         for line in Path(tmp_path / "generated.used.jsonl").read_text().splitlines()
     ]
     by_id = {row["id"]: row["nll_nats"] for row in rows}
-    found = [by_id[row["id"]] for row in uneven[0]]
-    np.testing.assert_allclose(found, expected_nll, atol=1e-4)
+    nll = [by_id[row["id"]] for row in uneven[0]]
+    np.testing.assert_allclose(nll, expected_nll, atol=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -972,7 +973,7 @@ def test_fine_tuning_with_a_used_tokenizer(
     batch_size, used_model, tiny_model_dir, uneven, tmp_path
 ):
     """Validation NLL and training loss before any step are those of the tokenizer as made."""
-    found = []
+    losses = []
     for model in (tiny_model_dir, used_model):
         out = tmp_path / Path(model).name
         words = ["--model_path", model, "--dataset", uneven[1], "--max_steps", "1", "--quiet"]
@@ -985,9 +986,11 @@ def test_fine_tuning_with_a_used_tokenizer(
             "--output_dir",
             out,
         )
-        content = json.loads((out / "training.json").read_text())
-        found.append([content["validation"][0]["nll_nats_per_token"], content["loss"][0]["loss"]])
-    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+        training = json.loads((out / "training.json").read_text())
+        losses.append(
+            [training["validation"][0]["nll_nats_per_token"], training["loss"][0]["loss"]]
+        )
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
 
 
 def test_the_bakeoff_with_a_used_tokenizer(used_model, uneven, expected_nll, tmp_path):
@@ -999,8 +1002,8 @@ def test_the_bakeoff_with_a_used_tokenizer(used_model, uneven, expected_nll, tmp
         for line in Path(tmp_path / "none" / "seed-0" / "texts.jsonl").read_text().splitlines()
     ]
     expected = {row["id"]: nll for row, nll in zip(uneven[0], expected_nll, strict=True)}
-    found = [row["nll_nats"] for row in rows]
-    np.testing.assert_allclose(found, [expected[row["id"]] for row in rows], atol=1e-4)
+    measured = [row["nll_nats"] for row in rows]
+    np.testing.assert_allclose(measured, [expected[row["id"]] for row in rows], atol=1e-4)
 
 
 def test_pairs_and_circuits_of_a_used_tokenizer(used_model, uneven, expected_nll, tmp_path):
@@ -1015,8 +1018,8 @@ def test_pairs_and_circuits_of_a_used_tokenizer(used_model, uneven, expected_nll
         output = tmp_path / f"C{batch_size}.json"
         words = ["--pairs", pairs, "--metric", "nll", "--resamples", "0", "--output", output]
         main("extract_summarization_circuit", *common, *words, "--batch_size", batch_size)
-        found = load_file(output.with_suffix(".examples.safetensors"))["clean"]
-        np.testing.assert_allclose(found, [expected[name] for name in ids], atol=1e-4)
+        clean = load_file(output.with_suffix(".examples.safetensors"))["clean"]
+        np.testing.assert_allclose(clean, [expected[name] for name in ids], atol=1e-4)
 
 
 def test_a_tokenizer_of_the_older_format_is_read_as_transformers_reads_it(
@@ -1046,11 +1049,9 @@ def test_a_tokenizer_of_the_older_format_is_read_as_transformers_reads_it(
 def test_a_config_that_asks_for_tuples_and_states_changes_nothing(tiny_model_dir, tmp_path):
     folder = copied(tiny_model_dir, tmp_path / "asks")
     wishes = {"output_hidden_states": True, "output_attentions": True, "return_dict": False}
-    edit(folder / "config.json", lambda content: content.update(wishes))
-    plain, asks = (
-        opening.load_model(str(name), torch.float32, device="cpu")
-        for name in (tiny_model_dir, folder)
-    )
+    edit(folder / "config.json", lambda data: data.update(wishes))
+    plain = opening.load_model(str(tiny_model_dir), torch.float32, device="cpu")
+    asks = opening.load_model(str(folder), torch.float32, device="cpu")
     with torch.no_grad():
         assert torch.equal(asks(IDS).logits, plain(IDS).logits)
         assert asks(IDS).hidden_states is None

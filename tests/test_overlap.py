@@ -107,8 +107,8 @@ def test_every_stage_has_the_same_noise_floor_for_the_same_circuit():
     low, high = np.quantile(every, [0.025, 0.975])
     expected = pytest.approx({"mean": np.mean(every), "low": low, "high": high})
     assert 0.1 < np.mean(every) < 0.9
-    found = bootstrap.bootstrap(circuit, per_example, resamples=n, seed=seed)
-    assert bootstrap.summarise(found, 12, seed=seed)["noise_floor"] == expected
+    resampled = bootstrap.bootstrap(circuit, per_example, resamples=n, seed=seed)
+    assert bootstrap.summarise(resampled, 12, seed=seed)["noise_floor"] == expected
     checkpoint = results.Checkpoint("C", 0, circuit, lambda: per_example)
     moved = results.evolve([checkpoint, checkpoint], n, trajectories=1, seed=seed)
     assert moved["similarity"]["edges_noise"] == [expected, expected]
@@ -126,5 +126,5 @@ def test_every_stage_has_the_same_noise_floor_for_the_same_circuit():
 def test_a_rule_takes_of_many_means_what_it_takes_of_each():
     means = noisy()
     for rule in (Rule(20), Rule(20, prunes=False), Rule(20, "greedy"), Rule(threshold=1.0)):
-        each = torch.stack([rule.take(GRAPH, row) for row in means])
-        assert torch.equal(rule.taking(GRAPH)(means), each)
+        one_by_one = torch.stack([rule.take(GRAPH, row) for row in means])
+        assert torch.equal(rule.taking(GRAPH)(means), one_by_one)

@@ -31,9 +31,9 @@ def work(made, steps, seconds, n=1):
 
 def test_a_line_every_half_minute_with_rate_and_time_left(capsys):
     work(bar(total=10), steps=10, seconds=12)
-    said = capsys.readouterr().err
-    assert "\r" not in said
-    assert said.splitlines() == [
+    printed = capsys.readouterr().err
+    assert "\r" not in printed
+    assert printed.splitlines() == [
         "attributing: 3 of 10 (30 %), 12 s each, 84 s left",
         "attributing: 6 of 10 (60 %), 12 s each, 48 s left",
         "attributing: 9 of 10 (90 %), 12 s each, 12 s left",
@@ -60,8 +60,8 @@ def test_a_librarys_downloads_are_told_likewise(capsys, monkeypatch):
     progress.in_lines(Library)
     made = bar(Library, total=548e6, unit="B", unit_scale=True)
     work(made, steps=1, seconds=40, n=120e6)
-    said = capsys.readouterr().err
-    assert said == ("attributing: 120.0 MB of 548.0 MB (22 %), 3.0 MB a second, 2 min left\n")
+    printed = capsys.readouterr().err
+    assert printed == ("attributing: 120.0 MB of 548.0 MB (22 %), 3.0 MB a second, 2 min left\n")
 
 
 def test_lines_go_into_the_pipe_of_a_process_that_asked_for_them(capsys, monkeypatch):

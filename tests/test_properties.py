@@ -89,10 +89,12 @@ def test_a_matrix_of_scores_is_the_vector_again_and_empty_elsewhere(case):
 def on_a_path(graph: Graph, kept: torch.Tensor) -> torch.Tensor:
     """Booleans per edge: kept, its source reached from `input`, its reader reaching `logits`."""
     ends = [name.split("<")[0].split("->") for name in graph.edges]
-    there = networkx.DiGraph([pair for pair, keep in zip(ends, kept.tolist(), strict=True) if keep])
-    there.add_nodes_from(["input", "logits"])
-    fed = networkx.descendants(there, "input") | {"input"}
-    heard = networkx.ancestors(there, "logits") | {"logits"}
+    chosen = networkx.DiGraph(
+        [pair for pair, keep in zip(ends, kept.tolist(), strict=True) if keep]
+    )
+    chosen.add_nodes_from(["input", "logits"])
+    fed = networkx.descendants(chosen, "input") | {"input"}
+    heard = networkx.ancestors(chosen, "logits") | {"logits"}
     return kept & torch.tensor([u in fed and v in heard for u, v in ends])
 
 
@@ -192,14 +194,14 @@ def test_a_collapsed_edge_puts_all_slots_into_the_circuit_and_shares_its_score_o
     names = dict.fromkeys(name.split("<")[0] for name in graph.edges)
     scores = {name: data.draw(st.integers(-9, 9)) for name in names}
     kept = {name: data.draw(st.booleans()) for name in names}
-    content = {
+    written = {
         "cfg": {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "d_model": 4}
         | {"parallel_attn_mlp": graph.parallel},
         "nodes": {},
         "edges": {name: {"score": scores[name], "in_graph": kept[name]} for name in names},
     }
     with tempfile.TemporaryDirectory() as folder:
-        disk.write_json(Path(folder) / "C.json", content)
+        disk.write_json(Path(folder) / "C.json", written)
         read = circuit.load_circuit(Path(folder) / "C.json")
     for edge, name in enumerate(graph.edges):
         share = 3 if "<" in name else 1

@@ -44,15 +44,15 @@ def results(study, model: str, *words) -> dict:
 
 def test_f_of_all_edges_is_one_and_what_was_run_is_kept(study, chat_model_dir):
     words = ["--sizes", ".5,1", "--ranks", "mean", "--n_random", 1, "--random_sizes", "0,1"]
-    content = results(study, chat_model_dir, *words, "--max_examples", 3)
-    f = {(row["what"], row["size"]): row for row in content["f"]}
+    result = results(study, chat_model_dir, *words, "--max_examples", 3)
+    f = {(row["what"], row["size"]): row for row in result["f"]}
     assert f["secant", 1.0]["f"] == pytest.approx(1, abs=1e-4)
     assert f["random", 1.0]["f"] == pytest.approx(1, abs=1e-4)
     assert f["random", 0.0]["f"] == pytest.approx(0, abs=1e-4)
     assert f["secant", 0.5]["low"] <= f["secant", 0.5]["f"] <= f["secant", 0.5]["high"]
     runs = (study / "out" / "runs.jsonl").read_text()
     assert len(runs.splitlines()) == 3 * (1 + 2 + 2 + 2)
-    assert results(study, chat_model_dir, *words, "--max_examples", 3) == content
+    assert results(study, chat_model_dir, *words, "--max_examples", 3) == result
     assert (study / "out" / "runs.jsonl").read_text() == runs
     more = results(study, chat_model_dir, *words, "--max_examples", 4)
     assert {row["pairs"] for row in more["f"]} == {4}
@@ -70,7 +70,7 @@ def test_a_head_copies_as_much_as_it_looks_at_the_words_that_follow(study, chat_
     args = script.parse(["--quiet"])
     from eap.models import adapt
 
-    found = script.copying(args, adapt(model), pairs=[pair])[0]
+    copying = script.copying(args, adapt(model), pairs=[pair])[0]
     eager = AutoModelForCausalLM.from_pretrained(chat_model_dir, attn_implementation="eager")
     weights = eager.eval()(torch.tensor([pair.clean_ids]), output_attentions=True).attentions
     article = range(pair.segments[0][0], pair.segments[-1][1])
@@ -94,7 +94,7 @@ def test_a_head_copies_as_much_as_it_looks_at_the_words_that_follow(study, chat_
             for m, (place, _) in enumerate(steps)
         ]
         expected = (sum(at_own) - sum(at_others)) / len(steps)
-        assert found[layer, head].item() == pytest.approx(expected, abs=1e-5)
+        assert copying[layer, head].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_more_copying_heads_than_a_layer_can_match_are_refused(study, chat_model_dir, capsys):

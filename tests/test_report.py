@@ -240,7 +240,9 @@ def test_intervals_are_of_resampled_examples():
 def test_intervals_lie_around_the_score(filled, text):
     (graph,) = data_of(text)
     columns = graph["circuits"][0]["columns"]
-    low, score, high = (unpacked(columns[name]) for name in ("low", "score", "high"))
+    low = unpacked(columns["low"])
+    score = unpacked(columns["score"])
+    high = unpacked(columns["high"])
     assert (low <= score).all() and (score <= high).all()
     error = per_example(0).std(0).numpy() / EXAMPLES**0.5
     assert np.median((high - low) / error) == pytest.approx(2 * 1.96, rel=0.1)

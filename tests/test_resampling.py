@@ -51,15 +51,15 @@ def test_of_few_examples_resamples_are_cut_further_out():
 def test_an_interval_of_eight_normal_values_holds_the_mean_as_often_as_it_says():
     data = np.random.default_rng(0).normal(3, 1, (600, 8))
     intervals = [resampling.mean_interval(row, seed=1) for row in data]
-    covered = np.mean([found["low"] <= 3 <= found["high"] for found in intervals])
+    covered = np.mean([interval["low"] <= 3 <= interval["high"] for interval in intervals])
     plain = [np.quantile(row[resampling.resample(8, 1)].mean(1), [0.025, 0.975]) for row in data]
     assert np.mean([low <= 3 <= high for low, high in plain]) < 0.92 < covered < 0.98
 
 
 def test_a_resample_without_a_value_is_left_out_of_an_interval():
-    found = resampling.interval(2.0, np.array([1.0, np.nan, 3.0, -np.inf]), n=8)
+    interval = resampling.interval(2.0, np.array([1.0, np.nan, 3.0, -np.inf]), n=8)
     cut = 2 * tail_of(8)
-    assert found == pytest.approx({"mean": 2, "low": 1 + cut, "high": 3 - cut, "n": 8})
+    assert interval == pytest.approx({"mean": 2, "low": 1 + cut, "high": 3 - cut, "n": 8})
     assert resampling.interval(2.0, np.array([np.nan]), n=4) == {
         "mean": 2,
         "low": 2,

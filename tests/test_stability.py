@@ -60,9 +60,9 @@ def circuit_of(per_example):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_what_other_examples_give_lies_in_the_interval_that_a_quarter_of_them_foretell(seed):
     draw = world(seed)
-    there = draw(96)
-    found = stability.curve("disjoint", there, choose=choose, goal=0.99, seed=seed)
-    ahead = {row["examples"]: row for row in found["ahead"]}
+    scores = draw(96)
+    curve = stability.curve("disjoint", scores, choose=choose, goal=0.99, seed=seed)
+    ahead = {row["examples"]: row for row in curve["ahead"]}
     truth = {
         n: np.mean([overlap.jaccards(*(choose(draw(n).mean(0)) for _ in "ab")) for _ in range(40)])
         for n in (48, 96, 192)
@@ -75,9 +75,9 @@ def test_what_other_examples_give_lies_in_the_interval_that_a_quarter_of_them_fo
 
 def test_the_number_needed_is_the_one_that_reaches_the_goal():
     draw = world()
-    found = stability.curve("disjoint", draw(96), choose=choose, goal=0.88, seed=0)
-    number = found["needed"]
-    assert 0 < number["low"] < number["examples"] and found["points"][-1]["mean"] < 0.85
+    curve = stability.curve("disjoint", draw(96), choose=choose, goal=0.88, seed=0)
+    number = curve["needed"]
+    assert 0 < number["low"] < number["examples"] and curve["points"][-1]["mean"] < 0.85
     both = [
         float(overlap.jaccards(*(choose(draw(number["examples"]).mean(0)) for _ in "ab")))
         for _ in range(40)
@@ -94,10 +94,10 @@ def test_the_model_is_recovered_from_points_that_follow_it():
     fit = stability.fitted(means)
     assert (fit.start, fit.slope) == pytest.approx((2, 0.5)) and fit.deviation < 1e-9
     assert stability.crossing(fit, stability.to_share(0.8)) == pytest.approx(196)
-    told = stability.needed(fit, [fit] * 8, goal=0.8)["needed"]
-    assert told["examples"] == 196 and told["low"] < 196 < told["high"]
+    number = stability.needed(fit, [fit] * 8, goal=0.8)["needed"]
+    assert number["examples"] == 196 and number["low"] < 196 < number["high"]
     # with k = 1/2 alone: 100 * (9 / 7)^2
-    assert told["low"] == int(100 * (9 / 7) ** 2)
+    assert number["low"] == int(100 * (9 / 7) ** 2)
 
 
 def test_no_number_where_the_curve_supports_none():
@@ -116,10 +116,10 @@ def test_no_number_where_the_curve_supports_none():
 
 def test_without_noise_every_number_of_examples_is_enough():
     same = torch.randn(GRAPH.n_edges, generator=torch.Generator().manual_seed(0)).expand(16, -1)
-    found = stability.curve("resamples", same.contiguous(), choose=choose, goal=0.8, seed=0)
-    assert {row["mean"] for row in found["points"]} == {1.0}
-    first = found["points"][0]["examples"]
-    assert found["needed"] == {"examples": first, "low": None, "high": None}
+    curve = stability.curve("resamples", same.contiguous(), choose=choose, goal=0.8, seed=0)
+    assert {row["mean"] for row in curve["points"]} == {1.0}
+    first = curve["points"][0]["examples"]
+    assert curve["needed"] == {"examples": first, "low": None, "high": None}
 
 
 # ---------------------------------------------------------------- sizes
@@ -149,15 +149,21 @@ def test_stable_sizes_are_those_over_the_goal_and_never_all_edges():
 def test_sizes_between_stable_ones_that_are_not_stable_are_named():
     span = stability.span_of([0.01, 0.02, 0.5])
     assert span == {"smallest": 0.01, "largest": 0.5, "but": [0.05, 0.1, 0.2]}
-    told = {"stable_sizes": span, "goal": 0.975, "examples": 9, "resamples": None, "disjoint": None}
-    first, *_ = stability.sentences(told)
+    about = {
+        "stable_sizes": span,
+        "goal": 0.975,
+        "examples": 9,
+        "resamples": None,
+        "disjoint": None,
+    }
+    first, *_ = stability.sentences(about)
     assert "over 0.975" in first and first.endswith("not stable between them at 5.0%, 10.0%, 20.0%")
-    assert gathering.stable_sizes(told) == "1.0 % to 50 %, not 5.0 %, 10 %, 20 %"
+    assert gathering.stable_sizes(about) == "1.0 % to 50 %, not 5.0 %, 10 %, 20 %"
     for stable, words in (([], "0.1% to 50%"), ([0.1], "10.0% of the edges only")):
-        told["stable_sizes"] = stability.span_of(stable)
-        first, *_ = stability.sentences(told)
+        about["stable_sizes"] = stability.span_of(stable)
+        first, *_ = stability.sentences(about)
         assert "over 0.975" in first and words in first
-    assert gathering.stable_sizes(told) == "10 %"
+    assert gathering.stable_sizes(about) == "10 %"
 
 
 def test_the_figure_holds_both_curves_and_every_size():
@@ -174,12 +180,12 @@ def test_the_report_says_how_stable_a_circuit_is(tmp_path):
     per_example = world()(40)
     made = circuit_of(per_example)
     about = stability.summarise(made, per_example, goal=0.3, seed=0)
-    said = stability.sentences(about)
-    made = made.noting(stability=about | {"sentences": said})
+    sentences = stability.sentences(about)
+    made = made.noting(stability=about | {"sentences": sentences})
     (tmp_path / "C_before.json").write_text(json.dumps(made.to_json()))
     make_report.main(["--output_dir", str(tmp_path), "--quiet"])
     text = (tmp_path / "report.html").read_text()
-    assert all(html.escape(f"C_before: {sentence}") in text for sentence in said)
+    assert all(html.escape(f"C_before: {sentence}") in text for sentence in sentences)
     span = about["stable_sizes"]
     assert f"{percent(span['smallest'])} to {percent(span['largest'])}" in text
 
@@ -196,9 +202,9 @@ def test_circuits_of_more_and_of_fewer_of_the_same_pairs_are_tested_on_those_tha
     fewer = circuit_of(other(16)).noting(**numbered(16).entries())
     n = more.about.examples.shared_start(fewer.about.examples)
     scores = draw(24), other(16)
-    found = robustness.pair(more, fewer, per_example=scores, shared=n, resamples=10, seed=0)
-    assert n == found["different"]["examples"] == 16
-    assert found["p"] < 0.05 and found["low"] < found["high"] < 0.9
+    comparison = robustness.pair(more, fewer, per_example=scores, shared=n, resamples=10, seed=0)
+    assert n == comparison["different"]["examples"] == 16
+    assert comparison["p"] < 0.05 and comparison["low"] < comparison["high"] < 0.9
 
     def shared(a, b):
         return Examples(tuple(a)).shared_start(Examples(tuple(b)))
@@ -212,7 +218,7 @@ def test_the_interval_of_circuits_of_more_and_of_fewer_pairs_is_that_of_resampli
     scores, rng = world()(40), np.random.default_rng(5)
     circuits = circuit_of(scores), circuit_of(scores[:16])
     both = scores, scores[:16]
-    found = robustness.pair(*circuits, per_example=both, shared=16, resamples=400, seed=0)
+    comparison = robustness.pair(*circuits, per_example=both, shared=16, resamples=400, seed=0)
     naive = []
     for _ in range(400):
         both, own = rng.integers(16, size=16), 16 + rng.integers(24, size=24)
@@ -222,8 +228,8 @@ def test_the_interval_of_circuits_of_more_and_of_fewer_pairs_is_that_of_resampli
         ]
         naive.append(float((kept[0] & kept[1]).sum() / (kept[0] | kept[1]).sum()))
     expected = np.percentile(naive, [2.5, 97.5])
-    assert [found["low"], found["high"]] == pytest.approx(expected, abs=0.04)
-    assert found["low"] < found["high"] <= 1
+    assert [comparison["low"], comparison["high"]] == pytest.approx(expected, abs=0.04)
+    assert comparison["low"] < comparison["high"] <= 1
     same = robustness.pair(
         *circuits[1:] * 2, per_example=(scores[:16],) * 2, shared=16, resamples=9, seed=0
     )
@@ -279,10 +285,10 @@ def test_nothing_is_called_stable_that_fewer_than_eight_pairs_say(
 def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extraction, tmp_path):
     easy = extraction(tmp_path / "easy", "--until_stable 0.1")
     assert len(easy.metadata["example_ids"]) == 2
-    told = easy.metadata["until_stable"]
-    assert told["reached"] and told["pairs"] == 2 and told["pairs_there"] == 6
-    assert told["looks"][-1]["jaccard"] == easy.metadata["bootstrap"]["noise_floor"]["mean"] > 0.1
-    assert told["looks"][-1]["resamples"] == 50  # the quick look was near enough for a full one
+    search = easy.metadata["until_stable"]
+    assert search["reached"] and search["pairs"] == 2 and search["pairs_there"] == 6
+    assert search["looks"][-1]["jaccard"] == easy.metadata["bootstrap"]["noise_floor"]["mean"] > 0.1
+    assert search["looks"][-1]["resamples"] == 50  # the quick look was near enough for a full one
     hard = extraction(tmp_path / "hard", "--until_stable 0.999 --spans")
     assert not hard.metadata["until_stable"]["reached"]
     assert "6 pairs ended before" in hard.metadata["stability"]["sentences"][0]
@@ -296,7 +302,7 @@ def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extract
     assert torch.allclose(*scores, rtol=1e-4, atol=1e-6 * float(scores[1].abs().max()))
     assert hard.metadata["spans"]["share"] == pytest.approx(plain.metadata["spans"]["share"])
     for name in ("metric_clean", "metric_corrupted"):
-        ends = [each.metadata["completeness"][name] for each in (hard, plain)]
+        ends = [circuit.metadata["completeness"][name] for circuit in (hard, plain)]
         assert ends[0] == pytest.approx(ends[1], rel=1e-5, abs=1e-8)
     assert not list(tmp_path.glob("*/.blocks*")) and (tmp_path / "hard/C.stability.png").is_file()
 
@@ -304,9 +310,9 @@ def test_pairs_are_taken_until_the_overlap_of_resamples_is_over_the_goal(extract
 @pytest.mark.parametrize(("goal", "stable"), [(0.3, True), (0.95, False), (None, None)])
 def test_stable_is_what_was_asked_for(goal, stable):
     per_example = world()(40)
-    found = bootstrap.bootstrap(circuit_of(per_example), per_example, resamples=50)
+    resampled = bootstrap.bootstrap(circuit_of(per_example), per_example, resamples=50)
     asked = {} if goal is None else {"goal": goal}
-    about = bootstrap.summarise(found, 40, seed=0, **asked)
+    about = bootstrap.summarise(resampled, 40, seed=0, **asked)
     overlap = about["noise_floor"]["mean"]
     assert 0.3 < overlap < 0.95
     if goal is None:
@@ -330,8 +336,8 @@ def test_stable_is_what_was_asked_for(goal, stable):
 )
 def test_points_that_a_method_does_not_take_are_said_whatever_their_number(words, notes, capsys):
     extract.parse(words.split())
-    said = capsys.readouterr().err
-    assert said.count("is not used") == len(notes) and all(note in said for note in notes)
+    warnings = capsys.readouterr().err
+    assert warnings.count("is not used") == len(notes) and all(note in warnings for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -363,10 +369,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(
         "block_of",
         lambda *given, **named: again.append(1) or block_of(*given, **named),
     )
-    said = []
-    monkeypatch.setattr(console.Console, "say", lambda self, *words: said.extend(words))
+    printed = []
+    monkeypatch.setattr(console.Console, "say", lambda self, *words: printed.extend(words))
     extraction(tmp_path / "again", words)
-    assert f"going on after {done} finished blocks, of {2 * done} pairs" in said
+    assert f"going on after {done} finished blocks, of {2 * done} pairs" in printed
     assert len(again) == 3 - done and done > 0
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
@@ -391,8 +397,8 @@ def test_blocks_of_an_interrupted_run_with_another_seed_are_made_again(
 
 
 def test_blocks_of_other_arguments_are_not_gone_on_with(tmp_path):
-    one = Blocks(tmp_path / ".blocks", "one")
-    one.add({"scores": torch.ones(2)})
+    blocks = Blocks(tmp_path / ".blocks", "one")
+    blocks.add({"scores": torch.ones(2)})
     assert len(Blocks(tmp_path / ".blocks", "one")) == 1
     assert len(Blocks(tmp_path / ".blocks", "other")) == 0
     (tmp_path / "mine").mkdir()
@@ -415,8 +421,8 @@ def test_all_checkpoints_are_extracted_from_as_many_pairs_as_the_last_one(
     )
     extract.main([*words.split(), "--until_stable", "0.1", "--resamples", "50"])
     made = [json.loads((tmp_path / f"C/C_step{step}.json").read_text()) for step in (0, 5, 10)]
-    assert [len(each["metadata"]["example_ids"]) for each in made] == [2, 2, 2]
-    assert [("until_stable" in each["metadata"]) for each in made] == [False, False, True]
+    assert [len(circuit["metadata"]["example_ids"]) for circuit in made] == [2, 2, 2]
+    assert [("until_stable" in circuit["metadata"]) for circuit in made] == [False, False, True]
     assert made[0]["metadata"]["as_many_pairs_as"] == "C_step10.json"
 
 

@@ -79,7 +79,7 @@ def test_loss_of_a_batch_without_article_logits_is_the_models_own_loss(
 def test_summary_nll_is_the_mean_over_summary_tokens_and_batching_changes_nothing(
     encoded, model, tiny_tokenizer
 ):
-    found = examples.summary_nll(model, encoded.data, tokenizer=tiny_tokenizer, batch_size=5)
+    nll = examples.summary_nll(model, encoded.data, tokenizer=tiny_tokenizer, batch_size=5)
     example = encoded.data[7]
     log_p = model(torch.tensor([example["input_ids"]])).logits[0].log_softmax(-1)
     by_hand = [
@@ -87,9 +87,9 @@ def test_summary_nll_is_the_mean_over_summary_tokens_and_batching_changes_nothin
         for place, label in enumerate(example["labels"])
         if label != prompt.NO_LABEL
     ]
-    assert found[7] == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+    assert nll[7] == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
     assert np.allclose(
-        found,
+        nll,
         examples.summary_nll(model, encoded.data, tokenizer=tiny_tokenizer, batch_size=1),
         rtol=1e-5,
     )
@@ -100,10 +100,10 @@ def test_rows_that_cannot_fit_are_counted_with_the_reason(articles, tiny_tokeniz
         *articles[:2],
         {"id": "long", "article": "A short one.", "highlights": articles[0]["article"] * 3},
     ]
-    found = examples.encode(rows, tiny_tokenizer, max_length=320)
-    assert found.ids == [row["id"] for row in articles[:2]]
-    assert list(found.dropped.values()) == [1]
-    assert "dropped 1" in found.describe("training")
+    encoded = examples.encode(rows, tiny_tokenizer, max_length=320)
+    assert encoded.ids == [row["id"] for row in articles[:2]]
+    assert list(encoded.dropped.values()) == [1]
+    assert "dropped 1" in encoded.describe("training")
     with pytest.raises(InputError, match="got none of 1"):
         examples.encode(rows[2:], tiny_tokenizer, max_length=320)
 
@@ -216,7 +216,8 @@ def one_step(model, encoded, tokenizer, folder, **more):
 def test_accumulating_gradients_is_a_larger_batch(
     encoded, tiny_model_dir, tiny_tokenizer, tmp_path
 ):
-    whole, parts = (AutoModelForCausalLM.from_pretrained(tiny_model_dir) for _ in range(2))
+    whole = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    parts = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     start = torch.cat([parameter.detach().flatten().clone() for parameter in whole.parameters()])
     after = one_step(whole, encoded, tiny_tokenizer, tmp_path, per_device_train_batch_size=4)
     again = one_step(
@@ -235,11 +236,11 @@ def test_a_run_keeps_its_schedule_and_its_folder_is_a_model(finished, tiny_model
     assert [path.name for path in checkpoints.complete_checkpoints(finished)] == [
         f"checkpoint-{step}" for step in (0, 1, 3, 5)
     ]
-    content = json.loads((finished / "training.json").read_text())
-    assert [row["step"] for row in content["validation"]] == content["checkpoints"] == [0, 1, 3, 5]
-    assert [row["step"] for row in content["loss"]] == [1, 3, 5]
-    assert "seconds" not in json.dumps(content)
-    assert str(finished.parent) not in json.dumps(content)
+    result = json.loads((finished / "training.json").read_text())
+    assert [row["step"] for row in result["validation"]] == result["checkpoints"] == [0, 1, 3, 5]
+    assert [row["step"] for row in result["loss"]] == [1, 3, 5]
+    assert "seconds" not in json.dumps(result)
+    assert str(finished.parent) not in json.dumps(result)
     for folder, other in (
         (finished, finished / "checkpoint-5"),
         (finished / "checkpoint-0", Path(tiny_model_dir)),
@@ -396,14 +397,15 @@ def test_resuming_the_same_training_elsewhere_ends_as_it_did(
         "--per_device_eval_batch_size",
         "3",
     )
-    ours, theirs = (load_file(f / "model.safetensors") for f in (tmp_path / "out", finished))
+    ours = load_file(tmp_path / "out" / "model.safetensors")
+    theirs = load_file(finished / "model.safetensors")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    content = json.loads((tmp_path / "out" / "training.json").read_text())
-    there = [path.name for path in sorted((tmp_path / "out").glob("checkpoint-*"))]
-    assert [f"checkpoint-{step}" for step in content["checkpoints"]] == there
-    said = capsys.readouterr().err
-    assert f"note: checkpoints up to checkpoint-{step} stay in {finished}" in said
-    assert said.count("is the last step of its run: nothing is left to train") == (step == 5)
+    result = json.loads((tmp_path / "out" / "training.json").read_text())
+    left = [path.name for path in sorted((tmp_path / "out").glob("checkpoint-*"))]
+    assert [f"checkpoint-{step}" for step in result["checkpoints"]] == left
+    warnings = capsys.readouterr().err
+    assert f"note: checkpoints up to checkpoint-{step} stay in {finished}" in warnings
+    assert warnings.count("is the last step of its run: nothing is left to train") == (step == 5)
 
 
 def test_a_torn_checkpoint_is_one_line_and_other_folders_are_no_checkpoints(
@@ -416,14 +418,14 @@ def test_a_torn_checkpoint_is_one_line_and_other_folders_are_no_checkpoints(
         return ["--resume_from_checkpoint", str(tmp_path / name / "checkpoint-3")]
 
     for name, words in {
-        "state": torn("state", "trainer_state.json", lambda content: content[:1]),
+        "state": torn("state", "trainer_state.json", lambda data: data[:1]),
         "step": torn("step", "trainer_state.json", lambda c: c.replace(b'_step": 3', b'_step": 1')),
-        "optimizer": torn("optimizer", "optimizer.pt", lambda content: content[:-100]),
-        "weights": torn("weights", "model.safetensors", lambda content: content[:-100]),
-        "random": torn("random", "rng_state.pth", lambda content: content[:-100]),
-        "empty": torn("empty", "rng_state.pth", lambda content: b""),
-        "gone": torn("gone", "rng_state.pth", lambda content: content),
-        "config": torn("config", "config.json", lambda content: content[:100]),
+        "optimizer": torn("optimizer", "optimizer.pt", lambda data: data[:-100]),
+        "weights": torn("weights", "model.safetensors", lambda data: data[:-100]),
+        "random": torn("random", "rng_state.pth", lambda data: data[:-100]),
+        "empty": torn("empty", "rng_state.pth", lambda data: b""),
+        "gone": torn("gone", "rng_state.pth", lambda data: data),
+        "config": torn("config", "config.json", lambda data: data[:100]),
     }.items():
         if name == "gone":  # Trainer would go on with other dropout, in silence
             (tmp_path / "gone" / "checkpoint-3" / "rng_state.pth").unlink()
@@ -435,8 +437,8 @@ def test_a_torn_checkpoint_is_one_line_and_other_folders_are_no_checkpoints(
         shutil.copytree(finished / "checkpoint-1", copy / other)
     (copy / "training.png").unlink()
     run(copy, tiny_model_dir, "--resume_from_checkpoint")
-    found = [path.name for path in checkpoints.complete_checkpoints(copy)]
-    assert found == [f"checkpoint-{step}" for step in (0, 1, 3, 5)]
+    complete = [path.name for path in checkpoints.complete_checkpoints(copy)]
+    assert complete == [f"checkpoint-{step}" for step in (0, 1, 3, 5)]
     assert (copy / "training.png").is_file()
 
 
@@ -465,7 +467,8 @@ def test_gradient_checkpointing_changes_no_result(finished, tiny_model_dir, tmp_
     out = tmp_path / "out"
     run(out, tiny_model_dir, "--gradient_checkpointing")
     assert losses(out) == pytest.approx(losses(finished), rel=1e-5)
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (out, finished))
+    ours = load_file(out / "model.safetensors")
+    theirs = load_file(finished / "model.safetensors")
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
 
 
@@ -580,12 +583,12 @@ def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
         path.write_bytes(change(path.read_bytes()))
         return str(tmp_path / name)
 
-    cut = damaged("cut", "model.safetensors", lambda content: content[:-100])
+    cut = damaged("cut", "model.safetensors", lambda data: data[:-100])
     other = damaged(
-        "other", "config.json", lambda content: content.replace(b'"n_embd": 48', b'"n_embd": 32')
+        "other", "config.json", lambda data: data.replace(b'"n_embd": 48', b'"n_embd": 32')
     )
-    opt = damaged("opt", "config.json", lambda content: content.replace(b'"gpt2"', b'"opt"'))
-    broken = damaged("broken", "config.json", lambda content: content[:20])
+    opt = damaged("opt", "config.json", lambda data: data.replace(b'"gpt2"', b'"opt"'))
+    broken = damaged("broken", "config.json", lambda data: data[:20])
     for folder, message in (
         (cut, "SafetensorError"),
         (other, "of the shapes in its config"),
@@ -595,7 +598,7 @@ def test_a_damaged_model_folder_is_one_line(tiny_model_dir, tmp_path):
         with pytest.raises(InputError, match=message):
             opening.load_model(folder, torch.float32, device="cpu")
     with pytest.raises(InputError, match="expected a tokenizer"):
-        opening.load_tokenizer(damaged("words", "tokenizer.json", lambda content: content[:20]))
+        opening.load_tokenizer(damaged("words", "tokenizer.json", lambda data: data[:20]))
 
 
 def test_a_loaded_model_computes_what_transformers_computes_and_is_saved_under_the_same_name(
@@ -628,10 +631,10 @@ def test_latents_are_what_the_final_norm_reads_and_leave_the_first_token_out(
     finished, encoded, tmp_path
 ):
     model = AutoModelForCausalLM.from_pretrained(finished / "checkpoint-3").eval()
-    found = load_file(finished / "latents" / "checkpoint-3.safetensors")
-    layers, tokens, width = found["streams"].shape
+    saved = load_file(finished / "latents" / "checkpoint-3.safetensors")
+    layers, tokens, width = saved["streams"].shape
     assert (layers, tokens, width) == (3, 2 * 8, 48)
-    assert found["position"].min() >= 1
+    assert saved["position"].min() >= 1
     ids = encoded.data[0]["input_ids"]
     streams = latents.streams(model, ids)
     states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states

@@ -34,14 +34,14 @@ def test_the_commands_print_what_the_page_says(tmp_path, monkeypatch, capsys):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     commands, *printed = blocks()
-    said = ""
+    shown = ""
     for command in commands.splitlines():
         _, script, *words = shlex.split(command)
         importlib.import_module(script.removesuffix(".py")).main(words)
         lines = capsys.readouterr().out.splitlines()
         lines = [line for line in lines if SLOW not in line]
         assert len(lines) <= MOST_LINES and max(map(len, lines)) <= WIDTH
-        said += "\n".join(lines) + "\n"
+        shown += "\n".join(lines) + "\n"
     for line in "".join(printed).splitlines():
-        assert line.removesuffix("...") in said, line
+        assert line.removesuffix("...") in shown, line
     assert (tmp_path / "outputs" / "ten" / "report.html").is_file()
