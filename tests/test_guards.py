@@ -545,7 +545,7 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
     """
     kept = torch.zeros(SMALL.n_edges, dtype=torch.bool)
 
-    def told(n):
+    def words_of(n):
         full, empty, rows = np.zeros(n), np.linspace(1, 1.01, n), statistics.resample(n, 0)
         here = setting(0.5 * empty, [0.9 * empty] * 10, full, empty)
         elsewhere = faithfulness.Measured(
@@ -579,11 +579,11 @@ def test_guard_26_few_examples_support_no_claim_about_faithfulness():
 
     words = ("above all", "more than that", "higher at")
     for n in (1, 2, 7):
-        assert "fewer than 8" in told(n) and not any(word in told(n) for word in words)
-    assert "fewer than 8" not in told(8) and all(word in told(8) for word in words)
+        assert "fewer than 8" in words_of(n) and not any(word in words_of(n) for word in words)
+    assert "fewer than 8" not in words_of(8) and all(word in words_of(8) for word in words)
     assert (
         "C was found on 48 examples; two resamples of them choose edges with a Jaccard index of "
-        "0.500 [0.430, 0.590]" in told(8)
+        "0.500 [0.430, 0.590]" in words_of(8)
     )
 
 
@@ -684,12 +684,12 @@ def test_guard_26_a_circuit_has_changed_more_than_noise_only_above_what_other_ex
         circuit = Circuit(graph, selection.strongest(scores.mean(0), 40), scores.double().mean(0))
         return Checkpoint(name, None, circuit, lambda: scores)
 
-    def told(mean):
+    def result_of(mean):
         return evolve(
             [checkpoint("before", true), checkpoint("after", mean)], 60, trajectories=5, seed=0
         )
 
-    same, other = told(true), told(torch.roll(true, 3))
+    same, other = result_of(true), result_of(torch.roll(true, 3))
     assert same["rates"]["edges"]["dS"] > 0.3
     assert not any("more than noise" in line for line in same["sentences"])
     assert sum("more than noise" in line for line in other["sentences"]) >= 2

@@ -415,9 +415,10 @@ def test_what_was_killed_while_it_downloaded_goes_on(hub, start, what, name, req
     {"HF_HUB_CACHE": "{tmp}/models", "HF_DATASETS_CACHE": "{tmp}/data"},
 ], ids=["HF_HOME", "XDG_CACHE_HOME", "HF_HUB_CACHE"])  # fmt: skip
 def test_the_cache_lies_where_the_clients_look_for_it(hub, start, tmp_path, variables):
-    places = {
-        name: value and value.replace("{tmp}", str(tmp_path)) for name, value in variables.items()
-    }
+    places = dict(variables)
+    for name, value in variables.items():
+        if value is not None:
+            places[name] = value.replace("{tmp}", str(tmp_path))
     places["HOME"] = str(tmp_path / "user")
     online = start(**places)
     commits = [loads(online, "tokenizer", GPT2)["commit"], loads(online, "data", CNN)["commit"]]

@@ -10,7 +10,7 @@ import torch
 
 from eap.circuit import Circuit, load_circuit
 from eap.graph import Graph
-from eap.resampling import RESAMPLES, TAILS, bootstrap_means
+from eap.resampling import RESAMPLES, bootstrap_means, ends
 from eap.scores import groups_beside
 from runs import opening
 from study import overlap
@@ -25,7 +25,7 @@ STEP = re.compile(r"^C_step(\d+)$")
 
 
 @dataclass(frozen=True)
-class Found:
+class CircuitFile:
     """A circuit, its file, and the name that it has in the page."""
 
     name: str
@@ -39,7 +39,7 @@ class Found:
         return int(match[1]) if match else None
 
 
-def read(paths: list[Path]) -> list[Found]:
+def read(paths: list[Path]) -> list[CircuitFile]:
     """The circuits of these files: checkpoints by their step, then the others by name.
 
     A name that two files have is told apart by their folders. Raises InputError for a file that
@@ -50,36 +50,36 @@ def read(paths: list[Path]) -> list[Found]:
     circuits = []
     for path in paths:
         name = f"{path.parent.name}/{path.stem}" if path.stem in shared else path.stem
-        circuits.append(Found(name, path, load_circuit(path)))
+        circuits.append(CircuitFile(name, path, load_circuit(path)))
     return sorted(circuits, key=_place)
 
 
-def _place(found: Found):
-    if found.step is None:
-        return 1, found.path.stem, 0, str(found.path)
-    return 0, str(found.path.parent), found.step, ""
+def _place(file: CircuitFile):
+    if file.step is None:
+        return 1, file.path.stem, 0, str(file.path)
+    return 0, str(file.path.parent), file.step, ""
 
 
 def explorer(
-    circuits: list[Found], evolution: dict | None, *, robustness: dict | None
+    circuits: list[CircuitFile], evolution: dict | None, *, robustness: dict | None
 ) -> list[dict]:
     """A dict for each graph among the circuits: its shape, its edges, its circuits and what the
     stages found of their differences.
     """
     groups = defaultdict(list)
-    for found in circuits:
-        graph = found.circuit.graph
-        groups[graph.n_layers, graph.n_heads, graph.parallel].append(found)
+    for file in circuits:
+        graph = file.circuit.graph
+        groups[graph.n_layers, graph.n_heads, graph.parallel].append(file)
     return [
         _of_one_graph(group, len(circuits), evolution=evolution, robustness=robustness)
         for group in groups.values()
     ]
 
 
-def _of_one_graph(group: list[Found], n_circuits: int, *, evolution, robustness) -> dict:
+def _of_one_graph(group: list[CircuitFile], n_circuits: int, *, evolution, robustness) -> dict:
     graph = group[0].circuit.graph
     room = max(FEWEST, PAGE_BYTES // (EDGE_BYTES * n_circuits))
-    chosen = strongest([found.circuit for found in group], min(room, graph.n_edges))
+    chosen = strongest([file.circuit for file in group], min(room, graph.n_edges))
     source, reader = graph.edge_index
     return {
         "layers": graph.n_layers,
@@ -89,7 +89,7 @@ def _of_one_graph(group: list[Found], n_circuits: int, *, evolution, robustness)
         "source": pack(source[chosen].numpy().astype("u2")),
         "reader": pack(reader[chosen].numpy().astype("u2")),
         "here": len(chosen),
-        "circuits": [described(found, chosen) for found in group],
+        "circuits": [described(file, chosen) for file in group],
         "pairs": overlaps(group),
         "moved": _moved(evolution, group, chosen=chosen, graph=graph),
         "tested": _tested(robustness),
@@ -110,11 +110,11 @@ def strongest(circuits: list[Circuit], n: int) -> torch.Tensor:
     return torch.argsort(strength, descending=True, stable=True)[:n].sort().values
 
 
-def columns_of(found: Found, chosen: torch.Tensor) -> dict[str, str]:
+def columns_of(file: CircuitFile, chosen: torch.Tensor) -> dict[str, str]:
     """A packed column of a circuit's edges for each kind of number that there is: `kept`, `score`,
     `frequency` and `sign` in `PARTS`, `low` and `high` of the score's interval.
     """
-    circuit = found.circuit
+    circuit = file.circuit
     kept = circuit.in_graph[chosen]
     columns = {"kept": pack(np.packbits(kept.numpy(), bitorder="little"))}
     bootstrap = circuit.about.bootstrap or {}
@@ -126,22 +126,22 @@ def columns_of(found: Found, chosen: torch.Tensor) -> dict[str, str]:
         return columns
     scores = circuit.scores[chosen]
     columns["score"] = pack(scores.numpy().astype("f4"))
-    per_example = opening.example_scores(found.path, circuit)
+    per_example = opening.example_scores(file.path, circuit)
     if per_example is not None and len(per_example) > 1:
         low, high = intervals(per_example[:, chosen], scores, kept=kept)
         columns |= {"low": pack(low), "high": pack(high)}
     return columns
 
 
-def described(found: Found, chosen: torch.Tensor) -> dict:
+def described(file: CircuitFile, chosen: torch.Tensor) -> dict:
     """What the explorer knows of one circuit: what it is, and a column of numbers for each kind."""
-    circuit, about = found.circuit, found.circuit.about
+    circuit, about = file.circuit, file.circuit.about
     bootstrap = about.bootstrap or {}
-    columns = columns_of(found, chosen)
+    columns = columns_of(file, chosen)
     return {
-        "name": found.name,
-        "folder": str(found.path.parent),
-        "step": found.step,
+        "name": file.name,
+        "folder": str(file.path.parent),
+        "step": file.step,
         "method": about.method,
         "metric": about.metric,
         "examples": len(about.examples) or None,
@@ -153,7 +153,7 @@ def described(found: Found, chosen: torch.Tensor) -> dict:
         "stable": bootstrap.get("stable"),
         "resamples": RESAMPLES if "low" in columns else None,
         "columns": columns,
-        "spans": spans(found, chosen),
+        "spans": spans(file, chosen),
     }
 
 
@@ -171,23 +171,22 @@ def intervals(per_example, scores, *, kept) -> tuple[np.ndarray, np.ndarray]:
     which = torch.argsort(rank, descending=True, stable=True)[: WITH_INTERVAL + int(kept.sum())]
     parts = bootstrap_means(per_example[:, which], resamples=RESAMPLES, seed=0)
     drawn = torch.cat(list(parts)).numpy()
-    ends = np.quantile(drawn, TAILS, axis=0)
     low, high = np.full((2, len(scores)), np.nan, dtype="f4")
-    low[which.numpy()], high[which.numpy()] = ends
+    low[which.numpy()], high[which.numpy()] = ends(drawn, axis=0)
     return low, high
 
 
-def spans(found: Found, chosen: torch.Tensor) -> dict[str, str] | None:
+def spans(file: CircuitFile, chosen: torch.Tensor) -> dict[str, str] | None:
     """The scores by part of the text, from the file beside a circuit; None where there is none."""
     from safetensors import safe_open
 
-    path = groups_beside(found.path)
+    path = groups_beside(file.path)
     if not path.is_file():
         return None
-    with safe_open(path, "pt") as file:
-        names = file.metadata()["spans"].split(", ")
-        scores = file.get_tensor("scores")
-    if scores.shape != (len(names), found.circuit.graph.n_edges):
+    with safe_open(path, "pt") as tensors:
+        names = tensors.metadata()["spans"].split(", ")
+        scores = tensors.get_tensor("scores")
+    if scores.shape != (len(names), file.circuit.graph.n_edges):
         return None
     return {
         name: pack(row[chosen].numpy().astype("f4"))
@@ -195,9 +194,9 @@ def spans(found: Found, chosen: torch.Tensor) -> dict[str, str] | None:
     }
 
 
-def overlaps(group: list[Found]) -> list[list[dict]]:
+def overlaps(group: list[CircuitFile]) -> list[list[dict]]:
     """For every two circuits how many edges they share, and the Jaccard index of chance."""
-    kept = torch.stack([found.circuit.in_graph for found in group]).double()
+    kept = torch.stack([file.circuit.in_graph for file in group]).double()
     both = (kept @ kept.T).long().tolist()
     sizes = [row[i] for i, row in enumerate(both)]
     total = group[0].circuit.graph.n_edges
@@ -210,14 +209,16 @@ def overlaps(group: list[Found]) -> list[list[dict]]:
     ]
 
 
-def _moved(evolution: dict | None, group: list[Found], *, chosen, graph: Graph) -> dict | None:
+def _moved(
+    evolution: dict | None, group: list[CircuitFile], *, chosen, graph: Graph
+) -> dict | None:
     """Which edges changed beyond noise from evolution.json's first checkpoint to its last, by the
     edge's place in the page; None where it does not say, or of other circuits.
     """
     if not evolution or not evolution.get("moved"):
         return None
     ends = [evolution["checkpoints"][0]["name"], evolution["checkpoints"][-1]["name"]]
-    names = {found.path.stem: found.name for found in group}
+    names = {file.path.stem: file.name for file in group}
     shape = evolution["graph"]
     if (shape["n_layers"], shape["n_heads"]) != (graph.n_layers, graph.n_heads):
         return None

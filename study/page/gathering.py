@@ -105,7 +105,7 @@ def gather(files: Files, root: Path) -> Page:
     """
     jsons = [file for file in files.results if file.suffix == ".json"]
     contents = {file: disk.read_json(file) for file in jsons if file not in set(files.circuits)}
-    by_name = {file.name: content for file, content in reversed(contents.items())}
+    by_name = {file.name: result for file, result in reversed(contents.items())}
     read = circuits.read(files.circuits)
     stages = [
         _shown(section, files, contents=contents, read=read, root=root) for section in SECTIONS
@@ -162,13 +162,13 @@ def _folder_name(folder: Path, root: Path) -> str:
 def _part(section: Section, here: list[Path], *, contents: dict[Path, dict], heading: str) -> Part:
     ours = {file: contents[file] for file in here if file in contents}
     sentences, made = [], []
-    heads = [_headline(file.name, content) for file, content in ours.items()]
+    heads = [_headline(file.name, result) for file, result in ours.items()]
     heads = [head for head in heads if head is not None]
-    for content in ours.values():
-        lines = next((content[key] for key in ("sentences", "lines") if _texts(content, key)), [])
+    for result in ours.values():
+        lines = next((result[key] for key in ("sentences", "lines") if _texts(result, key)), [])
         sentences += [str(line).strip() for line in lines]
-        made += [table(caption, at(content, path)) for caption, path in section.tables]
-        made += _differences(content) if section.json == "bakeoff.json" else []
+        made += [table(caption, at(result, path)) for caption, path in section.tables]
+        made += _differences(result) if section.json == "bakeoff.json" else []
     return Part(
         heading,
         "; ".join(head.title for head in heads),
@@ -180,9 +180,9 @@ def _part(section: Section, here: list[Path], *, contents: dict[Path, dict], hea
     )
 
 
-def _headline(name: str, content: dict) -> Headline | None:
+def _headline(name: str, result: dict) -> Headline | None:
     """What a stage says by default; None for a file without one, or of an earlier version."""
-    return _or_none(STAGES[name].headline, content) if name in STAGES else None
+    return _or_none(STAGES[name].headline, result) if name in STAGES else None
 
 
 def answers_of(by_name: dict[str, dict]) -> list[Answer]:
@@ -196,16 +196,16 @@ def answers_of(by_name: dict[str, dict]) -> list[Answer]:
     return made
 
 
-def _or_none(make: Callable, content: dict):
+def _or_none(make: Callable, result: dict):
     """What `make` makes of a file; None for one of an earlier version, which has other keys."""
     try:
-        return make(content)
+        return make(result)
     except (KeyError, TypeError, IndexError, AttributeError, StopIteration, ValueError):
         return None
 
 
-def _texts(content: dict, key: str) -> bool:
-    return isinstance(content.get(key), list)
+def _texts(result: dict, key: str) -> bool:
+    return isinstance(result.get(key), list)
 
 
 def _pictures(files: list[Path]) -> list[Picture]:
@@ -216,11 +216,11 @@ def _pictures(files: list[Path]) -> list[Picture]:
     ]
 
 
-def at(content, path: str):
+def at(result, path: str):
     """What stands at a dotted path of JSON; None if there is nothing."""
     for name in filter(None, path.split(".")):
-        content = content.get(name) if isinstance(content, dict) else None
-    return content
+        result = result.get(name) if isinstance(result, dict) else None
+    return result
 
 
 def _differences(bakeoff: dict) -> list[Table | None]:
@@ -242,30 +242,30 @@ def _differences(bakeoff: dict) -> list[Table | None]:
 # ---------------------------------------------------------------- circuits
 
 
-def _circuit_parts(files: list[Path], read: list[circuits.Found]) -> list[Part]:
+def _circuit_parts(files: list[Path], read: list[circuits.CircuitFile]) -> list[Part]:
     drawings = _pictures(files)
     if not read and not drawings:
         return []
-    rows = [_circuit_row(found) for found in read]
+    rows = [_circuit_row(file) for file in read]
     sentences, made = [], [table("Circuits", rows)]
-    for found in read:
-        stability = found.circuit.about.stability
-        if stability is None or fnmatch(found.path.name, sections.MANY):
+    for file in read:
+        stability = file.circuit.about.stability
+        if stability is None or fnmatch(file.path.name, sections.MANY):
             continue
-        sentences += [f"{found.name}: {line}" for line in stability["sentences"]]
-        made.append(table(f"{found.name}: overlap of resamples, by size", stability["sizes"]))
+        sentences += [f"{file.name}: {line}" for line in stability["sentences"]]
+        made.append(table(f"{file.name}: overlap of resamples, by size", stability["sizes"]))
     tables = [shown for shown in made if shown is not None]
-    entries = {found.name: dict(found.circuit.about.entries) for found in read}
+    entries = {file.name: dict(file.circuit.about.entries) for file in read}
     cautions = []
-    if all("sizes" in of_one for of_one in entries.values()):
+    if all("sizes" in about for about in entries.values()):
         cautions = list(extraction.shared_cautions(entries))
     return [Part("", "", [], cautions, sentences, drawings, tables)]
 
 
-def _circuit_row(found: circuits.Found) -> dict:
-    circuit, about = found.circuit, found.circuit.about
+def _circuit_row(file: circuits.CircuitFile) -> dict:
+    circuit, about = file.circuit, file.circuit.about
     return {
-        "circuit": found.name,
+        "circuit": file.name,
         "method": about.method,
         "metric": about.metric,
         "examples": len(about.examples) or None,

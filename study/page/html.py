@@ -74,9 +74,9 @@ def script(name: str) -> str:
     return (FOLDER / "scripts" / name).read_text(encoding="utf-8")
 
 
-def script_json(content) -> str:
+def script_json(value) -> str:
     """JSON that may stand inside a <script>: ASCII, and no character that could end it."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

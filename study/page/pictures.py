@@ -65,8 +65,8 @@ def _with_few_colours(picture):
     from PIL import Image
 
     codes = np.asarray(picture).astype(np.int64) @ (65536, 256, 1)
-    found, where, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    distinct, where, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    colours = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=1)
     order = np.argsort(-counts, kind="stable")
     keyed = np.round(255 * np.array([to_rgb(colour) for colour in style.COLOURS.values()]))
     palette = np.concatenate([keyed.astype(np.int64), colours[order[:FREQUENT]]])

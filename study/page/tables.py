@@ -29,31 +29,31 @@ class Table:
     left_out: int = 0
 
 
-def table(caption: str, content) -> Table | None:
+def table(caption: str, result) -> Table | None:
     """The table of JSON content; None if there is nothing that fits in cells.
 
     A list of objects: a row each. An object of objects: a row each, named by its key. Any other
     object: a row per entry. What fits in a cell: numbers, words, intervals {"mean", "low",
     "high"}, short lists of words or whole numbers.
     """
-    rows = _rows(content)
+    rows = _rows(result)
     names = dict.fromkeys(name for row in rows for name, value in row.items() if fits(value))
     columns = list(names)
-    if not columns or (len(columns) == 1 and isinstance(content, dict)):
+    if not columns or (len(columns) == 1 and isinstance(result, dict)):
         return None
     cells = [[cell(row.get(name)) for name in columns] for row in rows[:MOST_ROWS]]
     heads = [name.replace("_", " ") for name in columns]
     return Table(caption, heads, cells, max(0, len(rows) - MOST_ROWS))
 
 
-def _rows(content) -> list[dict]:
-    if isinstance(content, list):
-        return [row for row in content if isinstance(row, dict)]
-    if not isinstance(content, dict):
+def _rows(result) -> list[dict]:
+    if isinstance(result, list):
+        return [row for row in result if isinstance(row, dict)]
+    if not isinstance(result, dict):
         return []
-    if all(isinstance(value, dict) and not is_interval(value) for value in content.values()):
-        return [{"": name, **value} for name, value in content.items()]
-    shown = {name: value for name, value in content.items() if fits(value)}
+    if all(isinstance(value, dict) and not is_interval(value) for value in result.values()):
+        return [{"": name, **value} for name, value in result.items()]
+    shown = {name: value for name, value in result.items() if fits(value)}
     return [
         {"": name.replace("_", " "), "value": value}
         for name, value in shown.items()
