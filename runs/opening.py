@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eap import InputError
-from runs import adapters, disk, errors, prompts, records, weights
+from runs import adapters, bases, disk, errors, prompts, records, weights
+from runs.configs import first_words, read_config
 from runs.console import Console, warn
 from runs.devices import Device
 from runs.hub import TOKENIZERS, model_folder, resolve_model
@@ -23,7 +24,6 @@ PLAIN_OUTPUT = {"output_attentions": False, "output_hidden_states": False, "retu
 # Weights of these names are buffers that old versions of transformers saved beside GPT-2's weights.
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".crossattention.bias")
 
-EPSILONS = ("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps")  # of the families' norms
 PAIRS_ADVICE = "make the pairs with create_causal_summarization_data.py --model_path and this model"
 UNSEEN_ADVICE = (
     "give the _eval file that create_causal_summarization_data.py writes, or "
@@ -49,12 +49,12 @@ def load_model(name: str, dtype, *, device, flag: str = "--model_path", reading:
     """
     silence_transformers()
     source = model_folder(name, flag)
-    if adapters.is_adapter(source):
+    if bases.is_adapter(source):
         if weights.of_a_model(source):
             raise InputError(
                 f"{flag} {name}: expected a model or an adapter, found the weights of a whole "
                 "model "
-                f"beside {adapters.CONFIG}; move one of the two into a folder of its own"
+                f"beside {bases.CONFIG}; move one of the two into a folder of its own"
             )
         model = _merged(source, name, dtype=dtype, flag=flag, reading=reading)
     else:
@@ -98,7 +98,7 @@ def _plain(source: Path, name: str, *, dtype, flag: str, loader: tuple):
     except Exception as error:  # safetensors', torch's and quantizers' errors have no common kind
         raise InputError(
             f"{flag} {name}: expected a causal language model in safetensors that fits its "
-            f"config.json, got {_first_words(error)}; save it again with save_pretrained"
+            f"config.json, got {first_words(error)}; save it again with save_pretrained"
         ) from error
     lacking, foreign = sorted(loading["missing_keys"]), sorted(loading["unexpected_keys"])
     foreign = [what for what in foreign if not what.endswith(OLD_BUFFERS)]
@@ -128,11 +128,9 @@ def _merged(source: Path, name: str, *, dtype, flag: str, reading: bool):
     """The model that an adapter makes of its base, merged in float32 at least, in `dtype`."""
     import torch
 
-    base = adapters.base_of_adapter(source / adapters.CONFIG)
+    base = bases.base_of_adapter(source / bases.CONFIG)
     exact = dtype if dtype == torch.float64 else torch.float32
-    model = load_model(
-        base, exact, device="cpu", flag=f"{source / adapters.CONFIG}:", reading=reading
-    )
+    model = load_model(base, exact, device="cpu", flag=f"{source / bases.CONFIG}:", reading=reading)
     note = adapters.require_recorded_base(source, base)  # once it is there to be looked at
     merged = adapters.merge(source, model, label=f"{flag} {name}").to(dtype)
     if note:
@@ -168,7 +166,7 @@ def require_architecture(
 def is_encoder_decoder(name: str, flag: str = "--model_path") -> bool:
     """Whether a model, or an adapter's, is one of ENCODER_DECODERS, by its config.json alone."""
     source = model_folder(name, flag, weights=False)
-    root = adapters.root_of(name) if adapters.is_adapter(source) else source
+    root = bases.root_of(name) if bases.is_adapter(source) else source
     config = Path(root) / "config.json"
     if not config.is_file():
         return False
@@ -183,44 +181,6 @@ def refuse_encoder_decoder(kind: str, name: str, *, flag: str = "--model_path") 
             "what is made for them, are of one stream from input to logits, and it has two; "
             "differential_analysis.py and test_set_evaluation.py read it"
         )
-
-
-def read_config(name: str, source: Path, *, flag: str = "--model_path"):
-    """What a model's config.json says, as transformers reads it.
-
-    Raises InputError for one that cannot be read, names a thing twice, or has numbers with which
-    no model computes.
-    """
-    from transformers import AutoConfig
-
-    if (file := Path(source) / "config.json").is_file():
-        disk.read_json(file, "config.json of a model")
-    try:
-        config = AutoConfig.from_pretrained(str(source))
-    except Exception as error:  # transformers', the Hub's and json's errors have no common kind
-        raise InputError(
-            f"{flag} {name}: expected a config.json of a model, got {_first_words(error)}; "
-            "save it again with save_pretrained"
-        ) from error
-    for what in EPSILONS:
-        value = getattr(config, what, 0.0)
-        if not 0 <= value < float("inf"):
-            raise InputError(
-                f"{flag} {name}: expected a small number as {what} in config.json, got {value}; "
-                "fix it, or save the model again with save_pretrained"
-            )
-    return config
-
-
-def _first_words(error: Exception) -> str:
-    """An error's kind and the first line of what it says, 200 characters at most.
-
-    Two lines where the first one only announces the second.
-    """
-    first, _, rest = str(error).strip().partition("\n")
-    if first.endswith(":"):
-        first = f"{first} {rest.strip().partition(chr(10))[0]}"
-    return f"{type(error).__name__}: {first[:200]}"
 
 
 def fuse_gelu(model):
@@ -273,10 +233,10 @@ def load_tokenizer(name: str, flag: str = "--model_path"):
     """
     source = model_folder(name, flag, weights=False)
     if not holds_tokenizer(source):
-        if not adapters.is_adapter(source):
+        if not bases.is_adapter(source):
             return None
         return _with_prompt_of(
-            source, load_tokenizer(adapters.base_of_adapter(source / adapters.CONFIG), flag)
+            source, load_tokenizer(bases.base_of_adapter(source / bases.CONFIG), flag)
         )
     return read_tokenizer(str(source), flag)
 
@@ -305,7 +265,7 @@ def read_tokenizer(source: str, flag: str = "--model_path"):
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # json's, tokenizers' and transformers' errors have no common kind
         raise InputError(
-            f"{flag} {source}: expected a tokenizer, got {_first_words(error)}; save it again "
+            f"{flag} {source}: expected a tokenizer, got {first_words(error)}; save it again "
             "with save_pretrained"
         ) from error
     tokenizer.padding_side = tokenizer.truncation_side = "right"
@@ -393,10 +353,10 @@ def open_reader(model_path: str) -> Reader:
     from transformers import GenerationConfig
 
     folder = Path(model_path)
-    if holds_tokenizer(folder) and not adapters.is_adapter(folder):
+    if holds_tokenizer(folder) and not bases.is_adapter(folder):
         tokenizer, source = read_tokenizer(str(folder)), folder
     else:
-        tokenizer, source = load_tokenizer(model_path), Path(adapters.root_of(model_path))
+        tokenizer, source = load_tokenizer(model_path), Path(bases.root_of(model_path))
     require_tokenizer(tokenizer, model_path)
     if source.is_dir() and not (source / "config.json").is_file():
         return Reader(tokenizer, None, None)

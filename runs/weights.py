@@ -7,6 +7,8 @@ from pathlib import Path
 
 from eap import InputError
 from runs import hub
+from runs.bases import CONFIG, base_of_adapter, is_adapter, root_of
+from runs.configs import read_config
 from runs.disk import read_json
 from runs.records import FORMER_MODEL_FILES, fingerprint
 
@@ -33,12 +35,10 @@ def sha256(name: str) -> str:
     adapter folder: the adapter's weights, its configuration, and its base's weights.
     """
     folder = hub.model_folder(name)
-    if not (folder / "adapter_config.json").is_file():
+    if not is_adapter(folder):
         return _of_files(tuple(_stamp(file) for file in _model_files(folder)))
-    from runs.adapters import base_of_adapter
-
-    config = read_json(folder / "adapter_config.json", "LoRA adapter configuration")
-    base = sha256(base_of_adapter(folder / "adapter_config.json"))
+    config = read_json(folder / CONFIG, "LoRA adapter configuration")
+    base = sha256(base_of_adapter(folder / CONFIG))
     options = {key: value for key, value in config.items() if key != "base_model_name_or_path"}
     own = _of_files((_stamp(folder / "adapter_model.safetensors"),))
     return hashlib.sha256(json.dumps([own, base, options], sort_keys=True).encode()).hexdigest()
@@ -52,9 +52,6 @@ def config_sha256(name: str) -> str:
     pass in eval mode: so the same model saved by another version has the same. Of an adapter: its
     last base's, since its own configuration belongs to its `sha256`.
     """
-    from runs.adapters import root_of
-    from runs.opening import read_config
-
     root = root_of(name)
     config = read_config(root, hub.model_folder(root, weights=False))
     counted = {

@@ -16,12 +16,10 @@ MODULES = {
 }
 
 
-def imports(path, at_load: bool = False) -> set[str]:
-    """Names of our modules that a file imports; with `at_load` only those of its top level."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if at_load else ast.walk(tree)
+def imports(path) -> set[str]:
+    """Names of our modules that a file imports, at its top or inside a function."""
     names = set()
-    for node in nodes:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
@@ -38,7 +36,7 @@ def test_imports_point_down(name):
 
 def test_no_imports_go_round_in_a_circle():
     graph = {
-        name: {other for other in imports(path, at_load=True) if other in MODULES}
+        name: {other for other in imports(path) if other in MODULES}
         for name, path in MODULES.items()
     }
     while leaves := [name for name, needed in graph.items() if not needed]:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import run_peft_bakeoff as script
 from eap import InputError
-from runs import adapters, disk, hub, opening
+from runs import bases, disk, hub, opening
 from runs.devices import Device
 from study import layers
 from study.bakeoff import arms, comparison, costs, lora
@@ -556,7 +556,7 @@ def test_the_base_of_an_adapter_is_written_so_that_it_is_found(tiny_model_dir, t
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "gone")}))
     with pytest.raises(InputError, match="adapter_config.json: expected its base model at"):
-        adapters.base_of_adapter(config)
+        bases.base_of_adapter(config)
 
 
 def test_every_arm_of_a_seed_sees_the_same_data_in_the_same_order(

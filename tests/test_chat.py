@@ -9,7 +9,7 @@ import pytest
 
 from eap import InputError, dataset
 from eap.examples import Examples
-from runs import adapters, opening, prompts
+from runs import adapters, bases, opening, prompts
 from summarization import corruption, generation, prompt
 
 ASKED = {"kind": "chat", "instruction": prompt.INSTRUCTION}
@@ -160,7 +160,7 @@ def test_an_adapter_says_how_it_was_asked(chat_model_dir, tmp_path):
 
     save_file({"none": torch.zeros(1)}, tmp_path / adapters.WEIGHTS)
     config = json.dumps({"base_model_name_or_path": chat_model_dir})
-    (tmp_path / adapters.CONFIG).write_text(config)
+    (tmp_path / bases.CONFIG).write_text(config)
     adapters.record_base(tmp_path, chat_model_dir, prompt={"kind": "plain"})
     tokenizer = opening.load_tokenizer(str(tmp_path))
     assert prompt.template(tokenizer).kind == "plain"

@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 from runs.flags import VERSION
 from runs.records import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 
 
 def requirements(lines) -> dict[str, Requirement]:
@@ -78,3 +79,18 @@ def test_a_script_runs_from_any_folder_and_finds_its_own_eap(other_eap):
     script = ROOT / "extract_summarization_circuit.py"
     done = python([str(script), "--version"], [other_eap], other_eap)
     assert (done.returncode, done.stdout.strip()) == (0, VERSION)
+
+
+def test_an_installed_library_has_its_files_that_are_not_python():
+    """Templates, styles and scripts of the page, and the mark that `eap` is typed."""
+    package_data = TOOLS["setuptools"]["package-data"]
+    packaged = set()
+    for package, patterns in package_data.items():
+        folder = ROOT.joinpath(*package.split("."))
+        for pattern in patterns:
+            packaged |= set(folder.glob(pattern))
+    for room in ("eap", "runs", "study", "summarization"):
+        files = [path for path in (ROOT / room).rglob("*") if path.is_file()]
+        others = {path for path in files if path.suffix not in (".py", ".pyc")}
+        assert others <= packaged
+    assert ROOT / "eap" / "py.typed" in packaged

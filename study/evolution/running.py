@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from eap import dataset, memory, methods, passes
+from eap import dataset, methods, passes
 from eap.models.contract import Adapter
 from runs import opening
 from runs.forecast import Bar
 from runs.settings import FromFlags
 from study.evolution import faithfulness
 from study.evolution.results import Checkpoint
+from study.faithfulness import numbers
 from study.faithfulness.numbers import Running
-
-RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,8 @@ class Work(NamedTuple):
 
 def work_of(settings: Settings, adapter: Adapter, *, pairs: list, n_circuits: int) -> Work:
     """The `Work` of running as many circuits on these pairs."""
-    batches = plan(settings, adapter, pairs=pairs)
+    budget = settings.device.memory_budget
+    batches = numbers.plan(pairs, adapter, batch_size=settings.batch_size, budget=budget)
     bar = settings.console.progress(None, "running circuits", total=len(batches) * n_circuits)
     return Work(len(pairs), batches, bar)
 
@@ -127,12 +127,3 @@ def require_own_models(
             flag="--training",
             console=settings.console,
         )
-
-
-def plan(settings: Settings, adapter: Adapter, *, pairs) -> list:
-    """The pairs in batches that fit into half of the free memory."""
-    budget = settings.device.memory_budget // 2
-    size = settings.batch_size or memory.plan_batch_size(
-        adapter, pairs, points=RUNS_AT_ONCE, budget=budget
-    )
-    return dataset.batches(pairs, size)

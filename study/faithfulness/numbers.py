@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from eap import MIN_EXAMPLES, InputError, hooks, memory, random_circuits, selection
+from eap import MIN_EXAMPLES, InputError, dataset, hooks, memory, random_circuits, selection
 from eap.circuit import Circuit
-from eap.dataset import Batch
+from eap.dataset import Batch, Pair
 from eap.evaluate import CircuitRunner
 from eap.models.contract import Adapter
 from eap.resampling import interval, outer_ends
 
+RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
 GOALS = (0.8, 0.9)  # the sizes that reach them are reported
 
 
@@ -94,6 +95,17 @@ class Running:
     means: hooks.Activations | None = None
     tick: Callable[[], object] = lambda: None
     notify: Callable[[str], None] = warnings.warn
+
+
+def plan(
+    pairs: list[Pair], adapter: Adapter, *, batch_size: int | None, budget: int
+) -> list[Batch]:
+    """The pairs in batches in which circuits are run: of `batch_size`, or as large as fits into
+    half of the memory of `budget` bytes.
+    """
+    if batch_size is None:
+        batch_size = memory.plan_batch_size(adapter, pairs, points=RUNS_AT_ONCE, budget=budget // 2)
+    return dataset.batches(pairs, batch_size)
 
 
 class Measured(NamedTuple):

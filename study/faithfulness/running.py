@@ -5,18 +5,17 @@ from typing import NamedTuple
 
 import torch
 
-from eap import InputError, dataset, hooks, memory, passes
+from eap import InputError, dataset, hooks, passes
 from eap import methods as scoring
 from eap.circuit import Circuit
 from eap.models.contract import Adapter
-from runs import adapters, console, forecast, opening
+from runs import bases, console, forecast, opening
 from study.faithfulness import examples, numbers
 from study.faithfulness.methods import COMPARED, Compared
 from study.faithfulness.numbers import Entry, Measured, by_size, nulls
 from study.faithfulness.settings import Settings
 
 KINDS = ("circuit", "other circuit")  # what the entries of the two circuits are called
-RUNS_AT_ONCE = 5  # of a batch: what a plan of batches reckons with
 
 
 class Circuits(NamedTuple):
@@ -75,9 +74,7 @@ def read_circuits(settings: Settings) -> Circuits:
         circuit.require_scores(name)
     require_own_models(settings, by_name)
     if other := settings.other_model_path:  # before the first model's runs, not after
-        opening.require_architecture(
-            other, Path(adapters.root_of(other)), flag="--other_model_path"
-        )
+        opening.require_architecture(other, Path(bases.root_of(other)), flag="--other_model_path")
     return Circuits(by_name, read_beside(settings))
 
 
@@ -251,11 +248,9 @@ def run(
     n_later: int = 0,
 ) -> Measured:
     """The `Measured` of the entries' circuits; `n_later` more will be run after them."""
-    budget = settings.device.memory_budget // 2
-    batch_size = settings.batch_size or memory.plan_batch_size(
-        adapter, pairs, points=RUNS_AT_ONCE, budget=budget
-    )
-    batches, means = dataset.batches(pairs, batch_size), None
+    budget = settings.device.memory_budget
+    batches = numbers.plan(pairs, adapter, batch_size=settings.batch_size, budget=budget)
+    means = None
     if settings.ablation == "mean":
         means = passes.mean_activations(adapter, batches, notify=console.warn)
     ahead = forecast.Ahead(steps=len(batches) * (len(entries) + n_later))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from runs import adapters, forecast, opening
+from runs import bases, configs, forecast, opening
 from study import estimate
 from study.pipeline import workload
 from study.pipeline.presets import Preset
@@ -53,6 +53,6 @@ def config_of(name: str):
 
     Raises InputError for a model that the study cannot be done of.
     """
-    source = Path(adapters.root_of(name))
+    source = Path(bases.root_of(name))
     opening.require_architecture(name, source)
-    return opening.read_config(name, source)
+    return configs.read_config(name, source)
