@@ -3,6 +3,8 @@
 from fnmatch import fnmatch
 from typing import NamedTuple
 
+from study.differential.part_names import PARTS
+
 
 class Caption(NamedTuple):
     """A figure's caption: what it shows, what to look for."""
@@ -142,12 +144,11 @@ def of(stage: str, circuit: str = "") -> dict[str, str]:
     }
 
 
-# Of an encoder-decoder each part has pictures of its own: differential.encoder.entropy.png.
-PARTS = ("encoder", "decoder", "cross")
-
-
 def of_picture(name: str) -> str:
-    """The caption of the picture of this name; "" for a picture of something else."""
+    """The caption of the picture of this name; "" for a picture of something else.
+
+    Of an encoder-decoder each part has pictures of its own: differential.encoder.entropy.png.
+    """
     whole = ".".join(word for word in name.split(".") if word not in PARTS)
     for key, caption in FIGURES.items():
         if fnmatch(name, key) or (name.startswith("differential.") and fnmatch(whole, key)):

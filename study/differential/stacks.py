@@ -17,11 +17,10 @@ from torch import nn
 
 from eap.hooks import hooked
 from study.differential import measures
+from study.differential.part_names import CROSS, DECODER, ENCODER, PARTS
 from study.differential.two_models import Measures, Streams, require_same
 from summarization.encoder_decoder import Frame, Text, inputs
 
-ENCODER, DECODER, CROSS = "encoder", "decoder", "cross"
-PARTS = (ENCODER, DECODER, CROSS)
 MEASURES: dict[str, Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]] = {
     ENCODER: measures.full_attention_measures,
     DECODER: measures.attention_measures,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runs import disk
+from study.differential.part_names import CROSS, PARTS
 
 PLOTS = ("similarity", "layers", "attention", "entropy")
-PARTS = ("encoder", "decoder", "cross")  # of an encoder-decoder
 OF_STATES = ("similarity",)  # of the plots: cross attention has no states of its own
 
 
@@ -51,7 +51,7 @@ class Files:
             Drawing(f"differential.{part}.{plot}.png", plot, part)
             for part in PARTS
             for plot in PLOTS
-            if part != "cross" or plot not in OF_STATES
+            if part != CROSS or plot not in OF_STATES
         ]
 
     def write(self, summary: dict) -> None:
