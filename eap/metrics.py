@@ -50,6 +50,7 @@ def logit_diff(log_probs: torch.Tensor, reference: Reference) -> torch.Tensor:
 
 
 METRICS = {"kl": kl, "nll": nll, "js": js, "logit_diff": logit_diff}
+UNITS = {"kl": "nats", "nll": "nats", "js": "nats", "logit_diff": "logits"}
 
 
 def reference(

@@ -215,6 +215,7 @@ def test_the_names_that_flags_offer_are_those_that_eap_has():
     assert set(flags.RULES) == set(methods.RULES)
     assert set(flags.ABLATIONS) == set(methods.ABLATIONS)
     assert set(flags.METRICS) == set(metrics.METRICS)
+    assert metrics.UNITS.keys() == metrics.METRICS.keys()
     assert set(flags.SELECTIONS) == set(selection.SELECTIONS)
     assert set(flags.RANKS) == set(selection.RANKS)
     assert flags.KV == models.KV

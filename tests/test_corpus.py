@@ -179,7 +179,7 @@ def test_what_is_no_data_set_is_refused_before_anything_is_imported(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="^--data "):
-        corpus.resolve(name, "--data") and pytest.fail("accepted")
+        corpus.resolve(name, "--data")
 
 
 def test_offline_a_hub_id_is_answered_with_a_way_out():

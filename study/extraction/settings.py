@@ -44,7 +44,9 @@ class Settings(FromFlags):
     @property
     def unit(self) -> str:
         """What scores are measured in."""
-        return "logits" if self.metric == "logit_diff" else "nats"
+        from eap import metrics
+
+        return metrics.UNITS[self.metric]
 
     @property
     def steps_to_try(self) -> tuple[int, ...]:
