@@ -296,3 +296,15 @@ def is_running(pid: int) -> bool:
     """Whether there is such a process that has not ended."""
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_robustness_is_estimated_with_the_ways_that_a_preset_or_the_script_names():
+    """The circuit's own metric and method are left out of the script's."""
+    import evaluate_robustness
+
+    assert len(evaluate_robustness.VARIANTS.split(",")) - 2 == workload.VARIANTS
+    preset = PRESETS["gpt2-cnn"]
+    fewer = replace(preset, robust=f"{preset.robust} --variants mask,control")
+    passes = workload.of_robustness(preset).read - workload.of_robustness(fewer).read
+    n_pairs = int(workload.values_of(preset.robust)["max_examples"][0])
+    assert passes == pytest.approx(n_pairs * 8 * workload.SECANT_PASSES)

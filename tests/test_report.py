@@ -14,6 +14,7 @@ import pytest
 import torch
 from page_outputs import EVIL, EXAMPLES, GRAPH, PIXEL, per_example, write_circuit, write_outputs
 from safetensors.torch import save_file
+from scipy import stats
 
 import make_report
 from eap import InputError
@@ -245,7 +246,8 @@ def test_intervals_lie_around_the_score(filled, text):
     high = unpacked(columns["high"])
     assert (low <= score).all() and (score <= high).all()
     error = per_example(0).std(0).numpy() / EXAMPLES**0.5
-    assert np.median((high - low) / error) == pytest.approx(2 * 1.96, rel=0.1)
+    student = stats.t.ppf(0.975, EXAMPLES - 1)
+    assert np.median((high - low) / error) == pytest.approx(2 * student, rel=0.1)
 
 
 def test_the_strongest_edges_are_in_the_page_where_not_all_fit(filled):

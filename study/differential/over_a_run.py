@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from eap import MIN_EXAMPLES, InputError
-from eap.resampling import LEVEL
+from eap.resampling import LEVEL, tails
 from runs import checkpoints
 from study.differential import latents, measures
 from study.differential.results import first_layer_sentence
@@ -94,12 +94,12 @@ def standing(steps: list[int], changes: np.ndarray, *, seed: int) -> dict | None
     `changes` are distances, (texts, steps, layers). {"layer": the farthest by the mean over texts,
     "share": of the resamples of texts in which it is that, "half": {"first", "last": the first and
     the last step at which a layer that moved gets half as far as it is at the end, "low", "high":
-    where the two are in the central 95 % of resamples}}.
+    where the two are in 95 % of resamples, as `tails` cuts them}}.
     """
     means = changes.mean(0)  # (steps, layers)
     drawn = measures.resampled_means(changes, seed)  # (resamples, steps, layers)
-    tail = (1 - LEVEL) / 2
-    moved = np.quantile(drawn[:, -1], tail, axis=0) > measures.ROUNDING
+    low, high = tails(len(changes))
+    moved = np.quantile(drawn[:, -1], low, axis=0) > measures.ROUNDING
     if not moved.any():
         return None
     layer = int(means[-1].argmax())
@@ -108,8 +108,8 @@ def standing(steps: list[int], changes: np.ndarray, *, seed: int) -> dict | None
     half = {
         "first": whole.min(),
         "last": whole.max(),
-        "low": np.quantile(resampled.min(1), tail, method="lower"),
-        "high": np.quantile(resampled.max(1), 1 - tail, method="higher"),
+        "low": np.quantile(resampled.min(1), low, method="lower"),
+        "high": np.quantile(resampled.max(1), high, method="higher"),
     }
     return {
         "layer": layer,

@@ -172,7 +172,7 @@ def intervals(per_example, scores, *, kept) -> tuple[np.ndarray, np.ndarray]:
     parts = bootstrap_means(per_example[:, which], resamples=RESAMPLES, seed=0)
     drawn = torch.cat(list(parts)).numpy()
     low, high = np.full((2, len(scores)), np.nan, dtype="f4")
-    low[which.numpy()], high[which.numpy()] = ends(drawn, axis=0)
+    low[which.numpy()], high[which.numpy()] = ends(drawn, axis=0, n=len(per_example))
     return low, high
 
 

@@ -16,7 +16,7 @@ SIZES = 10  # circuits on a curve of faithfulness
 # The circuit's own, its control's, the other method's, the other circuit's in two models.
 CURVES = 6
 NULL_SIZES = 4  # sizes at which it stands beside its complement and two kinds of random circuits
-VARIANTS = 10  # other ways of extracting, in the robustness
+VARIANTS = 10  # other ways of extracting, in the robustness, where a preset names none
 FILES_A_CHECKPOINT = 3  # as large as its weights: these, and the optimizer's two moments
 
 TRAINING = "run_finetuning_with_checkpoints"
@@ -114,8 +114,10 @@ def of_faithfulness(preset: Preset) -> Work:
 def of_robustness(preset: Preset) -> Work:
     """The circuit extracted again at every level and in every other way."""
     n_levels = len(preset.levels.split(","))
-    n_pairs = min(int(values_of(preset.robust)["max_examples"][-1]), preset.pairs // 2)
-    passes = SECANT_PASSES * (1 + n_levels + VARIANTS) + EAP_IG_PASSES
+    flags = values_of(preset.robust)
+    n_variants = len(flags["variants"][0].split(",")) if "variants" in flags else VARIANTS
+    n_pairs = min(int(flags["max_examples"][-1]), preset.pairs // 2)
+    passes = SECANT_PASSES * (1 + n_levels + n_variants) + EAP_IG_PASSES
     return Work(read=n_pairs * passes)
 
 

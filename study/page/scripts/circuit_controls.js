@@ -112,7 +112,7 @@ report.controls = (() => {
     if (here < about.size) words.push(`Of this circuit's ${count(about.size)} ${count(here)} are.`);
     if (about.resamples) {
       const drawn = `${count(about.resamples)} resamples of the ${about.examples} examples`;
-      words.push(`Intervals: central 95 % of ${drawn}.`);
+      words.push(`95 % intervals, by ${drawn}.`);
     }
     if (!circuit.score) words.push("This file has no scores: all edges count alike.");
     return words.join(" ");
